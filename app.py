@@ -1,0 +1,200 @@
+"""Timbre: clone a voice, convert speech and song with it. Reads settings, builds the page, launches.
+
+    python app.py                 the page on http://127.0.0.1:7860
+    python app.py --share         the same, and a public link to it
+    python app.py --demo          the page, and the example voice is trained and tried while it is served
+    python app.py --demo-only     only that; ends when it is done
+
+This process serves and never computes: no torch here. Ctrl-C and SIGTERM end it in order; trainings are
+saved and go on from there when they are resumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.settings import Settings, get_settings
+from rvc.errors import RvcError
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from pipelines.jobs import Jobs
+
+logger = logging.getLogger("timbre")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """The command line.
+
+    Attributes:
+        share: Whether to make a public link.
+        host: Address to serve on; None for the settings'.
+        port: Port to serve on; None for the settings'.
+        demo: Whether to train and try the example voice.
+        demo_only: Whether to end after that.
+        data_dir: Folder of all data; None for the settings'.
+    """
+
+    share: bool
+    host: str | None
+    port: int | None
+    demo: bool
+    demo_only: bool
+    data_dir: Path | None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns the exit status.
+
+    Args:
+        argv: The command line without the program's name; the process's own when None.
+    """
+    arguments = read_arguments(argv)
+    try:
+        settings = get_settings()
+        if arguments.data_dir is not None:
+            settings = settings.model_copy(update={"data_dir": arguments.data_dir.expanduser().resolve()})
+        _start_logging(settings)
+        return _run(arguments, settings)
+    except RvcError as error:
+        logger.error("%s", error)  # noqa: TRY400  # the sentence is the message; a traceback would hide it
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def read_arguments(argv: Sequence[str] | None) -> Arguments:
+    """Read the command line; ends the process with a usage message when it is wrong."""
+    parser = argparse.ArgumentParser(description="Clone a voice, and convert any recording into it.")
+    parser.add_argument(
+        "--share", action="store_true", help="also make a public link, open to anyone who has it"
+    )
+    parser.add_argument(
+        "--host", help="address to serve on, 0.0.0.0 for all (default: API_HOST or 127.0.0.1)"
+    )
+    parser.add_argument("--port", type=int, help="port to serve on (default: API_PORT or 7860)")
+    parser.add_argument(
+        "--demo", action="store_true", help="train the example voice and convert a recording with it"
+    )
+    parser.add_argument("--demo-only", action="store_true", help="the same, and end instead of serving")
+    parser.add_argument(
+        "--data-dir", type=Path, help="folder of voices and jobs (default: DATA_DIR or ./data)"
+    )
+    return Arguments(**vars(parser.parse_args(argv)))
+
+
+def _run(arguments: Arguments, settings: Settings) -> int:
+    signal.signal(signal.SIGTERM, _interrupt)
+    from pipelines.jobs import Jobs
+
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    jobs = Jobs(settings)
+    page: gr.Blocks | None = None
+    try:
+        jobs.start()
+        if not arguments.demo_only:
+            page = serve(jobs, settings, arguments)
+        if arguments.demo or arguments.demo_only:
+            _demonstrate(jobs, settings)
+        if page is not None:
+            threading.Event().wait()
+    finally:
+        # A second signal must not cut short the saving of a training.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        logger.info("Ending: what runs is saved and can be resumed.")
+        jobs.close()
+        if page is not None:
+            page.close(verbose=False)
+    return 0
+
+
+def serve(jobs: Jobs, settings: Settings, arguments: Arguments) -> gr.Blocks:
+    """Launch the page and return at once.
+
+    Args:
+        jobs: The started dispatcher.
+        settings: Limits and folders.
+        arguments: Host, port and share.
+
+    Returns:
+        The launched page.
+
+    Raises:
+        ConfigError: The port is taken.
+    """
+    # Gradio reads these when it is imported.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(settings.data_dir / "cache"))
+    from rvc.errors import ConfigError
+    from ui.callers import Callers
+    from ui.page import build_page, launch_options
+    from ui.services import Services
+
+    services = Services(settings=settings, jobs=jobs, library=jobs.library, callers=Callers(settings.secret))
+    page = build_page(services)
+    # Gradio's own two variables are how a Space or a container says where to listen.
+    host = arguments.host or os.environ.get("GRADIO_SERVER_NAME") or settings.api_host
+    port = arguments.port or int(os.environ.get("GRADIO_SERVER_PORT") or settings.api_port)
+    try:
+        page.launch(
+            server_name=host,
+            server_port=port,
+            share=arguments.share,
+            prevent_thread_lock=True,
+            quiet=True,
+            **launch_options(services),
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"Port {port} on {host} cannot be used ({error}); choose another with --port."
+        ) from error
+    logger.info("Timbre is ready: %s", page.local_url)
+    if arguments.share:
+        if page.share_url:
+            logger.info("Public link, open to anyone who has it: %s", page.share_url)
+        else:
+            logger.warning("No public link could be made; the page is served here only.")
+    return page
+
+
+def _demonstrate(jobs: Jobs, settings: Settings) -> None:
+    from pipelines.demo import run_demo
+
+    try:
+        run_demo(jobs, settings, say=_say)
+    except RvcError as error:
+        _say(f"The demonstration did not succeed: {error}")
+        raise
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _start_logging(settings: Settings) -> None:
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
+    )
+    for name in ("timbre", "pipelines", "ui", "rvc"):
+        logging.getLogger(name).setLevel(settings.log_level)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""A voice as files: card.json, model.safetensors and, for retrieval, index.faiss; and the same as a zip.
+
+    read_card      what a bundle says of itself, checked
+    check_weights  the safetensors header fits the file (no tensor is loaded, no torch)
+    unpack         a stranger's zip into a folder: names, count and size are checked before a byte is written
+    pack           a bundle's files into a zip
+
+Loading the weights and judging their shapes is the engine's work, in a child process.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import struct
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import rvc.card
+from rvc.card import CARD_FILE, FORMAT_VERSION, MAX_CARD_BYTES
+from rvc.errors import CheckpointError
+
+CARD, WEIGHTS, INDEX = CARD_FILE, "model.safetensors", "index.faiss"
+__all__ = [
+    "FORMAT_VERSION",
+    "INDEX",
+    "check_weights",
+    "pack",
+    "read_card",
+    "size_bytes",
+    "unpack",
+    "write_card",
+]
+
+REQUIRED = frozenset({CARD, WEIGHTS})
+ALLOWED = REQUIRED | {INDEX}
+MAX_UNPACKED_BYTES = 2_000_000_000
+MAX_HEADER_BYTES = 100_000_000
+MAX_ENTRIES = 32
+_CHUNK_BYTES = 1 << 20
+_ENCRYPTED = 0x1
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Return card.json of a bundle, checked as an engine will check it, and its parts for the library.
+
+    Raises:
+        CheckpointError: It is missing, no JSON object, of a newer format, or a field is missing or wrong.
+    """
+    card = dict(rvc.card.read_card(folder).document)
+    for name in ("training", "retrieval"):
+        if not isinstance(card.get(name, {}), dict):
+            raise CheckpointError(f"The voice's card.json has a wrong {name!r}; export the voice again.")
+    return card
+
+
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Replace card.json in one step."""
+    temporary = folder / (CARD + ".tmp")
+    temporary.write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
+    temporary.replace(folder / CARD)
+
+
+def check_weights(path: Path) -> None:
+    """Check that a file is a whole safetensors file: header within it, tensors filling it exactly.
+
+    Raises:
+        CheckpointError: It is not.
+    """
+    try:
+        whole = _tensors_fill(path)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error):
+        whole = False  # whatever a wrong header trips over
+    if not whole:
+        raise CheckpointError("The voice's model.safetensors is damaged or of another kind; export it again.")
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Write the files of a voice from a zip into a folder.
+
+    One folder around the files and what macOS adds are accepted; anything else is refused before
+    anything is written.
+
+    Args:
+        archive: The zip, from anywhere.
+        folder: An existing, empty folder.
+
+    Raises:
+        CheckpointError: It is no zip, not the zip of a voice, too large, encrypted or damaged.
+    """
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            for name, info in _checked_entries(zipped).items():
+                _extract(zipped, info, folder / name)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError) as error:
+        raise CheckpointError("The file is not a zip, or it is damaged; export the voice again.") from error
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Write the files of a bundle into a zip, in one step.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    temporary = archive.with_name(archive.name + ".tmp")
+    # Weights hardly shrink, so they are stored: packing and unpacking stay as fast as the disk.
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as zipped:
+        for name in sorted(ALLOWED):
+            if (folder / name).is_file():
+                zipped.write(folder / name, name)
+    temporary.replace(archive)
+
+
+def size_bytes(folder: Path) -> int:
+    """Return what the files of a bundle take on the disk."""
+    return sum((folder / name).stat().st_size for name in ALLOWED if (folder / name).is_file())
+
+
+def _tensors_fill(path: Path) -> bool:
+    """Whether the header's tensors lie side by side and end where the file ends."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        (header_bytes,) = struct.unpack("<Q", file.read(8))
+        if header_bytes > min(MAX_HEADER_BYTES, size - 8):
+            return False
+        header = json.loads(file.read(header_bytes))
+    end = 0
+    for start, stop in sorted(t["data_offsets"] for name, t in header.items() if name != "__metadata__"):
+        if start != end or stop < start:
+            return False
+        end = stop
+    return bool(end == size - 8 - header_bytes)
+
+
+def _checked_entries(zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return by plain name the entries that make up a voice."""
+    infos = [info for info in zipped.infolist() if not info.is_dir() and not _added_by_macos(info.filename)]
+    if len(zipped.infolist()) > MAX_ENTRIES:
+        raise CheckpointError("The zip holds too many files for a voice; zip only the files of one voice.")
+    parents = {str(PurePosixPath(info.filename).parent) for info in infos}
+    entries = {PurePosixPath(info.filename).name: info for info in infos}
+    plain = all(_is_plain(info) for info in infos)
+    if not plain or len(parents) > 1 or len(entries) != len(infos) or not set(entries) <= ALLOWED:
+        raise CheckpointError(
+            f"The zip holds more than {', '.join(sorted(ALLOWED))}; zip only the files of one voice."
+        )
+    if not set(entries) >= REQUIRED:
+        missing = " and ".join(sorted(REQUIRED - set(entries)))
+        raise CheckpointError(f"The zip holds no {missing}, so it is not a voice; export the voice again.")
+    if any(info.flag_bits & _ENCRYPTED for info in infos):
+        raise CheckpointError("The zip is protected by a password; zip the voice without one.")
+    if sum(info.file_size for info in infos) > MAX_UNPACKED_BYTES or entries[CARD].file_size > MAX_CARD_BYTES:
+        limit = MAX_UNPACKED_BYTES // 1_000_000
+        raise CheckpointError(f"The zip unpacks to more than a voice can have ({limit} MB); check the file.")
+    return entries
+
+
+def _is_plain(info: zipfile.ZipInfo) -> bool:
+    """Whether the entry is an ordinary file, at most one folder deep, without tricks in its name."""
+    mode = info.external_attr >> 16
+    parts = PurePosixPath(info.filename).parts
+    tricks = "\\" in info.filename or ":" in info.filename or info.filename.startswith("/") or ".." in parts
+    return not tricks and len(parts) <= 2 and (not stat.S_IFMT(mode) or stat.S_ISREG(mode))
+
+
+def _added_by_macos(name: str) -> bool:
+    return name.startswith("__MACOSX/") or PurePosixPath(name).name == ".DS_Store"
+
+
+def _extract(zipped: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
+    """Write one entry; its declared size is a promise that is held to."""
+    with zipped.open(info) as source, path.open("wb") as target:
+        shutil.copyfileobj(source, target, _CHUNK_BYTES)
+    if path.stat().st_size != info.file_size:
+        raise CheckpointError("The zip is damaged: a file is not as long as it says; export the voice again.")

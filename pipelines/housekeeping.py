@@ -1,0 +1,91 @@
+"""What nobody needs any more: at start, what a crash left; later, what has expired.
+
+uploads     from which nothing was ever started, after upload_expiry_s
+jobs        that have ended, after cleanup_days: their rows go to archive/jobs-YYYY-MM-DD.jsonl,
+            their folders are removed; voices stay
+folders     of jobs that the registry does not know (a server died while it received an upload)
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import orjson
+
+from pipelines.registry import Registry
+from pipelines.rows import ENDED, RUNNING, Rows, now
+from pipelines.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_JOB_FOLDER = re.compile(r"[0-9a-f]{32}")
+
+
+def sweep_at_start(registry: Registry, jobs_dir: Path) -> None:
+    """Turn what was running into interrupted, and remove folders without a job.
+
+    Call it before anything is received or started.
+
+    Args:
+        registry: The open registry.
+        jobs_dir: Folder of the jobs' folders.
+    """
+    lost = registry.list("jobs", lambda row: row["status"] in RUNNING)
+    registry.update_many(
+        "jobs",
+        [row["id"] for row in lost],
+        status="interrupted",
+        message="The server was stopped while this job ran",
+        eta_s=None,
+        updated_at=now(),
+    )
+    if lost:
+        logger.warning("%d jobs were interrupted; they can be resumed", len(lost))
+    known = {row["id"] for row in registry.list("jobs")}
+    for folder in jobs_dir.iterdir():
+        if _JOB_FOLDER.fullmatch(folder.name) and folder.name not in known:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_expired(registry: Registry, settings: Settings) -> None:
+    """Remove uploads and jobs that had their time; archive the jobs' rows first.
+
+    Raises:
+        OSError: The archive could not be written; nothing is removed then.
+    """
+    moment = datetime.now(UTC)
+    oldest_job = _text(moment - timedelta(days=settings.cleanup_days))
+    oldest_upload = _text(moment - timedelta(seconds=settings.upload_expiry_s))
+    rows = registry.list("jobs")
+    old = [row for row in rows if row["status"] in ENDED and row["updated_at"] < oldest_job]
+    gone = {row["id"] for row in old}
+    used = {row[name] for row in rows if row["id"] not in gone for name in ("upload_id", "input_job_id")}
+    old = [row for row in old if row["id"] not in used]
+    stale = [
+        row
+        for row in rows
+        if row["status"] == "uploaded" and row["id"] not in used and row["created_at"] < oldest_upload
+    ]
+    if old:
+        _archive(old, settings.data_dir / "archive" / f"jobs-{moment:%Y-%m-%d}.jsonl")
+    leaving = [row["id"] for row in [*old, *stale]]
+    registry.delete("jobs", leaving)
+    for job_id in leaving:
+        shutil.rmtree(settings.data_dir / "jobs" / job_id, ignore_errors=True)
+    if leaving:
+        logger.info("removed %d old jobs and %d unused uploads", len(old), len(stale))
+
+
+def _archive(rows: Rows, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("ab") as file:
+        file.writelines(orjson.dumps(row) + b"\n" for row in rows)
+
+
+def _text(moment: datetime) -> str:
+    """Return a time of day as rows hold it, so that the two compare as text."""
+    return moment.isoformat(timespec="milliseconds")

@@ -1,0 +1,357 @@
+"""What a person can do with jobs: upload, submit, follow, cancel, retry, resume, fetch.
+
+    Jobs            checks the caller and the wish, writes the row, answers
+    dispatcher.py   runs what is pending, in order
+    worker.py       does the work, in a child process
+
+Every call takes the caller first and answers another user's job exactly like one that does not exist.
+Nothing here waits for a job, except follow(), whose iterator may be dropped at any time without effect
+on the job. This process never imports torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.dispatcher import WORKER_COMMAND, Desk, Dispatcher
+from pipelines.eventlog import EventLog
+from pipelines.handover import RETRY_PAUSES_S
+from pipelines.housekeeping import remove_expired, sweep_at_start
+from pipelines.jobfiles import JobFiles
+from pipelines.library import Library
+from pipelines.registry import Registry
+from pipelines.rows import (
+    ENDED,
+    JOB_TYPES,
+    RESTARTABLE,
+    UPLOAD_TYPES,
+    Caller,
+    Row,
+    Rows,
+    checked_name,
+    checked_settings,
+    new_id,
+    new_job,
+    now,
+)
+from pipelines.settings import Settings
+from pipelines.uploads import receive
+from rvc.errors import AudioError, ConfigError, NotAllowedError
+
+__all__ = ["Caller", "Jobs"]
+
+logger = logging.getLogger(__name__)
+
+FOLLOW_INTERVAL_S = 2.0
+MAX_PENDING_PER_USER = 100
+
+
+class Jobs(JobFiles):
+    """All jobs of one data folder. Safe for threads.
+
+    Args:
+        settings: Data folder, limits and times.
+        worker_command: Program and arguments of a child, by default `python -m pipelines.worker`; with
+            `--tasks MODULE` added, the child knows further types of work (see worker.py).
+        retry_pauses_s: Rest before the second, third, ... try of a job that failed through a fault.
+
+    Attributes:
+        library: The voices.
+
+    Raises:
+        ConfigError: Another server uses the data folder, or its registry cannot be read.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        worker_command: Sequence[str] | None = None,
+        retry_pauses_s: Sequence[float] = RETRY_PAUSES_S,
+    ) -> None:
+        self._settings = settings
+        super().__init__(Registry(settings.data_dir), settings.data_dir / "jobs")
+        self._jobs_dir.mkdir(exist_ok=True)
+        self.library = Library(settings.data_dir, self.registry)
+        self._dispatcher = Dispatcher(
+            Desk(
+                settings=settings,
+                registry=self.registry,
+                library=self.library,
+                worker_command=worker_command or WORKER_COMMAND,
+                retry_pauses_s=retry_pauses_s,
+                housekeeping=self._keep_house,
+            )
+        )
+        self._lock = self._dispatcher.lock
+        self._last_seq = max((row["seq"] for row in self.registry.list("jobs")), default=0)
+
+    def start(self) -> None:
+        """Sweep up behind an earlier server, then run what is pending."""
+        sweep_at_start(self.registry, self._jobs_dir)
+        self.library.sweep()
+        self._keep_house()
+        self._dispatcher.start()
+
+    def close(self) -> None:
+        """Interrupt what runs, end all children and release the data folder."""
+        self._dispatcher.close()
+        self.registry.close()
+
+    def health(self) -> Row:
+        """Return dispatcher (bool), pending, running (counts), computing (ids), converter (bool), pids."""
+        return self._dispatcher.health()
+
+    # --- beginning ---------------------------------------------------------------------------------
+
+    def upload(self, caller: Caller, files: Sequence[tuple[Path, str]], purpose: str) -> Row:
+        """Check, decode and keep recordings, and return their row (status "uploaded").
+
+        Args:
+            caller: Who will own them.
+            files: Where each lies now, and what the person calls it.
+            purpose: "training" for recordings of a voice, "target" for one to convert.
+
+        Raises:
+            AudioError: A file is refused; nothing is kept then.
+            ConfigError: The purpose is unknown.
+        """
+        if purpose not in UPLOAD_TYPES:
+            raise ConfigError(f"Unknown purpose {purpose!r}. Choose one of: {', '.join(UPLOAD_TYPES)}.")
+        if purpose == "target" and len(files) > 1:
+            raise AudioError("A conversion takes one recording; upload the others one by one.")
+        job_id = new_id()
+        folder = self._folder(job_id)
+        folder.mkdir()
+        try:
+            stored = receive(files, folder, self._settings)
+            with self._lock:
+                row = new_job(
+                    caller.user_id,
+                    UPLOAD_TYPES[purpose],
+                    status="uploaded",
+                    seq=self._next_seq(),
+                    id=job_id,
+                    files=[file.to_json() for file in stored],
+                    input_audio_path=f"jobs/{job_id}/{stored[0].original}",
+                    progress=1.0,
+                )
+                return self._dispatcher.public(self.registry.insert("jobs", row))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def submit(  # noqa: PLR0913  # one parameter for each of the endpoint's
+        self,
+        caller: Caller,
+        type: str,  # the name that rows and endpoints have
+        input_job_id: str,
+        *,
+        model_name: str | None = None,
+        model_id: str | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> Row:
+        """Queue work on an upload and return its row at once (status "pending").
+
+        Args:
+            caller: Who asks.
+            type: "preprocessing", "training" or "conversion".
+            input_job_id: An upload, or a job that worked on one; a training that names a preparation
+                uses that one's settings.
+            model_name: What the voice shall be called (training).
+            model_id: The voice to convert into (conversion).
+            settings: The pipeline's options by name; every key is optional.
+
+        Raises:
+            UnknownNameError: There is no such job or voice, or it is somebody else's.
+            ConfigError: The type, the name or the settings are wrong.
+            NotAllowedError: The caller has too many jobs waiting.
+        """
+        if type not in JOB_TYPES:
+            raise ConfigError(f"Unknown type of job {type!r}. Choose one of: {', '.join(JOB_TYPES)}.")
+        options = checked_settings({} if settings is None else settings)
+        voice: Row = {"model_name": None, "model_id": None}
+        if type == "training":
+            voice["model_name"] = checked_name(model_name, "voice")
+        elif type == "conversion":
+            model = self.library.get(caller, str(model_id))
+            voice = {"model_name": model["model_name"], "model_id": model["id"]}
+        with self._lock:
+            source = self._row(caller, input_job_id)
+            upload = self._upload_of(source)
+            if type == "conversion" and len(upload["files"]) != 1:
+                raise ConfigError("A conversion takes one recording; upload the one to convert by itself.")
+            waiting = self.registry.list("jobs", status="pending", user_id=caller.user_id)
+            if len(waiting) >= MAX_PENDING_PER_USER:
+                raise NotAllowedError(f"You have {len(waiting)} jobs waiting; wait for one, or cancel one.")
+            row = new_job(
+                caller.user_id,
+                type,
+                status="pending",
+                seq=self._next_seq(),
+                input_job_id=source["id"],
+                upload_id=upload["id"],
+                input_audio_path=upload["input_audio_path"],
+                quality_snr=source["quality_snr"],
+                settings=options,
+                files=upload["files"],
+                message="Waiting",
+                **voice,
+            )
+            self._folder(row["id"]).mkdir()
+            self.registry.insert("jobs", row)
+            return self._changed(row)
+
+    # --- looking -----------------------------------------------------------------------------------
+
+    def get(self, caller: Caller, job_id: str) -> Row:
+        """Return a job's row.
+
+        Raises:
+            UnknownNameError: There is no such job, or it is somebody else's.
+        """
+        with self._lock:
+            return self._dispatcher.public(self._row(caller, job_id))
+
+    def list(
+        self,
+        caller: Caller,
+        *,
+        user_id: str | None = None,
+        type: str | None = None,
+        status: str | None = None,
+    ) -> Rows:
+        """Return the caller's jobs, newest first; an admin's list holds everybody's.
+
+        Args:
+            caller: Who asks.
+            user_id: Only this user's jobs; heeded for an admin only.
+            type: Only jobs of this type.
+            status: Only jobs in this state.
+        """
+        owner = user_id if caller.admin else caller.user_id
+        wanted = {"user_id": owner, "type": type, "status": status}
+        equal: dict[str, Any] = {name: value for name, value in wanted.items() if value}
+        with self._lock:
+            rows = self.registry.list("jobs", **equal)
+            return self._dispatcher.public_rows(sorted(rows, key=lambda row: row["seq"], reverse=True))
+
+    def follow(self, caller: Caller, job_id: str) -> Iterator[Row]:
+        """Iterate over a job's row: at every change, at least every 2 s, the last when it has ended.
+
+        Raises:
+            UnknownNameError: There is no such job, or it is somebody else's; raised by the call itself.
+        """
+        self.get(caller, job_id)
+        return self._follow(caller, job_id)
+
+    def events(self, caller: Caller, job_id: str, since: int = 0) -> Rows:
+        """Return what a job has reported, oldest first.
+
+        Each event has n (1, 2, ...), time, fraction, stage, message, eta_s and data (losses, the name of a
+        sample for artifact(), ...).
+
+        Args:
+            caller: Who asks.
+            job_id: The job.
+            since: Only events with a greater n.
+
+        Raises:
+            UnknownNameError: There is no such job, or it is somebody else's.
+        """
+        with self._lock:
+            row = self._row(caller, job_id)
+            log = self._dispatcher.event_log(row["id"]) or EventLog(self._folder(row["id"]) / "events.jsonl")
+            return log.read(since)
+
+    # --- steering ----------------------------------------------------------------------------------
+
+    def cancel(self, caller: Caller, job_id: str) -> Row:
+        """Stop a job: a waiting one at once, a running one when it has saved; return its row.
+
+        Raises:
+            UnknownNameError: There is no such job, or it is somebody else's.
+            NotAllowedError: It has ended, or is an upload.
+        """
+        with self._lock:
+            row = self._row(caller, job_id)
+            if self._dispatcher.stop(row["id"], "cancel"):
+                self._dispatcher.wake()
+                return self._dispatcher.public(row)
+            if row["status"] != "pending":
+                raise NotAllowedError(
+                    f"This job is {row['status']}; only one that waits or runs is cancelled."
+                )
+            moment = now()
+            changes = {"status": "cancelled", "message": "Cancelled", "updated_at": moment}
+            return self._changed(self.registry.update("jobs", row["id"], completed_at=moment, **changes))
+
+    def retry(self, caller: Caller, job_id: str) -> Row:
+        """Queue a failed, cancelled or interrupted job again, from its start; return its row.
+
+        Raises:
+            UnknownNameError: There is no such job, or it is somebody else's.
+            NotAllowedError: It is in another state.
+        """
+        return self._again(caller, job_id, from_start=True)
+
+    def resume(self, caller: Caller, job_id: str) -> Row:
+        """Queue a failed, cancelled or interrupted job again, from what it has saved; return its row.
+
+        Raises:
+            UnknownNameError: There is no such job, or it is somebody else's.
+            NotAllowedError: It is in another state.
+        """
+        return self._again(caller, job_id, from_start=False)
+
+    def _again(self, caller: Caller, job_id: str, *, from_start: bool) -> Row:
+        with self._lock:
+            row = self._row(caller, job_id)
+            if row["status"] not in RESTARTABLE:
+                raise NotAllowedError(
+                    f"This job is {row['status']}; what failed or was cancelled or interrupted runs again."
+                )
+            self._upload_of(row)
+            changes: Row = {"progress": 0.0} if from_start else {}
+            if from_start:
+                for name in ("work", "bundle", "result"):
+                    shutil.rmtree(self._folder(row["id"]) / name, ignore_errors=True)
+                (self._folder(row["id"]) / "events.jsonl").unlink(missing_ok=True)
+            changes |= {"status": "pending", "seq": self._next_seq(), "attempts": 0, "not_before": 0.0}
+            changes |= {"dead_letter": False, "error_message": None, "completed_at": None}
+            changes |= {"message": "Waiting", "stage": "", "updated_at": now()}
+            return self._changed(self.registry.update("jobs", row["id"], **changes))
+
+    # --- inside ------------------------------------------------------------------------------------
+
+    def _follow(self, caller: Caller, job_id: str) -> Iterator[Row]:
+        watch = self._dispatcher.watch
+        with watch.subscription(job_id) as inbox:
+            row = self.get(caller, job_id)
+            yield row
+            while row["status"] not in ENDED and row["status"] != "uploaded":
+                with self._lock:
+                    rows = watch.wait(inbox, FOLLOW_INTERVAL_S) or [self.get(caller, job_id)]
+                for row in rows:
+                    yield row
+                    if row["status"] in ENDED:
+                        return
+
+    def _changed(self, row: Row) -> Row:
+        """Tell the dispatcher and the followers of a changed row, and return it as callers see it."""
+        self._dispatcher.announce(row, state_changed=True)
+        self._dispatcher.wake()
+        return self._dispatcher.public(row)
+
+    def _next_seq(self) -> int:
+        self._last_seq += 1
+        return self._last_seq
+
+    def _keep_house(self) -> None:
+        with self._lock:
+            remove_expired(self.registry, self._settings)
+            self.library.expire_exports()

@@ -1,0 +1,238 @@
+"""The registry: which jobs and voice models exist, in one small JSON file.
+
+    Registry(DATA_DIR)          DATA_DIR/registry.json through TinyDB; DATA_DIR/server.lock while it is open
+
+Rows are plain dicts with a text "id"; "jobs", "models" and "usage" are the tables. What the registry
+guarantees:
+
+    one writer      a lock file is held while it is open; a second server on the folder is refused
+    no torn file    a write goes to a temporary file, is flushed to the disk and renamed into place
+    no aliasing     what is read is a copy, what is written is copied
+    threads         every call may come from any thread
+
+The document stays parsed in memory, so reads touch no disk; a write costs a serialisation of the whole
+document, which is why progress ticks are kept elsewhere and old jobs are pruned.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+from filelock import FileLock, Timeout
+from tinydb import TinyDB
+from tinydb.storages import Storage
+from tinydb.table import Document, Table
+
+from rvc.errors import ConfigError
+
+Row = dict[str, Any]
+Tables = dict[str, dict[str, Row]]
+
+SCHEMA_VERSION = 1
+SCHEMA_TABLE = "schema"
+TABLES = ("jobs", "models", "usage")
+
+
+def _number_the_schema(tables: Tables) -> None:
+    """Version 0, a document from before versions were written, has the rows of version 1."""
+
+
+MIGRATIONS: dict[int, Callable[[Tables], None]] = {0: _number_the_schema}
+"""Per version the step to the next one; it changes the document in place."""
+
+
+class AtomicStorage(Storage):
+    """TinyDB storage that keeps the document in memory and replaces the file as a whole.
+
+    Args:
+        path: The JSON file; it need not exist.
+
+    Raises:
+        ConfigError: The file exists and is not a JSON document of tables.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._tables: Tables | None = None
+        if path.exists():
+            try:
+                tables = orjson.loads(path.read_bytes())
+            except orjson.JSONDecodeError as error:
+                raise ConfigError(
+                    f"The registry {path} is not readable JSON; restore it from a backup or move it away."
+                ) from error
+            if not isinstance(tables, dict):
+                raise ConfigError(f"The registry {path} holds no tables; restore it or move it away.")
+            self._tables = tables
+
+    def read(self) -> Tables | None:
+        """Return the document with every row copied, None if nothing was ever written."""
+        if self._tables is None:
+            return None
+        # One level deep is enough: TinyDB changes rows, and Registry copies whatever leaves it.
+        return {
+            name: {row_id: dict(row) for row_id, row in table.items()} for name, table in self._tables.items()
+        }
+
+    def write(self, data: Tables) -> None:
+        """Replace the document, first on the disk, then in memory.
+
+        Raises:
+            OSError: The disk refused; file and memory still hold the previous document.
+        """
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        with temporary.open("wb") as file:
+            file.write(orjson.dumps(data, option=orjson.OPT_INDENT_2))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+        self._tables = data
+
+
+class _TableByName(Table):
+    """A table whose document ids are the rows' own text ids."""
+
+    document_id_class = str  # type: ignore[assignment]  # TinyDB's documented way to other ids
+    default_query_cache_capacity = 0
+
+
+class _Database(TinyDB):
+    table_class = _TableByName
+
+
+class Registry:
+    """Jobs and models, with exactly one server as their writer.
+
+    Args:
+        folder: The data folder; made if it does not exist.
+
+    Raises:
+        ConfigError: Another server uses the folder, the file is unreadable, or a newer version wrote it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "registry.json"
+        self._mutex = threading.RLock()
+        self._version = 0
+        # thread_local would let only the opening thread release it.
+        self._lock = FileLock(folder / "server.lock", timeout=0, thread_local=False)
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise ConfigError(
+                f"Another Timbre server already uses the data folder {folder}; "
+                "stop it, or set DATA_DIR to another folder."
+            ) from error
+        try:
+            self._database = _Database(self.path, storage=AtomicStorage)
+            self._migrate()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    @property
+    def version(self) -> int:
+        """A number that rises with every write; equal numbers mean unchanged rows."""
+        return self._version
+
+    def close(self) -> None:
+        """Release the lock file; the registry must not be used afterwards."""
+        with self._mutex:
+            self._database.close()
+            self._lock.release()
+
+    def insert(self, table: str, row: Row) -> Row:
+        """Add a row under its "id", replacing one of the same id; return a copy of it."""
+        with self._mutex:
+            rows = self._database.table(table)
+            if rows.contains(doc_id=row["id"]):
+                rows.remove(doc_ids=[row["id"]])
+            rows.insert(Document(_copy(row), doc_id=row["id"]))
+            self._version += 1
+            return _copy(row)
+
+    def get(self, table: str, row_id: str) -> Row | None:
+        """Return a copy of the row with this id, None if there is none."""
+        with self._mutex:
+            row = self._database.table(table).get(doc_id=row_id)  # type: ignore[call-overload]
+            return None if row is None else _copy(row)
+
+    def update(self, table: str, row_id: str, **changes: object) -> Row:
+        """Set fields of one row and return a copy of it.
+
+        Raises:
+            KeyError: There is no such row.
+        """
+        with self._mutex:
+            self.update_many(table, [row_id], **changes)
+            row = self.get(table, row_id)
+            if row is None:
+                raise KeyError(row_id)
+            return row
+
+    def update_many(self, table: str, row_ids: Iterable[str], **changes: object) -> None:
+        """Set the same fields of several rows in one write; unknown ids are skipped."""
+        with self._mutex:
+            ids = list(row_ids)
+            if ids:
+                self._database.table(table).update(_copy(changes), doc_ids=ids)  # type: ignore[arg-type]
+                self._version += 1
+
+    def delete(self, table: str, row_ids: Iterable[str]) -> None:
+        """Remove rows in one write; unknown ids are skipped."""
+        with self._mutex:
+            ids = list(row_ids)
+            if ids:
+                self._database.table(table).remove(doc_ids=ids)  # type: ignore[arg-type]
+                self._version += 1
+
+    def list(self, table: str, where: Callable[[Row], bool] | None = None, **equal: object) -> list[Row]:
+        """Return copies of the rows, oldest first, for which everything asked for holds.
+
+        Args:
+            table: Name of the table.
+            where: A condition on the row, which it must not change.
+            **equal: Fields and the values that they must have.
+        """
+        with self._mutex:
+            return [
+                _copy(row)
+                for row in self._database.table(table)
+                if all(row.get(name) == value for name, value in equal.items())
+                and (where is None or where(row))
+            ]
+
+    def _migrate(self) -> None:
+        """Bring the document to SCHEMA_VERSION, keeping a copy of an older file."""
+        storage = self._database.storage
+        tables: Tables = storage.read() or {}
+        fresh = not tables
+        version = tables.get(SCHEMA_TABLE, {}).get("schema", {}).get("version", 0)
+        if version == SCHEMA_VERSION:
+            return
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
+            raise ConfigError(
+                f"The registry {self.path} was written by a newer Timbre (schema {version}); "
+                "update this one, or set DATA_DIR to another folder."
+            )
+        if not fresh:
+            self.path.with_name(f"registry.v{version}.json").write_bytes(self.path.read_bytes())
+        for step in range(version, SCHEMA_VERSION):
+            MIGRATIONS[step](tables)
+        for name in TABLES:
+            tables.setdefault(name, {})
+        tables[SCHEMA_TABLE] = {"schema": {"version": SCHEMA_VERSION}}
+        storage.write(tables)
+
+
+def _copy(row: Row) -> Row:
+    """Copy a row to its last leaf; JSON there and back is several times faster than deepcopy."""
+    copy: Row = orjson.loads(orjson.dumps(row))
+    return copy

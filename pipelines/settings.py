@@ -1,0 +1,124 @@
+"""Every environment variable that Timbre reads, once, with its bounds.
+
+A variable is the upper-case name of a field (MAX_FILE_SIZE_MB), set in the environment or in a file called
+.env in the folder where Timbre is started; .env.example lists them all. An empty value means the default.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from rvc.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+_SHORTEST_SECRET = 16
+
+
+def _absolute(path: Path) -> Path:
+    # Child processes may start elsewhere.
+    return path.expanduser().resolve()
+
+
+class Settings(BaseSettings):
+    """What a person who runs Timbre may set; frozen.
+
+    Attributes:
+        data_dir: Folder of everything that Timbre keeps (jobs, voices, registry); absolute.
+        max_file_size_mb: Largest file of an upload, in MB (10**6 bytes).
+        max_audio_seconds: Longest recording, in seconds.
+        max_files: Most files in one upload.
+        job_timeout: Seconds that preparing or converting may compute before it is stopped.
+        training_timeout: Seconds that a training may compute before it is stopped.
+        max_concurrent_jobs: How many jobs may compute on the device at the same time.
+        cleanup_days: Days after which finished jobs and their files are archived and removed.
+        upload_expiry_s: Seconds after which an upload that was never used is removed.
+        api_host: Address on which the page and the API are served.
+        api_port: Port on which they are served.
+        converter_idle_s: Seconds without work after which the warm converter leaves memory.
+        cancel_grace_s: Seconds that a cancelled job has to save and leave before it is killed.
+        max_pause_s: Longest pause, in seconds, that conversions may force on a training at a stretch.
+        train_threads: Processor threads of a training; by default all.
+        log_level: DEBUG, INFO, WARNING or ERROR.
+        configured_secret: SECRET as it was set, or None; read `secret` instead.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, validate_default=True
+    )
+
+    data_dir: Annotated[Path, AfterValidator(_absolute)] = Path("data")
+    max_file_size_mb: float = Field(default=100, gt=0, le=4_000)
+    max_audio_seconds: float = Field(default=5_400, ge=1, le=86_400)
+    max_files: int = Field(default=50, ge=1, le=1_000)
+    job_timeout: float = Field(default=3_600, gt=0)
+    training_timeout: float = Field(default=86_400, gt=0)
+    max_concurrent_jobs: int = Field(default=1, ge=1, le=64)
+    cleanup_days: float = Field(default=30, gt=0)
+    upload_expiry_s: float = Field(default=86_400, gt=0)
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=7_860, ge=0, le=65_535)
+    converter_idle_s: float = Field(default=600, ge=0)
+    cancel_grace_s: float = Field(default=5, ge=0)
+    max_pause_s: float = Field(default=600, ge=0)
+    train_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    configured_secret: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("secret", "SECRET"), min_length=_SHORTEST_SECRET
+    )
+
+    @property
+    def max_file_size_bytes(self) -> int:
+        """Largest file of an upload, in bytes."""
+        return round(self.max_file_size_mb * 1_000_000)
+
+    @property
+    def secret(self) -> str:
+        """Key that signs the owners' cookies: SECRET, or a random one kept in DATA_DIR/secret.
+
+        Raises:
+            ConfigError: The kept file has been emptied or cut.
+        """
+        if self.configured_secret is not None:
+            return self.configured_secret.get_secret_value()
+        return _kept_secret(self.data_dir / "secret")
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Read the environment and .env, once per process.
+
+    Raises:
+        ConfigError: A variable has a value that is not allowed; the message names the variable.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]).upper()
+        raise ConfigError(f"{name}: {first['msg']}; correct it in the environment or in .env.") from error
+
+
+def _kept_secret(path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # Exclusive: of two processes that start together, one writes and the other reads.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        kept = path.read_text(encoding="ascii", errors="replace").strip()
+    else:
+        kept = secrets.token_urlsafe(32)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(kept)
+        logger.info("wrote a new secret to %s", path)
+    if len(kept) < _SHORTEST_SECRET:
+        raise ConfigError(f"{path} holds no usable secret; delete it, and a new one is made.")
+    return kept

@@ -1,0 +1,178 @@
+"""The children that the dispatcher has: one worker per job, and one warm converter.
+
+The converter is started by the first conversion and kept, with the voices and encoders that it has
+loaded, for the next; it leaves after a time without work, after a fault (its state may be broken), and
+with the server. A child that is on its way out is watched until it is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.children import Child
+from pipelines.eventlog import EventLog
+from pipelines.rows import Row
+from pipelines.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Live:
+    """A job that a child works on.
+
+    Attributes:
+        row: The job's row as it was started.
+        child: Who works on it.
+        log: Its events.
+        shown: Newest progress, stage, message, eta_s and updated_at.
+        ran_s: Seconds of work in this try, without pauses and waiting for the device.
+        reason: Why it was asked to stop; None if it was not.
+        kill_at_s: Monotonic time at which the child is killed.
+        last: Its "done", "failed" or "stopped" event.
+        asked: Whether the child stands still for the device, or computes on it.
+        grant: The line that gives it the device, kept until it asks.
+        logged_s: Monotonic time of the last event in the log.
+    """
+
+    row: Row
+    child: Child
+    log: EventLog
+    shown: Row
+    ran_s: float = 0.0
+    reason: str | None = None
+    kill_at_s: float | None = None
+    last: Row | None = None
+    asked: bool = False
+    grant: str | None = None
+    logged_s: float = float("-inf")
+
+
+class Staff:
+    """Starts, hands out and ends children. The dispatcher is the only user, under its lock.
+
+    Args:
+        settings: Times and number of threads.
+        command: Program and arguments of a child; the job's folder or --converter is added.
+        on_event: Called from reading threads with each event of each child, and (child, None) at the end.
+    """
+
+    def __init__(
+        self, settings: Settings, command: Sequence[str], on_event: Callable[[Child, Row | None], None]
+    ) -> None:
+        self._settings = settings
+        self._command = tuple(command)
+        self._on_event = on_event
+        self._working: set[Child] = set()
+        self._converter: Child | None = None
+        self._idle_since_s = 0.0
+        self._leaving: dict[Child, float] = {}
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of all children."""
+        warm = [] if self._converter is None else [self._converter]
+        return sorted({child.pid for child in [*self._working, *warm, *self._leaving]})
+
+    @property
+    def empty(self) -> bool:
+        """Whether no child is left."""
+        return not self.pids
+
+    @property
+    def warm(self) -> bool:
+        """Whether a converter is loaded."""
+        return self._converter is not None
+
+    def is_converter(self, child: Child) -> bool:
+        """Whether the child is the one that lives on after its job."""
+        return child is self._converter
+
+    def assign(self, row: Row, folder: Path) -> Child:
+        """Give a job to a child, starting one if need be.
+
+        Args:
+            row: The job.
+            folder: Its folder, which holds the order.
+
+        Raises:
+            OSError: No process can be started.
+        """
+        if row["type"] == "conversion":
+            child = self._warm_converter(folder)
+            child.send(f"run {folder}")
+        else:
+            child = self._spawn([str(folder)], folder / "worker.log")
+        self._working.add(child)
+        return child
+
+    def ask_to_stop(self, child: Child, *, leave: bool) -> None:
+        """Ask a child to save and to stop its job; the converter stays unless it shall leave."""
+        if self.is_converter(child) and not leave:
+            child.send("cancel")
+        else:
+            child.terminate()
+
+    def finished(self, child: Child, *, fault: bool, now_s: float) -> None:
+        """Take a child back whose job is over."""
+        self._working.discard(child)
+        if child is not self._converter:
+            return
+        self._idle_since_s = now_s
+        if child.returncode() is not None:
+            self._converter = None
+        elif fault:
+            self.dismiss_converter(now_s)
+
+    def dismiss_converter(self, now_s: float) -> None:
+        """Have the converter leave."""
+        if self._converter is not None:
+            self._converter.close()
+            self._leaving[self._converter] = now_s + self._settings.cancel_grace_s
+            self._converter = None
+
+    def tend(self, now_s: float) -> None:
+        """Let an idle converter leave, and see off who is leaving."""
+        converter = self._converter
+        if converter is not None and converter not in self._working:
+            if converter.returncode() is not None:
+                logger.warning("the idle converter has died; the next conversion starts another")
+                converter.reap()
+                self._converter = None
+            elif now_s - self._idle_since_s >= self._settings.converter_idle_s:
+                logger.info("the converter leaves after %.0f s without work", self._settings.converter_idle_s)
+                self.dismiss_converter(now_s)
+        for child, kill_at_s in list(self._leaving.items()):
+            if child.returncode() is not None:
+                child.reap()
+                del self._leaving[child]
+            elif now_s >= kill_at_s:
+                child.kill()
+
+    def _warm_converter(self, folder: Path) -> Child:
+        converter = self._converter
+        if converter is not None and converter.returncode() is None:
+            return converter
+        if converter is not None:
+            converter.reap()
+        idle_log = self._settings.data_dir / "converter.log"
+        idle_log.unlink(missing_ok=True)
+        # Should it fail to start, the log is found with the job that it was started for.
+        self._converter = self._spawn(["--converter", "--log", str(idle_log)], folder / "worker.log")
+        return self._converter
+
+    def _spawn(self, arguments: Sequence[str], log_path: Path) -> Child:
+        threads = str(self._settings.train_threads)
+        environment = {
+            "DATA_DIR": str(self._settings.data_dir),
+            "LOG_LEVEL": self._settings.log_level,
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
+            "PYTHONUNBUFFERED": "1",
+        }
+        return Child(
+            [*self._command, *arguments], log_path=log_path, environment=environment, on_event=self._on_event
+        )

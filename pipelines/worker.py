@@ -1,0 +1,344 @@
+"""The child processes: one job each, or the warm converter.
+
+    python -m pipelines.worker JOB_DIR        do the job that JOB_DIR/job.json describes, and leave
+    python -m pipelines.worker --converter    do one job after another, as told, and keep the voices loaded
+    ... --log FILE                            where the converter logs between its jobs
+    ... --tasks MODULE                        know the types of work in MODULE.TASKS too (a mapping like
+                                              worker_tasks.TASKS); the extension point for new kinds of work
+
+    stdin     grant SLOT, continue SLOT, pause; for the converter: run JOB_DIR, cancel
+              its end means that the server died: save and leave
+    stdout    one JSON object a line, each with "job":
+              progress (stage, fraction, message, eta_s, needs_device, data), want_device, release_device,
+              paused, done (result), failed (kind: input | internal, message), stopped
+    stderr    the log
+    SIGTERM   save and leave with status 3
+
+A pipeline is driven one event at a time, and what it may not do is decided between two of them: no step
+is taken on the device without the grant and the lock file of its slot; a pause is obeyed, and so is a
+stop, by closing the generator, which saves its checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import itertools
+import json
+import logging
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, NoReturn
+
+from filelock import FileLock, Timeout
+
+from pipelines.events import Done, Events, Progress
+from pipelines.order import WorkOrder
+from pipelines.worker_tasks import TASKS, Task
+from rvc.errors import RvcError
+
+logger = logging.getLogger("pipelines.worker")  # run as __main__
+
+DONE, INTERNAL_FAULT, INPUT_FAULT, STOPPED = 0, 1, 2, 3
+"""Exit statuses."""
+
+PROGRESS_INTERVAL_S = 0.1
+LOCK_POLL_S = 0.1
+GRANT_POLL_S = 60.0
+NICENESS = 5
+STOP = "stop"
+"""What the command queue holds when the work shall end: after SIGTERM, or when stdin has ended."""
+
+
+class Stopped(Exception):
+    """The work was told to end before it was done."""
+
+    def __init__(self, *, leave: bool) -> None:
+        super().__init__()
+        self.leave = leave
+
+
+class Link:
+    """The line to the server: commands in, events out.
+
+    Args:
+        grace_s: Seconds between the end of stdin and a hard exit, should the work not end by itself.
+    """
+
+    def __init__(self, grace_s: float = 30.0) -> None:
+        self.grace_s = grace_s
+        self.commands: SimpleQueue[str] = SimpleQueue()
+        # Whatever a library prints shall go to the log, not between the events.
+        self._out = os.fdopen(os.dup(1), "wb", buffering=0)
+        os.dup2(2, 1)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: self.commands.put(STOP))
+        threading.Thread(target=self._listen, name="stdin", daemon=True).start()
+
+    def tell(self, job_id: str, event: str, **facts: object) -> None:
+        """Send one event; when the server has died, nobody hears it and that is no error."""
+        line = json.dumps({"event": event, "job": job_id, **facts}, allow_nan=False)
+        with contextlib.suppress(OSError):
+            self._out.write(line.encode() + b"\n")
+
+    def command(self, *, wait_s: float = 0.0) -> str | None:
+        """Return the next command, None if none comes in time.
+
+        Raises:
+            Stopped: The command was to end the work.
+        """
+        try:
+            command = self.commands.get(timeout=wait_s) if wait_s else self.commands.get_nowait()
+        except Empty:
+            return None
+        if command in (STOP, "cancel"):
+            raise Stopped(leave=command == STOP)
+        return command
+
+    def acquire(self, path: Path) -> FileLock:
+        """Take a lock file, waiting for an orphan of an earlier server that still holds it.
+
+        Raises:
+            Stopped: The work shall end meanwhile.
+        """
+        lock = FileLock(path)
+        for attempt in itertools.count():
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                if attempt == 0:
+                    logger.warning("%s is held by a worker of an earlier server; waiting for it", path.name)
+                # A pause that comes now has nothing to pause.
+                self.command(wait_s=LOCK_POLL_S)
+            else:
+                break
+        return lock
+
+    def _listen(self) -> None:
+        # os.read, because a buffered reader that is still reading breaks the interpreter's shutdown.
+        rest = b""
+        while chunk := os.read(0, 4096):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self.commands.put(line.decode())
+        self.commands.put(STOP)
+        time.sleep(self.grace_s)
+        logger.error("the work did not end within %.0f s of the server's death; leaving hard", self.grace_s)
+        os._exit(STOPPED)
+
+
+class Device:
+    """The right to compute, as the server grants it, and the lock file that makes sure.
+
+    Args:
+        link: The line to the server.
+        order: The job, with the path of the lock file.
+    """
+
+    def __init__(self, link: Link, order: WorkOrder) -> None:
+        self._link = link
+        self._order = order
+        self._lock: FileLock | None = None
+
+    def obey(self, *, needs_device: bool) -> None:
+        """Follow the commands that have come, and return when the next step may be taken.
+
+        Args:
+            needs_device: Whether that step computes on the device.
+
+        Raises:
+            Stopped: The work shall end.
+        """
+        while (command := self._link.command()) is not None:
+            if command == "pause" and self._lock is not None:
+                self.leave()
+                self._link.tell(self._order.id, "paused")
+                self._await_grant()
+        if needs_device and self._lock is None:
+            self._link.tell(self._order.id, "want_device")
+            self._await_grant()
+        elif not needs_device:
+            self.release()
+
+    def release(self) -> None:
+        """Give the device back, if it is held."""
+        if self._lock is not None:
+            self.leave()
+            self._link.tell(self._order.id, "release_device")
+
+    def leave(self) -> None:
+        """Give the device back without a word, because the job's last word says it too."""
+        if self._lock is not None:
+            if "torch" in sys.modules:
+                cuda = sys.modules["torch"].cuda
+                if cuda.is_available() and cuda.is_initialized():
+                    cuda.empty_cache()
+            self._lock.release()
+            self._lock = None
+
+    def _await_grant(self) -> None:
+        word = slot = ""
+        while word not in ("grant", "continue"):
+            word, _, slot = (self._link.command(wait_s=GRANT_POLL_S) or "").partition(" ")
+        path = self._order.device_lock
+        self._lock = self._link.acquire(path if slot in ("", "0") else path.with_stem(f"{path.stem}-{slot}"))
+
+
+def drive(pipeline: Events[dict[str, Any]], order: WorkOrder, link: Link) -> dict[str, Any]:
+    """Take a pipeline to its end and return its result.
+
+    Raises:
+        Stopped: It was told to end; the pipeline has been closed.
+    """
+    device = Device(link, order)
+    told_s, told_stage = float("-inf"), ""
+    try:
+        device.obey(needs_device=False)
+        for event in pipeline:
+            if isinstance(event, Done):
+                return event.result
+            moment_s = time.monotonic()
+            if event.data or event.stage != told_stage or moment_s - told_s >= PROGRESS_INTERVAL_S:
+                told_s, told_stage = moment_s, event.stage
+                link.tell(order.id, "progress", **progress_facts(event))
+            device.obey(needs_device=event.needs_device)
+        raise RuntimeError("The pipeline ended without a result.")
+    finally:
+        try:
+            pipeline.close()
+        finally:
+            device.leave()
+
+
+def progress_facts(event: Progress) -> dict[str, Any]:
+    """Return the event as JSON values."""
+    return {
+        "stage": event.stage,
+        "fraction": plain(event.fraction),
+        "message": event.message,
+        "eta_s": plain(event.eta_s),
+        "needs_device": event.needs_device,
+        "data": plain(event.data),
+    }
+
+
+def plain(value: object) -> Any:  # noqa: ANN401  # JSON has no better name
+    """Return a value as JSON can hold it: NumPy's scalars as numbers, paths as text, not-a-number as null."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return str(value)
+
+
+def run_job(folder: Path, link: Link, tasks: Mapping[str, Task]) -> int:
+    """Do one job and tell the server how it ended; return the exit status.
+
+    Args:
+        folder: The job's folder.
+        link: The line to the server.
+        tasks: What can be done, by type of job.
+    """
+    order = WorkOrder.load(folder)
+    link.grace_s = max(order.grace_s, 1.0) * 6
+    started_s = time.monotonic()
+    try:
+        # Two workers of one job, the first an orphan that still saves, would spoil its checkpoints.
+        lock = link.acquire(folder / "worker.lock")
+        try:
+            result = drive(tasks[order.type](order), order, link)
+        finally:
+            lock.release()
+    except Stopped as stop:
+        link.tell(order.id, "stopped")
+        return STOPPED if stop.leave else DONE
+    except RvcError as error:
+        logger.warning("refused: %s", error)
+        link.tell(order.id, "failed", kind="input", message=str(error))
+        return INPUT_FAULT
+    except Exception as error:
+        # The one place that catches everything: the fault must cross the process to be seen.
+        logger.exception("job %s failed", order.id)
+        first_line = (str(error).splitlines() or [""])[0]
+        link.tell(order.id, "failed", kind="internal", message=f"{type(error).__name__}: {first_line}"[:300])
+        return INTERNAL_FAULT
+    logger.info("done after %.1f s", time.monotonic() - started_s)
+    link.tell(order.id, "done", result=plain(result))
+    return DONE
+
+
+def serve(link: Link, tasks: Mapping[str, Task], own_log: Path) -> int:
+    """Be the warm converter: do what is told until told to leave; return the exit status.
+
+    Args:
+        link: The line to the server.
+        tasks: What can be done, by type of job.
+        own_log: Where the log goes between jobs; during a job it goes to that job's folder.
+    """
+    while True:
+        word, _, argument = link.commands.get().partition(" ")
+        if word == STOP:
+            return STOPPED
+        if word != "run":
+            continue  # a cancel that came after the job had ended
+        folder = Path(argument)
+        _log_into(folder / "worker.log")
+        status = run_job(folder, link, tasks)
+        _log_into(own_log)
+        if status in (INTERNAL_FAULT, STOPPED):
+            # After a fault nothing that is loaded can be trusted.
+            return status
+
+
+def _log_into(path: Path) -> None:
+    """Send stdout and stderr, those of native code included, to a file from here on."""
+    with path.open("ab") as log:
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run as a child of the server; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.worker", description="Work for the server.")
+    parser.add_argument("folder", type=Path, nargs="?", help="folder of the job to do")
+    parser.add_argument("--converter", action="store_true", help="do conversions as told on stdin")
+    parser.add_argument("--log", type=Path, default=Path(os.devnull), help="log of the idle converter")
+    parser.add_argument("--tasks", help="module whose TASKS are known too")
+    options = parser.parse_args(arguments)
+    link = Link()
+    logging.basicConfig(
+        level=os.environ.get("LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.captureWarnings(True)
+    tasks = dict(TASKS)
+    if options.tasks:
+        tasks |= importlib.import_module(options.tasks).TASKS
+    if options.converter:
+        return serve(link, tasks, options.log)
+    if options.folder is None:
+        parser.error("name the folder of a job, or --converter")
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)  # the page and the conversions come first
+    return run_job(options.folder, link, tasks)
+
+
+def _run() -> NoReturn:
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    _run()

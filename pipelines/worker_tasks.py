@@ -1,0 +1,158 @@
+"""Which pipeline does which type of job: from an order to a generator, and from its result to JSON.
+
+A task takes a WorkOrder and is a generator of Progress and one Done whose result is a dict of JSON
+values. "quality_snr" in it goes to the job's row; a conversion names its file, relative to the job's
+folder, as "path" and its length as "seconds"; a training leaves the voice in order.bundle_folder.
+
+The pipelines are imported inside the tasks: a worker loads only what its job needs. The server imports
+neither this module nor them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import secrets
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pipelines.events import Done, Events, Progress
+from pipelines.order import WorkOrder
+from rvc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipelines.uploads import StoredFile
+
+Task: TypeAlias = "Callable[[WorkOrder], Events[dict[str, Any]]]"
+"""What TASKS holds."""
+
+WARM_VOICES = 2
+"""How many voices the converter keeps loaded."""
+
+PREPARE_SHARE = 0.1
+"""How much of a training's progress bar its preparation gets."""
+
+FOR_THE_CARD = ("consent", "licence")
+"""What a person states with a training: it is no setting, it goes into the voice's card."""
+
+
+def preparation(order: WorkOrder) -> Events[dict[str, Any]]:
+    """Recordings to clean slices and a report."""
+    module = importlib.import_module("pipelines.prepare")  # loads the voice detector
+    settings = _options(module.PrepareSettings, order.settings)
+    prepared = yield from _until_done(module.prepare(_files(order), order.upload_folder, settings))
+    yield Done(result=_facts_of(prepared))
+
+
+def training(order: WorkOrder) -> Events[dict[str, Any]]:
+    """Recordings, prepared if they are not yet, to a voice."""
+    prepare = importlib.import_module("pipelines.prepare")  # loads the voice detector
+    train = importlib.import_module("pipelines.train")  # loads torch
+    asked = {name: value for name, value in order.settings.items() if name not in FOR_THE_CARD}
+    for_preparing = order.prepare_settings | _those_of(prepare.PrepareSettings, asked)
+    for_training = {name: value for name, value in asked.items() if name not in for_preparing}
+    request = train.TrainRequest(
+        prepared_folder=order.upload_folder,
+        work_dir=order.work_folder,
+        bundle_dir=order.bundle_folder,
+        name=order.model_name or "",
+        settings=_options(train.TrainSettings, for_training),
+        **{name: order.settings.get(name) for name in FOR_THE_CARD},
+    )
+    share = 0.0
+    if for_preparing or not (order.upload_folder / "prepared" / "slices.json").is_file():
+        share = PREPARE_SHARE
+        settings = _options(prepare.PrepareSettings, for_preparing)
+        work = prepare.prepare(_files(order), order.upload_folder, settings)
+        prepared = yield from _until_done(work, until=share)
+    else:
+        prepared = prepare.load_prepared(order.upload_folder)
+    trained = yield from _until_done(train.train(request), since=share)
+    yield Done(result=_facts_of(prepared) | _facts_of(trained))
+
+
+def conversion(order: WorkOrder) -> Events[dict[str, Any]]:
+    """One recording to the same in another voice."""
+    module = importlib.import_module("pipelines.convert")  # loads torch
+    options = _options(module.ConvertOptions, order.settings)
+    if order.model_folder is None:
+        raise ConfigError("The conversion names no voice; choose one.")
+    (stored,) = _files(order)
+    yield Progress(stage="Loading the voice", fraction=0.0)
+    weights = order.model_folder / "model.safetensors"
+    voice = _voice(order.model_folder, weights.stat().st_mtime_ns)
+    order.result_folder.mkdir(exist_ok=True)
+    # A random name: Gradio serves a file to whoever knows its path.
+    destination = order.result_folder / f"{secrets.token_hex(8)}.{options.format}"
+    source = order.upload_folder / stored.audio
+    result = yield from _until_done(module.convert(source, destination, voice, options))
+    path = Path(result.path).relative_to(order.folder)
+    yield Done(result=_facts_of(result) | {"path": str(path), "seconds": result.seconds})
+
+
+TASKS: Mapping[str, Task] = {
+    "preprocessing": preparation,
+    "training": training,
+    "conversion": conversion,
+}
+
+
+@lru_cache(maxsize=WARM_VOICES)
+def _voice(folder: Path, mtime_ns: int) -> Any:  # noqa: ANN401  # the time is part of the key only
+    """Load a voice, or return it as it was loaded last."""
+    cuda = importlib.import_module("torch").cuda.is_available()
+    return importlib.import_module("rvc.voice").Voice.load(folder, "cuda" if cuda else "cpu")
+
+
+def _until_done(
+    work: Events[Any], *, since: float = 0.0, until: float = 1.0
+) -> Generator[Progress, None, Any]:
+    """Pass a pipeline's events on, its progress fitted between two fractions; return its result."""
+    # Closed here and not when it is collected, so that a checkpoint that cannot be saved is heard of.
+    with contextlib.closing(work):
+        for event in work:
+            if isinstance(event, Done):
+                return event.result
+            eta_s = event.eta_s if until == 1.0 else None
+            yield replace(event, fraction=since + (until - since) * event.fraction, eta_s=eta_s)
+    raise RuntimeError("The pipeline ended without a result.")
+
+
+def _files(order: WorkOrder) -> list[StoredFile]:
+    stored: type[StoredFile] = importlib.import_module("pipelines.uploads").StoredFile  # loads the decoders
+    return [stored.from_json(file) for file in order.files]
+
+
+def _those_of(options: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(options)}
+    return {name: value for name, value in settings.items() if name in names}
+
+
+def _options(options: type[Any], settings: Mapping[str, Any]) -> Any:  # noqa: ANN401  # whichever class it is
+    """Make an options object from settings as they came.
+
+    Raises:
+        ConfigError: A name is unknown, or a value is out of range or of a wrong kind.
+    """
+    known = [field.name for field in fields(options)]
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise ConfigError(f"There is no setting {unknown[0]!r}; choose from: {', '.join(known)}.")
+    if hasattr(options, "from_json"):
+        return options.from_json(settings)
+    try:
+        return options(**settings)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"A setting has a value of a wrong kind ({error}); correct it.") from error
+
+
+def _facts_of(result: object) -> dict[str, Any]:
+    """Return what is worth telling of a pipeline's result: its plain numbers and words."""
+    named: Iterable[tuple[str, Any]] = vars(result).items() if hasattr(result, "__dict__") else ()
+    facts = {name: value for name, value in named if isinstance(value, (bool, int, float, str))}
+    report = getattr(result, "report", None)
+    snr_db = getattr(report, "snr_db", None)
+    return facts if snr_db is None else facts | {"quality_snr": snr_db}

@@ -1,0 +1,39 @@
+"""Every error that a user may see, drawn:
+
+    RvcError
+    ├── AudioError         the sound file cannot be read, is empty, silent, too long or of a wrong form
+    ├── CheckpointError    the file is not a voice model or checkpoint that this code understands
+    ├── ConfigError        a setting is out of range or contradicts another
+    ├── UnknownNameError   a registry has no entry of that name
+    └── NotAllowedError    the caller may not see or change this, or the state of the job forbids it
+
+Each message is one sentence that names the thing and the way out; the page shows it as it stands.
+A job that ends in an RvcError failed because of its input and is not retried. Anything that is not
+an RvcError is a bug: let it reach the log with its traceback.
+"""
+
+from __future__ import annotations
+
+
+class RvcError(Exception):
+    """Root of all errors whose message is meant for the user."""
+
+
+class AudioError(RvcError):
+    """The sound file cannot be read, is empty, silent, too long or of a wrong form."""
+
+
+class CheckpointError(RvcError):
+    """The file is not a voice model or checkpoint that this code understands."""
+
+
+class ConfigError(RvcError):
+    """A setting is out of range or contradicts another."""
+
+
+class UnknownNameError(RvcError):
+    """A registry has no entry of that name."""
+
+
+class NotAllowedError(RvcError):
+    """The caller may not see or change this, or the state of the job forbids it."""

@@ -1,0 +1,123 @@
+"""How loud a recording is: one gain for the whole of it, and its contour in 10 ms frames.
+
+Shapes:  N = samples at 16 kHz, T = frames (100 per second), frame i centred at sample i * 160.
+Units:   levels are natural logarithms of the RMS of a full scale of 1.
+Why:     the networks hear every voice at one loudness, so the gain is a fact of the whole recording
+         (training and conversion must agree on it), and the contour tells the synthesizer how loud
+         each frame shall be.
+Not here: making a result as loud as its source (loudness.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+RATE_16K_HZ = 16_000
+HOP_16K = 160
+"""Samples of 16 kHz audio per frame."""
+
+TARGET_RMS = 0.08
+"""What `normalisation_gain` makes of the 90th percentile of the RMS of a frame."""
+
+LOUD_PERCENTILE = 90.0
+SILENCE_RMS = 1e-5
+"""-100 dBFS: no microphone is this quiet; below it a frame counts as digital silence."""
+
+GATE_DB = 30.0
+"""Frames this far below the mean power are pauses and have no say in the gain."""
+
+GATE_ROUNDS = 3
+MAX_GAIN = 1_000.0
+LEVEL_FLOOR = float(np.log(1e-4))
+"""The level of a silent frame; the contour goes down to it smoothly."""
+
+
+def frame_rms(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Measure the RMS of consecutive stretches of 10 ms, without overlap.
+
+    Args:
+        wav16k: Audio, shape (N,), 16 kHz.
+
+    Returns:
+        RMS of samples i * 160 .. (i + 1) * 160, shape (ceil(N / 160),); the last stretch is filled
+        up with zeros.
+    """
+    return np.sqrt(_stretch_energies(wav16k) / HOP_16K)
+
+
+def loud_rms(wav16k: NDArray[np.float32]) -> float:
+    """Measure how loud the loud parts of a recording are, whatever its share of pauses.
+
+    Args:
+        wav16k: The whole recording, shape (N,), 16 kHz.
+
+    Returns:
+        The 90th percentile of the RMS of its 10 ms stretches that are no pauses; 0.0 if all of it
+        is silent. A pause is what lies 30 dB below the mean power, itself taken without pauses.
+    """
+    return loud_of(frame_rms(wav16k))
+
+
+def loud_of(rms: NDArray[np.float64]) -> float:
+    """Measure the same from the RMS of each stretch.
+
+    Args:
+        rms: RMS of consecutive stretches of 10 ms, shape (T,).
+
+    Returns:
+        As `loud_rms`.
+    """
+    active = rms[rms > SILENCE_RMS]
+    if not active.size:
+        return 0.0
+    for _ in range(GATE_ROUNDS):
+        mean_power = float(np.mean(np.square(active)))
+        active = active[active > np.sqrt(mean_power) * 10 ** (-GATE_DB / 20)]
+    return float(np.percentile(active, LOUD_PERCENTILE))
+
+
+def normalisation_gain(wav16k: NDArray[np.float32]) -> float:
+    """Find the gain that brings a recording to the loudness that the networks know.
+
+    Args:
+        wav16k: The whole recording, shape (N,), 16 kHz.
+
+    Returns:
+        Factor, at most 1000, that makes `loud_rms` of the recording 0.08; 1.0 if it is silent.
+    """
+    loud = loud_rms(wav16k)
+    return min(TARGET_RMS / loud, MAX_GAIN) if loud > 0.0 else 1.0
+
+
+def level_contour(wav16k: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
+    """Measure the level of each frame over the 20 ms around its centre.
+
+    Args:
+        wav16k: Level-normalised audio, shape (N,), 16 kHz; beyond its ends all is zero.
+        frames: Number T of frames wanted, N // 160 + 1 to cover the audio.
+
+    Returns:
+        Natural logarithm of the RMS, shape (T,), float32; about -9.2 where the audio is silent.
+    """
+    energies = _stretch_energies(wav16k)
+    # Frame i is centred on the border between stretches i - 1 and i: its window is just these two.
+    padded = np.zeros(max(frames, energies.size) + 1)
+    padded[1 : energies.size + 1] = energies
+    power = (padded[:frames] + padded[1 : frames + 1]) / (2 * HOP_16K)
+    return (0.5 * np.log(power + np.exp(2 * LEVEL_FLOOR))).astype(np.float32)
+
+
+def _stretch_energies(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sum the squares of each 160 samples; float64 sums, without a float64 copy of an hour."""
+    whole = wav16k.size // HOP_16K
+    stretches = wav16k[: whole * HOP_16K].reshape(whole, HOP_16K)
+    energies = np.zeros(-(-wav16k.size // HOP_16K))
+    block = 6_000
+    for start in range(0, whole, block):
+        part = stretches[start : start + block].astype(np.float64)
+        energies[start : start + len(part)] = np.einsum("ij,ij->i", part, part)
+    rest = wav16k[whole * HOP_16K :].astype(np.float64)
+    if rest.size:
+        energies[-1] = float(rest @ rest)
+    return energies

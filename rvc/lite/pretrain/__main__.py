@@ -1,0 +1,121 @@
+"""The recipe, one stage a command; each goes on where it was cut off.
+
+    python -m rvc.lite.pretrain labels  --corpus SPEECH --work WORK      phones every 10 ms (pocketsphinx, espeak-ng)
+    python -m rvc.lite.pretrain f0      --corpus SPEECH --work WORK      pitch of every recording
+    python -m rvc.lite.pretrain encoder --corpus SPEECH --work WORK      content encoder
+    python -m rvc.lite.pretrain base    --corpus SPEECH --work WORK      multi-speaker base synthesizer
+    python -m rvc.lite.pretrain export  --work WORK --out assets/builtin half-precision weights and their card
+
+SPEECH is a folder with `metadata.csv`; WORK keeps labels, pitch and checkpoints. A CPU does it in hours, a CUDA GPU
+in minutes with the same code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from rvc.lite.encoder import ContentEncoder, EncoderConfig
+from rvc.lite.pretrain.corpus import Utterance, read_corpus
+from rvc.lite.pretrain.dataset import SpeechStore, cache_f0, load_recordings
+from rvc.lite.pretrain.export import export_builtin
+from rvc.lite.pretrain.state import load_state
+from rvc.lite.pretrain.train_base import BaseTrainer, BaseTraining, train_base
+from rvc.lite.pretrain.train_encoder import EncoderTrainer, EncoderTraining, train_encoder
+from rvc.lite.synthesizer import SynthesizerConfig
+
+logger = logging.getLogger(__name__)
+
+ENCODER_SHARES = {
+    "kathleen_en": 0.15, "kerstin_de": 0.17, "flemishguy_nl": 0.13, "librispeech": 0.35, "an4": 0.08, "picovoice": 0.12,
+}  # fmt: skip
+BASE_SHARES = {"kathleen_en": 0.21, "kerstin_de": 0.21, "flemishguy_nl": 0.21, "librispeech": 0.33, "an4": 0.04}
+
+
+JUDGED = ("librispeech", "an4", "kathleen_en")
+
+
+def _heard(corpus: Path, collections: dict[str, float]) -> list[Utterance]:
+    return [u for u in read_corpus(corpus) if not u.held_out and u.collection in collections]
+
+
+def _unheard(options: argparse.Namespace, collection: str) -> list[Utterance]:
+    """What no training hears, where there are labels to judge the encoder by."""
+    unheard = [u for u in read_corpus(options.corpus) if u.held_out and u.collection == collection]
+    return [u for u in unheard if (options.work / "labels" / f"{u.key}.npy").exists()]
+
+
+def _labels(options: argparse.Namespace) -> None:
+    from rvc.lite.pretrain.labels import label_corpus  # pocketsphinx is needed by this stage alone
+
+    wanted = [u for u in read_corpus(options.corpus) if u.collection != "picovoice"]
+    label_corpus(options.corpus, wanted, options.work / "labels", options.processes)
+
+
+def _f0(options: argparse.Namespace) -> None:
+    (options.work / "f0").mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(options.processes) as pool:
+        cache = partial(cache_f0, options.corpus, options.work / "f0")
+        done = sum(1 for _ in pool.map(cache, read_corpus(options.corpus), chunksize=32))
+    logger.info("pitch of %d recordings", done)
+
+
+def _encoder(options: argparse.Namespace) -> None:
+    device = torch.device(options.device)
+    load = partial(load_recordings, options.corpus, options.work, 16_000, processes=options.processes)
+    heard = load(_heard(options.corpus, ENCODER_SHARES))
+    unheard = {name: load(_unheard(options, name)) for name in JUDGED}  # all loading before the device is touched: it forks
+    store = SpeechStore(heard, ENCODER_SHARES, 16_000, device)
+    judged = {name: SpeechStore(some, {name: 1.0}, 16_000, device) for name, some in unheard.items() if some}
+    trainer = EncoderTrainer(store, EncoderConfig(), EncoderTraining(steps=options.steps or EncoderTraining.steps))
+    train_encoder(trainer, judged, options.work / "encoder.pt", options.seconds)
+
+
+def _base(options: argparse.Namespace) -> None:
+    device = torch.device(options.device)
+    encoder = ContentEncoder(EncoderConfig())
+    load_state(options.work / "encoder.pt", {"encoder": encoder})
+    heard = _heard(options.corpus, BASE_SHARES)
+    rates = (16_000, SynthesizerConfig.sample_rate_hz)
+    loaded = [load_recordings(options.corpus, options.work, rate, heard, options.processes) for rate in rates]
+    stores = [SpeechStore(some, BASE_SHARES, rate, device) for some, rate in zip(loaded, rates, strict=True)]
+    config = SynthesizerConfig(voices=len(stores[0].speakers) + 1)
+    settings = BaseTraining(steps=options.steps or BaseTraining.steps)
+    trainer = BaseTrainer(encoder, (stores[0], stores[1]), config, settings)
+    train_base(trainer, options.work / "base.pt", options.seconds)
+
+
+def _export(options: argparse.Namespace) -> None:
+    export_builtin(options.work, options.out)
+
+
+def main() -> None:
+    """Run one stage."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rvc.lite.pretrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    stages = {"labels": _labels, "f0": _f0, "encoder": _encoder, "base": _base, "export": _export}
+    parser.add_argument("stage", choices=stages)
+    parser.add_argument("--corpus", type=Path, help="folder of speech with metadata.csv")
+    parser.add_argument("--work", type=Path, required=True, help="folder of labels, pitch and checkpoints")
+    parser.add_argument("--out", type=Path, default=Path("assets/builtin"), help="where export writes")
+    parser.add_argument("--steps", type=int, help="length of a training, instead of the recipe's own")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop after this time, to be gone on with")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    if options.stage != "export" and options.corpus is None:
+        parser.error(f"the stage {options.stage!r} needs --corpus")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    stages[options.stage](options)
+
+
+if __name__ == "__main__":
+    main()

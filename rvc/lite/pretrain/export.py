@@ -1,0 +1,44 @@
+"""From the recipe's checkpoints to the files that ship: half precision, nothing that only training needed."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import torch
+
+from rvc.lite.encoder import EncoderConfig
+from rvc.lite.synthesizer import SynthesizerConfig
+from rvc.lite.weights import BASE_FILE, ENCODER_FILE, save_parts
+
+logger = logging.getLogger(__name__)
+
+LICENCES = {
+    "kathleen_en": "CC0 (Rhasspy voice data set 'kathleen')",
+    "kerstin_de": "CC0 (Rhasspy voice data set 'kerstin')",
+    "flemishguy_nl": "CC0 (Rhasspy voice data set 'flemishguy')",
+    "librispeech": "CC BY 4.0 (LibriSpeech, Panayotov et al. 2015)",
+    "an4": "BSD-style (CMU AN4)",
+    "picovoice": "Apache-2.0 (Picovoice speech-to-intent benchmark; content encoder only)",
+}
+
+
+def export_builtin(work: Path, out: Path) -> None:
+    """Write `encoder.safetensors` and `base.safetensors` (row 0 of the voices only) and their card."""
+    out.mkdir(parents=True, exist_ok=True)
+    steps: dict[str, int] = {}
+    encoder = torch.load(work / "encoder.pt", map_location="cpu", weights_only=True)
+    steps["encoder"] = int(encoder["step"])
+    configs = {"encoder": EncoderConfig()}
+    save_parts(out / ENCODER_FILE.name, {"encoder": encoder["encoder"]}, configs, torch.float16)
+    if (work / "base.pt").exists():
+        base = torch.load(work / "base.pt", map_location="cpu", weights_only=True)
+        steps["base"] = int(base["step"])
+        state = dict(base["synthesizer"])
+        state["voice.weight"] = state["voice.weight"][:1]
+        parts = {"synthesizer": state, "discriminators": base["small"]}
+        save_parts(out / BASE_FILE.name, parts, {"synthesizer": SynthesizerConfig(voices=1)}, torch.float16)
+    card = {"name": "Timbre built-in engine", "steps": steps, "seed": 0, "data_and_licences": LICENCES}
+    (out / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    logger.info("exported to %s: %s", out, steps)

@@ -1,0 +1,84 @@
+"""The built-in engine's weights on disk: safetensors with the sizes of the network in the header.
+
+A file holds one or more parts by prefix ("encoder.", "synthesizer.", "discriminators."); its metadata holds, as JSON,
+each part's configuration. Shipped weights are half precision and are read back as float32.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rvc.errors import CheckpointError
+from rvc.lite.encoder import ContentEncoder, EncoderConfig
+from rvc.lite.synthesizer import Synthesizer, SynthesizerConfig
+
+BUILTIN = Path(__file__).resolve().parents[2] / "assets" / "builtin"
+ENCODER_FILE = BUILTIN / "encoder.safetensors"
+BASE_FILE = BUILTIN / "base.safetensors"
+CONTENT_ENCODER_NAME = "timbre-lite-1"
+"""Name of the shipped encoder's content; a voice trained on other content does not fit."""
+
+
+def save_parts(
+    path: Path, parts: Mapping[str, Mapping[str, Tensor]], configs: Mapping[str, Any], dtype: torch.dtype
+) -> None:
+    """Write parts and their configurations (dataclasses), beside the place and then into it."""
+    tensors = {
+        f"{part}.{name}": tensor.detach().to("cpu", dtype).contiguous()
+        for part, state in parts.items()
+        for name, tensor in state.items()
+    }
+    header = {name: json.dumps(asdict(config)) for name, config in configs.items()}
+    beside = path.with_suffix(".part")
+    save_file(tensors, beside, header)
+    beside.replace(path)
+
+
+def load_part(path: Path, part: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read one part: its configuration as a dictionary (empty if it has none) and its weights in float32.
+
+    Raises:
+        CheckpointError: The file is missing or damaged, or holds no such part.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            config = json.loads((file.metadata() or {}).get(part, "{}"))
+            names = [name for name in file.keys() if name.startswith(f"{part}.")]  # noqa: SIM118 -- not a dict
+            weights = {name.removeprefix(f"{part}."): file.get_tensor(name).float() for name in names}
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path.name} cannot be read as weights of the built-in engine ({error}).") from error
+    if not weights:
+        raise CheckpointError(f"{path.name} holds no {part}: it is not a file of the built-in engine.")
+    return config, weights
+
+
+def load_encoder(path: Path = ENCODER_FILE) -> ContentEncoder:
+    """Load the content encoder, ready to be used."""
+    config, weights = load_part(path, "encoder")
+    encoder = ContentEncoder(EncoderConfig(**config))
+    _fill(encoder, weights, path)
+    return encoder.eval().requires_grad_(requires_grad=False)
+
+
+def load_synthesizer(path: Path) -> Synthesizer:
+    """Load a synthesizer: the base or a voice."""
+    config, weights = load_part(path, "synthesizer")
+    synthesizer = Synthesizer(SynthesizerConfig(**config))
+    _fill(synthesizer, weights, path)
+    return synthesizer
+
+
+def _fill(module: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path.name} does not fit its own configuration: {error}.") from error

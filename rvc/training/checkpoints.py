@@ -1,0 +1,219 @@
+"""Training states on disk that survive a power cut and notice damage.
+
+One file per state, `step-00000300.ckpt`:
+
+    timbre-checkpoint 1 <sha256 of everything after this line>
+    {"step": 300, "best_step": 200}
+    <what torch.save writes>
+
+A file is written beside its place, flushed to the disk and renamed, so a name never stands for half
+a state. The checksum tells a state that the disk has damaged since. Two states are kept, so that one
+may be lost, and with each the state that it calls the best.
+
+Not here: what is in a state (loop.py) and when to save one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import dataclass
+from io import BufferedRandom, BufferedReader
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from rvc.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+MAGIC = b"timbre-checkpoint 1 "
+HEX_DIGITS = 64
+KEPT = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a look for the newest good state gave.
+
+    Attributes:
+        step: Its step.
+        state: The state as it was saved, tensors on the CPU.
+        message: One sentence if newer states were damaged, else empty.
+    """
+
+    step: int
+    state: dict[str, Any]
+    message: str
+
+
+class CheckpointStore:
+    """The checkpoints of one training.
+
+    Args:
+        folder: Where they lie; it is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob("*.partial"):
+            leftover.unlink()
+
+    def save(self, step: int, best_step: int | None, state: dict[str, Any]) -> Path:
+        """Write one state for good and drop those that are no longer needed.
+
+        Args:
+            step: Steps taken so far.
+            best_step: The step that scored best so far, this one perhaps; its file is kept.
+            state: Nested dicts and lists of tensors, numbers, strings and None.
+
+        Returns:
+            The file.
+
+        Raises:
+            OSError: The disk refuses; the states that were there are untouched.
+        """
+        path = self._path(step)
+        partial = path.with_suffix(".partial")
+        try:
+            with partial.open("wb+") as file:
+                _write(file, {"step": step, "best_step": best_step}, state)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        _flush_folder(self.folder)
+        self._prune()
+        return path
+
+    def read(self, step: int) -> dict[str, Any]:
+        """Read the state of one step.
+
+        Args:
+            step: Steps taken when it was saved.
+
+        Returns:
+            The state, tensors on the CPU.
+
+        Raises:
+            CheckpointError: It is not there or damaged.
+        """
+        path = self._path(step)
+        try:
+            with path.open("rb") as file:
+                return _read(file, path.name)
+        except FileNotFoundError as error:
+            raise CheckpointError(f"There is no checkpoint of step {step}.") from error
+        except OSError as error:
+            raise CheckpointError(f"The disk cannot read the checkpoint of step {step}: {error}.") from error
+
+    def newest(self) -> Found | None:
+        """Find the newest state that is good.
+
+        Damaged ones that are newer are set aside under another name.
+
+        Returns:
+            The state; None if there never was a checkpoint.
+
+        Raises:
+            CheckpointError: There are checkpoints and all are damaged.
+        """
+        damaged: list[Path] = []
+        for step in sorted(self._steps(), reverse=True):
+            try:
+                state = self.read(step)
+            except CheckpointError as error:
+                logger.warning("%s", error)
+                damaged.append(self._path(step))
+                continue
+            for path in damaged:
+                path.replace(path.with_suffix(".damaged"))
+            return Found(step=step, state=state, message=_fallback_message(damaged, step))
+        lost = len(damaged) + len(list(self.folder.glob("*.damaged")))
+        if lost:
+            # Going on from step 0 would throw hours away without a word.
+            raise CheckpointError(
+                f"All checkpoints of this training are damaged ({lost} of {lost} unreadable), so it "
+                "cannot be resumed; start a new training from the same recordings."
+            )
+        return None
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}.ckpt"
+
+    def _steps(self) -> list[int]:
+        return [int(path.stem.removeprefix("step-")) for path in self.folder.glob("step-*.ckpt")]
+
+    def _prune(self) -> None:
+        steps = sorted(self._steps())
+        kept = set(steps[-KEPT:])
+        for step in steps[-KEPT:]:
+            best = self._best_step(step)
+            if best is not None:
+                kept.add(best)
+        for step in steps:
+            if step not in kept:
+                self._path(step).unlink()
+        if len(steps) >= KEPT:
+            for path in self.folder.glob("*.damaged"):
+                path.unlink()
+
+    def _best_step(self, step: int) -> int | None:
+        """Read which state this one calls the best, without its weights."""
+        try:
+            with self._path(step).open("rb") as file:
+                file.readline()
+                best: int | None = json.loads(file.readline())["best_step"]
+                return best
+        except (OSError, ValueError, KeyError):
+            return None
+
+
+def _write(file: BufferedRandom, facts: dict[str, int | None], state: dict[str, Any]) -> None:
+    file.write(MAGIC + b"0" * HEX_DIGITS + b"\n")
+    start = file.tell()
+    file.write(json.dumps(facts).encode() + b"\n")
+    torch.save(state, file)
+    file.seek(start)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(len(MAGIC))
+    file.write(digest.encode())
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _read(file: BufferedReader, name: str) -> dict[str, Any]:
+    line = file.readline(len(MAGIC) + HEX_DIGITS + 1)
+    start = file.tell()
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if line != MAGIC + digest.encode() + b"\n":
+        raise CheckpointError(f"The checkpoint {name} is damaged: its checksum does not match.")
+    file.seek(start)
+    file.readline()
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError, ValueError) as error:
+        raise CheckpointError(
+            f"The checkpoint {name} holds something else than weights and numbers."
+        ) from error
+    return state
+
+
+def _fallback_message(damaged: list[Path], step: int) -> str:
+    if not damaged:
+        return ""
+    names = ", ".join(path.name for path in sorted(damaged))
+    return f"Damaged and left out: {names}; the training goes on from step {step} instead."
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

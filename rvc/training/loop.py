@@ -1,0 +1,312 @@
+"""The training loop, the same for every engine.
+
+Training is a generator of reports. Not calling `next` pauses it; closing it saves a checkpoint of
+exactly the step that was reached and ends it; running it again in the same folder goes on from there.
+On the CPU with the same number of threads the result equals that of an uninterrupted run bit for bit,
+because nothing depends on what happened before except the state: random numbers, the order of slices and
+the schedule follow from (seed, step), and the state holds the rest.
+
+How long:  `total_steps` at most; earlier when the held-out slices have not been reconstructed better for
+           `patience` scorings. What is handed on is the state that reconstructed them best.
+Not here:  networks and losses (the engine's Task), files of states (checkpoints.py), scores (scoring.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Generator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rvc.audio import save
+from rvc.errors import CheckpointError, ConfigError
+from rvc.f0 import F0_ESTIMATORS
+from rvc.training.checkpoints import CheckpointStore
+from rvc.training.features import Slice, TrainingSet
+from rvc.training.order import Order, fixed_arithmetic, generator_of, seed_of
+from rvc.training.scoring import Score, mean_score, score_slice
+from rvc.training.settings import TrainSettings
+from rvc.training.state import EndReason, LoopState, Outcome, Report
+from rvc.training.task import Task
+
+logger = logging.getLogger(__name__)
+
+REPORT_INTERVAL_S = 0.1
+"""Reports come at most this often; a step that takes longer is reported when it ends."""
+
+REFERENCE = "samples/reference.wav"
+
+RATE_STEPS = 100
+"""Steps over which the speed is measured."""
+
+
+class Training:
+    """One training of one voice in one folder.
+
+    Files in `work_dir`: `checkpoints/` (see checkpoints.py); `samples/reference.wav`, a held-out
+    sentence as it was recorded; `samples/<step>.wav`, the same spoken by the voice at each scoring.
+
+    Args:
+        task: The engine's task, freshly built; it is brought to the newest checkpoint.
+        data: The slices with their features.
+        settings: How to train.
+        work_dir: Where checkpoints and samples lie; a checkpoint there is resumed.
+        report_interval_s: Least time between two reports.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        data: TrainingSet,
+        settings: TrainSettings,
+        work_dir: Path,
+        *,
+        report_interval_s: float = REPORT_INTERVAL_S,
+    ) -> None:
+        self.task, self.data, self.settings, self.work_dir = task, data, settings, work_dir
+        self.total_steps = settings.total_steps or task.default_steps(data.seconds)
+        self._interval_s = report_interval_s
+        self._order = Order([piece.seconds for piece in data.train], settings.seed)
+        # The longest says most about a voice; the key decides between equals.
+        self._sentence = max(data.held_out, key=lambda piece: (piece.seconds, piece.key))
+        self._store = CheckpointStore(work_dir / "checkpoints")
+        self._state = LoopState()
+        self._saved: tuple[int, int] | None = None
+        self._step_s: deque[float] = deque(maxlen=RATE_STEPS)
+        self._scoring_s = 0.0
+        self._reported_at = 0.0
+
+    def run(self) -> Generator[Report, None, Outcome]:
+        """Train until the end.
+
+        Yields:
+            A report after a step or a scored slice, at most one per `report_interval_s`, and one with
+            the score at each scoring. Closing at any of them saves a checkpoint.
+
+        Returns:
+            How it ended; the task holds the best state.
+
+        Raises:
+            CheckpointError: There are checkpoints, but all are damaged.
+            ConfigError: The folder holds a training of other recordings or settings; a loss was no
+                number before the first scoring; or the GPU's memory does not hold a batch.
+        """
+        settings, task = self.settings, self.task
+        with fixed_arithmetic(settings.thread_count, task.device):
+            yield self._report("Training", self._resume())
+            try:
+                reason = yield from self._train()
+            except GeneratorExit:
+                self._save()
+                raise
+            best_step, message = self._take_best()
+            outcome = Outcome(
+                steps=self._state.step, best_step=best_step, reason=reason, scores=self._state.scores
+            )
+            logger.info("training ended at step %d (%s), best step %d", outcome.steps, reason, best_step)
+            yield self._report("Training", message or _ending(outcome))
+            return outcome
+
+    def _train(self) -> Generator[Report, None, EndReason]:
+        """Steps and scorings until there is a reason to end; consistent at every yield."""
+        state = self._state
+        while True:
+            if self._scoring_is_due():
+                yield from self._score()
+            if state.step >= self.total_steps:
+                return "budget"
+            if state.scorings_without_better >= self.settings.patience:
+                return "patience"
+            losses = self._step()
+            if not all(math.isfinite(loss) for loss in losses.values()):
+                return self._diverged(losses)
+            state.add_losses(losses)
+            if state.step % self.settings.checkpoint_every == 0 and not self._scoring_is_due():
+                self._save()
+            if self._is_time_to_report():
+                yield self._report("Training")
+
+    def _step(self) -> dict[str, float]:
+        """Take one step; all that is random in it follows from the seed and the step's number."""
+        seed, step, task = self.settings.seed, self._state.step, self.task
+        began = time.perf_counter()
+        chosen = self._order.items(step, self.settings.batch_size)
+        # For layers that ask torch's global generators, such as dropout.
+        torch.manual_seed(seed_of(seed, "global", step))
+        batch = task.batch(
+            [self.data.train[item].features for item in chosen], generator_of("cpu", seed, "batch", step)
+        )
+        try:
+            losses = task.step(batch, step, self.total_steps, generator_of(task.device, seed, "step", step))
+        except torch.OutOfMemoryError as error:
+            raise ConfigError(
+                f"The memory of the GPU does not hold a batch of {self.settings.batch_size}; close what else "
+                "uses the GPU, or start a new training with a smaller batch_size."
+            ) from error
+        self._step_s.append(time.perf_counter() - began)
+        return losses
+
+    def _diverged(self, losses: dict[str, float]) -> EndReason:
+        state = self._state
+        bad = ", ".join(name for name, loss in losses.items() if not math.isfinite(loss))
+        logger.warning("training diverged at step %d: %s is not finite", state.step, bad)
+        if state.best_step is None:
+            raise ConfigError(
+                f"The training diverged at step {state.step} (the loss {bad} is no number) before there "
+                "was anything to keep; start a new training with another seed or batch size."
+            )
+        return "diverged"
+
+    def _scoring_is_due(self) -> bool:
+        step = self._state.step
+        at_its_time = step % self.settings.score_every == 0 or step >= self.total_steps
+        return step > self._state.scored_step and at_its_time
+
+    def _score(self) -> Generator[Report, None, None]:
+        """Score the held-out slices, keep the state, and report; a scoring cut off leaves no trace."""
+        state, pieces = self._state, self.data.held_out
+        scores: list[Score] = []
+        sample: str | None = None
+        spent_s = 0.0
+        for number, piece in enumerate(pieces, start=1):
+            began = time.perf_counter()
+            score, spoken = self._score_slice(piece)
+            scores.append(score)
+            sample = spoken or sample
+            spent_s += time.perf_counter() - began
+            if self._is_time_to_report():
+                yield self._report("Scoring", f"Listening to held-out slice {number} of {len(pieces)}.")
+        self._scoring_s = spent_s
+        is_best = state.add_score(mean_score(scores))
+        self._save()
+        logger.info(
+            "step %d scored %s%s", state.step, state.scores[-1], ", the best so far" if is_best else ""
+        )
+        report = self._report("Scoring", _verdict(state, is_best=is_best))
+        yield replace(report, score=dict(state.scores[-1]), sample=sample, reference=sample and REFERENCE)
+
+    def _score_slice(self, piece: Slice) -> tuple[Score, str | None]:
+        """Score one slice; if it is the sentence to listen to, write it and return its path."""
+        task = self.task
+        torch.manual_seed(seed_of(self.settings.seed, "render", piece.key))
+        with torch.no_grad():
+            rendered = task.render(piece.features)
+            reference = task.reference(piece.features)
+        f0_hz = task.f0(piece.features)
+        score = score_slice(rendered, reference, f0_hz, task.sample_rate_hz, F0_ESTIMATORS.build("praat"))
+        if piece is not self._sentence or not rendered.size or not np.isfinite(rendered).all():
+            return score, None
+        folder = self.work_dir / "samples"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self._state.step:06d}.wav"
+        save(path, rendered, task.sample_rate_hz, bits=16)
+        if not (self.work_dir / REFERENCE).exists():
+            save(self.work_dir / REFERENCE, reference, task.sample_rate_hz, bits=16)
+        return score, path.relative_to(self.work_dir).as_posix()
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for a checkpoint to be resumed."""
+        return {
+            "engine": self.settings.engine,
+            "engine version": self.task.features_key,
+            "set of recordings": self.data.digest,
+            "seed": self.settings.seed,
+            "batch size": self.settings.batch_size,
+        }
+
+    def _resume(self) -> str:
+        """Load the newest good checkpoint, if there is any; return what to say about it."""
+        found = self._store.newest()
+        if found is None:
+            return ""
+        other = [
+            name for name, value in self._identity().items() if found.state["identity"].get(name) != value
+        ]
+        if other:
+            raise ConfigError(
+                f"This training was started with another {' and another '.join(other)} and cannot go on "
+                "with the present one; start a new training."
+            )
+        self.task.load_state_dict(found.state["task"])
+        self._state = LoopState(**found.state["loop"])
+        self._saved = (self._state.step, self._state.scored_step)
+        message = found.message or f"Resumed from step {found.step}."
+        logger.info("%s", message)
+        return message
+
+    def _save(self) -> None:
+        state = self._state
+        now = (state.step, state.scored_step)
+        if now == self._saved or not state.step:
+            return
+        whole = {"identity": self._identity(), "loop": asdict(state), "task": self.task.state_dict()}
+        self._store.save(state.step, state.best_step, whole)
+        self._saved = now
+
+    def _take_best(self) -> tuple[int, str]:
+        """Load the best state, or the newest good one if it is damaged; return its step and a message."""
+        best_step = self._state.best_step
+        if best_step is None:
+            raise ConfigError(
+                "The training never gave audio that could be scored; start a new training with another "
+                "seed or batch size."
+            )
+        try:
+            self.task.load_state_dict(self._store.read(best_step)["task"])
+        except CheckpointError as error:
+            logger.warning("%s", error)
+            found = self._store.newest()
+            if found is None:
+                raise
+            self.task.load_state_dict(found.state["task"])
+            return (
+                found.step,
+                f"The best state, of step {best_step}, is damaged; step {found.step} is used instead.",
+            )
+        return best_step, ""
+
+    def _is_time_to_report(self) -> bool:
+        return time.perf_counter() - self._reported_at >= self._interval_s
+
+    def _report(self, stage: str, message: str = "") -> Report:
+        self._reported_at = time.perf_counter()
+        state, steps_per_s, seconds_left = self._state, None, None
+        if self._step_s:
+            steps_per_s = len(self._step_s) / max(sum(self._step_s), 1e-9)
+            to_do = max(self.total_steps - state.step, 0)
+            seconds_left = (
+                to_do / steps_per_s + math.ceil(to_do / self.settings.score_every) * self._scoring_s
+            )
+        return Report(
+            stage=stage,
+            step=state.step,
+            total_steps=self.total_steps,
+            losses=dict(state.smoothed),
+            steps_per_s=steps_per_s,
+            seconds_left=seconds_left,
+            message=message,
+        )
+
+
+def _verdict(state: LoopState, *, is_best: bool) -> str:
+    if is_best:
+        return "The best so far."
+    if state.best_step is None:
+        return "What it speaks cannot be scored yet."
+    return f"Step {state.best_step} was better."
+
+
+def _ending(outcome: Outcome) -> str:
+    best = f"the voice of step {outcome.best_step} is kept"
+    return {
+        "budget": f"All {outcome.steps} steps are done; {best}.",
+        "patience": f"It no longer gets better; {best}.",
+        "diverged": f"The training diverged after step {outcome.steps}; {best}.",
+    }[outcome.reason]

@@ -1,0 +1,139 @@
+"""Which slices are heard when, which are held out, and every random number's seed.
+
+Nothing here remembers anything: each answer follows from (seed, step, item) alone. That is why a
+training that was stopped anywhere goes on exactly as if it had not been.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch.utils import deterministic as memory
+
+HELD_OUT_SHARE = 0.07
+MAX_HELD_OUT = 12
+"""More held-out slices would make scoring slow and take audio away without a surer score."""
+
+TICKET_S = 2.0
+"""A slice takes part once per epoch for each started piece of this length."""
+
+
+def seed_of(seed: int, *parts: str | int) -> int:
+    """Derive a seed for one purpose.
+
+    Args:
+        seed: The training's seed.
+        parts: What it is for, for example ("step", 120).
+
+    Returns:
+        A number of 63 bits that shares nothing visible with the seeds of other purposes.
+    """
+    text = "/".join(str(part) for part in (seed, *parts))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator_of(device: torch.device | str, seed: int, *parts: str | int) -> torch.Generator:
+    """Make a fresh generator for one purpose, see `seed_of`."""
+    generator = torch.Generator(device=device)
+    generator.manual_seed(seed_of(seed, *parts))
+    return generator
+
+
+def split_held_out(keys: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Choose the slices that are kept out of training, to be scored.
+
+    The choice depends on the slices' content only, never on their order or the seed.
+
+    Args:
+        keys: Content hashes, each once.
+
+    Returns:
+        The keys to train on and those held out, about 7 % and at most 12, both sorted. A single
+        slice is in both: there is nothing else to hear or to score.
+
+    Raises:
+        ValueError: There are no slices, or one is there twice.
+    """
+    if not keys or len(set(keys)) != len(keys):
+        raise ValueError("A split needs at least one slice and each only once.")
+    # Hashed once more, so that the choice is not the first ones of the sorted cache folder.
+    ranked = sorted(keys, key=lambda key: hashlib.sha256(f"held out {key}".encode()).hexdigest())
+    if len(ranked) == 1:
+        return ranked, ranked
+    count = min(max(round(HELD_OUT_SHARE * len(ranked)), 1), MAX_HELD_OUT)
+    return sorted(ranked[count:]), sorted(ranked[:count])
+
+
+class Order:
+    """The endless order in which slices are heard: one shuffled epoch after the other.
+
+    A slice takes part once for each started 2 s, so that with crops of a fixed length each second
+    of the recordings is about equally likely to be heard.
+
+    Args:
+        seconds: Length of each slice.
+        seed: The training's seed.
+    """
+
+    def __init__(self, seconds: Sequence[float], seed: int) -> None:
+        self.seed = seed
+        self.tickets = [
+            item for item, length in enumerate(seconds) for _ in range(max(1, -int(-length // TICKET_S)))
+        ]
+        self._epoch = -1
+        self._permutation: list[int] = []
+
+    def items(self, step: int, batch_size: int) -> list[int]:
+        """Give the slices of one step.
+
+        Args:
+            step: Number of the step, from 0.
+            batch_size: How many.
+
+        Returns:
+            Positions in `seconds`, `batch_size` of them.
+        """
+        first = step * batch_size
+        return [self._at(position) for position in range(first, first + batch_size)]
+
+    def _at(self, position: int) -> int:
+        epoch, place = divmod(position, len(self.tickets))
+        if epoch != self._epoch:
+            generator = generator_of("cpu", self.seed, "epoch", epoch)
+            self._permutation = torch.randperm(len(self.tickets), generator=generator).tolist()
+            self._epoch = epoch
+        return self.tickets[self._permutation[place]]
+
+
+@contextmanager
+def fixed_arithmetic(threads: int, device: torch.device) -> Iterator[None]:
+    """Fix what else decides the last bits of a result: the threads and the choice of algorithms.
+
+    On the CPU, sums over an index (an embedding's gradient) otherwise depend on which thread comes
+    first. On a GPU the fast algorithms are kept: there, equal bits are not promised.
+
+    Args:
+        threads: CPU threads.
+        device: Where the networks are.
+
+    Yields:
+        Nothing; the settings that were there before come back at the end.
+    """
+    threads_before = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill: bool = memory.fill_uninitialized_memory  # type: ignore[attr-defined]
+    try:
+        torch.set_num_threads(threads)
+        if device.type == "cpu":
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            # Filling every new tensor costs time and matters only to code that reads unwritten memory.
+            memory.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        yield
+    finally:
+        torch.set_num_threads(threads_before)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        memory.fill_uninitialized_memory = fill  # type: ignore[attr-defined]

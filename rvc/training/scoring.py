@@ -1,0 +1,192 @@
+"""How far a reconstruction is from the recording that it reconstructs.
+
+Shapes:  N = samples, T = frames (100 per second).
+Units:   mel distance in dB, F0 error in semitones, voicing error as a share 0..1; lower is better.
+Source:  L1 distance of log-mel spectrograms at several resolutions is what GAN vocoders are
+         commonly compared by; the melody is scored beside it, because a wrong pitch moves few mel
+         bands and every listener hears it.
+Why not the training loss: it falls on the slices it is computed on long after the voice has stopped
+         getting better on others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rvc.audio import resample
+
+RATE_16K_HZ = 16_000
+RESOLUTIONS = ((2048, 128), (1024, 80), (512, 40))
+"""FFT size in samples and mel bands; the hop is a quarter of the size."""
+
+FLOOR_DB = 60.0
+"""Quieter than this below the loudest band of the recording, nothing is compared."""
+
+SEMITONE_DB = 1.0
+"""What an error of one semitone costs, in dB of mel distance."""
+
+VOICING_DB = 10.0
+"""What voicing every frame wrongly would cost, in dB of mel distance."""
+
+MAX_SEMITONES = 12.0
+"""An estimator's slip of two octaves says no more than one of one."""
+
+EstimateF0 = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+"""16 kHz audio, shape (N,) -> F0 in Hz, shape (N // 160 + 1,), 0 where unvoiced."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How far from the recording; lower is better, 0 is equal.
+
+    Attributes:
+        mel_db: Mean distance of the log-mel spectrograms at three resolutions, in dB.
+        f0_semitones: Mean F0 error of the frames that are voiced in both, 12 at most.
+        voicing_error: Share of the frames that are voiced in one and not in the other, 0..1.
+    """
+
+    mel_db: float
+    f0_semitones: float
+    voicing_error: float
+
+    @property
+    def total(self) -> float:
+        """The one number by which states are compared; infinite if the audio was not finite."""
+        total = self.mel_db + SEMITONE_DB * self.f0_semitones + VOICING_DB * self.voicing_error
+        return total if math.isfinite(total) else math.inf
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Give the parts and the total, None where infinite, which JSON cannot say."""
+        parts = {**asdict(self), "total": self.total}
+        return {name: value if math.isfinite(value) else None for name, value in parts.items()}
+
+
+WORST = Score(mel_db=math.inf, f0_semitones=MAX_SEMITONES, voicing_error=1.0)
+"""What audio gets that has samples which are no numbers."""
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """Average scores part by part.
+
+    Args:
+        scores: At least one.
+    """
+    return Score(
+        mel_db=float(np.mean([score.mel_db for score in scores])),
+        f0_semitones=float(np.mean([score.f0_semitones for score in scores])),
+        voicing_error=float(np.mean([score.voicing_error for score in scores])),
+    )
+
+
+def score_slice(
+    rendered: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    f0_hz: NDArray[np.float64],
+    rate_hz: int,
+    estimate_f0: EstimateF0,
+) -> Score:
+    """Compare a reconstruction with its recording.
+
+    Args:
+        rendered: The reconstruction, shape (N,).
+        reference: The recording, shape (N,); the longer of both is cut.
+        f0_hz: The recording's melody, shape (T,), 0 where unvoiced.
+        rate_hz: Rate of both.
+        estimate_f0: Finds the melody of the reconstruction.
+
+    Returns:
+        The score; `WORST` if the reconstruction is empty or not finite.
+    """
+    length = min(rendered.size, reference.size)
+    if not length or not np.isfinite(rendered).all():
+        return WORST
+    rendered, reference = rendered[:length], reference[:length]
+    wav16k = resample(rendered, rate_hz, RATE_16K_HZ) if rate_hz != RATE_16K_HZ else rendered
+    f0_semitones, voicing_error = f0_error(estimate_f0(wav16k), f0_hz)
+    return Score(
+        mel_db=mel_distance_db(rendered, reference, rate_hz),
+        f0_semitones=f0_semitones,
+        voicing_error=voicing_error,
+    )
+
+
+def mel_distance_db(rendered: NDArray[np.float32], reference: NDArray[np.float32], rate_hz: int) -> float:
+    """Measure the mean distance of log-mel spectrograms over three resolutions.
+
+    Args:
+        rendered: Audio, shape (N,).
+        reference: Audio, shape (N,); its loudest band sets the floor.
+        rate_hz: Rate of both.
+
+    Returns:
+        Mean absolute difference in dB, at least 0.
+    """
+    distances = []
+    pair = torch.from_numpy(np.stack([rendered, reference])).float()
+    for fft_samples, bands in RESOLUTIONS:
+        mel = _mel_power(pair, fft_samples, _mel_bank(rate_hz, fft_samples, bands))
+        floor = mel[1].max().clamp(min=1e-12) * 10 ** (-FLOOR_DB / 10)
+        log_mel = 10.0 * mel.clamp(min=float(floor)).log10()
+        distances.append(float((log_mel[0] - log_mel[1]).abs().mean()))
+    return sum(distances) / len(distances)
+
+
+def f0_error(rendered_hz: NDArray[np.float64], reference_hz: NDArray[np.float64]) -> tuple[float, float]:
+    """Compare two melodies frame by frame.
+
+    Args:
+        rendered_hz: F0, shape (T,), 0 where unvoiced.
+        reference_hz: F0, shape (T,), 0 where unvoiced; the longer of both is cut.
+
+    Returns:
+        The mean error in semitones where both are voiced (12 if they never are, although the
+        reference is somewhere), and the share of frames that only one of them voices.
+    """
+    frames = min(rendered_hz.size, reference_hz.size)
+    rendered_hz, reference_hz = rendered_hz[:frames], reference_hz[:frames]
+    both = (rendered_hz > 0) & (reference_hz > 0)
+    voicing_error = float(np.mean((rendered_hz > 0) != (reference_hz > 0))) if frames else 0.0
+    if both.any():
+        semitones = np.abs(12.0 * np.log2(rendered_hz[both] / reference_hz[both]))
+        return float(np.minimum(semitones, MAX_SEMITONES).mean()), voicing_error
+    return (MAX_SEMITONES if (reference_hz > 0).any() else 0.0), voicing_error
+
+
+def _mel_power(wav: Tensor, fft_samples: int, bank: Tensor) -> Tensor:
+    """Power in mel bands, (B, N) -> (B, bands, frames); beyond the ends all is zero."""
+    spectrum = torch.stft(
+        wav,
+        fft_samples,
+        fft_samples // 4,
+        window=torch.hann_window(fft_samples),
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
+    )
+    return bank @ torch.view_as_real(spectrum).square().sum(-1)
+
+
+@lru_cache(maxsize=16)
+def _mel_bank(rate_hz: int, fft_samples: int, bands: int) -> Tensor:
+    """Triangular filters spaced evenly in mel from 40 Hz to the top, (bands, fft_samples // 2 + 1).
+
+    Triangles narrower than a bin are widened to it, so that no band is empty.
+    """
+    top = 2595.0 * math.log10(1.0 + rate_hz / 2 / 700.0)
+    low = 2595.0 * math.log10(1.0 + 40.0 / 700.0)
+    edges = 700.0 * (10.0 ** (torch.linspace(low, top, bands + 2, dtype=torch.float64) / 2595.0) - 1.0)
+    bin_hz = rate_hz / fft_samples
+    centres = edges[1:-1, None]
+    rising = (centres - edges[:-2, None]).clamp(min=bin_hz)
+    falling = (edges[2:, None] - centres).clamp(min=bin_hz)
+    distance = torch.arange(fft_samples // 2 + 1, dtype=torch.float64) * bin_hz - centres
+    bank = torch.minimum(1.0 + distance / rising, 1.0 - distance / falling).clamp(min=0.0)
+    return (bank / bank.sum(1, keepdim=True)).float()

@@ -1,0 +1,59 @@
+"""What every test may rely on: a fixed seed, a data folder of its own, one thread, no network."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before anything is imported that reads them; child processes inherit them.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_OFFLINE"] = "1"
+for _library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
+    os.environ[f"{_library}_NUM_THREADS"] = "1"
+
+import numpy as np
+import pytest
+
+from pipelines.settings import Settings, get_settings
+
+_LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    # Only where a test's imports have loaded it: most tests never do, and it takes seconds.
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """DATA_DIR of this test alone; a developer's .env and environment play no part."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.delenv("SECRET", raising=False)
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+    folder = tmp_path / "data"
+    monkeypatch.setenv("DATA_DIR", str(folder))
+    get_settings.cache_clear()
+    yield folder
+    get_settings.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.socket.connect
+
+    def connect_to_this_machine(self: socket.socket, address: tuple[object, ...] | str | bytes) -> None:
+        if isinstance(address, tuple) and not str(address[0]).startswith(_LOOPBACK):
+            raise OSError(f"A test tried to reach {address[0]}; tests stay on this machine.")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_to_this_machine)

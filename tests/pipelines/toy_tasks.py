@@ -1,0 +1,104 @@
+"""Types of work for tests of the dispatcher: real generators, toy work. Settings steer them.
+
+steps, step_s    how many steps, and how long each takes
+needs_device     whether the steps compute on the device; every step then notes (begin, end, job) in
+                 <data folder>/device.log, so that a test sees who computed when
+fault            "input" | "internal" | "die" | "hang" at step `fault_at`
+deaf             ignore SIGTERM, and never come back from the first step
+once             the fault happens in the first try only
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+from pipelines.events import Done, Events, Progress
+from pipelines.order import WorkOrder
+from rvc.errors import AudioError
+
+
+def write_voice(folder: Path, name: str = "Toy") -> Path:
+    """Write a bundle that is a voice in form: a card and a safetensors file of four numbers."""
+    folder.mkdir(parents=True)
+    card: dict[str, Any] = {"format_version": 1, "engine": "toy", "name": name, "sample_rate_hz": 24_000}
+    card |= {"content_encoder": "toy", "content_dim": 4, "training": {"seconds_of_audio": 1.5}}
+    card |= {"f0": {"median_hz": 110.0, "low_hz": 90.0, "high_hz": 140.0}}
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    header = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(16))
+    return folder
+
+
+def count(order: WorkOrder) -> Events[dict[str, Any]]:
+    """Count steps; resume where the last try was closed."""
+    wish = order.settings
+    if wish.get("chatty"):
+        os.system("echo chatter")  # noqa: S605  # past Python's own stdout, as native code does
+    work = order.work_folder
+    work.mkdir(exist_ok=True)
+    checkpoint = work / "step.txt"
+    step = start = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    steps = int(wish.get("steps", 3))
+    needs_device = bool(wish.get("needs_device", order.type != "preprocessing"))
+    try:
+        while step < steps:
+            yield Progress(
+                stage="Counting",
+                fraction=step / steps,
+                message=f"Step {step} of {steps}",
+                eta_s=(steps - step) * float(wish.get("step_s", 0.0)),
+                needs_device=needs_device,
+                data={"step": step, "losses": {"toy": 1 / (step + 1)}},
+            )
+            _take_step(order, step, needs_device=needs_device)
+            step += 1
+    finally:
+        checkpoint.write_text(str(step))
+    result: dict[str, Any] = {"start": start, "steps": steps, "pid": os.getpid(), "quality_snr": 20.0}
+    if order.type == "training":
+        write_voice(order.bundle_folder)
+    if order.type == "conversion":
+        order.result_folder.mkdir(exist_ok=True)
+        audio = order.result_folder / "toy.wav"
+        audio.write_bytes((order.upload_folder / order.files[0]["audio"]).read_bytes())
+        result |= {"path": "result/toy.wav", "seconds": 1.5}
+    yield Done(result=result)
+
+
+def _take_step(order: WorkOrder, step: int, *, needs_device: bool) -> None:
+    wish = order.settings
+    if wish.get("deaf"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        (order.work_folder / "deaf").touch()
+        time.sleep(60)
+    first_try = not (order.work_folder / "failed").exists()
+    if step == wish.get("fault_at", 0) and (first_try or not wish.get("once")):
+        _go_wrong(str(wish.get("fault")), order)
+    begin = time.time()
+    time.sleep(float(wish.get("step_s", 0.0)))
+    if needs_device:
+        with (order.device_lock.parent / "device.log").open("a") as log:
+            log.write(f"{begin} {time.time()} {order.id}\n")
+
+
+def _go_wrong(fault: str, order: WorkOrder) -> None:
+    (order.work_folder / "failed").touch()
+    if fault == "input":
+        raise AudioError("The recording is not good enough; record it again.")
+    if fault == "internal":
+        raise ZeroDivisionError("a fault of the program")
+    if fault == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "hang":
+        time.sleep(60)
+    if fault == "mute":
+        os._exit(7)
+
+
+TASKS = {"preprocessing": count, "training": count, "conversion": count}

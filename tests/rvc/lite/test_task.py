@@ -1,0 +1,91 @@
+"""Training one voice on the built-in engine, with the real classes at toy size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from rvc.errors import CheckpointError
+from rvc.lite.discriminator import SmallDiscriminators
+from rvc.lite.encoder import ContentEncoder, EncoderConfig
+from rvc.lite.engine import LiteEngine, load_engine
+from rvc.lite.synthesizer import Synthesizer, SynthesizerConfig
+from rvc.lite.task import LiteTask, LiteTraining
+from rvc.lite.weights import CONTENT_ENCODER_NAME, load_part, load_synthesizer, save_parts
+
+ENCODER = EncoderConfig(channels=16, blocks=2, kernel_frames=3, content_dim=8)
+SYNTHESIZER = SynthesizerConfig(content_dim=8, channels=24, blocks=2, kernel_frames=3, voice_dim=4)
+
+
+def tiny_task(settings: LiteTraining | None = None) -> LiteTask:
+    torch.manual_seed(0)
+    judges = SmallDiscriminators(channels=4)
+    return LiteTask(ContentEncoder(ENCODER), Synthesizer(SYNTHESIZER), judges, "tiny", settings)
+
+
+def hum(hz: float = 160.0, seconds: float = 2.0, rate_hz: int = 32_000) -> NDArray[np.float32]:
+    time = np.arange(int(seconds * rate_hz)) / rate_hz
+    wav = sum(np.sin(2 * np.pi * hz * k * time) / k for k in range(1, 20))
+    return (0.05 * wav * (1 + 0.5 * np.sin(2 * np.pi * 3 * time))).astype(np.float32)
+
+
+def test_features_have_one_row_a_frame_and_know_the_pitch() -> None:
+    task = tiny_task()
+    item = task.extract(hum(), 32_000, seed=1)
+    assert item["content"].shape == (task.settings.versions, 200, 8)
+    assert item["audio"].shape == (200 * 240,)
+    assert {len(item[name]) for name in ("f0_hz", "voiced", "level")} == {200}
+    f0 = task.f0(item)
+    assert abs(1200 * np.log2(np.median(f0[f0 > 0]) / 160.0)) < 5
+    assert task.content(item).shape == (200, 8)
+
+
+def test_the_same_seed_gives_the_same_features() -> None:
+    task = tiny_task()
+    first, second, third = (task.extract(hum(), 32_000, seed=seed)["content"] for seed in (1, 1, 2))
+    assert torch.equal(first, second)
+    assert torch.equal(first[0], third[0])
+    assert not torch.equal(first[1], third[1])
+
+
+def test_a_few_steps_bring_the_voice_nearer() -> None:
+    task = tiny_task(LiteTraining(learning_rate=1e-2, warmup_steps=5))  # a toy network can be hurried
+    item = task.extract(hum(), 32_000, seed=1)
+    losses = []
+    for step in range(40):
+        batch = task.batch([item] * 4, torch.Generator().manual_seed(step))
+        losses.append(task.step(batch, step, 40, torch.Generator().manual_seed(step))["spectral"])
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+
+
+def test_what_was_exported_speaks_as_it_was_trained(tmp_path: Path) -> None:
+    task = tiny_task()
+    item = task.extract(hum(), 32_000, seed=1)
+    card = task.export(tmp_path)
+    assert card["engine"] == "lite"
+    assert card["content_encoder"] == CONTENT_ENCODER_NAME
+    engine = LiteEngine(ContentEncoder(ENCODER), load_synthesizer(tmp_path / "model.safetensors"))
+    phase = np.cumsum(np.r_[0.0, 0.005 * (item["f0_hz"][1:] + item["f0_hz"][:-1]).double().numpy()])
+    spoken = engine.speak(
+        task.content(item), item["f0_hz"].numpy(), item["voiced"].numpy(), item["level"].numpy(), phase, 0
+    )
+    np.testing.assert_allclose(spoken, task.render(item), atol=2e-2)
+
+
+def test_a_voice_of_another_encoder_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="content encoder 'another'"):
+        load_engine(tmp_path, "another")
+
+
+def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"not weights")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read"):
+        load_synthesizer(path)
+    save_parts(path, {"encoder": ContentEncoder(ENCODER).state_dict()}, {"encoder": ENCODER}, torch.float32)
+    with pytest.raises(CheckpointError, match="holds no synthesizer"):
+        load_part(path, "synthesizer")

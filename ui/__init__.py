@@ -1,0 +1,1 @@
+"""The page and its named endpoints: lays out, wires and translates. All work is done by `pipelines`."""

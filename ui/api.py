@@ -1,0 +1,305 @@
+"""The named endpoints: what gradio_client, curl and other programs call.
+
+Every endpoint is typed, answers JSON or a file, and tells who calls by the same rules as the page
+(`ui.callers`). Its docstring is what "Use via API" shows. Parameter names are promises.
+
+No `from __future__ import annotations` here: Gradio reads the return annotation as an object.
+"""
+
+# ruff: noqa: D417 -- `request` comes from Gradio; the docstrings are for those who call from outside
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+from gradio import FileData
+
+from rvc.errors import UnknownNameError
+from ui.services import Services, hand_out, plain_errors, plain_id, received
+
+Row = dict[str, Any]
+Rows = list[dict[str, Any]]
+
+WATCH = {"concurrency_id": "watch", "concurrency_limit": 20}
+GPU = {"concurrency_id": "gpu", "concurrency_limit": 1}
+FORMATS = ("bundle", "rvc")
+
+
+class Endpoints:
+    """All endpoints of one server, as bound methods."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._jobs = services.jobs
+        self._library = services.library
+
+    # Recordings
+
+    def upload_training_audio(self, files: list[FileData], request: gr.Request) -> Row:
+        """Send in the recordings of a voice that shall be trained; one refused file refuses all.
+
+        Args:
+            files: Audio files of one person: WAV, FLAC, MP3, M4A, OGG, AAC.
+
+        Returns:
+            job_id to use with prepare_voice and start_training, and files with what each one holds.
+        """
+        return self._upload(files, "training", request)
+
+    def upload_target_audio(self, file: FileData, request: gr.Request) -> Row:
+        """Send in one recording that shall be converted into another voice.
+
+        Args:
+            file: One audio file.
+
+        Returns:
+            job_id to use with start_conversion, and files with what it holds.
+        """
+        return self._upload([file], "target", request)
+
+    def validate_audio(self, job_id: str, request: gr.Request) -> Row:
+        """Measure what was sent in, without running any model.
+
+        Args:
+            job_id: From upload_training_audio or upload_target_audio.
+
+        Returns:
+            files: for each one its length, rate, channels, codec, noise, clipping, level and bandwidth, a
+            verdict and the reason.
+        """
+        with plain_errors():
+            return self._services.validate(self._services.caller(request), plain_id(job_id, "job"))
+
+    def prepare_voice(self, job_id: str, request: gr.Request, settings: Row | None = None) -> Row:
+        """Clean and cut the recordings and report on them, before any training.
+
+        Args:
+            job_id: From upload_training_audio.
+            settings: Optional settings of the preparation.
+
+        Returns:
+            The row of the preparing job, at once; follow_job follows it, dataset_report reads its report.
+        """
+        return self._submit(request, "preprocessing", job_id, settings)
+
+    def dataset_report(self, job_id: str, request: gr.Request) -> Row:
+        """Read the report on a set of recordings: what is usable, what is not, and what would help.
+
+        Args:
+            job_id: From prepare_voice, start_training or upload_training_audio.
+
+        Returns:
+            The report.
+        """
+        with plain_errors():
+            report = self._jobs.report(self._services.caller(request), plain_id(job_id, "job"))
+            if report is None:
+                raise UnknownNameError(
+                    "There is no report on these recordings yet; call prepare_voice first."
+                )
+            return report
+
+    # Jobs
+
+    def start_training(
+        self, job_id: str, model_name: str, request: gr.Request, settings: Row | None = None
+    ) -> Row:
+        """Start to train a voice; answers at once. The training goes on when you disconnect.
+
+        Args:
+            job_id: From upload_training_audio.
+            model_name: What the voice shall be called.
+            settings: Needs "consent": true (this is my voice, or I have permission). Optional: total_steps,
+                batch_size, patience and more.
+
+        Returns:
+            The job's row.
+        """
+        return self._submit(request, "training", job_id, settings, model_name=model_name)
+
+    def start_conversion(
+        self, job_id: str, model_id: str, request: gr.Request, settings: Row | None = None
+    ) -> Row:
+        """Start to convert a recording into a voice; answers at once.
+
+        Args:
+            job_id: From upload_target_audio.
+            model_id: From list_models.
+            settings: Optional: transpose_semitones, index_rate, protect, follow_loudness, format.
+
+        Returns:
+            The job's row.
+        """
+        return self._submit(request, "conversion", job_id, settings, model_id=model_id)
+
+    def train_voice(
+        self, files: list[FileData], model_name: str, request: gr.Request, settings: Row | None = None
+    ) -> Iterator[Row]:
+        """Send in recordings, train a voice and watch: one call for the whole way.
+
+        Closing the stream does not stop the training; cancel_job does.
+
+        Args:
+            files: Audio files of one person.
+            model_name: What the voice shall be called.
+            settings: As for start_training; needs "consent": true.
+
+        Returns:
+            Job rows as they change; the first holds the id, the last the model_id.
+        """
+        uploaded = self._upload(files, "training", request)
+        row = self._submit(request, "training", uploaded["job_id"], settings, model_name=model_name)
+        yield from self._follow(row, request)
+
+    def convert_voice(
+        self, file: FileData, model_id: str, request: gr.Request, settings: Row | None = None
+    ) -> Iterator[Row]:
+        """Send in a recording, convert it and watch: one call for the whole way.
+
+        Args:
+            file: One audio file.
+            model_id: From list_models.
+            settings: As for start_conversion.
+
+        Returns:
+            Job rows as they change; the first holds the id. When the last one says "completed",
+            download_audio(job_id) gives the file.
+        """
+        uploaded = self._upload([file], "target", request)
+        row = self._submit(request, "conversion", uploaded["job_id"], settings, model_id=model_id)
+        yield from self._follow(row, request)
+
+    def job_status(self, job_id: str, request: gr.Request) -> Row:
+        """Read where a job stands.
+
+        Args:
+            job_id: Any job of yours.
+
+        Returns:
+            The job's row.
+        """
+        with plain_errors():
+            return self._jobs.get(self._services.caller(request), plain_id(job_id, "job"))
+
+    def list_jobs(self, request: gr.Request, user_id: str = "", type: str = "", status: str = "") -> Rows:
+        """List your jobs, newest first.
+
+        Args:
+            user_id: Whose jobs; heeded for an admin only.
+            type: preprocessing, training or conversion; all when empty.
+            status: For example completed or failed; all when empty.
+
+        Returns:
+            The rows.
+        """
+        with plain_errors():
+            caller = self._services.caller(request)
+            wanted = {"user_id": user_id or None, "type": type or None, "status": status or None}
+            return self._jobs.list(caller, **wanted)
+
+    def cancel_job(self, job_id: str, request: gr.Request) -> Row:
+        """Stop a job; a training keeps what it has learned and can be resumed.
+
+        Args:
+            job_id: A job of yours that has not ended.
+
+        Returns:
+            The job's row.
+        """
+        return self._act("cancel", job_id, request)
+
+    def retry_job(self, job_id: str, request: gr.Request) -> Row:
+        """Run a failed, cancelled or interrupted job again from its start.
+
+        Args:
+            job_id: A job of yours that has ended without a result.
+
+        Returns:
+            The job's row.
+        """
+        return self._act("retry", job_id, request)
+
+    def resume_job(self, job_id: str, request: gr.Request) -> Row:
+        """Go on with a cancelled, failed or interrupted job where it was last saved.
+
+        Args:
+            job_id: A job of yours that has ended without a result.
+
+        Returns:
+            The job's row.
+        """
+        return self._act("resume", job_id, request)
+
+    def follow_job(self, job_id: str, request: gr.Request) -> Iterator[Row]:
+        """Watch a job: its row at every change and at least every two seconds, until it ends.
+
+        Args:
+            job_id: Any job of yours.
+
+        Returns:
+            Job rows; the last has an ended status.
+        """
+        with plain_errors():
+            row = self._jobs.get(self._services.caller(request), plain_id(job_id, "job"))
+        yield from self._follow(row, request)
+
+    def follow_jobs(self, request: gr.Request, user_id: str = "") -> Iterator[Row]:
+        """Watch all your jobs that have not ended, one after the other in the order in which they change.
+
+        Args:
+            user_id: Whose jobs; heeded for an admin only.
+
+        Returns:
+            Job rows, each when it has changed; ends when no job is waiting or running.
+        """
+        with plain_errors():
+            yield from self._services.changes(self._services.caller(request), user_id or None)
+
+    def download_audio(self, job_id: str, request: gr.Request) -> FileData:
+        """Download the converted recording of a job.
+
+        Args:
+            job_id: A completed conversion of yours.
+
+        Returns:
+            An audio file that a browser can play.
+        """
+        with plain_errors():
+            path = self._jobs.result_path(self._services.caller(request), plain_id(job_id, "job"))
+            return FileData(path=hand_out(path, "converted"))
+
+    def download_input(self, job_id: str, request: gr.Request) -> FileData:
+        """Download the recording that was sent in, as it was sent in.
+
+        Args:
+            job_id: A conversion or an upload of yours.
+
+        Returns:
+            The audio file.
+        """
+        with plain_errors():
+            path = self._jobs.input_path(self._services.caller(request), plain_id(job_id, "job"))
+            return FileData(path=hand_out(path, "input"))
+
+    def _upload(self, files: list[FileData], purpose: str, request: gr.Request) -> Row:
+        with plain_errors():
+            caller = self._services.caller(request)
+            row = self._jobs.upload(caller, received(files), purpose)
+            return {"job_id": row["id"], "files": row["files"]}
+
+    def _submit(self, request: gr.Request, kind: str, job_id: str, settings: Row | None, **voice: str) -> Row:
+        with plain_errors():
+            caller = self._services.caller(request)
+            return self._services.submit(caller, kind, plain_id(job_id, "job"), settings or {}, **voice)
+
+    def _act(self, action: str, job_id: str, request: gr.Request) -> Row:
+        with plain_errors():
+            caller = self._services.caller(request)
+            row: Row = getattr(self._jobs, action)(caller, plain_id(job_id, "job"))
+            return row
+
+    def _follow(self, row: Row, request: gr.Request) -> Iterator[Row]:
+        with plain_errors():
+            caller = self._services.caller(request)
+            for now in self._jobs.follow(caller, row["id"]):
+                yield self._services.with_result(caller, now)

@@ -1,0 +1,284 @@
+"""The Convert tab: a voice, a recording, one button; the result beside the source.
+
+convert     upload -> conversion job -> follow it; runs in the group "gpu", one at a time
+reattach    on load: a conversion of this visitor that still runs, so that a closed tab loses nothing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from rvc.errors import RvcError
+from ui.conversion_settings import ConversionSettings, conversion_settings, settings_from
+from ui.panels import CONVERT_START, card, job_card, paragraph
+from ui.services import ACTIVE, EXAMPLES, Services, Update, hand_out, plain_errors, received, remind
+from ui.spectrograms import picture_of
+from ui.theme import WAVE_RESULT, WAVE_SOURCE
+
+if TYPE_CHECKING:
+    from pipelines.rows import Caller
+
+EXAMPLE = EXAMPLES / "recordings" / "visitor.flac"
+
+
+@dataclass(kw_only=True)
+class Shown:
+    """The conversion that this visitor looks at; changed in place.
+
+    Attributes:
+        job_id: Its id; None before the first.
+    """
+
+    job_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertTab:
+    """Components that this tab's listeners, and other tabs, refer to."""
+
+    voice: gr.Dropdown
+    source: gr.Audio
+    example: gr.Button
+    expert: ConversionSettings
+    convert: gr.Button
+    status: gr.HTML
+    cancel: gr.Button
+    results: gr.Column
+    before: gr.Audio
+    after: gr.Audio
+    pictures: gr.Accordion
+    picture: gr.Image
+    shown: gr.State
+
+    @property
+    def drawn(self) -> list[Any]:
+        """Components that a conversion draws, in the order in which `_Listeners` returns their values."""
+        return [self.status, self.cancel, self.results, self.before, self.after, self.pictures]
+
+
+def convert_tab(services: Services) -> ConvertTab:
+    """Lay out the tab and wire what stays within it."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            voice = gr.Dropdown(label="Voice", choices=[], interactive=True, elem_id="convert-voice")
+            source = gr.Audio(
+                label="Recording to convert",
+                sources=["upload", "microphone"],
+                type="filepath",
+                buttons=[],
+                waveform_options=gr.WaveformOptions(waveform_progress_color=WAVE_SOURCE),
+                elem_id="convert-source",
+            )
+            example = gr.Button("Take an example recording", size="sm", visible=EXAMPLE.exists())
+            expert = conversion_settings()
+            convert = gr.Button("Convert", variant="primary", size="lg", elem_id="convert")
+        with gr.Column(scale=6, min_width=320):
+            status = gr.HTML(CONVERT_START, elem_id="convert-status", padding=False)
+            cancel = gr.Button(
+                "Stop converting", variant="stop", size="sm", visible=False, elem_id="convert-cancel"
+            )
+            with gr.Column(visible=False, elem_id="convert-results") as results:
+                before = gr.Audio(
+                    label="Before",
+                    type="filepath",
+                    interactive=False,
+                    buttons=[],
+                    waveform_options=gr.WaveformOptions(waveform_progress_color=WAVE_SOURCE),
+                    elem_id="before",
+                )
+                after = gr.Audio(
+                    label="After",
+                    type="filepath",
+                    interactive=False,
+                    buttons=["download"],
+                    waveform_options=gr.WaveformOptions(waveform_progress_color=WAVE_RESULT),
+                    elem_id="after",
+                )
+                with gr.Accordion("Before and after as pictures", open=False, elem_id="pictures") as pictures:
+                    picture = gr.Image(show_label=False, interactive=False, buttons=[], elem_id="picture")
+    tab = ConvertTab(
+        voice=voice,
+        source=source,
+        example=example,
+        expert=expert,
+        convert=convert,
+        status=status,
+        cancel=cancel,
+        results=results,
+        before=before,
+        after=after,
+        pictures=pictures,
+        picture=picture,
+        shown=gr.State(Shown()),
+    )
+    _wire(tab, _Listeners(services))
+    return tab
+
+
+def _wire(tab: ConvertTab, listeners: _Listeners) -> None:
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    tab.example.click(lambda: hand_out(EXAMPLE, "example"), None, tab.source, **quiet)
+    tab.convert.click(
+        listeners.convert,
+        [tab.shown, tab.voice, tab.source, *tab.expert.inputs],
+        tab.drawn,
+        concurrency_id="gpu",
+        concurrency_limit=1,
+        api_visibility="private",
+        show_progress="minimal",
+        show_progress_on=[tab.status],
+    )
+    tab.cancel.click(listeners.cancel, [tab.shown], [tab.cancel], **quiet)
+    tab.pictures.expand(
+        listeners.picture, [tab.shown], [tab.picture], api_visibility="private", show_progress="minimal"
+    )
+
+
+def wire_voices(page: gr.Blocks, tab: ConvertTab, opened: gr.Tab, services: Services) -> None:
+    """When the page or the tab is opened: read the voices; follow a conversion that still runs."""
+    listeners = _Listeners(services)
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    page.load(listeners.voices, [tab.voice], [tab.voice], **quiet)
+    opened.select(listeners.voices, [tab.voice], [tab.voice], **quiet)
+    page.load(
+        listeners.reattach, [tab.shown], tab.drawn, concurrency_id="watch", concurrency_limit=20, **quiet
+    )
+
+
+def voice_choices(services: Services, request: gr.Request) -> list[tuple[str, str]]:
+    """Return (label, id) of the caller's voices."""
+    rows = services.library.list(services.caller(request))
+    names = [row["model_name"] for row in rows]
+    return [
+        (
+            row["model_name"]
+            if names.count(row["model_name"]) == 1
+            else f"{row['model_name']} ({row['id'][:6]})",
+            row["id"],
+        )
+        for row in rows
+    ]
+
+
+class _Listeners:
+    """What happens at each event; every one checks who calls."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def voices(self, chosen: str | None, request: gr.Request) -> Update:
+        """Return the dropdown with the voices that there are now; the choice stays if it can."""
+        with plain_errors():
+            choices = voice_choices(self._services, request)
+        ids = [model_id for _, model_id in choices]
+        info = None if ids else "No voice yet: train one in the Clone tab or import one under Voices."
+        return gr.Dropdown(
+            choices=choices, value=chosen if chosen in ids else next(iter(ids), None), info=info
+        )
+
+    def convert(
+        self, shown: Shown, voice: str | None, source: str | None, request: gr.Request, *expert: object
+    ) -> Iterator[tuple[Any, ...]]:
+        """Convert and draw each step; the job goes on when the page is closed."""
+        nothing_new = (gr.skip(),) * 5
+        if not voice or not source:
+            remind(
+                "Add a recording to convert, or take the example."
+                if voice
+                else "Choose a voice; if there is none, train one in the Clone tab."
+            )
+            yield gr.skip(), *nothing_new
+            return
+        services = self._services
+        try:
+            caller = services.caller(request)
+            uploaded = services.jobs.upload(caller, received(source), "target")
+            job = services.submit(caller, "conversion", uploaded["id"], settings_from(expert), model_id=voice)
+            shown.job_id = job["id"]
+            yield from self._follow(caller, job)
+        except RvcError as error:
+            yield card("This recording was not converted", paragraph(str(error)), tone="bad"), *nothing_new
+
+    def reattach(self, shown: Shown, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        """Follow a conversion that was started before the page was opened."""
+        # A generator that yields nothing would clear its outputs.
+        yield (gr.skip(),) * 6
+        try:
+            caller = self._services.caller(request)
+            rows = self._services.jobs.list(caller, type="conversion")
+            active = [row for row in rows if row["status"] in ACTIVE]
+            if active:
+                shown.job_id = active[0]["id"]
+                yield from self._follow(caller, active[0])
+        except RvcError:
+            return
+
+    def cancel(self, shown: Shown, request: gr.Request) -> Update:
+        """Stop the conversion; who follows it draws the rest."""
+        with plain_errors():
+            if shown.job_id:
+                self._services.jobs.cancel(self._services.caller(request), shown.job_id)
+        return gr.Button(visible=False)
+
+    def picture(self, shown: Shown, request: gr.Request) -> Update:
+        """Draw the spectrograms of the source and of the result."""
+        if not shown.job_id:
+            return None
+        with plain_errors():
+            caller = self._services.caller(request)
+            return picture_of(
+                self._services.jobs.input_path(caller, shown.job_id),
+                self._services.jobs.result_path(caller, shown.job_id),
+            )
+
+    def _follow(self, caller: Caller, job: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+        services = self._services
+        name = _voice_name(services, caller, job["model_id"])
+        for row in services.jobs.follow(caller, job["id"]):
+            ended = row["status"] not in ACTIVE
+            if row["status"] != "completed":
+                yield (
+                    job_card(row, title=f"Converting into {name}"),
+                    gr.Button(visible=not ended),
+                    gr.Column(visible=False),
+                    gr.skip(),
+                    gr.skip(),
+                    gr.skip(),
+                )
+                continue
+            stem = Path(row["files"][0]["name"]).stem if row["files"] else "recording"
+            before = hand_out(services.jobs.input_path(caller, row["id"]), stem)
+            after = hand_out(services.jobs.result_path(caller, row["id"]), f"{stem} as {name}")
+            yield (
+                card("Done", paragraph(_what_was_done(row, name)), tone="good"),
+                gr.Button(visible=False),
+                gr.Column(visible=True),
+                before,
+                gr.Audio(after, label=f"After: {name}"),
+                gr.Accordion(open=False),
+            )
+
+
+def _voice_name(services: Services, caller: Caller, model_id: str | None) -> str:
+    try:
+        return str(services.library.get(caller, str(model_id))["model_name"])
+    except RvcError:
+        return "a voice that is gone"
+
+
+def _what_was_done(row: dict[str, Any], name: str) -> str:
+    moved = (row.get("result") or {}).get("transpose_semitones")
+    if moved is None:
+        return f"Here is your recording in the voice {name}. Listen to both, and download the second one."
+    if abs(moved) < 0.05:
+        return f"Here is your recording in the voice {name}, at its own pitch."
+    way = "up" if moved > 0 else "down"
+    return (
+        f"Here is your recording in the voice {name}, {abs(moved):.1f} semitones {way}. Too high or too low? "
+        "Set the pitch by hand in the expert settings."
+    )

@@ -1,0 +1,185 @@
+"""Pieces of HTML that say where a job or a voice stands. Everything a person typed is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from ui.services import ENDED
+from ui.wording import KINDS, STATES, ago, duration, moment, position, size, time_left
+
+CHIPS = {"completed": "good", "failed": "bad", "interrupted": "warn", "cancelled": ""}
+Row = Mapping[str, Any]
+
+
+def card(title: str, body: str, *, tone: str = "") -> str:
+    """Return a bordered box.
+
+    Args:
+        title: Plain text; may be empty.
+        body: HTML.
+        tone: "", "good", "warn", "bad" or "empty".
+    """
+    head = f"<h3>{escape(title)}</h3>" if title else ""
+    return f'<div class="tm-card{f" tm-{tone}" if tone else ""}">{head}{body}</div>'
+
+
+def chip(text: str, tone: str = "") -> str:
+    """Return a small coloured label."""
+    return f'<span class="tm-chip {tone}">{escape(text)}</span>'
+
+
+def paragraph(text: str, *, quiet: bool = False) -> str:
+    """Return a paragraph of plain text."""
+    return f'<p class="tm-quiet">{escape(text)}</p>' if quiet else f"<p>{escape(text)}</p>"
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """Return a list of plain-text lines."""
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" if lines else ""
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> str:
+    """Return names and values as a definition list; pairs without a value are left out."""
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs if value)
+    return f'<dl class="tm-facts">{items}</dl>'
+
+
+def bar(fraction: float, label: str, *, stopped: bool = False) -> str:
+    """Return a progress bar that a screen reader can read.
+
+    Args:
+        fraction: 0..1.
+        label: What progresses.
+        stopped: Whether it stands still for good.
+    """
+    percent = min(100, max(0, round(100 * fraction)))
+    kind = "tm-bar tm-stopped" if stopped else "tm-bar"
+    values = f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}"'
+    return (
+        f'<div class="{kind}" role="progressbar" aria-label="{escape(label)}" {values}>'
+        f'<div style="width:{percent}%"></div></div>'
+    )
+
+
+def job_card(row: Row, *, title: str = "") -> str:
+    """Return where a job stands: state, bar, what it does, time left, and why it failed.
+
+    Args:
+        row: The public row of the job.
+        title: Heading; the kind of job when empty.
+    """
+    status = str(row["status"])
+    kind = KINDS.get(str(row["type"]), str(row["type"]))
+    heading = title or kind
+    state = chip(STATES.get(status, status), CHIPS.get(status, ""))
+    done = 1.0 if status == "completed" else float(row.get("progress") or 0.0)
+    lines = [f'<div class="tm-row"><strong>{escape(heading)}</strong>{state}</div>']
+    if status != "uploaded":
+        lines.append(bar(done, heading, stopped=status in ENDED and status != "completed"))
+    if status in ENDED:
+        lines.append(_ending(row))
+    else:
+        left = position(row.get("position")) if status == "pending" else time_left(row.get("eta_s"))
+        percent = "" if status == "pending" else f"{100 * done:.0f} %"
+        right = " · ".join(part for part in (percent, left) if part)
+        said = str(row.get("message") or "")
+        lines.append(
+            f'<div class="tm-row tm-quiet"><span>{escape(said)}</span><span>{escape(right)}</span></div>'
+        )
+    tone = {"failed": "bad", "completed": "good", "interrupted": "warn"}.get(status, "")
+    return card("", "".join(lines), tone=tone)
+
+
+def _ending(row: Row) -> str:
+    status = str(row["status"])
+    if status == "failed":
+        return paragraph(str(row.get("error_message") or "It failed without saying why; see the log below."))
+    if status == "completed":
+        return paragraph(f"Finished {ago(row.get('completed_at') or row.get('updated_at'))}.", quiet=True)
+    if status == "interrupted":
+        return paragraph("The server stopped while this ran. What was done is kept; press Resume to go on.")
+    kept = " What was learned is kept; press Resume to go on." if row["type"] == "training" else ""
+    return paragraph("Stopped." + kept)
+
+
+def voice_card(row: Row) -> str:
+    """Return what there is to know about a voice.
+
+    Args:
+        row: The voice's public row.
+    """
+    f0 = row.get("f0") or {}
+    pitch = ""
+    if f0.get("median_hz"):
+        pitch = f"{f0['median_hz']:.0f} Hz in the middle, {f0['low_hz']:.0f} to {f0['high_hz']:.0f} Hz"
+    times = int(row.get("uses") or 0)
+    used = f"{times} time{'s' if times != 1 else ''}, {duration(row.get('seconds_converted') or 0)} of audio"
+    used += f", last {ago(row.get('last_used_at'))}"
+    snr = row.get("quality_snr")
+    rate = row.get("sample_rate_hz")
+    pairs = [
+        ("Made", "comes with Timbre" if row.get("builtin") else moment(row.get("created_at"))),
+        (
+            "Learned from",
+            f"{duration(row['training_duration_seconds'])} of speech"
+            if row.get("training_duration_seconds")
+            else "",
+        ),
+        ("Pitch", pitch),
+        ("Recordings' noise", f"{snr:.0f} dB below the voice" if isinstance(snr, int | float) else ""),
+        ("Speaks at", f"{rate / 1000:g} kHz" if rate else ""),
+        ("Engine", str(row.get("engine") or "")),
+        ("Size", size(row["size_bytes"]) if row.get("size_bytes") else ""),
+        ("Used", used if times else "not yet"),
+        ("Permission", permission(row.get("consent"))),
+    ]
+    return card(str(row["model_name"]), facts(pairs))
+
+
+def permission(consent: object) -> str:
+    """Return the statement of consent that is kept with a voice, as a sentence."""
+    if isinstance(consent, Mapping):
+        consent = consent.get("statement") or consent.get("consent")
+    if consent is True:
+        return "given by the person who made it"
+    return str(consent) if consent else ""
+
+
+CLONE_START = card(
+    "Good recordings make a good voice",
+    bullets(
+        [
+            "One person only, no music and no other voices in the background.",
+            "Two minutes will do to try it out; ten are better, and different moods help.",
+            "A quiet room and a steady distance to the microphone count more than the microphone.",
+            "WAV, FLAC, MP3, M4A, OGG: add as many files as you like. Pauses are cut out for you.",
+        ]
+    )
+    + paragraph("As soon as you add recordings they are checked, and the result appears here.", quiet=True),
+    tone="empty",
+)
+CONVERT_START = card(
+    "Your converted recording will appear here",
+    paragraph(
+        "Choose a voice, add a recording, and press Convert. The words, the timing and the melody stay; "
+        "only the voice changes."
+    ),
+    tone="empty",
+)
+NO_VOICES = card(
+    "No voices yet",
+    paragraph(
+        "Train one in the Clone tab (a few minutes of speech are enough), or import a voice file below."
+    ),
+    tone="empty",
+)
+NO_JOBS = card(
+    "Nothing here yet",
+    paragraph(
+        "Trainings and conversions that you start are listed here, also after you close this page, "
+        "until they are cleaned up."
+    ),
+    tone="empty",
+)

@@ -1,0 +1,270 @@
+"""What every part of the page needs: the house's services, and how their errors and files reach a person."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError
+from ui.examine import examine
+
+if TYPE_CHECKING:
+    from pipelines.jobs import Jobs
+    from pipelines.library import Library
+    from pipelines.rows import Caller
+    from pipelines.settings import Settings
+    from ui.callers import Callers
+
+Row = dict[str, Any]
+Update = Any
+"""What Gradio takes as the new value or state of a component; it has no type of its own for it."""
+
+CONSENT = "This is my voice, or I have permission to use it"
+"""What a person states before a training; kept in the voice's card."""
+POLL_S = 0.5
+SIGN_OF_LIFE_S = 2.0
+ACTIVE = ("pending", "preprocessing", "training", "converting")
+ENDED = ("completed", "failed", "cancelled", "interrupted")
+EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The collaborators of the page; built once in `app.py` and passed to every part.
+
+    Attributes:
+        settings: Limits and folders.
+        jobs: The dispatcher; checks the owner of every row itself.
+        library: The voices on disk; checks the owner too.
+        callers: Tells who is calling.
+    """
+
+    settings: Settings
+    jobs: Jobs
+    library: Library
+    callers: Callers
+
+    def caller(self, request: gr.Request | None) -> Caller:
+        """Return who sent a request.
+
+        Raises:
+            NotAllowedError: Nothing tells who it was.
+        """
+        return self.callers.of(request)
+
+    def submit(self, caller: Caller, kind: str, job_id: str, settings: Row, **voice: str) -> Row:
+        """Start a job on an upload; a training only with permission.
+
+        Args:
+            caller: Who asks.
+            kind: preprocessing, training or conversion.
+            job_id: The upload.
+            settings: The job's settings; a training's must hold "consent": true.
+            **voice: model_name or model_id.
+
+        Returns:
+            The job's row.
+
+        Raises:
+            NotAllowedError: The permission is missing.
+            RvcError: The dispatcher refuses it.
+        """
+        if not isinstance(settings, dict):
+            raise ConfigError(
+                "The settings are not a JSON object; give names and values, or {} for the defaults."
+            )
+        if kind == "training":
+            if settings.get("consent") is not True:
+                raise NotAllowedError(
+                    f"A voice is only trained with permission: tick '{CONSENT}', or send the setting "
+                    '"consent": true to say the same.'
+                )
+            given_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
+            settings = settings | {"consent": {"statement": CONSENT, "given_at": given_at}}
+        return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
+
+    def validate(self, caller: Caller, job_id: str) -> Row:
+        """Measure the recordings of an upload.
+
+        Args:
+            caller: Who asks.
+            job_id: The upload, or a job that works on it.
+
+        Returns:
+            {"job_id", "files": [what is known and measured of each]}.
+
+        Raises:
+            UnknownNameError: There is no such job of the caller's.
+        """
+        folder, files = self.jobs.stored_files(caller, job_id)
+        return {"job_id": job_id, "files": [examine(folder, stored) for stored in files]}
+
+    def changes(self, caller: Caller, user_id: str | None) -> Iterator[Row]:
+        """Give the rows of all jobs of a caller as they change, until none waits or runs.
+
+        Args:
+            caller: Who asks.
+            user_id: Whose jobs; heeded for an admin only.
+        """
+        seen: dict[str, Row] = {}
+        told_at = 0.0
+        while True:
+            rows = [row for row in self.jobs.list(caller, user_id=user_id) if row["status"] != "uploaded"]
+            active = [row for row in rows if row["status"] in ACTIVE]
+            for row in reversed(rows):
+                known = seen.get(row["id"])
+                if known != row and (known or row in active):
+                    told_at = time.monotonic()
+                    yield row
+                seen[row["id"]] = row
+            if not active:
+                return
+            if time.monotonic() - told_at >= SIGN_OF_LIFE_S:
+                told_at = time.monotonic()
+                yield active[0]
+            time.sleep(POLL_S)
+
+    def export(self, caller: Caller, model_id: str, form: str) -> str:
+        """Pack a voice for its download.
+
+        Args:
+            caller: Who asks.
+            model_id: The voice.
+            form: "bundle", the only form that voices of the built-in engine have.
+
+        Returns:
+            Path of the file, where Gradio may serve it.
+
+        Raises:
+            ConfigError: The form is unknown, or the voice cannot take it.
+            UnknownNameError: There is no such voice of the caller's.
+        """
+        row = self.library.get(caller, model_id)
+        if form == "rvc" and row["engine"] != "rvc":
+            raise ConfigError(
+                f"{row['model_name']} is a voice of the engine {row['engine']}, which other RVC "
+                "programs cannot read; export it in the format 'bundle'."
+            )
+        if form != "bundle":
+            raise ConfigError(f"There is no format {form[:40]!r}; export the voice in the format 'bundle'.")
+        archive = self.library.export_bundle(caller, model_id)
+        return hand_out(archive, str(row["model_name"]))
+
+    def take_in(self, caller: Caller, files: list[tuple[Path, str]], name: str | None) -> Row:
+        """Import a voice.
+
+        Args:
+            caller: Who will own it.
+            files: Exactly one zip, with its name.
+            name: What it shall be called; as in the file when empty.
+
+        Returns:
+            The voice's row.
+
+        Raises:
+            CheckpointError: It is not one file, or no voice.
+        """
+        if len(files) != 1:
+            raise CheckpointError(
+                f"A voice is one .zip file, and these are {len(files)}; give the exported zip alone."
+            )
+        return self.library.import_bundle(caller, files[0][0], name)
+
+    def with_result(self, caller: Caller, row: Row) -> Row:
+        """Add to a completed row what it made: "audio", a file, or "model", the voice's row."""
+        if row["status"] != "completed":
+            return row
+        if row["type"] == "conversion":
+            path = hand_out(self.jobs.result_path(caller, row["id"]), "converted")
+            return row | {"audio": gr.FileData(path=path).model_dump()}
+        if row["type"] == "training" and row.get("model_id"):
+            return row | {"model": self.library.get(caller, row["model_id"])}
+        return row
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Show an RvcError's sentence as it stands; anything else is a bug and goes to the log."""
+    try:
+        yield
+    except RvcError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+
+
+def remind(text: str) -> None:
+    """Tell what is still missing before a button can do its work."""
+    gr.Warning(text, title="One thing first")
+
+
+def plain_id(text: object, what: str) -> str:
+    """Return an id that a client sent, refused early when it cannot be one.
+
+    Raises:
+        NotAllowedError: It is empty, too long or has other characters than an id has.
+    """
+    if isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
+        return text
+    raise NotAllowedError(f"{str(text)[:40]!r} is not the id of a {what}; take one from the list.")
+
+
+def hand_out(path: Path, name: str) -> str:
+    """Put a file where Gradio may serve it, under a name that nobody can guess.
+
+    The folder is Gradio's own cache, so no other folder of the data is ever served; `delete_cache`
+    removes the link later, never the original.
+
+    Args:
+        path: The file to give away.
+        name: What the downloaded file shall be called, without its ending.
+
+    Returns:
+        The path to return from a handler.
+    """
+    folder = Path(get_upload_folder()) / secrets.token_hex(16)
+    folder.mkdir(parents=True)
+    plain = re.sub(r"[^\w -]+", "", name).strip()[:80] or "timbre"
+    target = folder / f"{plain}-{secrets.token_hex(3)}{path.suffix}"
+    try:
+        os.link(path, target)
+    except OSError:
+        # Another file system, or one without hard links.
+        shutil.copyfile(path, target)
+    return str(target)
+
+
+def received(files: object) -> list[tuple[Path, str]]:
+    """Return where each file lies that a component or an endpoint took in, and what the person called it.
+
+    Args:
+        files: One or several paths, or file objects of an endpoint (a dict or a FileData).
+
+    Returns:
+        (path, name); empty when there is no file.
+
+    Raises:
+        AudioError: Something among them is no file that was sent in.
+    """
+    if not files:
+        return []
+    uploads = Path(get_upload_folder()).resolve()
+    found = []
+    for one in files if isinstance(files, list | tuple) else [files]:
+        facts = one if isinstance(one, dict) else getattr(one, "model_dump", dict)()
+        path = facts.get("path") if facts else one
+        # A path is only a name that a client sent: without this check it could be any file of this machine.
+        if not isinstance(path, str) or not Path(path).resolve().is_relative_to(uploads):
+            raise AudioError("One of the files did not arrive; send files with gradio_client's handle_file.")
+        found.append((Path(path), str(facts.get("orig_name") or Path(path).name)))
+    return found
