@@ -20,7 +20,7 @@ from typing import Any
 from pipelines.jobs import Jobs
 from pipelines.rows import Caller
 from pipelines.settings import Settings
-from pipelines.spectrogram_picture import draw_pair
+from pipelines.spectrogram_picture import draw_conversion
 from rvc.errors import ConfigError
 
 Row = dict[str, Any]
@@ -85,7 +85,7 @@ def run_demo(jobs: Jobs, settings: Settings, *, say: Say, steps: int = TRAINING_
     seconds["conversion"] = time.monotonic() - began
     began = time.monotonic()
     picture = folder / "spectrograms.png"
-    draw_pair(source, converted, picture)
+    draw_conversion(source, converted, picture, name=VOICE_NAME)
     seconds["picture"] = time.monotonic() - began
     say(f"Recording:    {source}")
     say(f"In the voice: {converted}")

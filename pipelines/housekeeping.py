@@ -16,6 +16,7 @@ from pathlib import Path
 
 import orjson
 
+from pipelines.eventlog import EventLog
 from pipelines.registry import Registry
 from pipelines.rows import ENDED, RUNNING, Rows, now
 from pipelines.settings import Settings
@@ -43,6 +44,11 @@ def sweep_at_start(registry: Registry, jobs_dir: Path) -> None:
         eta_s=None,
         updated_at=now(),
     )
+    for row in lost:
+        # The registry is not written for mere progress; the job's own log knows how far it came.
+        log = EventLog(jobs_dir / row["id"] / "events.jsonl")
+        for event in log.read(len(log) - 1):
+            registry.update("jobs", row["id"], progress=event["fraction"])
     if lost:
         logger.warning("%d jobs were interrupted; they can be resumed", len(lost))
     known = {row["id"] for row in registry.list("jobs")}

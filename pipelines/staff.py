@@ -172,6 +172,7 @@ class Staff:
             "LOG_LEVEL": self._settings.log_level,
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
             "PYTHONUNBUFFERED": "1",
+            "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its stack in the job's log
         }
         return Child(
             [*self._command, *arguments], log_path=log_path, environment=environment, on_event=self._on_event

@@ -167,17 +167,16 @@ def noise_spectrum(spectra: Spectra, speech: Mask) -> NDArray[np.float64]:
     quiet = ~binary_dilation(speech, iterations=_MARGIN_FRAMES) if speech.any() else ~speech
     quiet &= made_by_room
     if quiet.sum() >= _NOISE_FRAMES:
-        # Half of what lies between words: the louder half holds the ends of words and the breaths.
+        # The calmer half of what lies between words: the other holds the ends of words and the breaths.
         power = spectra[quiet].sum(axis=1)
-        calm = spectra[quiet][power <= np.percentile(power, 60)]
+        calm = spectra[quiet][power <= np.median(power)]
         # The power of noise in a bin has an exponential distribution: its median is ln 2 of its mean.
-        shape = np.median(calm, axis=0) / np.log(2)
-        return shape * (np.median(power) / max(float(np.median(calm.sum(axis=1))), 1e-30))
+        return np.median(calm, axis=0).astype(np.float64) / np.log(2)
     if not made_by_room.any():
         return np.zeros(spectra.shape[1])
-    # No pause: in every bin there are moments without speech. 5 % of an exponential lie below 0.051.
-    low = np.percentile(spectra[made_by_room], 5, axis=0)
-    return low / -np.log(0.95)
+    # No pause: in every bin there are moments without speech. 2 % of an exponential lie below 0.02.
+    low = np.percentile(spectra[made_by_room], 2, axis=0)
+    return low.astype(np.float64) / -np.log(0.98)
 
 
 def clipping_fraction(wav: Wave) -> float:
@@ -206,15 +205,22 @@ def _clipped(wav: Wave) -> float:
     borders = np.flatnonzero(np.diff(np.concatenate(([False], flat, [False])).astype(np.int8)))
     runs = borders[1::2] - borders[::2]
     in_runs = float(runs[runs >= 3].sum()) if (runs >= 3).sum() >= 3 else 0.0
-    near, below, far = (
-        int(np.count_nonzero((wav > low * top) & (wav <= high * top)))
-        for low, high in ((0.94, 1.0), (0.88, 0.94), (0.82, 0.88))
-    )
-    # Loudness of speech falls off towards its peak, about as fast again in each step.
-    expected = below * min(1.0, below / far) if far else 0.0
-    piled = near - expected
-    is_pile = near >= 20 and near > 1.6 * below + 5 * np.sqrt(below + 1.0)
-    return max(in_runs, piled if is_pile else 0.0)
+    return max(in_runs, _piled_up(np.histogram(wav, bins=np.linspace(0.3, 1.0, 36) * top)[0].astype(float)))
+
+
+def _piled_up(counts: NDArray[np.float64]) -> float:
+    """Count the samples in a bump of a histogram of amplitudes, and beyond it.
+
+    There are ever fewer samples towards the peak of speech. Where there are suddenly more, and hardly any
+    beyond, an encoder has frayed what was a flat top.
+    """
+    for bar in range(6, counts.size):
+        before = counts[bar - 5 : bar - 1].mean()
+        bump = counts[bar] - 1.4 * before
+        beyond = counts[bar + 4 :].sum()
+        if bump > 20.0 + 4.0 * np.sqrt(before) and beyond < counts[bar]:
+            return float(counts[bar - 1 :].sum() - 3.0 * before)
+    return 0.0
 
 
 def bandwidth_hz(wav: Wave, rate_hz: int, speech: Mask) -> float:
@@ -237,13 +243,16 @@ def bandwidth_hz(wav: Wave, rate_hz: int, speech: Mask) -> float:
     steep = np.flatnonzero(fall > _CLIFF_DB)
     if not steep.size:
         return half_hz
-    # The first cliff; its steepest point within the next kilohertz.
-    near = steep[steep <= steep[0] + round(1_000 / step_hz)]
-    edge_hz = float((near[np.argmax(fall[near])] + 0.5) * step_hz)
+    # The first cliff; its edge is where the spectrum is down by 10 dB for good.
+    foot = max(steep[0] - round(300 / step_hz), 0)
+    plateau = np.median(level[max(foot - round(700 / step_hz), 0) : foot + 1])
+    beyond = np.maximum.accumulate(level[::-1])[::-1]
+    edge_hz = float((foot + np.argmax(beyond[foot:] < plateau - _EDGE_DB)) * step_hz)
     return half_hz if edge_hz > 0.93 * half_hz else edge_hz
 
 
 _CLIFF_DB = 14.0
+_EDGE_DB = 10.0
 _BAND_HZ = 100.0
 _LOWEST_CLIFF_HZ = 2_500.0
 

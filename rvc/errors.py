@@ -1,4 +1,4 @@
-"""Every error that a user may see, drawn:
+"""Every error that a user may see.
 
     RvcError
     ├── AudioError         the sound file cannot be read, is empty, silent, too long or of a wrong form

@@ -246,16 +246,22 @@ def build_praat() -> F0Estimator:
 MIN_VOICED_FRAMES = 3
 """Shorter islands are bursts of noise that chance made periodic."""
 
-MAX_OCTAVE_SLIP_FRAMES = 8
+MAX_STRAY_FRAMES = 15
+STRAY_OCTAVES = 0.75
+SURROUNDINGS_FRAMES = 75
+JUMP_OCTAVES = 0.4
+"""A larger step from one frame to the next is none that a throat makes."""
+
 OCTAVE_TOLERANCE = 0.15
 
 
 def tidy_f0(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Drop voiced islands of under 30 ms and undo short slips of an octave.
+    """Drop voiced islands of under 30 ms, and mend short runs that stray from the melody around them.
 
-    A slip is a run of at most 80 ms within a voiced stretch that begins and ends with a jump of an
-    octave (within 0.15 octaves) there and back: no throat does that, estimators do. Longer runs are
-    left alone, for a voice may creak or yodel.
+    A run is what lies between jumps or pauses. One of at most 150 ms that lies 0.75 octaves or more
+    from the median of the 0.75 s on either side strays: estimators do that, voices hardly. If it jumps
+    there by an octave it is brought back by one, else it is called unvoiced. Longer runs are
+    believed, for a voice may creak or yodel.
 
     Args:
         f0_hz: Contour, shape (T,), 0 where unvoiced.
@@ -264,30 +270,39 @@ def tidy_f0(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
         New contour, shape (T,).
     """
     tidy = f0_hz.copy()
-    voiced = tidy > 0
-    borders = np.flatnonzero(np.diff(np.concatenate(([False], voiced, [False])).astype(np.int8)))
+    voiced = f0_hz > 0
+    octaves = np.log2(np.where(voiced, f0_hz, 1.0))
+    jumps = np.abs(np.diff(octaves, prepend=octaves[:1])) > JUMP_OCTAVES
+    changes = np.diff(voiced, prepend=False) | (jumps & voiced)
+    starts = np.flatnonzero(changes & voiced)
+    ends = np.flatnonzero(np.append(changes[1:], True) & voiced) + 1
+    for start, stop in zip(starts.tolist(), ends.tolist(), strict=True):
+        if stop - start > MAX_STRAY_FRAMES:
+            continue
+        around = slice(max(start - SURROUNDINGS_FRAMES, 0), stop + SURROUNDINGS_FRAMES)
+        others = voiced[around].copy()
+        others[start - around.start : stop - around.start] = False
+        if others.any():
+            away = np.median(octaves[start:stop]) - np.median(octaves[around][others])
+            if abs(away) > STRAY_OCTAVES:
+                tidy[start:stop] *= 2.0 ** -np.sign(away) if _is_octave(octaves, start, stop) else 0.0
+    return _without_islands(tidy)
+
+
+def _is_octave(octaves: NDArray[np.float64], start: int, stop: int) -> bool:
+    """Whether a run begins or ends with a jump of an octave."""
+    steps = [octaves[start] - octaves[start - 1]] if start else []
+    steps += [octaves[stop - 1] - octaves[stop]] if stop < octaves.size else []
+    return any(abs(abs(step) - 1.0) < OCTAVE_TOLERANCE for step in steps)
+
+
+def _without_islands(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Drop voiced stretches that are too short."""
+    borders = np.flatnonzero(np.diff(f0_hz > 0, prepend=False, append=False))
     for start, stop in borders.reshape(-1, 2):
         if stop - start < MIN_VOICED_FRAMES:
-            tidy[start:stop] = 0.0
-        else:
-            tidy[start:stop] = _without_slips(tidy[start:stop])
-    return tidy
-
-
-def _without_slips(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Undo the octave slips of one voiced stretch."""
-    steps = np.diff(np.log2(f0_hz))
-    jumps = np.flatnonzero(np.abs(np.abs(steps) - 1.0) < OCTAVE_TOLERANCE)
-    fixed = f0_hz.copy()
-    number = 0
-    while number + 1 < jumps.size:
-        there, back = jumps[number], jumps[number + 1]
-        if back - there <= MAX_OCTAVE_SLIP_FRAMES and steps[there] * steps[back] < 0:
-            fixed[there + 1 : back + 1] *= 0.5 if steps[there] > 0 else 2.0
-            number += 2
-        else:
-            number += 1
-    return fixed
+            f0_hz[start:stop] = 0.0
+    return f0_hz
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import av
@@ -46,6 +47,18 @@ def write(path: Path, kind: str, wave: NDArray[np.float32], rate_hz: int) -> Pat
     with sf.SoundFile(path, "w", rate_hz, wave.shape[1], format=container, subtype=subtype) as file:
         for start in range(0, len(wave), 65_536):
             file.write(wave[start : start + 65_536])
+    return path
+
+
+def write_silence(path: Path, seconds: float, rate_hz: int) -> Path:
+    """Write a 16-bit WAV of any length at once: a header, and a hole in the file for the sound."""
+    sf.write(path, np.zeros(1), rate_hz, subtype="PCM_16", format="WAV")
+    content = bytearray(path.read_bytes())
+    size_at = content.index(b"data") + 4
+    size_bytes = round(seconds * rate_hz) * 2
+    content[size_at : size_at + 4] = size_bytes.to_bytes(4, "little")
+    path.write_bytes(content)
+    os.truncate(path, size_at + 4 + size_bytes)
     return path
 
 

@@ -68,7 +68,7 @@ class Endpoints:
             verdict and the reason.
         """
         with plain_errors():
-            return self._services.validate(self._services.caller(request), plain_id(job_id, "job"))
+            return self._jobs.validate(self._services.caller(request), plain_id(job_id, "job"))
 
     def prepare_voice(self, job_id: str, request: gr.Request, settings: Row | None = None) -> Row:
         """Clean and cut the recordings and report on them, before any training.

@@ -8,6 +8,8 @@ from typing import Any
 
 import gradio as gr
 
+from rvc.errors import ConfigError
+
 AUTOMATIC = "Automatic"
 BY_HAND = "By hand"
 
@@ -88,12 +90,18 @@ def settings_from(values: Sequence[Any]) -> dict[str, Any]:
 
     Args:
         values: Of `ConversionSettings.inputs`, in that order.
+
+    Raises:
+        ConfigError: A value is no number where one belongs.
     """
     pitch, semitones, index_rate, protect, loudness, file_format = values
-    return {
-        "transpose_semitones": float(semitones) if pitch == BY_HAND else None,
-        "index_rate": float(index_rate),
-        "protect": float(protect),
-        "follow_loudness": float(loudness),
-        "format": str(file_format),
-    }
+    try:
+        return {
+            "transpose_semitones": float(semitones) if pitch == BY_HAND else None,
+            "index_rate": float(index_rate),
+            "protect": float(protect),
+            "follow_loudness": float(loudness),
+            "format": str(file_format),
+        }
+    except (TypeError, ValueError) as error:
+        raise ConfigError("One of the expert settings is no number; set it again.") from error

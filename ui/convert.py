@@ -16,9 +16,19 @@ import gradio as gr
 from rvc.errors import RvcError
 from ui.conversion_settings import ConversionSettings, conversion_settings, settings_from
 from ui.panels import CONVERT_START, card, job_card, paragraph
-from ui.services import ACTIVE, EXAMPLES, Services, Update, hand_out, plain_errors, received, remind
+from ui.players import player, waveform
+from ui.services import (
+    ACTIVE,
+    EXAMPLES,
+    Services,
+    Update,
+    calmly,
+    hand_out,
+    plain_errors,
+    received,
+    remind,
+)
 from ui.spectrograms import picture_of
-from ui.theme import WAVE_RESULT, WAVE_SOURCE
 
 if TYPE_CHECKING:
     from pipelines.rows import Caller
@@ -71,7 +81,7 @@ def convert_tab(services: Services) -> ConvertTab:
                 sources=["upload", "microphone"],
                 type="filepath",
                 buttons=[],
-                waveform_options=gr.WaveformOptions(waveform_progress_color=WAVE_SOURCE),
+                waveform_options=waveform(source=True),
                 elem_id="convert-source",
             )
             example = gr.Button("Take an example recording", size="sm", visible=EXAMPLE.exists())
@@ -83,22 +93,8 @@ def convert_tab(services: Services) -> ConvertTab:
                 "Stop converting", variant="stop", size="sm", visible=False, elem_id="convert-cancel"
             )
             with gr.Column(visible=False, elem_id="convert-results") as results:
-                before = gr.Audio(
-                    label="Before",
-                    type="filepath",
-                    interactive=False,
-                    buttons=[],
-                    waveform_options=gr.WaveformOptions(waveform_progress_color=WAVE_SOURCE),
-                    elem_id="before",
-                )
-                after = gr.Audio(
-                    label="After",
-                    type="filepath",
-                    interactive=False,
-                    buttons=["download"],
-                    waveform_options=gr.WaveformOptions(waveform_progress_color=WAVE_RESULT),
-                    elem_id="after",
-                )
+                before = player("Before", "before", source=True)
+                after = player("After", "after", download=True)
                 with gr.Accordion("Before and after as pictures", open=False, elem_id="pictures") as pictures:
                     picture = gr.Image(show_label=False, interactive=False, buttons=[], elem_id="picture")
     tab = ConvertTab(
@@ -230,16 +226,15 @@ class _Listeners:
         if not shown.job_id:
             return None
         with plain_errors():
-            caller = self._services.caller(request)
-            return picture_of(
-                self._services.jobs.input_path(caller, shown.job_id),
-                self._services.jobs.result_path(caller, shown.job_id),
-            )
+            jobs, caller = self._services.jobs, self._services.caller(request)
+            row = jobs.get(caller, shown.job_id)
+            before, after = jobs.input_path(caller, row["id"]), jobs.result_path(caller, row["id"])
+            return picture_of(before, after, str(row["model_name"]))
 
     def _follow(self, caller: Caller, job: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
         services = self._services
         name = _voice_name(services, caller, job["model_id"])
-        for row in services.jobs.follow(caller, job["id"]):
+        for row in calmly(services.jobs.follow(caller, job["id"])):
             ended = row["status"] not in ACTIVE
             if row["status"] != "completed":
                 yield (

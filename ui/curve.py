@@ -81,11 +81,16 @@ class History:
 
     def _thin(self) -> None:
         names = {name for _, name, _ in self.losses}
-        while names and len(self.losses) > 2 * MOST_POINTS * len(names):
-            kept: list[tuple[int, str, float]] = []
-            turn = dict.fromkeys(names, 0)
-            for point in self.losses:
-                turn[point[1]] += 1
-                if turn[point[1]] % 2 == 0:
-                    kept.append(point)
-            self.losses = kept
+        if len(self.losses) <= 2 * MOST_POINTS * max(1, len(names)):
+            return
+        first, last = self.losses[0][0], self.losses[-1][0]
+        # Even spacing, not every second point: old points would be halved again and again.
+        spacing = (last - first) / MOST_POINTS
+        due = dict.fromkeys(names, float(first))
+        kept: list[tuple[int, str, float]] = []
+        for point in self.losses:
+            step, name, _ = point
+            if step >= due[name] or step == last:
+                due[name] = step + spacing
+                kept.append(point)
+        self.losses = kept

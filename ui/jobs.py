@@ -11,8 +11,9 @@ import gradio as gr
 
 from rvc.errors import RvcError
 from ui.panels import NO_JOBS, facts, job_card
+from ui.players import player
 from ui.services import ACTIVE, Services, Update, hand_out, plain_errors, plain_id
-from ui.wording import KINDS, STATES, ago, duration, moment
+from ui.wording import STATES, ago, duration, moment
 
 if TYPE_CHECKING:
     from pipelines.rows import Caller
@@ -45,6 +46,8 @@ class JobsTab:
     resume: gr.Button
     retry: gr.Button
     download: gr.DownloadButton
+    listening: gr.Column
+    result: gr.Audio
     log: gr.HTML
     listed: gr.State
     timer: gr.Timer
@@ -52,7 +55,17 @@ class JobsTab:
     @property
     def drawn(self) -> list[Any]:
         """Components in the order in which `_Listeners` returns their values."""
-        return [self.choice, self.details, self.cancel, self.resume, self.retry, self.download, self.log]
+        return [
+            self.choice,
+            self.details,
+            self.cancel,
+            self.resume,
+            self.retry,
+            self.download,
+            self.listening,
+            self.result,
+            self.log,
+        ]
 
 
 def jobs_tab(services: Services) -> JobsTab:
@@ -75,6 +88,8 @@ def jobs_tab(services: Services) -> JobsTab:
                 resume = gr.Button("Resume", variant="primary", visible=False, elem_id="job-resume")
                 retry = gr.Button("Start again", visible=False, elem_id="job-retry")
                 download = gr.DownloadButton("Download the result", visible=False, elem_id="job-download")
+            with gr.Column(visible=False) as listening:
+                result = player("Result", "job-result")
             log = gr.HTML(visible=False, elem_id="job-log", padding=False)
     tab = JobsTab(
         choice=choice,
@@ -83,6 +98,8 @@ def jobs_tab(services: Services) -> JobsTab:
         resume=resume,
         retry=retry,
         download=download,
+        listening=listening,
+        result=result,
         log=log,
         listed=listed,
         timer=timer,
@@ -129,7 +146,7 @@ class _Listeners:
             f"{row['id']}{row['status']}{row['updated_at']}" for row in rows
         )
         if mark == listed.mark:
-            return (gr.skip(),) * 7
+            return (gr.skip(),) * 9
         listed.mark = mark
         return self._draw(rows, listed, request)
 
@@ -169,6 +186,8 @@ class _Listeners:
                 hidden,
                 hidden,
                 gr.DownloadButton(visible=False),
+                gr.Column(visible=False),
+                None,
                 gr.HTML(visible=False),
             )
         chosen = next((row for row in rows if row["id"] == listed.job_id), rows[0])
@@ -179,23 +198,25 @@ class _Listeners:
         log = self._log(caller, chosen)
         return (
             gr.Radio(choices=[(line_of(row), row["id"]) for row in rows], value=chosen["id"], visible=True),
-            job_card(chosen) + details_of(chosen),
+            job_card(chosen, title=title_of(chosen)) + details_of(chosen),
             gr.Button(visible=status in ACTIVE),
             gr.Button(visible=again and chosen["type"] == "training"),
             gr.Button(visible=again),
-            self._download(caller, chosen),
+            *self._result(caller, chosen),
             gr.HTML(log, visible=bool(log)),
         )
 
-    def _download(self, caller: Caller, row: dict[str, Any]) -> Update:
+    def _result(self, caller: Caller, row: dict[str, Any]) -> tuple[Update, Update, Update]:
+        nothing = gr.DownloadButton(visible=False), gr.Column(visible=False), None
         if row["type"] != "conversion" or row["status"] != "completed":
-            return gr.DownloadButton(visible=False)
+            return nothing
         try:
             path = self._services.jobs.result_path(caller, row["id"])
         except RvcError:
-            return gr.DownloadButton(visible=False)
-        stem = Path(row["files"][0]["name"]).stem if row["files"] else "converted"
-        return gr.DownloadButton(value=hand_out(path, f"{stem} converted"), visible=True)
+            return nothing
+        stem = Path(row["files"][0]["name"]).stem if row["files"] else "recording"
+        given = hand_out(path, f"{stem} as {row.get('model_name') or 'another voice'}")
+        return gr.DownloadButton(value=given, visible=True), gr.Column(visible=True), given
 
     def _log(self, caller: Caller, row: dict[str, Any]) -> str:
         if row["status"] != "failed":
@@ -206,18 +227,25 @@ class _Listeners:
         )
 
 
+def title_of(row: dict[str, Any]) -> str:
+    """Return what a job does, with the voice and the recording it is about."""
+    files = row.get("files") or []
+    recording = str(files[0]["name"]) if files else "a recording"
+    voice = row.get("model_name") or "a voice"
+    if row["type"] == "training":
+        return f"Train {voice}"
+    if row["type"] == "conversion":
+        return f"Convert {recording} into {voice}"
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"Check {recording}{more}"
+
+
 def line_of(row: dict[str, Any]) -> str:
     """Return a job in one line, for the list."""
     state = STATES.get(row["status"], row["status"])
     if row["status"] in ACTIVE and row["status"] != "pending":
         state = f"{state} {100 * float(row['progress'] or 0):.0f} %"
-    what = row.get("model_name") if row["type"] == "training" else None
-    files = row.get("files") or []
-    what = what or (files[0]["name"] if files else "")
-    kind = KINDS.get(row["type"], row["type"])
-    return " · ".join(
-        part for part in (f"{kind}: {what}" if what else kind, state, ago(row["created_at"])) if part
-    )
+    return f"{title_of(row)} · {state} · {ago(row['created_at'])}"
 
 
 def details_of(row: dict[str, Any]) -> str:

@@ -18,7 +18,6 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError
-from ui.examine import examine
 
 if TYPE_CHECKING:
     from pipelines.jobs import Jobs
@@ -94,22 +93,6 @@ class Services:
             given_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
             settings = settings | {"consent": {"statement": CONSENT, "given_at": given_at}}
         return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
-
-    def validate(self, caller: Caller, job_id: str) -> Row:
-        """Measure the recordings of an upload.
-
-        Args:
-            caller: Who asks.
-            job_id: The upload, or a job that works on it.
-
-        Returns:
-            {"job_id", "files": [what is known and measured of each]}.
-
-        Raises:
-            UnknownNameError: There is no such job of the caller's.
-        """
-        folder, files = self.jobs.stored_files(caller, job_id)
-        return {"job_id": job_id, "files": [examine(folder, stored) for stored in files]}
 
     def changes(self, caller: Caller, user_id: str | None) -> Iterator[Row]:
         """Give the rows of all jobs of a caller as they change, until none waits or runs.
@@ -201,6 +184,16 @@ def plain_errors() -> Iterator[None]:
         yield
     except RvcError as error:
         raise gr.Error(str(error), print_exception=False) from error
+
+
+def calmly(rows: Iterator[Row], every_s: float = 0.5) -> Iterator[Row]:
+    """Leave out rows that come faster than a page can draw them; changes of state always pass."""
+    passed_s, status = float("-inf"), ""
+    for row in rows:
+        moment_s = time.monotonic()
+        if row["status"] != status or moment_s - passed_s >= every_s:
+            passed_s, status = moment_s, row["status"]
+            yield row
 
 
 def remind(text: str) -> None:

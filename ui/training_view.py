@@ -11,8 +11,8 @@ import gradio as gr
 from rvc.errors import RvcError
 from ui.curve import History
 from ui.panels import card, job_card, paragraph
+from ui.players import player
 from ui.services import ACTIVE, Services, Update, hand_out
-from ui.theme import WAVE_RESULT
 
 if TYPE_CHECKING:
     from pipelines.rows import Caller
@@ -93,14 +93,7 @@ def training_view() -> TrainingView:
                 elem_id="sample-choice",
                 info="A sentence that is kept out of the training, spoken by the voice at each scoring.",
             )
-            sample = gr.Audio(
-                label="Held-out sentence",
-                type="filepath",
-                interactive=False,
-                buttons=["download"],
-                waveform_options=gr.WaveformOptions(waveform_progress_color=WAVE_RESULT),
-                elem_id="sample",
-            )
+            sample = player("Held-out sentence", "sample", download=True)
         losses = gr.LinePlot(
             x="step",
             y="loss",

@@ -16,11 +16,16 @@ from ui.convert import voice_choices
 from ui.panels import NO_VOICES, voice_card
 from ui.services import Services, Update, plain_errors, plain_id, received, remind
 
-START_DOWNLOAD = """() => setTimeout(() => {
-  const at = document.querySelector('#voice-download');
-  (at?.closest('a') ?? at?.querySelector('a') ?? at)?.click();
-}, 300)"""
-"""Starts the download at once; where a browser forbids that, the button is there to press."""
+START_DOWNLOAD = """() => {
+  let tries = 0;
+  const press = () => {
+    const button = document.querySelector('#voice-download');
+    if (button) button.click();
+    else if (++tries < 50) setTimeout(press, 100);
+  };
+  setTimeout(press, 100);
+}"""
+"""Starts the download as soon as its button is there; where a browser forbids that, it can be pressed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,9 @@ def moment(stamp: object) -> str:
         when = datetime.fromtimestamp(seconds, tz=UTC)
     except (TypeError, ValueError):
         when = datetime.fromisoformat(str(stamp))
-    return when.astimezone().strftime("%d %b, %H:%M")
+    local = when.astimezone()
+    this_year = local.year == datetime.now(tz=UTC).astimezone().year
+    return local.strftime("%d %b, %H:%M" if this_year else "%d %b %Y")
 
 
 def ago(stamp: object) -> str:

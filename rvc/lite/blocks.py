@@ -1,8 +1,8 @@
 """The one layer that both built-in networks are made of.
 
 A ConvNeXt block over time (Liu et al. 2022, in the one-dimensional form of Siuzdak's Vocos, 2023): depthwise
-convolution, layer norm, two linear layers with GELU between, learned scale, residual. Frames are rows, so that the
-linear layers, which hold nearly all of the arithmetic, run without transposing.
+convolution, layer norm, two linear layers with GELU between, learned scale, residual. Frames are rows, so
+that the linear layers, which hold nearly all of the arithmetic, run without transposing.
 """
 
 from __future__ import annotations
@@ -24,13 +24,19 @@ class ConvNeXtBlock(nn.Module):
     """
 
     def __init__(
-        self, channels: int, kernel_frames: int, expansion: int, condition_channels: int = 0, dropout: float = 0.0
+        self,
+        channels: int,
+        kernel_frames: int,
+        expansion: int,
+        condition_channels: int = 0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        # A flat image with channels last is these rows as they lie in memory; a CPU runs it many times faster than Conv1d.
+        # A flat image with channels last is these rows as they lie in memory; a CPU runs it many times
+        # faster than Conv1d.
         self.depthwise = nn.Conv2d(
             channels, channels, (1, kernel_frames), padding=(0, kernel_frames // 2), groups=channels
-        ).to(memory_format=torch.channels_last)  # fmt: skip
+        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # fmt: skip
         self.norm = nn.LayerNorm(channels)
         self.widen = nn.Linear(channels, channels * expansion)
         self.narrow = nn.Linear(channels * expansion, channels)

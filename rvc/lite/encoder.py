@@ -1,8 +1,9 @@
 """Content encoder of the built-in engine: what is said, without who says it.
 
-16 kHz audio -> log-mel -> two frames stacked -> ConvNeXt blocks at 50 Hz -> two content vectors a block frame, so that
-content comes at 100 Hz while the arithmetic runs at 50. The content is normalised (no learned scale), which bounds
-what it can carry and makes distances between frames comparable for retrieval.
+16 kHz audio -> log-mel -> two frames stacked -> ConvNeXt blocks at 50 Hz -> two content vectors a block
+frame, so that
+content comes at 100 Hz while the arithmetic runs at 50. The content is normalised (no learned scale), which
+bounds what it can carry and makes distances between frames comparable for retrieval.
 Trained by `rvc.lite.pretrain.train_encoder`; its losses and its training-only heads live there.
 """
 
@@ -52,7 +53,7 @@ class ContentEncoder(nn.Module):
         self.bottleneck = nn.Linear(config.channels, 2 * config.content_dim)
 
     def from_mel(self, mel: Tensor) -> Tensor:
-        """Content of a log-mel spectrogram: (B, T, 80) -> (B, T, content_dim); an odd T repeats the last frame."""
+        """Content of a log-mel, (B, T, 80) -> (B, T, content_dim); an odd T repeats the last frame."""
         frames = mel.shape[1]
         if frames % 2:
             mel = torch.cat([mel, mel[:, -1:]], dim=1)

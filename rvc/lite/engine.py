@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
 from rvc.errors import CheckpointError
 from rvc.lite.encoder import ContentEncoder
 from rvc.lite.source import placed_noise
-from rvc.lite.synthesizer import Synthesizer, pulse_train
+from rvc.lite.synthesizer import Frames, Synthesizer, pulse_train
 from rvc.lite.weights import CONTENT_ENCODER_NAME, load_encoder, load_synthesizer
 
 
@@ -21,8 +23,8 @@ class LiteEngine:
     Attributes:
         sample_rate_hz: Rate of what `speak` gives.
         content_dim: Length of a content vector.
-        context_frames: Frames on either side of a chunk after which its samples no longer depend on what lies beyond;
-            even, since the encoder takes frames in pairs and a chunk must begin on a pair.
+        context_frames: Frames on either side of a chunk after which its samples no longer depend on what
+            lies beyond; even, since the encoder takes frames in pairs and a chunk must begin on a pair.
     """
 
     def __init__(self, encoder: ContentEncoder, synthesizer: Synthesizer) -> None:
@@ -60,14 +62,15 @@ class LiteEngine:
         Returns:
             Audio, (T * sample_rate_hz // 100,).
         """
-        rows = [
-            torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))[None] for x in (content, f0_hz, voiced, level)
-        ]
+        names = ("content", "f0_hz", "voiced", "level")
+        rows = (np.ascontiguousarray(row, dtype=np.float32) for row in (content, f0_hz, voiced, level))
+        frames = Frames(**{name: torch.from_numpy(row)[None] for name, row in zip(names, rows, strict=True)})
+        # Content is normalised; a mean of several rows of the retrieval index no longer is.
+        frames = replace(frames, content=F.layer_norm(frames.content, (self.content_dim,)))
         cycles = torch.from_numpy(np.ascontiguousarray(phase, dtype=np.float64))[None]
-        pulses = pulse_train(rows[1], cycles, rows[2], self.sample_rate_hz)
+        pulses = pulse_train(frames.f0_hz, cycles, frames.voiced, self.sample_rate_hz)
         noise = placed_noise(first_frame, len(f0_hz), self.synthesizer.config.frame_samples)
-        voice = torch.zeros(1, dtype=torch.long)
-        return self.synthesizer(rows[0], rows[1], rows[2], rows[3], voice, (pulses, noise))[0].numpy()
+        return self.synthesizer(frames, torch.zeros(1, dtype=torch.long), (pulses, noise))[0].numpy()
 
 
 def load_engine(folder: Path, content_encoder: str) -> LiteEngine:
@@ -78,11 +81,13 @@ def load_engine(folder: Path, content_encoder: str) -> LiteEngine:
         content_encoder: Name of the content that the voice was trained on, from its card.
 
     Raises:
-        CheckpointError: The weights cannot be read, or the voice was trained on other content than ships here.
+        CheckpointError: The weights cannot be read, or the voice was trained on other content than ships
+            here.
     """
     if content_encoder != CONTENT_ENCODER_NAME:
         raise CheckpointError(
-            f"This voice was trained on the content encoder {content_encoder!r}, but this version of Timbre has "
-            f"{CONTENT_ENCODER_NAME!r}: train the voice again here, or use the version it was made with."
+            f"This voice was trained on the content encoder {content_encoder!r}, but this version "
+            f"of Timbre has {CONTENT_ENCODER_NAME!r}: train the voice again here, or use the version that "
+            "made it."
         )
     return LiteEngine(load_encoder(), load_synthesizer(folder / "model.safetensors"))

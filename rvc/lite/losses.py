@@ -14,7 +14,9 @@ MAGNITUDE_FLOOR = 1e-4
 def magnitude(wav: Tensor, fft_samples: int, hop_samples: int) -> Tensor:
     """Magnitudes of whole windows only, (B, N) -> (B, fft_samples // 2 + 1, frames)."""
     window = torch.hann_window(fft_samples, device=wav.device)
-    spectrum = torch.stft(wav, fft_samples, hop_samples, fft_samples, window, center=False, return_complex=True)
+    spectrum = torch.stft(
+        wav, fft_samples, hop_samples, fft_samples, window, center=False, return_complex=True
+    )
     return (torch.view_as_real(spectrum).square().sum(-1) + 1e-12).sqrt()
 
 
@@ -24,8 +26,8 @@ def spectral_loss(made: Tensor, real: Tensor, sizes: Sequence[int]) -> Tensor:
     Args:
         made: Audio, (B, N).
         real: What it should be, (B, N).
-        sizes: Windows in samples, each with a hop of a quarter. Sizes drawn anew every step leave no seam between
-            bands and frames in which an artefact could hide.
+        sizes: Windows in samples, each with a hop of a quarter. Sizes drawn anew every step leave no seam
+            between bands and frames in which an artefact could hide.
     """
     losses = []
     for size in sizes:
@@ -54,4 +56,6 @@ def fake_loss(scores: Sequence[Tensor]) -> Tensor:
 
 def feature_loss(made: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
     """How differently the discriminators' layers see two recordings."""
-    return torch.stack([F.l1_loss(a.float(), b.float().detach()) for a, b in zip(made, real, strict=True)]).mean()
+    return torch.stack(
+        [F.l1_loss(a.float(), b.float().detach()) for a, b in zip(made, real, strict=True)]
+    ).mean()

@@ -23,7 +23,14 @@ def power_spectrum(wav: Tensor) -> Tensor:
     """Short-time power of 16 kHz audio, (B, N) -> (B, T, 257); outside the recording is silence."""
     window = torch.hann_window(WINDOW_SAMPLES, device=wav.device)
     spectrum = torch.stft(
-        wav, FFT_SAMPLES, HOP_SAMPLES, WINDOW_SAMPLES, window, center=True, pad_mode="constant", return_complex=True
+        wav,
+        FFT_SAMPLES,
+        HOP_SAMPLES,
+        WINDOW_SAMPLES,
+        window,
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
     )
     return torch.view_as_real(spectrum).square().sum(-1).transpose(1, 2)
 
@@ -32,8 +39,8 @@ def mel_bank(warp: float = 1.0) -> Tensor:
     """Triangular mel filters of unit sum, (80, 257).
 
     Args:
-        warp: Reads every band from `warp` times its frequency, as a vocal tract shorter (>1) or longer (<1) by
-            that factor would sound; frequencies near the top of the band are bent to stay inside it.
+        warp: Reads every band from `warp` times its frequency, as a vocal tract shorter (>1) or longer (<1)
+            by that factor would sound; frequencies near the top of the band are bent to stay inside it.
     """
 
     def mel(hz: float) -> float:

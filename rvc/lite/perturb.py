@@ -1,7 +1,9 @@
 """Views of speech that say the same in another voice, room and microphone.
 
-All of it works on power spectra (cheap, no resampling): vocal-tract warp (moves pitch and formants), equaliser, gain,
-coloured noise, other speech in the background, reverberation, a narrow band, missing bands. The idea of learning
+All of it works on power spectra (cheap, no resampling): vocal-tract warp (moves pitch and formants),
+equaliser, gain,
+coloured noise, other speech in the background, reverberation, a narrow band, missing bands. The idea of
+learning
 content as what survives such changes is that of Qian et al. 2022 (ContentVec) and Choi et al. 2021 (NANSY).
 """
 
@@ -32,12 +34,14 @@ class Perturbation:
         return torch.rand(size, generator=generator, device=self.device) * (high - low) + low
 
     def reverberate(self, wav: Tensor, share: float, generator: torch.Generator) -> Tensor:
-        """Add a room (exponentially decaying noise, 0.1 to 0.6 s) to a share of the batch; (B, N) -> (B, N)."""
+        """Add a room (decaying noise, 0.1 to 0.6 s) to a share of the batch; (B, N) -> (B, N)."""
         batch, samples = wav.shape
         tail = RATE_HZ * 6 // 10
         decay_s = self._uniform((batch, 1), 0.1, 0.6, generator)
         time = torch.arange(tail, device=self.device) / RATE_HZ
-        room = torch.randn((batch, tail), generator=generator, device=self.device) * torch.exp(-6.9 * time / decay_s)
+        room = torch.randn((batch, tail), generator=generator, device=self.device) * torch.exp(
+            -6.9 * time / decay_s
+        )
         room = room / room.square().sum(1, keepdim=True).sqrt()
         size = samples + tail
         wet = torch.fft.irfft(torch.fft.rfft(wav, size) * torch.fft.rfft(room, size), size)[:, :samples]
@@ -51,6 +55,7 @@ class Perturbation:
         Args:
             wav: 16 kHz crops, (B, N).
             frame: Which frame of the crop each frame of the view shows, (B, T); stretches time.
+            generator: Decides the view.
 
         Returns:
             (B, T, 80).
@@ -66,7 +71,12 @@ class Perturbation:
         noise = colour / colour.mean(-1, keepdim=True) * grain * energy
         noise *= 10 ** (-self._uniform(column, 2, 40, generator) / 10)
         noise *= self._uniform(column, 0, 1, generator) < 0.6
-        babble = power.roll(1, 0) * energy / energy.roll(1, 0) * 10 ** (-self._uniform(column, 12, 30, generator) / 10)
+        babble = (
+            power.roll(1, 0)
+            * energy
+            / energy.roll(1, 0)
+            * 10 ** (-self._uniform(column, 12, 30, generator) / 10)
+        )
         babble *= self._uniform(column, 0, 1, generator) < 0.25
         power = (power + noise + babble) * 10 ** (self._uniform(column, -9, 7, generator) / 10)
         narrow = self._uniform(column, 0, 1, generator) < 0.15
@@ -74,13 +84,16 @@ class Perturbation:
         mel = log_mel(power, self._banks(batch, generator))
         return self._equalise(mel, generator)
 
-    def speaker_view(self, wav: Tensor, frame: Tensor, plain_share: float, generator: torch.Generator) -> Tensor:
+    def speaker_view(
+        self, wav: Tensor, frame: Tensor, plain_share: float, generator: torch.Generator
+    ) -> Tensor:
         """A log-mel with another vocal tract and tone but no noise; a share of the batch is left as it is.
 
         Args:
             wav: 16 kHz crops, (B, N).
             frame: Which frame of the crop each frame of the view shows, (B, T).
             plain_share: Share of the batch that is not perturbed, 0..1.
+            generator: Decides the view.
 
         Returns:
             (B, T, 80).
@@ -101,7 +114,9 @@ class Perturbation:
         band = torch.linspace(0, 1, MEL_BANDS, device=self.device)
         for ripples in (1, 2, 3, 5):
             height = torch.randn(column, generator=generator, device=self.device) * 0.45
-            mel = mel + height * torch.cos(math.pi * ripples * band + self._uniform(column, 0, 6.3, generator))
+            mel = mel + height * torch.cos(
+                math.pi * ripples * band + self._uniform(column, 0, 6.3, generator)
+            )
         first = self._uniform(column, 0, 1, generator)
         lost = (band > first) & (band < first + self._uniform(column, 0.02, 0.12, generator))
         lost &= self._uniform(column, 0, 1, generator) < 0.3

@@ -1,4 +1,4 @@
-"""What the synthesizer is excited with: phase that runs through a whole recording, noise that depends on its place."""
+"""What excites the synthesizer: phase that runs through a whole recording, noise that knows its place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ BLOCK_FRAMES = 100
 
 
 def frame_phase(f0_hz: Tensor) -> Tensor:
-    """Cycles passed at the start of each frame when F0 runs linearly between frames; (B, T) -> float64, (B, T)."""
+    """Cycles passed at the start of each frame, F0 linear between frames; (B, T) -> float64, (B, T)."""
     after = torch.cat([f0_hz[:, 1:], f0_hz[:, -1:]], 1)
     step = 0.005 * (f0_hz.double() + after.double())
     return step.cumsum(1) - step

@@ -1,12 +1,16 @@
 """Synthesizer of the built-in engine: content, pitch and level of every 10 ms -> 24 kHz audio in one voice.
 
-Source and filter in the short-time Fourier domain. The source is exact: a band-limited pulse train that follows F0
-(closed-form Dirichlet kernel) and white noise. A ConvNeXt backbone predicts, for every half frame (5 ms), the filter
-of each: log-magnitude and phase for the pulses, log-magnitude for the noise; the inverse transform overlap-adds.
+Source and filter in the short-time Fourier domain. The source is exact: a band-limited pulse train that
+follows F0
+(closed-form Dirichlet kernel) and white noise. A ConvNeXt backbone predicts, for every half frame (5 ms),
+the filter of each: log-magnitude and phase for the pulses, log-magnitude for the noise; the inverse transform
+overlap-adds.
 Pitch is therefore what F0 says by construction, and an unvoiced frame has no pulses that could buzz.
 
-Shapes:  T frames of 10 ms; hop 240 samples; STFT window 512 samples, hop 120; frame i starts at sample 240 * i.
-Sources: source-filter with neural filters after Wang et al. 2019 (NSF); inverse-STFT head after Kaneko et al. 2022
+Shapes:  T frames of 10 ms; hop 240 samples; STFT window 512 samples, hop 120; frame i starts at sample 240
+* i.
+Sources: source-filter with neural filters after Wang et al. 2019 (NSF); inverse-STFT head after Kaneko et
+al. 2022
          (iSTFTNet) and Siuzdak 2023 (Vocos).
 """
 
@@ -58,6 +62,23 @@ class SynthesizerConfig:
         return self.blocks * (self.kernel_frames // 2) + math.ceil(self.fft_samples / self.frame_samples) + 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """What is to be said, every 10 ms.
+
+    Attributes:
+        content: Content vectors, (B, T, content_dim).
+        f0_hz: Continuous through unvoiced frames, (B, T).
+        voiced: 0..1, (B, T).
+        level: Natural logarithm of RMS, (B, T).
+    """
+
+    content: Tensor
+    f0_hz: Tensor
+    voiced: Tensor
+    level: Tensor
+
+
 def pulse_train(f0_hz: Tensor, phase: Tensor, voiced: Tensor, sample_rate_hz: int) -> Tensor:
     """Band-limited pulses of unit RMS.
 
@@ -72,7 +93,9 @@ def pulse_train(f0_hz: Tensor, phase: Tensor, voiced: Tensor, sample_rate_hz: in
     """
     frame = sample_rate_hz // 100
     after = torch.cat([f0_hz[:, 1:], f0_hz[:, -1:]], 1)
-    s = torch.arange(frame, device=f0_hz.device, dtype=torch.float64) / frame  # position inside the frame, 0..1
+    s = (
+        torch.arange(frame, device=f0_hz.device, dtype=torch.float64) / frame
+    )  # position inside the frame, 0..1
     f0, step = f0_hz.double()[..., None], (after - f0_hz).double()[..., None]
     cycles = phase[..., None] + 0.01 * (f0 * s + 0.5 * step * s * s)
     harmonics = torch.floor(0.485 * sample_rate_hz / (f0 + step * s))
@@ -109,40 +132,48 @@ class Synthesizer(nn.Module):
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
-    def filters(self, content: Tensor, f0_hz: Tensor, voiced: Tensor, level: Tensor, voice: Tensor) -> Tensor:
-        """Predict the filters: (B, T, ...) -> (B, 3, 2 * T, bins): pulse magnitude (log), pulse phase, noise (log)."""
-        pitch = (f0_hz.log() - 5.1) * 2
-        x = self.input(torch.cat([content, pitch[..., None], voiced[..., None], ((level + 4) / 2)[..., None]], -1))
+    def filters(self, frames: Frames, voice: Tensor) -> Tensor:
+        """Predict the filters of every half frame.
+
+        Args:
+            frames: T frames.
+            voice: Number of the voice, (B,).
+
+        Returns:
+            Log-magnitude for the pulses, phase for the pulses (in half turns), log-magnitude for the noise,
+            stacked: (B, 3, 2 * T, bins).
+        """
+        pitch, level = (frames.f0_hz.log() - 5.1) * 2, (frames.level + 4) / 2
+        contours = torch.stack([pitch, frames.voiced, level], -1)
+        x = self.input(torch.cat([frames.content, contours], -1))
         condition = self.voice(voice)[:, None]
         for block in self.blocks:
             x = block(x, condition)
         y = self.head(self.norm(x)).float()
-        batch, frames, _ = y.shape
-        return y.reshape(batch, frames * HALVES, 3, self.config.bins).transpose(1, 2)
+        return y.reshape(y.shape[0], y.shape[1] * HALVES, 3, self.config.bins).transpose(1, 2)
 
-    def forward(
-        self, content: Tensor, f0_hz: Tensor, voiced: Tensor, level: Tensor, voice: Tensor, source: tuple[Tensor, Tensor]
-    ) -> Tensor:
+    def forward(self, frames: Frames, voice: Tensor, source: tuple[Tensor, Tensor]) -> Tensor:
         """Synthesize.
 
         Args:
-            content: (B, T, content_dim).
-            f0_hz: Continuous through unvoiced frames, (B, T).
-            voiced: 0..1, (B, T).
-            level: Natural logarithm of RMS, (B, T).
+            frames: T frames.
             voice: Number of the voice, (B,).
             source: Pulse train and white noise of unit RMS, each (B, T * 240).
 
         Returns:
             Audio, (B, T * 240). The outermost 512 samples lack overlap unless the caller adds context.
         """
-        magnitude, phase, noise = self.filters(content, f0_hz, voiced, level, voice).unbind(1)
+        magnitude, phase, noise = self.filters(frames, voice).unbind(1)
         pulses, hiss = (self._transform(signal) for signal in source)
         envelope = (magnitude.clamp(-9, 4) - 3).exp()
         spectrum = pulses * torch.polar(envelope, math.pi * phase) + hiss * (noise.clamp(-9, 4) - 3).exp()
         spectrum = torch.cat([spectrum, spectrum[:, -1:]], 1).transpose(1, 2)
         return torch.istft(
-            spectrum, self.config.fft_samples, self.config.hop_samples, window=self.window, length=source[0].shape[1]
+            spectrum,
+            self.config.fft_samples,
+            self.config.hop_samples,
+            window=self.window,
+            length=source[0].shape[1],
         )
 
     def _transform(self, signal: Tensor) -> Tensor:

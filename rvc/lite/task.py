@@ -1,8 +1,8 @@
 """Training one voice on the built-in engine: from the shipped base to a synthesizer of this voice.
 
-The content of each slice is taken once as it is and a few times with another vocal tract and tone, so that the
-synthesizer learns to take the voice from its own weights and not from what is left of it in the content. The loss is
-spectral at three resolutions, finished by the small discriminators that ship with the base.
+The content of each slice is taken once as it is and a few times with another vocal tract and tone, so that
+the synthesizer learns to take the voice from its own weights and not from what is left of it in the content.
+The loss is spectral at three resolutions, finished by the small discriminators that ship with the base.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rvc.lite.losses import fake_loss, feature_loss, random_sizes, real_loss, sp
 from rvc.lite.mel import RATE_HZ
 from rvc.lite.perturb import Perturbation
 from rvc.lite.source import frame_phase, placed_noise
-from rvc.lite.synthesizer import Synthesizer, pulse_train
+from rvc.lite.synthesizer import Frames, Synthesizer, pulse_train
 from rvc.lite.weights import (
     BASE_FILE,
     CONTENT_ENCODER_NAME,
@@ -51,7 +51,8 @@ class LiteTraining:
         versions: Contents of each slice: one plain, the others perturbed.
         learning_rate: Peak of the synthesizer's rate.
         discriminator_rate: Peak of the discriminators' rate.
-        adversarial_every: Steps from one with the discriminators to the next; they cost more than all the rest.
+        adversarial_every: Steps from one with the discriminators to the next; they cost more than all the
+            rest.
         judged_samples: What the discriminators see of a crop.
     """
 
@@ -128,7 +129,8 @@ class LiteTask:
         every = torch.arange(frames, device=self.device).expand(1, -1)
         plain = self.perturbation.speaker_view(wav16[None], every, 1.0, generator)
         others = [
-            self.perturbation.speaker_view(wav16[None], every, 0.0, generator) for _ in range(self.settings.versions - 1)
+            self.perturbation.speaker_view(wav16[None], every, 0.0, generator)
+            for _ in range(self.settings.versions - 1)
         ]
         return self.encoder.from_mel(torch.cat([plain, *others]))
 
@@ -136,7 +138,9 @@ class LiteTask:
         """Cut one crop from each slice, in one of its versions."""
         length = min(self.settings.crop_frames, min(len(item["level"]) for item in items))
         per_frame = self.synthesizer.config.frame_samples
-        rows: dict[str, list[Tensor]] = {name: [] for name in ("content", "f0_hz", "voiced", "level", "audio")}
+        rows: dict[str, list[Tensor]] = {
+            name: [] for name in ("content", "f0_hz", "voiced", "level", "audio")
+        }
         for item in items:
             draws = torch.rand(2, generator=generator)
             start = int(draws[0] * (len(item["level"]) - length + 1))
@@ -166,14 +170,16 @@ class LiteTask:
             losses |= named
             total = total + adversarial
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.synthesizer.parameters(), 2.0)
         self.optimizer.step()
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def _make(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Speak the crops: made and real audio without the outermost windows, (B, N)."""
-        start = torch.rand(len(batch["f0_hz"]), 1, generator=generator, device=self.device, dtype=torch.float64)
+        start = torch.rand(
+            len(batch["f0_hz"]), 1, generator=generator, device=self.device, dtype=torch.float64
+        )
         phase = frame_phase(batch["f0_hz"]) + start
         pulses = pulse_train(batch["f0_hz"], phase, batch["voiced"], self.sample_rate_hz)
         noise = torch.randn(pulses.shape, generator=generator, device=self.device)
@@ -183,13 +189,14 @@ class LiteTask:
 
     def _speak(self, rows: Features, source: tuple[Tensor, Tensor]) -> Tensor:
         voice = torch.zeros(len(rows["f0_hz"]), dtype=torch.long, device=self.device)
-        return self.synthesizer(rows["content"], rows["f0_hz"], rows["voiced"], rows["level"], voice, source)
+        frames = Frames(**{name: rows[name] for name in ("content", "f0_hz", "voiced", "level")})
+        return self.synthesizer(frames, voice, source)
 
     def _judge(self, made: Tensor, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Teach the discriminators, then ask them: the synthesizer's adversarial loss."""
         caught = real_loss(self.discriminators(real)[0]) + fake_loss(self.discriminators(made.detach())[0])
         self.judge_optimizer.zero_grad(set_to_none=True)
-        caught.backward()
+        caught.backward()  # type: ignore[no-untyped-call]
         self.judge_optimizer.step()
         scores, seen = self.discriminators(made)
         with torch.no_grad():

@@ -1,7 +1,7 @@
 """The built-in engine's weights on disk: safetensors with the sizes of the network in the header.
 
-A file holds one or more parts by prefix ("encoder.", "synthesizer.", "discriminators."); its metadata holds, as JSON,
-each part's configuration. Shipped weights are half precision and are read back as float32.
+A file holds one or more parts by prefix ("encoder.", "synthesizer.", "discriminators."); its metadata
+holds, as JSON, each part's configuration. Shipped weights are half precision and are read back as float32.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def load_part(path: Path, part: str) -> tuple[dict[str, Any], dict[str, Tensor]]
             names = [name for name in file.keys() if name.startswith(f"{part}.")]  # noqa: SIM118 -- not a dict
             weights = {name.removeprefix(f"{part}."): file.get_tensor(name).float() for name in names}
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path.name} cannot be read as weights of the built-in engine ({error}).") from error
+        raise CheckpointError(
+            f"{path.name} cannot be read as weights of the built-in engine ({error})."
+        ) from error
     if not weights:
         raise CheckpointError(f"{path.name} holds no {part}: it is not a file of the built-in engine.")
     return config, weights

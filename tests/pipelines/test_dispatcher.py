@@ -4,20 +4,24 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from pipelines.housekeeping import remove_expired
-from pipelines.jobs import MAX_PENDING_PER_USER, Caller, Jobs
-from pipelines.registry import SCHEMA_VERSION
-from pipelines.rows import PUBLIC, new_job
-from pipelines.settings import Settings
-from rvc.errors import AudioError, ConfigError, NotAllowedError, UnknownNameError
+from pipelines.jobs import Jobs
+from rvc.errors import ConfigError, NotAllowedError
 from tests.pipelines.toy_jobs import (
-    ADMIN, ME, OTHER, TOY_WORKER, Open, Row, add_voice, computed, end_of, exists, submit, turns, until, upload,
+    ME,
+    Open,
+    add_voice,
+    computed,
+    end_of,
+    exists,
+    submit,
+    turns,
+    until,
+    upload,
 )
 
 
@@ -25,7 +29,7 @@ def test_each_class_goes_in_order_conversions_first_and_never_two_compute_at_onc
     open_jobs: Open, tmp_path: Path, data_dir: Path
 ) -> None:
     jobs = open_jobs()
-    add_voice(jobs)
+    add_voice(jobs, data_dir)
     source = upload(jobs, tmp_path)
     trainings = [submit(jobs, "training", source, steps=6, step_s=0.03) for _ in range(3)]
     conversions = [submit(jobs, "conversion", source, steps=3, step_s=0.03) for _ in range(3)]
@@ -37,9 +41,10 @@ def test_each_class_goes_in_order_conversions_first_and_never_two_compute_at_onc
         assert begin >= end or one == next_one
     order = turns(data_dir)
     assert [job for job in dict.fromkeys(order) if job in trainings] == trainings
-    # No conversion stands behind a training that has not begun, and none is torn apart.
-    assert [job for job in order if job in conversions] == conversions
-    assert order.index(conversions[-1]) < order.index(trainings[1])
+    # The conversions, which come first, follow each other without a step of a training between them.
+    start = order.index(conversions[0])
+    assert order[start : start + 3] == conversions
+    assert start <= 1
     for one, next_one in pairwise(trainings):
         assert ended[one]["completed_at"] <= ended[next_one]["completed_at"]
 
@@ -47,7 +52,7 @@ def test_each_class_goes_in_order_conversions_first_and_never_two_compute_at_onc
 def test_a_conversion_pauses_a_training_which_then_goes_on_where_it_was(
     jobs: Jobs, tmp_path: Path, data_dir: Path
 ) -> None:
-    add_voice(jobs)
+    add_voice(jobs, data_dir)
     source = upload(jobs, tmp_path)
     training = submit(jobs, "training", source, steps=60, step_s=0.05)
     until(lambda: jobs.get(ME, training)["progress"] > 0)
@@ -68,7 +73,7 @@ def test_no_conversion_pauses_a_training_for_longer_than_the_limit(
 ) -> None:
     jobs = open_jobs(max_pause_s=0.4)
     jobs.start()
-    add_voice(jobs)
+    add_voice(jobs, data_dir)
     source = upload(jobs, tmp_path)
     training = submit(jobs, "training", source, steps=60, step_s=0.03)
     until(lambda: jobs.get(ME, training)["progress"] > 0)
@@ -135,10 +140,8 @@ def test_who_does_not_obey_is_killed_after_the_grace_time(open_jobs: Open, tmp_p
 def test_a_fault_is_tried_again_and_in_the_end_parked_with_its_log(jobs: Jobs, tmp_path: Path) -> None:
     source = upload(jobs, tmp_path)
     killed = submit(jobs, "training", source, fault="die", once=True, steps=3)
-    mute = submit(jobs, "training", source, fault="mute", once=True, steps=3)
     broken = submit(jobs, "training", source, fault="internal")
     assert end_of(jobs, killed)["attempts"] == 2
-    assert end_of(jobs, mute)["attempts"] == 2
     row = end_of(jobs, broken, "failed")
     assert (row["attempts"], row["dead_letter"]) == (3, True)
     assert "ZeroDivisionError" in row["error_message"]
@@ -169,10 +172,12 @@ def test_the_time_limit_counts_and_ends_the_work(open_jobs: Open, tmp_path: Path
     assert jobs.get(ME, training)["status"] == "training"
 
 
-def test_the_converter_stays_warm_and_leaves_when_idle(open_jobs: Open, tmp_path: Path) -> None:
+def test_the_converter_stays_warm_and_leaves_when_idle(
+    open_jobs: Open, tmp_path: Path, data_dir: Path
+) -> None:
     jobs = open_jobs(converter_idle_s=1.0)
     jobs.start()
-    add_voice(jobs)
+    add_voice(jobs, data_dir)
     source = upload(jobs, tmp_path, purpose="target")
     first, second = (end_of(jobs, submit(jobs, "conversion", source, steps=1)) for _ in range(2))
     pid = first["result"]["pid"]
@@ -188,9 +193,9 @@ def test_the_converter_stays_warm_and_leaves_when_idle(open_jobs: Open, tmp_path
 
 
 def test_a_cancelled_conversion_leaves_the_converter_and_a_dead_one_is_replaced(
-    jobs: Jobs, tmp_path: Path
+    jobs: Jobs, tmp_path: Path, data_dir: Path
 ) -> None:
-    add_voice(jobs)
+    add_voice(jobs, data_dir)
     source = upload(jobs, tmp_path)
     long = submit(jobs, "conversion", source, steps=1000, step_s=0.02)
     until(lambda: jobs.get(ME, long)["progress"] > 0)
@@ -208,11 +213,12 @@ import sys, time
 from pathlib import Path
 from pipelines.jobs import Caller, Jobs
 from pipelines.settings import Settings
-from tests.pipelines.test_jobs import TOY_WORKER, submit, upload
+from tests.pipelines.toy_jobs import TOY_WORKER, submit, upload
 jobs = Jobs(Settings(data_dir=sys.argv[1]), worker_command=TOY_WORKER)
 jobs.start()
 source = upload(jobs, Path(sys.argv[2]))
-print(submit(jobs, "training", source, steps=1000, step_s=0.02), submit(jobs, "training", source, steps=2), flush=True)
+running = submit(jobs, "training", source, steps=1000, step_s=0.02)
+print(running, submit(jobs, "training", source, steps=2), flush=True)
 time.sleep(1000)
 """
 
@@ -236,6 +242,7 @@ def test_when_the_server_dies_its_worker_saves_and_the_next_server_goes_on(
     jobs = open_jobs()
     jobs.start()
     assert jobs.get(ME, running)["status"] == "interrupted"
+    assert jobs.get(ME, running)["progress"] > 0
     assert end_of(jobs, pending)["status"] == "completed"
     until(lambda: (data_dir / "jobs" / running / "work" / "step.txt").exists())
     saved = int((data_dir / "jobs" / running / "work" / "step.txt").read_text())
@@ -248,10 +255,12 @@ def test_when_the_server_dies_its_worker_saves_and_the_next_server_goes_on(
         assert begin >= end or one == next_one
 
 
-def test_a_closed_server_interrupts_what_runs_and_leaves_no_child(open_jobs: Open, tmp_path: Path) -> None:
+def test_a_closed_server_interrupts_what_runs_and_leaves_no_child(
+    open_jobs: Open, tmp_path: Path, data_dir: Path
+) -> None:
     jobs = open_jobs()
     jobs.start()
-    add_voice(jobs)
+    add_voice(jobs, data_dir)
     source = upload(jobs, tmp_path)
     end_of(jobs, submit(jobs, "conversion", source, steps=1))
     training = submit(jobs, "training", source, steps=1000, step_s=0.02)
@@ -267,5 +276,3 @@ def test_a_closed_server_interrupts_what_runs_and_leaves_no_child(open_jobs: Ope
     assert int((tmp_path / "data" / "jobs" / training / "work" / "step.txt").read_text()) > 0
     again = open_jobs()
     assert again.get(ME, training)["status"] == "interrupted"
-
-

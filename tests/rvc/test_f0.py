@@ -135,6 +135,22 @@ def test_a_short_slip_of_an_octave_is_undone_and_a_long_one_believed() -> None:
     np.testing.assert_array_equal(tidy_f0(yodel), yodel)
 
 
+def test_a_short_run_far_from_the_melody_is_unvoiced() -> None:
+    contour = np.full(100, 200.0)
+    contour[40:60] = 0.0
+    contour[50:56] = 540.0
+    expected = contour.copy()
+    expected[50:56] = 0.0
+    np.testing.assert_allclose(tidy_f0(contour), expected)
+
+
+def test_leaps_that_are_sung_are_believed() -> None:
+    notes = np.repeat([220.0, 440.0, 330.0, 587.3, 220.0], 20)
+    np.testing.assert_array_equal(tidy_f0(notes), notes)
+    quick = np.repeat([220.0, 330.0, 220.0, 293.7], 8)
+    np.testing.assert_array_equal(tidy_f0(quick), quick)
+
+
 def test_voiced_islands_of_two_frames_are_dropped() -> None:
     contour = np.zeros(20)
     contour[4:6] = 300.0

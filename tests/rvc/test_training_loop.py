@@ -169,7 +169,7 @@ class HungryTask(TinyTask):
 def test_too_large_a_batch_for_the_gpu_is_a_failure_with_the_way_out(
     data: TrainingSet, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="does not hold a batch of 3; .*smaller batch_size"):
+    with pytest.raises(ConfigError, match=r"does not hold a batch of 3; .*smaller batch_size"):
         drain(Training(HungryTask(), data, settings(), tmp_path).run())
 
 

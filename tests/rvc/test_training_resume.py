@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -242,3 +245,42 @@ def test_when_the_best_state_is_damaged_the_newest_good_one_is_used_and_that_is_
     reports, after = drain(unlearning(data, tmp_path).run())
     assert after.best_step == before.steps
     assert f"step {before.best_step}, is damaged" in reports[-1].message
+
+
+CHILD = """
+import sys, torch
+from pathlib import Path
+from rvc.training.loop import Training
+from rvc.training.settings import TrainSettings
+from tests.tiny_task import TinyTask, tiny_training_set
+data = tiny_training_set(Path(sys.argv[1]) / "tones", [1.0, 1.2, 1.1])
+torch.manual_seed(0)
+settings = TrainSettings(total_steps=36, batch_size=3, score_every=8, checkpoint_every=1, threads=1)
+for report in Training(TinyTask(), data, settings, Path(sys.argv[1]) / "work", report_interval_s=0).run():
+    print(report.step, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_killing_the_process_at_random_moments_changes_no_bit(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+
+    def run(folder: Path, kill_after_reports: int | None) -> int:
+        folder.mkdir(exist_ok=True)
+        command = [sys.executable, "-c", CHILD, str(folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as child:
+            assert child.stdout is not None
+            for number, _ in enumerate(child.stdout):
+                if number == kill_after_reports:
+                    # It writes a checkpoint after every step, so most moments are within a write.
+                    time.sleep(float(random.uniform(0.0, 0.02)))
+                    child.kill()
+        return child.returncode
+
+    assert run(tmp_path / "whole", None) == 0
+    kills = 0
+    while run(tmp_path / "killed", int(random.integers(2, 14))) != 0:
+        kills += 1
+        assert kills < 30
+    assert kills >= 2
+    assert_equal(last_state(tmp_path / "killed" / "work"), last_state(tmp_path / "whole" / "work"))

@@ -1,13 +1,13 @@
 """The recipe, one stage a command; each goes on where it was cut off.
 
-    python -m rvc.lite.pretrain labels  --corpus SPEECH --work WORK      phones every 10 ms (pocketsphinx, espeak-ng)
-    python -m rvc.lite.pretrain f0      --corpus SPEECH --work WORK      pitch of every recording
+    python -m rvc.lite.pretrain labels  --corpus SPEECH --work WORK      phones every 10 ms (pocketsphinx,
+    espeak-ng) python -m rvc.lite.pretrain f0      --corpus SPEECH --work WORK      pitch of every recording
     python -m rvc.lite.pretrain encoder --corpus SPEECH --work WORK      content encoder
     python -m rvc.lite.pretrain base    --corpus SPEECH --work WORK      multi-speaker base synthesizer
     python -m rvc.lite.pretrain export  --work WORK --out assets/builtin half-precision weights and their card
 
-SPEECH is a folder with `metadata.csv`; WORK keeps labels, pitch and checkpoints. A CPU does it in hours, a CUDA GPU
-in minutes with the same code.
+SPEECH is a folder with `metadata.csv`; WORK keeps labels, pitch and checkpoints. A CPU does it in hours, a
+CUDA GPU in minutes with the same code.
 """
 
 from __future__ import annotations
@@ -34,9 +34,16 @@ from rvc.lite.synthesizer import SynthesizerConfig
 logger = logging.getLogger(__name__)
 
 ENCODER_SHARES = {
-    "kathleen_en": 0.15, "kerstin_de": 0.17, "flemishguy_nl": 0.13, "librispeech": 0.35, "an4": 0.08, "picovoice": 0.12,
+    "kathleen_en": 0.15, "kerstin_de": 0.17, "flemishguy_nl": 0.13, "librispeech": 0.35, "an4": 0.08,
+    "picovoice": 0.12,
 }  # fmt: skip
-BASE_SHARES = {"kathleen_en": 0.21, "kerstin_de": 0.21, "flemishguy_nl": 0.21, "librispeech": 0.33, "an4": 0.04}
+BASE_SHARES = {
+    "kathleen_en": 0.21,
+    "kerstin_de": 0.21,
+    "flemishguy_nl": 0.21,
+    "librispeech": 0.33,
+    "an4": 0.04,
+}
 
 
 JUDGED = ("librispeech", "an4", "kathleen_en")
@@ -71,21 +78,25 @@ def _encoder(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
     load = partial(load_recordings, options.corpus, options.work, 16_000, processes=options.processes)
     heard = load(_heard(options.corpus, ENCODER_SHARES))
-    unheard = {name: load(_unheard(options, name)) for name in JUDGED}  # all loading before the device is touched: it forks
+    unheard = {
+        name: load(_unheard(options, name)) for name in JUDGED
+    }  # all loading before the device is touched: it forks
     store = SpeechStore(heard, ENCODER_SHARES, 16_000, device)
     judged = {name: SpeechStore(some, {name: 1.0}, 16_000, device) for name, some in unheard.items() if some}
-    trainer = EncoderTrainer(store, EncoderConfig(), EncoderTraining(steps=options.steps or EncoderTraining.steps))
+    trainer = EncoderTrainer(
+        store, EncoderConfig(), EncoderTraining(steps=options.steps or EncoderTraining.steps)
+    )
     train_encoder(trainer, judged, options.work / "encoder.pt", options.seconds)
 
 
 def _base(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
-    encoder = ContentEncoder(EncoderConfig())
-    load_state(options.work / "encoder.pt", {"encoder": encoder})
     heard = _heard(options.corpus, BASE_SHARES)
     rates = (16_000, SynthesizerConfig.sample_rate_hz)
     loaded = [load_recordings(options.corpus, options.work, rate, heard, options.processes) for rate in rates]
     stores = [SpeechStore(some, BASE_SHARES, rate, device) for some, rate in zip(loaded, rates, strict=True)]
+    encoder = ContentEncoder(EncoderConfig())
+    load_state(options.work / "encoder.pt", {"encoder": encoder})
     config = SynthesizerConfig(voices=len(stores[0].speakers) + 1)
     settings = BaseTraining(steps=options.steps or BaseTraining.steps)
     trainer = BaseTrainer(encoder, (stores[0], stores[1]), config, settings)
@@ -99,7 +110,9 @@ def _export(options: argparse.Namespace) -> None:
 def main() -> None:
     """Run one stage."""
     parser = argparse.ArgumentParser(
-        prog="python -m rvc.lite.pretrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m rvc.lite.pretrain",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     stages = {"labels": _labels, "f0": _f0, "encoder": _encoder, "base": _base, "export": _export}
     parser.add_argument("stage", choices=stages)
@@ -107,7 +120,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of labels, pitch and checkpoints")
     parser.add_argument("--out", type=Path, default=Path("assets/builtin"), help="where export writes")
     parser.add_argument("--steps", type=int, help="length of a training, instead of the recipe's own")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="stop after this time, to be gone on with")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="stop after this time, to be gone on with"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()

@@ -1,8 +1,9 @@
 """The corpus in memory, on the device, cut into random crops without a Python loop.
 
-`SpeechStore` holds all recordings of one sample rate as one long int16 tensor with their labels, F0 and level beside
-it; a batch is a gather. Seven hours at 24 kHz are 1.2 GB. F0 is slow to compute (Praat) and therefore kept in a
-folder, one `.npy` a recording, like the labels.
+`SpeechStore` holds all recordings of one sample rate as one long int16 tensor with their labels, F0 and
+level beside
+it; a batch is a gather. Seven hours at 24 kHz are 1.2 GB. F0 is slow to compute (Praat) and therefore kept
+in a folder, one `.npy` a recording, like the labels.
 """
 
 from __future__ import annotations
@@ -78,13 +79,15 @@ def load_recordings(
     with ProcessPoolExecutor(processes) as pool:
         loaded = pool.map(partial(load_recording, corpus, work, rate_hz), utterances, chunksize=16)
         kept = [r for r in loaded if len(r.level) >= FRAMES_PER_S // 2]
-    logger.info("%d recordings, %.1f hours at %d Hz", len(kept), sum(len(r.level) for r in kept) / 360_000, rate_hz)
+    logger.info(
+        "%d recordings, %.1f hours at %d Hz", len(kept), sum(len(r.level) for r in kept) / 360_000, rate_hz
+    )
     return kept
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crops:
-    """A batch of crops: `audio` (B, T * samples per frame) float, contours (B, T), `inside` false past the end."""
+    """A batch of crops: `audio` (B, T * samples per frame), contours (B, T), `inside` false past the end."""
 
     audio: Tensor
     labels: Tensor
@@ -116,17 +119,23 @@ class SpeechStore:
         names = sorted({r.utterance.speaker for r in recordings if r.utterance.speaker})
         self.speakers = {name: number for number, name in enumerate(names)}
         collections = [r.utterance.collection for r in recordings]
-        totals = {c: sum(n for n, k in zip(lengths, collections, strict=True) if k == c) for c in set(collections)}
+        totals = {
+            c: sum(n for n, k in zip(lengths, collections, strict=True) if k == c) for c in set(collections)
+        }
         weights = [shares.get(c, 0.0) * n / totals[c] for n, c in zip(lengths, collections, strict=True)]
         self.weights = torch.tensor(weights, device=device)
         self.lengths = torch.tensor(lengths, device=device)
         self.starts = torch.tensor(np.concatenate([[0], np.cumsum(lengths)[:-1]]), device=device)
-        self.speaker = torch.tensor([self.speakers.get(r.utterance.speaker, -1) for r in recordings], device=device)
+        self.speaker = torch.tensor(
+            [self.speakers.get(r.utterance.speaker, -1) for r in recordings], device=device
+        )
         self.audio = torch.from_numpy(np.concatenate([r.audio for r in recordings])).to(device)
         self.labels = torch.from_numpy(np.concatenate([r.labels for r in recordings])).to(device)
-        f0 = [r.f0_hz for r in recordings]
+        f0 = [r.f0_hz.astype(np.float64) for r in recordings]
         self.voiced = torch.from_numpy(np.concatenate(f0) > 0).to(device)
-        self.f0_hz = torch.from_numpy(np.concatenate([interpolate_unvoiced(f).astype(np.float32) for f in f0])).to(device)
+        self.f0_hz = torch.from_numpy(
+            np.concatenate([interpolate_unvoiced(f).astype(np.float32) for f in f0])
+        ).to(device)
         self.level = torch.from_numpy(np.concatenate([r.level for r in recordings])).to(device)
 
     def sample(self, count: int, frames: int, generator: torch.Generator) -> Crops:

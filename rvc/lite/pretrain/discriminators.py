@@ -1,10 +1,12 @@
 """The large discriminators that the base synthesizer is trained against, on a GPU, besides the small ones.
 
-Multi-period after Kong et al. 2020 (HiFi-GAN): the waveform folded at prime periods. Multi-resolution after Jang et
-al. 2021 (UnivNet), on complex spectra so that phase is judged too.
+Multi-period after Kong et al. 2020 (HiFi-GAN): the waveform folded at prime periods. Multi-resolution after
+Jang et al. 2021 (UnivNet), on complex spectra so that phase is judged too.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +28,7 @@ class PeriodDiscriminator(nn.Module):
         widths = (1, channels, 2 * channels, 4 * channels, 8 * channels, 8 * channels)
         self.layers = nn.ModuleList(
             weight_norm(nn.Conv2d(a, b, (5, 1), (3 if n < 4 else 1, 1), padding=(2, 0)))
-            for n, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+            for n, (a, b) in enumerate(pairwise(widths))
         )
         self.score = weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0)))
 
@@ -49,7 +51,8 @@ class ResolutionDiscriminator(nn.Module):
         self.fft_samples, self.hop_samples = fft_samples, hop_samples
         strides = ((2, 1), (2, 2), (2, 1), (2, 2))
         self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(2 if n == 0 else channels * 2 ** min(n - 1, 2), channels * 2 ** min(n, 2), (7, 3),
+            weight_norm(nn.Conv2d(2 if n == 0 else channels * 2 ** min(n - 1, 2), channels * 2 ** min(n, 2),
+            (7, 3),
                                   stride, padding=(3, 1)))
             for n, stride in enumerate(strides)
         )  # fmt: skip
@@ -59,7 +62,13 @@ class ResolutionDiscriminator(nn.Module):
         """Judge audio, (B, N)."""
         window = torch.hann_window(self.fft_samples, device=wav.device)
         spectrum = torch.stft(
-            wav, self.fft_samples, self.hop_samples, self.fft_samples, window, center=False, return_complex=True
+            wav,
+            self.fft_samples,
+            self.hop_samples,
+            self.fft_samples,
+            window,
+            center=False,
+            return_complex=True,
         )
         parts = torch.view_as_real(spectrum).permute(0, 3, 1, 2)
         size = (parts.square().sum(1, keepdim=True) + 1e-6).sqrt()

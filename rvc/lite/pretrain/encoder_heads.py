@@ -1,4 +1,4 @@
-"""What teaches the content encoder and is thrown away after: phone, reconstruction, contrast and speaker heads."""
+"""What teaches the content encoder and is thrown away after: heads for phones, spectra and speakers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _ReverseGradient(torch.autograd.Function):
 
 
 class VoiceReference(nn.Module):
-    """Log-mel of any stretch of a recording -> what stays the same in it (voice, microphone); (B, T, 80) -> (B, D)."""
+    """Log-mel of any stretch of a recording -> what stays the same in it: voice, microphone."""
 
     def __init__(self, channels: int = 96) -> None:
         super().__init__()
@@ -38,6 +38,7 @@ class VoiceReference(nn.Module):
         self.output = nn.Linear(2 * channels, VOICE_DIM)
 
     def forward(self, mel: Tensor) -> Tensor:
+        """(B, T, 80) -> (B, VOICE_DIM)."""
         h = self.layers(mel.transpose(1, 2) / 4 + 1.2).float()
         return self.output(torch.cat([h.mean(-1), h.std(-1)], 1))
 
@@ -52,6 +53,7 @@ class MelDecoder(nn.Module):
         self.output = nn.Linear(channels, MEL_BANDS)
 
     def forward(self, content: Tensor, contours: Tensor, voice: Tensor) -> Tensor:
+        """Rebuild: (B, T, content_dim), (B, T, 3), (B, VOICE_DIM) -> (B, T, 80)."""
         x = self.input(torch.cat([content, contours], -1))
         for block in self.blocks:
             x = block(x, voice[:, None])
@@ -69,8 +71,8 @@ class Heads(nn.Module):
         self.speaker = nn.Sequential(nn.Linear(2 * content_dim, 256), nn.GELU(), nn.Linear(256, speakers))
 
     def speaker_logits(self, content: Tensor, inside: Tensor, reverse: float) -> Tensor:
-        """Guess the speaker from the content's mean and spread; its gradient is turned round before the encoder."""
-        content = _ReverseGradient.apply(content, reverse)
+        """Guess the speaker from the content's mean and spread; the encoder gets the gradient reversed."""
+        content = _ReverseGradient.apply(content, reverse)  # type: ignore[no-untyped-call]
         weight = inside[..., None].float()
         count = weight.sum(1).clamp(min=1)
         mean = (content * weight).sum(1) / count
@@ -91,6 +93,7 @@ def contrast(a: Tensor, b: Tensor, heard: Tensor, temperature: float = 0.1) -> t
         a: Content of one view, (B, T, C).
         b: Content of the other, (B, T, C).
         heard: Frames that are not silence, (B, T).
+        temperature: Of the softmax over likenesses.
 
     Returns:
         Cross-entropy (InfoNCE) and the share of frames found.

@@ -37,7 +37,10 @@ def export_builtin(work: Path, out: Path) -> None:
         steps["base"] = int(base["step"])
         state = dict(base["synthesizer"])
         state["voice.weight"] = state["voice.weight"][:1]
-        parts = {"synthesizer": state, "discriminators": base["small"]}
+        small = {
+            name.removeprefix("0."): value for name, value in base["judges"].items() if name.startswith("0.")
+        }
+        parts = {"synthesizer": state, "discriminators": small}
         save_parts(out / BASE_FILE.name, parts, {"synthesizer": SynthesizerConfig(voices=1)}, torch.float16)
     card = {"name": "Timbre built-in engine", "steps": steps, "seed": 0, "data_and_licences": LICENCES}
     (out / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")

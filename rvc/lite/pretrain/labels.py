@@ -1,9 +1,11 @@
-"""Frame labels for the content encoder: which phone is said every 10 ms, by forced alignment with pocketsphinx.
+"""Frame labels for the content encoder: which phone is said every 10 ms, by forced alignment.
 
-English goes through two passes: words choose the pronunciation variant, then the phone string is aligned as words of
-one phone each (pocketsphinx's own phone pass fails on most long utterances). German and Dutch are pronounced by
-espeak-ng and aligned through the nearest English phones. A recording without text is first recognised (English).
-Output: one `.npy` a recording, int8, shape (T,), T frames of 10 ms, entries numbers of `phones.PHONES`, -1 unknown.
+The aligner is pocketsphinx. English goes through two passes: words choose the variant, then the
+phones are aligned as words of one phone each (its own phone pass fails on most long utterances). German and
+Dutch are pronounced by espeak-ng and aligned through the nearest English phones. A recording without text is
+first recognised (English).
+Output: one `.npy` a recording, int8, shape (T,), T frames of 10 ms, entries numbers of `phones.PHONES`, -1
+unknown.
 """
 
 from __future__ import annotations
@@ -63,7 +65,9 @@ class Aligner:
                 phones = self._english(pcm, text or self._hear(pcm))
             else:
                 phones = espeak_phones(text, language)
-            segments = self._run(self.phones, " ".join(f"p{p.lower()}" for p in phones), pcm) if phones else None
+            segments = (
+                self._run(self.phones, " ".join(f"p{p.lower()}" for p in phones), pcm) if phones else None
+            )
         except RuntimeError:
             return None
         if segments is None:

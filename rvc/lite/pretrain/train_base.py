@@ -1,15 +1,15 @@
 """Training of the base synthesizer: many voices, one network, from which each new voice starts.
 
-The content comes from a perturbed view of the recording, so that the synthesizer cannot read the voice from it and
-must take it from the voice embedding; row 0 of the embedding is nobody in particular and stands in for a share of the
+The content comes from a perturbed view of the recording, so that the synthesizer cannot read the voice from
+it and
+must take it from the voice embedding; row 0 of the embedding is nobody in particular and stands in for a
+share of the
 crops: it is where a new voice begins. Recordings of 16 kHz are compared below 7.6 kHz only.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +22,10 @@ from rvc.lite.losses import fake_loss, feature_loss, random_sizes, real_loss, sp
 from rvc.lite.perturb import Perturbation
 from rvc.lite.pretrain.dataset import SpeechStore
 from rvc.lite.pretrain.discriminators import LargeDiscriminators
-from rvc.lite.pretrain.state import load_state, save_state
+from rvc.lite.pretrain.state import Run, Stateful, run
 from rvc.lite.pretrain.train_encoder import learning_rate
 from rvc.lite.source import frame_phase
-from rvc.lite.synthesizer import Synthesizer, SynthesizerConfig, pulse_train
-
-logger = logging.getLogger(__name__)
+from rvc.lite.synthesizer import Frames, Synthesizer, SynthesizerConfig, pulse_train
 
 CONTEXT_FRAMES = 40  # of audio on either side of a crop, for the encoder
 NARROW_BAND_HZ = 7600.0
@@ -36,23 +34,27 @@ NARROW_BAND = ("librispeech", "an4", "picovoice")
 
 @dataclass(frozen=True, kw_only=True)
 class BaseTraining:
-    """Settings of one training of the base synthesizer; a batch is `batch` crops of `frames` 10 ms frames."""
+    """Settings of one training of the base synthesizer; a batch is `batch` crops of `frames` 10 ms frames.
 
-    steps: int = 20_000
-    batch: int = 32
-    frames: int = 128
-    learning_rate: float = 8e-4
+    `large` adds the large discriminators, which only a GPU can afford.
+    """
+
+    large: bool = torch.cuda.is_available()
+    steps: int = 6_000
+    batch: int = 6
+    frames: int = 100
+    learning_rate: float = 1e-3
     discriminator_rate: float = 3e-4
-    warmup_steps: int = 200
-    adversarial_from: int = 3_000
-    judged_samples: int = 16_384
+    warmup_steps: int = 100
+    adversarial_from: int = 4_500
+    judged_samples: int = 12_000
     spectral_weight: float = 2.0
     adversarial_weight: float = 0.5
     feature_weight: float = 1.0
     anonymous_share: float = 0.15
     plain_share: float = 0.2
     seed: int = 0
-    save_every: int = 2_000
+    save_every: int = 500
 
 
 def low_pass(wav: Tensor, hz: float, sample_rate_hz: int, which: Tensor) -> Tensor:
@@ -82,20 +84,21 @@ class BaseTrainer:
         self.encoder = encoder.eval().requires_grad_(requires_grad=False).to(self.device)
         self.synthesizer = Synthesizer(config).to(self.device)
         self.small = SmallDiscriminators().to(self.device)
-        self.large = LargeDiscriminators().to(self.device)
+        self.judges = nn.ModuleList(
+            [self.small, *([LargeDiscriminators().to(self.device)] if settings.large else [])]
+        )
         self.perturbation = Perturbation(self.device)
         self.narrow = torch.tensor(
             [r.utterance.collection in NARROW_BAND for r in self.store.recordings], device=self.device
         )
         fused = {"fused": self.device.type == "cuda"}
         self.optimizer = torch.optim.AdamW(self.synthesizer.parameters(), 1e-3, betas=(0.8, 0.99), **fused)
-        judges = [*self.small.parameters(), *self.large.parameters()]
-        self.judge_optimizer = torch.optim.AdamW(judges, 1e-3, betas=(0.8, 0.99), **fused)
+        self.judge_optimizer = torch.optim.AdamW(self.judges.parameters(), 1e-3, betas=(0.8, 0.99), **fused)
 
-    def modules(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    def modules(self) -> dict[str, Stateful]:
         """Everything that a checkpoint holds."""
         return {
-            "synthesizer": self.synthesizer, "small": self.small, "large": self.large,
+            "synthesizer": self.synthesizer, "judges": self.judges,
             "optimizer": self.optimizer, "judge_optimizer": self.judge_optimizer,
         }  # fmt: skip
 
@@ -103,7 +106,10 @@ class BaseTrainer:
         """One step of the synthesizer and, once it is their turn, of the discriminators."""
         settings = self.settings
         generator = torch.Generator(self.device).manual_seed(settings.seed * 1_000_003 + number)
-        for optimizer, peak in ((self.optimizer, settings.learning_rate), (self.judge_optimizer, settings.discriminator_rate)):
+        for optimizer, peak in (
+            (self.optimizer, settings.learning_rate),
+            (self.judge_optimizer, settings.discriminator_rate),
+        ):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(number, settings.steps, peak, settings.warmup_steps)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
@@ -114,10 +120,10 @@ class BaseTrainer:
             judged = crop_in_time((made, real), settings.judged_samples, generator)
             adversarial, named = self._judge(*judged)
             losses |= named
-            ramp = min(1.0, (number - settings.adversarial_from) / 1000)
+            ramp = min(1.0, (number - settings.adversarial_from) / 300)
             total = total + ramp * adversarial
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.synthesizer.parameters(), 2.0)
         self.optimizer.step()
         return losses
@@ -138,11 +144,12 @@ class BaseTrainer:
             phase = frame_phase(f0) + start
             pulses = pulse_train(f0, phase, crops.voiced[:, inner], self.store.rate_hz)
             noise = torch.randn(pulses.shape, generator=generator, device=self.device)
-        anonymous = torch.rand(settings.batch, generator=generator, device=self.device) < settings.anonymous_share
+        anonymous = (
+            torch.rand(settings.batch, generator=generator, device=self.device) < settings.anonymous_share
+        )
         voice = torch.where(anonymous, 0, crops.speaker + 1)
-        made = self.synthesizer(
-            content, f0, crops.voiced[:, inner], crops.level[:, inner], voice, (pulses, noise)
-        ).float()
+        rows = Frames(content=content, f0_hz=f0, voiced=crops.voiced[:, inner], level=crops.level[:, inner])
+        made = self.synthesizer(rows, voice, (pulses, noise)).float()
         per_frame = self.store.rate_hz // 100
         real = crops.audio[:, inner.start * per_frame : inner.stop * per_frame]
         narrow = self.narrow[low.recording]
@@ -153,15 +160,16 @@ class BaseTrainer:
 
     def _judge(self, made: Tensor, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Teach the discriminators, then ask them: the synthesizer's adversarial loss."""
-        parts = (self.small, self.large)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            caught = sum(real_loss(part(real)[0]) + fake_loss(part(made.detach())[0]) for part in parts)
+            caught = torch.stack(
+                [real_loss(part(real)[0]) + fake_loss(part(made.detach())[0]) for part in self.judges]
+            ).sum()
         self.judge_optimizer.zero_grad(set_to_none=True)
-        caught.backward()
+        caught.backward()  # type: ignore[no-untyped-call]
         self.judge_optimizer.step()
-        fooled, alike = 0.0, 0.0
+        fooled = alike = torch.zeros((), device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            for part in parts:
+            for part in self.judges:
                 scores, seen = part(made)
                 with torch.no_grad():
                     _, expected = part(real)
@@ -171,19 +179,13 @@ class BaseTrainer:
 
 
 def train_base(trainer: BaseTrainer, checkpoint: Path, seconds: float = math.inf) -> None:
-    """Run the training, from the checkpoint if there is one; stops early, resumable, after `seconds`."""
-    start = load_state(checkpoint, trainer.modules())
-    began, mean = time.monotonic(), {}
-    for number in range(start, trainer.settings.steps):
-        for name, value in trainer.step(number).items():
-            mean[name] = mean[name] * 0.99 + value * 0.01 if name in mean else value
-        done, last = number + 1, number + 1 == trainer.settings.steps
-        late = time.monotonic() - began > seconds
-        if done % 500 == 0 or last:
-            rate = (done - start) / (time.monotonic() - began)
-            shown = " ".join(f"{name} {float(value):.3f}" for name, value in mean.items())
-            logger.info("base step %d, %.1f a second: %s", done, rate, shown)
-        if done % trainer.settings.save_every == 0 or last or late:
-            save_state(checkpoint, trainer.modules(), done)
-        if late:
-            return
+    """Run the training."""
+    settings = trainer.settings
+    training = Run(
+        name="base",
+        step=trainer.step,
+        modules=trainer.modules(),
+        steps=settings.steps,
+        save_every=settings.save_every,
+    )
+    run(training, checkpoint, seconds)

@@ -1,17 +1,18 @@
 """Training of the content encoder.
 
-Four tasks pull at one content vector: say which phone this is (cross-entropy on aligned labels); be the same under
-another voice, room and microphone, and different from other frames of the recording (contrast between two views);
+Four tasks pull at one content vector: say which phone this is (cross-entropy on aligned labels); be the
+same under
+another voice, room and microphone, and different from other frames of the recording (contrast between two
+views);
 hold what is needed to rebuild the clean spectrogram when pitch, level and voice are given from outside
-(reconstruction); and hide who speaks (a speaker classifier whose gradient is reversed). The first makes content
-independent of the voice, the third keeps what phones alone would lose, which is where words are lost.
+(reconstruction); and hide who speaks (a speaker classifier whose gradient is reversed). The first makes
+content independent of the voice, the third keeps what phones alone would lose, which is where words are lost.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +22,10 @@ from torch.nn import functional as F
 
 from rvc.lite.encoder import ContentEncoder, EncoderConfig
 from rvc.lite.mel import log_mel, power_spectrum
+from rvc.lite.perturb import Perturbation
 from rvc.lite.pretrain.dataset import Crops, SpeechStore
 from rvc.lite.pretrain.encoder_heads import Heads, contrast, labelled_cross_entropy
-from rvc.lite.perturb import Perturbation
-from rvc.lite.pretrain.state import load_state, save_state
+from rvc.lite.pretrain.state import Run, Stateful, run
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,13 @@ class EncoderTrainer:
         self.perturbation = Perturbation(self.device)
         self.parameters = [*self.encoder.parameters(), *self.heads.parameters()]
         fused = self.device.type == "cuda"
-        self.optimizer = torch.optim.AdamW(self.parameters, 1e-3, betas=(0.9, 0.98), weight_decay=0.02, fused=fused)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, 1e-3, betas=(0.9, 0.98), weight_decay=0.02, fused=fused
+        )
+
+    def modules(self) -> dict[str, Stateful]:
+        """Everything that a checkpoint holds."""
+        return {"encoder": self.encoder, "heads": self.heads, "optimizer": self.optimizer}
 
     def step(self, number: int) -> dict[str, Tensor]:
         """One optimizer step; everything random in it follows from the seed and the step's number."""
@@ -89,9 +96,11 @@ class EncoderTrainer:
             "phone": settings.phone_weight, "rebuild": settings.rebuild_weight,
             "contrast": settings.contrast_weight, "speaker": settings.speaker_weight,
         }  # fmt: skip
-        total = sum(weight * losses[name] for name, weight in weights.items() if name in losses)
+        total = torch.stack(
+            [weight * losses[name] for name, weight in weights.items() if name in losses]
+        ).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         return {name: value.detach() for name, value in losses.items()}
@@ -102,7 +111,9 @@ class EncoderTrainer:
         stretch = torch.rand(settings.batch, 1, generator=generator, device=self.device) * 0.4 + 0.84
         frame = (torch.arange(settings.frames, device=self.device) * stretch).long()
         with torch.no_grad():
-            views = [self.perturbation.view(crops.audio, frame, generator).float() for _ in range(settings.views)]
+            views = [
+                self.perturbation.view(crops.audio, frame, generator).float() for _ in range(settings.views)
+            ]
             clean = log_mel(power_spectrum(crops.audio), self.perturbation.plain).float()
             target = clean.gather(1, frame[..., None].expand(-1, -1, clean.shape[-1]))
             inside = crops.inside.gather(1, frame)
@@ -163,24 +174,20 @@ def evaluate(encoder: ContentEncoder, heads: Heads, store: SpeechStore, most: in
 def train_encoder(
     trainer: EncoderTrainer, judged: dict[str, SpeechStore], checkpoint: Path, seconds: float = math.inf
 ) -> None:
-    """Run the training, from the checkpoint if there is one; stops early, resumable, after `seconds`."""
-    modules = {"encoder": trainer.encoder, "heads": trainer.heads, "optimizer": trainer.optimizer}
-    start = load_state(checkpoint, modules)
-    began, mean = time.monotonic(), {}
-    for number in range(start, trainer.settings.steps):
-        losses = trainer.step(number)
-        for name, value in losses.items():
-            mean[name] = mean[name] * 0.99 + value * 0.01 if name in mean else value
-        done, last = number + 1, number + 1 == trainer.settings.steps
-        late = time.monotonic() - began > seconds
-        if done % 100 == 0 or last:
-            rate = (done - start) / (time.monotonic() - began)
-            shown = " ".join(f"{name} {float(value):.3f}" for name, value in mean.items())
-            logger.info("encoder step %d, %.1f a second: %s", done, rate, shown)
-        if done % trainer.settings.save_every == 0 or last or late:
-            for name, store in judged.items():
-                scores = evaluate(trainer.encoder, trainer.heads, store)
-                logger.info("encoder step %d, %s: %.3f of frames, %.3f of speech", done, name, *scores.values())
-            save_state(checkpoint, modules, done)
-        if late:
-            return
+    """Run the training; at each checkpoint the log says how well it does on what it has not heard."""
+
+    def judge(done: int) -> None:
+        for name, store in judged.items():
+            scores = evaluate(trainer.encoder, trainer.heads, store)
+            logger.info("encoder step %d, %s: %.3f of frames, %.3f of speech", done, name, *scores.values())
+
+    settings = trainer.settings
+    training = Run(
+        name="encoder",
+        step=trainer.step,
+        modules=trainer.modules(),
+        steps=settings.steps,
+        save_every=settings.save_every,
+        judge=judge,
+    )
+    run(training, checkpoint, seconds)

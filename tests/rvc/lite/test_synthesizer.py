@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rvc.lite.source import frame_phase, placed_noise
-from rvc.lite.synthesizer import Synthesizer, SynthesizerConfig, pulse_train
+from rvc.lite.synthesizer import Frames, Synthesizer, SynthesizerConfig, pulse_train
 
 RATE_HZ = 24_000
 TINY = SynthesizerConfig(content_dim=8, channels=16, blocks=2, kernel_frames=3, voice_dim=4, voices=2)
@@ -28,18 +28,24 @@ def inputs(frames: int) -> dict[str, torch.Tensor]:
     }
 
 
-def speak(model: Synthesizer, rows: dict[str, torch.Tensor], phase: torch.Tensor, first_frame: int = 0) -> torch.Tensor:
+def speak(
+    model: Synthesizer, rows: dict[str, torch.Tensor], phase: torch.Tensor, first_frame: int = 0
+) -> torch.Tensor:
     pulses = pulse_train(rows["f0_hz"], phase, rows["voiced"], RATE_HZ)
     noise = placed_noise(first_frame, rows["f0_hz"].shape[1], 240)
     with torch.inference_mode():
-        return model(*rows.values(), torch.zeros(1, dtype=torch.long), (pulses, noise))
+        return model(Frames(**rows), torch.zeros(1, dtype=torch.long), (pulses, noise))
 
 
 @pytest.mark.parametrize("hz", [60.0, 110.0, 220.0, 523.25, 900.0])
 def test_pulses_have_the_pitch_that_was_asked_for_within_two_cents(hz: float) -> None:
     f0 = contour(hz, 100)
     wav = pulse_train(f0, frame_phase(f0), torch.ones(1, 100), RATE_HZ)[0].double().numpy()
-    heard = parselmouth.Sound(wav, RATE_HZ).to_pitch_ac(pitch_floor=40, pitch_ceiling=1200).selected_array["frequency"]
+    heard = (
+        parselmouth.Sound(wav, RATE_HZ)
+        .to_pitch_ac(pitch_floor=40, pitch_ceiling=1200)
+        .selected_array["frequency"]
+    )
     assert abs(1200 * np.log2(np.median(heard[heard > 0]) / hz)) < 2
 
 
@@ -79,7 +85,9 @@ def test_a_chunk_with_context_equals_the_same_stretch_of_the_whole() -> None:
     whole = speak(model, rows, phase)
     context = TINY.context_frames
     first, last = 120 - context, 180 + context
-    chunk = speak(model, {name: row[:, first:last] for name, row in rows.items()}, phase[:, first:last], first)
+    chunk = speak(
+        model, {name: row[:, first:last] for name, row in rows.items()}, phase[:, first:last], first
+    )
     torch.testing.assert_close(
         chunk[:, context * 240 : (context + 60) * 240], whole[:, 120 * 240 : 180 * 240], atol=1e-5, rtol=0
     )

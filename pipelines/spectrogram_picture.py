@@ -1,0 +1,113 @@
+"""A picture of a conversion: the spectrograms before and after, with the melody drawn over them.
+
+For the page, the demonstration and the eyes of whoever works on quality. matplotlib, and what reads and
+analyses sound, are loaded only when a picture is drawn.
+
+Units: time in seconds, frequency in Hz, level in dB below the loudest bin of each spectrogram.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+RATE_HZ = 16_000
+MAX_SECONDS = 20.0
+RANGE_DB = 70.0
+WINDOW, HOP = 640, 160
+"""40 ms, for a picture in which harmonics can be told apart, every 10 ms."""
+
+_TOP_HZ = 8_000
+_TICKS_HZ = (100, 200, 500, 1_000, 2_000, 4_000, 8_000)
+
+
+def draw_conversion(before: Path, after: Path, destination: Path, *, name: str = "the new voice") -> None:
+    """Draw the source and the result of a conversion above each other, on the same axes.
+
+    Args:
+        before: The source recording; of a long one the first 20 s are drawn.
+        after: The converted recording.
+        destination: The picture to be written (PNG), 1200 x 800 points.
+        name: What the voice is called, for the title.
+
+    Raises:
+        AudioError: A recording cannot be read or holds no sound.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # Not pyplot: it keeps figures alive and must not be used outside the main thread.
+    figure = Figure(figsize=(12, 8), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    rows: Any = figure.subplots(2, 1, sharex=True, sharey=True)
+    for axes, path, title in zip(
+        rows, (before, after), ("Before: the source", f"After: spoken by {name}"), strict=True
+    ):
+        wav = _beginning(path)
+        f0_hz = _melody(wav)
+        voiced = f0_hz[f0_hz > 0]
+        median = f"median pitch {np.median(voiced):.0f} Hz" if voiced.size else "no pitch found"
+        image = _draw(axes, wav, f0_hz)
+        axes.set_title(f"{title} ({median})", loc="left")
+    rows[0].legend(loc="upper right")
+    rows[1].set_xlabel("Time (s)")
+    figure.colorbar(image, ax=list(rows), label="Level (dB below the loudest)", pad=0.01)
+    figure.savefig(destination, format="png")
+
+
+def spectrogram_db(wav: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Compute what is drawn.
+
+    Args:
+        wav: Audio, shape (N,), 16 kHz.
+
+    Returns:
+        Level of each bin in dB relative to the loudest, -70..0, shape (321, N // 160 + 1); column i is
+        centred at sample i * 160, row k lies at k * 25 Hz.
+    """
+    padded = np.pad(wav, WINDOW // 2)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
+    magnitude = np.abs(np.fft.rfft(windows * np.hanning(WINDOW), axis=1)).T
+    loudest = float(magnitude.max(initial=0.0))
+    level = 20.0 * np.log10(np.maximum(magnitude, 1e-9) / max(loudest, 1e-4))
+    return np.clip(level, -RANGE_DB, 0.0)
+
+
+def _draw(axes: Axes, wav: NDArray[np.float32], f0_hz: NDArray[np.float64]) -> Any:  # noqa: ANN401 -- matplotlib's
+    """Draw one spectrogram and the melody over it."""
+    level = spectrogram_db(wav)
+    time_s = np.arange(level.shape[1]) * HOP / RATE_HZ
+    hz = np.arange(level.shape[0]) * RATE_HZ / WINDOW
+    image = axes.pcolormesh(
+        time_s, hz[2:], level[2:], cmap="magma", vmin=-RANGE_DB, vmax=0.0, shading="nearest", rasterized=True
+    )
+    melody = np.where(f0_hz > 0, f0_hz, np.nan)[: time_s.size]
+    axes.plot(time_s[: melody.size], melody, color="#39e6ff", linewidth=2.0, label="Pitch (F0)")
+    axes.set_yscale("log")
+    axes.set_ylim(60, _TOP_HZ)
+    axes.set_yticks(_TICKS_HZ, [f"{tick:,}" for tick in _TICKS_HZ])
+    axes.minorticks_off()
+    axes.set_ylabel("Frequency (Hz)")
+    return image
+
+
+def _beginning(path: Path) -> NDArray[np.float32]:
+    """Read the first seconds of a recording, mono at 16 kHz."""
+    from rvc.audio import blocks
+    from rvc.errors import AudioError
+
+    for block in blocks(path, rate_hz=RATE_HZ, block_s=MAX_SECONDS):
+        return block
+    raise AudioError(f"{path.name} holds no sound, so there is nothing to draw.")
+
+
+def _melody(wav: NDArray[np.float32]) -> NDArray[np.float64]:
+    from rvc.f0 import F0_ESTIMATORS
+
+    return F0_ESTIMATORS.build("praat")(wav)

@@ -1,0 +1,374 @@
+"""Is there a second speaker among these recordings? Answered from the signal alone.
+
+How: the speech is cut into windows of about two and a half seconds. Each becomes a short vector that says who
+         speaks rather than what is said: how the cepstra in each of 64 regions of sound (a Gaussian mixture)
+         lie off the average of the whole set, and the F0, projected to where speakers differ most for what one
+         speaker varies (linear discriminant analysis). In that space a speaker's windows scatter with variance
+         1 around her centre, and centres of speakers with a known variance: the two-covariance model of
+         Brummer and de Villiers ("The speaker partitioning problem", Odyssey 2010; i-vectors: Dehak et al.
+         2011). The windows are split in two as that model likes best, and the two heaps are compared: how much
+         likelier are two speakers than one, who may have moved away from the microphone?
+Shapes:  F = frames (100 per second), M = 40 mel bands, n = windows, D = dimensions of the projected space.
+Constants: assets/builtin/speaker_stats.npz, made by rvc/lite/pretrain/speaker_stats.py, which says from what.
+Not here: what is told to the person (pipelines/report.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import dct
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+STATISTICS = Path(__file__).resolve().parent.parent / "assets" / "builtin" / "speaker_stats.npz"
+
+RATE_HZ = 16_000
+HOP = 160
+MEL_BANDS = 40
+MEL_RANGE_HZ = (100.0, 7_600.0)
+WINDOW_FRAMES = 250
+MIN_WINDOW_FRAMES = 100
+CEPSTRA = 19
+RELEVANCE = 12.0
+"""Frames in a region of sound that weigh as much as the average speaker."""
+
+SESSION_VARIANCE = 0.3
+"""How far one speaker's centre may move between two heaps: another day, distance or mood."""
+
+MIN_WINDOWS = 8
+MIN_HEAP = 3
+"""Windows that a second speaker must have: some seven seconds of speech."""
+
+THRESHOLD = 0.0
+SMALL_SET_THRESHOLD = 8.0
+SMALL_SET = 25
+_GATE_DB = 30.0
+_FFT = 512
+_ROUNDS = 30
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpeakerWindows:
+    """The speech of one recording, ready to be compared.
+
+    Attributes:
+        log_mel: Natural logarithm of the power in mel bands, frames of speech only, shape (F, 40).
+        f0_hz: F0 of these frames, shape (F,), 0 where unvoiced.
+        ends: Where each window ends, shape (n,), rising, the last is F.
+    """
+
+    log_mel: Floats
+    f0_hz: Floats
+    ends: Labels
+
+    def __len__(self) -> int:
+        return int(self.ends.size)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpeakerFinding:
+    """What was found.
+
+    Attributes:
+        checked: Whether there was enough speech to tell.
+        heard: Whether a second speaker was heard.
+        score: Logarithm of how much likelier two speakers are than one.
+        share: Share of the windows that are the second speaker's, at most 0.5; 0.0 if none was heard.
+        second: For each recording, which of its windows are the second speaker's, shape (n,) each.
+    """
+
+    checked: bool
+    heard: bool
+    score: float
+    share: float
+    second: list[NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpeakerStatistics:
+    """The constants of the detector.
+
+    Attributes:
+        centre: Mean log-mel spectrum that every set of recordings is shifted to, shape (40,).
+        weights: Of the mixture, shape (K,).
+        means: Of the mixture, shape (K, 38): 19 cepstra and their slopes.
+        variances: Of the mixture, shape (K, 38).
+        projection: From K * 38 offsets and 3 numbers on F0 to D dimensions, shape (K * 38 + 3, D).
+        between: Variance of speakers in each dimension where one speaker's windows have 1, shape (D,).
+    """
+
+    centre: Floats
+    weights: Floats
+    means: Floats
+    variances: Floats
+    projection: Floats
+    between: Floats
+
+
+@cache
+def load_statistics(path: Path = STATISTICS) -> SpeakerStatistics:
+    """Read the detector's constants."""
+    with np.load(path, allow_pickle=False) as file:
+        return SpeakerStatistics(**{name: file[name].astype(np.float32) for name in file.files})
+
+
+@cache
+def _mel_filters() -> Floats:
+    """Triangles on the mel scale, shape (257, 40)."""
+    low, high = (2595 * np.log10(1 + hz / 700) for hz in MEL_RANGE_HZ)
+    edges = 700 * (10 ** (np.linspace(low, high, MEL_BANDS + 2) / 2595) - 1)
+    hz = np.fft.rfftfreq(_FFT, 1 / RATE_HZ)[:, None]
+    rise = (hz - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - hz) / (edges[2:] - edges[1:-1])
+    return np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
+
+
+def log_mel(wav16k: Floats) -> Floats:
+    """Measure the power in mel bands.
+
+    Args:
+        wav16k: Audio, shape (N,), 16 kHz.
+
+    Returns:
+        Natural logarithms, shape (N // 160 + 1, 40); frame i is centred at sample i * 160.
+    """
+    window = np.hanning(402)[1:-1].astype(np.float32)
+    padded = np.pad(wav16k, (200, 200))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, 400)[::HOP]
+    result = np.empty((len(frames), MEL_BANDS), dtype=np.float32)
+    for start in range(0, len(frames), 2_000):
+        power = np.square(np.abs(np.fft.rfft(frames[start : start + 2_000] * window, _FFT)))
+        result[start : start + 2_000] = np.log(power.astype(np.float32) @ _mel_filters() + 1e-10)
+    return result
+
+
+def speaker_windows(
+    log_mel: Floats, f0_hz: NDArray[np.float64], speech: NDArray[np.bool_], pieces: Sequence[tuple[int, int]]
+) -> SpeakerWindows:
+    """Cut the speech of a recording into windows.
+
+    Args:
+        log_mel: From `log_mel`, shape (T, 40).
+        f0_hz: F0, shape (T,), 0 where unvoiced.
+        speech: Where somebody speaks, shape (T,).
+        pieces: Frames from..to between which nobody else is expected to take the word (slices).
+
+    Returns:
+        The windows; none if there is hardly any speech.
+    """
+    loud = np.log(np.exp(log_mel[:, : MEL_BANDS * 13 // 20]).sum(axis=1))
+    keep = speech & np.isfinite(loud)
+    if keep.any():
+        keep &= loud > np.percentile(loud[keep], 90) - _GATE_DB * np.log(10) / 10
+    chosen: list[NDArray[np.int64]] = []
+    for start, stop in pieces:
+        frames = start + np.flatnonzero(keep[start:stop])
+        count = max(1, round(frames.size / WINDOW_FRAMES))
+        chosen += [part for part in np.array_split(frames, count) if part.size >= MIN_WINDOW_FRAMES]
+    frames = np.concatenate([np.empty(0, dtype=np.int64), *chosen])
+    ends = np.cumsum([part.size for part in chosen], dtype=np.int64)
+    return SpeakerWindows(log_mel=log_mel[frames], f0_hz=f0_hz[frames].astype(np.float32), ends=ends)
+
+
+def find_second_speaker(
+    recordings: Sequence[SpeakerWindows],
+    *,
+    bandwidth_hz: float = RATE_HZ / 2,
+    statistics: SpeakerStatistics | None = None,
+) -> SpeakerFinding:
+    """Tell whether more than one person speaks in these recordings.
+
+    Args:
+        recordings: The windows of each recording, in any order.
+        bandwidth_hz: The narrowest of the recordings' bandwidths: above it they cannot be compared.
+        statistics: Constants; by default those that are shipped.
+
+    Returns:
+        The finding. A second speaker is the one with less speech.
+    """
+    counts = [len(windows) for windows in recordings]
+    nobody = [np.zeros(count, dtype=np.bool_) for count in counts]
+    if sum(counts) < MIN_WINDOWS:
+        return SpeakerFinding(checked=False, heard=False, score=0.0, share=0.0, second=nobody)
+    statistics = statistics or load_statistics()
+    vectors = window_vectors(recordings, statistics, bandwidth_hz)
+    labels = split_in_two(vectors, statistics.between)
+    score = two_speaker_score(vectors, labels, statistics.between)
+    heap = int(labels.sum())
+    threshold = SMALL_SET_THRESHOLD if len(vectors) < SMALL_SET else THRESHOLD
+    heard = heap >= MIN_HEAP and score > threshold
+    second = np.split(labels.astype(np.bool_), np.cumsum(counts)[:-1]) if heard else nobody
+    return SpeakerFinding(
+        checked=True, heard=heard, score=score, share=heap / len(vectors) if heard else 0.0, second=second
+    )
+
+
+def window_vectors(
+    recordings: Sequence[SpeakerWindows], statistics: SpeakerStatistics, bandwidth_hz: float = RATE_HZ / 2
+) -> NDArray[np.float64]:
+    """Say of each window how its speaker differs from the average of the set.
+
+    Args:
+        recordings: The windows of each recording.
+        statistics: The constants.
+        bandwidth_hz: Mel bands above it are made alike.
+
+    Returns:
+        Shape (n, D), the mean over all windows is zero.
+    """
+    offsets, pitch = window_offsets(recordings, statistics, bandwidth_hz)
+    vectors = np.hstack([offsets, pitch]) @ statistics.projection.astype(np.float64)
+    return vectors - vectors.mean(axis=0)
+
+
+def window_offsets(
+    recordings: Sequence[SpeakerWindows], statistics: SpeakerStatistics, bandwidth_hz: float = RATE_HZ / 2
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Describe each window before the projection.
+
+    Args:
+        recordings: The windows of each recording.
+        statistics: The constants (centre and mixture).
+        bandwidth_hz: Mel bands above it are made alike.
+
+    Returns:
+        How the cepstra lie off the mixture, shape (n, K * 38); logarithms of the median, 10th and 90th
+        percentile of F0 less their mean over the set, shape (n, 3).
+    """
+    mean = np.concatenate([windows.log_mel for windows in recordings]).mean(axis=0)
+    shift = (statistics.centre - mean).astype(np.float32)
+    top = 2595 * np.log10(1 + min(max(bandwidth_hz - 200.0, 2_000.0), RATE_HZ / 2) / 700)
+    low, high = (2595 * np.log10(1 + hz / 700) for hz in MEL_RANGE_HZ)
+    bands = min(MEL_BANDS, int((top - low) / (high - low) * (MEL_BANDS + 1)))
+    offsets, pitch = [], []
+    for windows in recordings:
+        shifted = windows.log_mel + shift
+        shifted[:, bands:] = statistics.centre[bands:]
+        for start, end in zip([0, *windows.ends[:-1]], windows.ends, strict=True):
+            offsets.append(_offsets(cepstra(shifted[start:end]), statistics))
+            pitch.append(_pitch(windows.f0_hz[start:end]))
+    tones = np.array(pitch)
+    known = ~np.isnan(tones[:, 0])
+    tones -= tones[known].mean(axis=0) if known.any() else 0.0
+    tones[~known] = 0.0
+    return np.array(offsets, dtype=np.float64), tones
+
+
+def cepstra(log_mel: Floats) -> Floats:
+    """Turn log-mel frames, shape (F, 40), into 19 cepstra without loudness and twice their slopes, (F, 38)."""
+    static = dct(log_mel, axis=1, norm="ortho")[:, 1 : CEPSTRA + 1]
+    padded = np.pad(static, ((2, 2), (0, 0)), mode="edge")
+    count = len(static)
+    slopes = sum(k * (padded[2 + k : 2 + k + count] - padded[2 - k : 2 - k + count]) for k in (1, 2)) / 5.0
+    return np.hstack([static, slopes]).astype(np.float32)
+
+
+def responsibilities(frames: Floats, statistics: SpeakerStatistics) -> Floats:
+    """Share each frame, shape (F, 38), among the regions of the mixture; shape (F, K), rows sum to 1."""
+    precision = 1 / statistics.variances
+    constant = np.log(statistics.weights) - 0.5 * (
+        np.log(statistics.variances).sum(axis=1) + (np.square(statistics.means) * precision).sum(axis=1)
+    )
+    logs = frames @ (statistics.means * precision).T - 0.5 * np.square(frames) @ precision.T + constant
+    shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def _offsets(frames: Floats, statistics: SpeakerStatistics) -> Floats:
+    shares = responsibilities(frames, statistics)
+    counts = shares.sum(axis=0)[:, None]
+    moved = (shares.T @ frames - counts * statistics.means) / (counts + RELEVANCE)
+    scaled: Floats = moved * np.sqrt(statistics.weights)[:, None] / np.sqrt(statistics.variances)
+    return scaled.ravel()
+
+
+def _pitch(f0_hz: Floats) -> NDArray[np.float64]:
+    voiced = f0_hz[f0_hz > 0]
+    if voiced.size < 10:
+        return np.full(3, np.nan)
+    return np.log(np.percentile(voiced, [50.0, 10.0, 90.0]))
+
+
+def split_in_two(vectors: NDArray[np.float64], between: Floats) -> Labels:
+    """Split windows in two heaps as if two speakers had spoken them.
+
+    Args:
+        vectors: From `window_vectors`, shape (n, D).
+        between: Variance of speakers in each dimension.
+
+    Returns:
+        1 for the smaller heap, 0 for the other, shape (n,).
+    """
+    best = np.zeros(len(vectors), dtype=np.int64)
+    likelihood = -np.inf
+    for start in _first_guesses(vectors):
+        labels = _improve(vectors, start, between)
+        total = sum(_log_likelihood(vectors[labels == heap], between) for heap in (0, 1))
+        if total > likelihood:
+            best, likelihood = labels, total
+    return best if 2 * best.sum() <= best.size else 1 - best
+
+
+def _first_guesses(vectors: NDArray[np.float64]) -> list[Labels]:
+    """Where to start: cuts across the directions of most scatter, and around pairs of windows."""
+    guesses = []
+    axes = np.linalg.svd(vectors, full_matrices=False)[0][:, :3]
+    for along in axes.T:
+        guesses += [(along > np.quantile(along, share)).astype(np.int64) for share in (0.1, 0.2, 0.5, 0.8, 0.9)]
+    random = np.random.default_rng(0)
+    for _ in range(8):
+        one, other = random.choice(len(vectors), 2, replace=False)
+        nearer = np.square(vectors - vectors[one]).sum(axis=1) < np.square(vectors - vectors[other]).sum(axis=1)
+        guesses.append(nearer.astype(np.int64))
+    return guesses
+
+
+def _improve(vectors: NDArray[np.float64], labels: Labels, between: Floats) -> Labels:
+    """Give each window to the heap that is likelier, until none moves."""
+    for _ in range(_ROUNDS):
+        costs = []
+        for heap in (0, 1):
+            own = vectors[labels == heap]
+            if not len(own):
+                return labels
+            centre = between * own.sum(axis=0) / (1.0 + len(own) * between)
+            costs.append(0.5 * np.square(vectors - centre).sum(axis=1) - np.log(len(own)))
+        moved = (costs[1] < costs[0]).astype(np.int64)
+        if np.array_equal(moved, labels):
+            break
+        labels = moved
+    return labels
+
+
+def _log_likelihood(vectors: NDArray[np.float64], between: Floats) -> float:
+    """Of windows by one speaker, whoever she is; constants that all splits share are left out."""
+    count = len(vectors)
+    total = between * np.square(vectors.sum(axis=0)) / (1.0 + count * between)
+    return float(-0.5 * (np.square(vectors).sum() - total.sum()) - 0.5 * np.log1p(count * between).sum())
+
+
+def two_speaker_score(vectors: NDArray[np.float64], labels: Labels, between: Floats) -> float:
+    """Compare the two heaps: how much likelier are two speakers than one who moved?
+
+    Args:
+        vectors: Shape (n, D).
+        labels: From `split_in_two`, shape (n,).
+        between: Variance of speakers in each dimension.
+
+    Returns:
+        Natural logarithm of the ratio of likelihoods.
+    """
+    heaps = [vectors[labels == heap] for heap in (0, 1)]
+    if min(len(heap) for heap in heaps) < 1:
+        return -np.inf
+    apart = np.square(heaps[0].mean(axis=0) - heaps[1].mean(axis=0))
+    error = sum(1.0 / len(heap) for heap in heaps)
+    two, one = 2.0 * between + error, SESSION_VARIANCE + error
+    return float(0.5 * np.sum(apart / one - apart / two + np.log(one) - np.log(two)))

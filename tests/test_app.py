@@ -1,0 +1,238 @@
+"""The whole way through the named endpoints, as a program takes it; and the process that serves them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile as sf
+from gradio_client import Client, handle_file  # type: ignore[import-untyped]
+from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
+
+from tests.ui.launched import RECORDING, VOICE_FILES, Launched, free_port, launched, wait_for
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.filterwarnings("ignore:.*no_silent_downcasting")  # Gradio's own use of pandas
+ENDPOINTS = {
+    "upload_training_audio",
+    "upload_target_audio",
+    "validate_audio",
+    "prepare_voice",
+    "dataset_report",
+    "start_training",
+    "start_conversion",
+    "train_voice",
+    "convert_voice",
+    "job_status",
+    "list_jobs",
+    "cancel_job",
+    "retry_job",
+    "resume_job",
+    "follow_job",
+    "follow_jobs",
+    "download_audio",
+    "download_input",
+    "list_models",
+    "get_model",
+    "rename_model",
+    "delete_model",
+    "model_stats",
+    "import_model",
+    "export_model",
+    "health",
+    "info",
+}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    with launched(tmp_path_factory.mktemp("app")) as page:
+        yield page
+
+
+def client_of(page: Launched, token: str | None = None) -> Client:
+    headers = {"x-timbre-token": token} if token else None
+    return Client(page.url, verbose=False, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def client(page: Launched) -> Client:
+    return client_of(page)
+
+
+@pytest.fixture(scope="module")
+def voice(client: Client) -> dict[str, Any]:
+    """A voice, trained by one call."""
+    files = [handle_file(path) for path in VOICE_FILES[:2]]
+    job = client.submit(files, "Wren", {"consent": True}, api_name="/train_voice")
+    row: dict[str, Any] = job.result()
+    assert row["status"] == "completed", row
+    model: dict[str, Any] = row["model"]
+    return model
+
+
+def refusal(client: Client, *values: object, api_name: str) -> str:
+    with pytest.raises(AppError) as caught:
+        client.submit(*values, api_name=api_name).result()
+    return str(caught.value)
+
+
+def test_the_endpoints_are_the_promised_ones_and_describe_themselves(client: Client) -> None:
+    described = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert {name.removeprefix("/") for name in described} == ENDPOINTS
+    for name, endpoint in described.items():
+        assert len(endpoint["description"]) > 20, name
+
+
+def test_a_voice_is_trained_in_steps_with_a_report_before(client: Client) -> None:
+    upload = client.predict(
+        [handle_file(path) for path in VOICE_FILES[:2]], api_name="/upload_training_audio"
+    )
+    assert [file["name"] for file in upload["files"]] == ["wren-1.ogg", "wren-2.ogg"]
+    measured = client.predict(upload["job_id"], api_name="/validate_audio")["files"]
+    assert [file["verdict"] for file in measured] == ["good", "good"]
+    prepared = client.predict(upload["job_id"], api_name="/prepare_voice")
+    rows = list(client.submit(prepared["id"], api_name="/follow_job"))
+    assert rows[-1]["status"] == "completed"
+    assert client.predict(prepared["id"], api_name="/dataset_report")
+    row = client.predict(upload["job_id"], "Step by step", {"consent": True}, api_name="/start_training")
+    assert row["status"] in ("pending", "training")
+    rows = list(client.submit(row["id"], api_name="/follow_job"))
+    assert rows[-1]["status"] == "completed"
+
+
+def test_a_recording_comes_back_as_long_as_it_was_sent(client: Client, voice: dict[str, Any]) -> None:
+    rows = list(
+        client.submit(handle_file(RECORDING), voice["id"], {"format": "flac"}, api_name="/convert_voice")
+    )
+    assert rows[0]["id"] == rows[-1]["id"]
+    assert rows[-1]["status"] == "completed"
+    source = sf.info(RECORDING)
+    for path in (rows[-1]["audio"], client.predict(rows[-1]["id"], api_name="/download_audio")):
+        assert sf.info(path).frames == source.frames
+    given_back = Path(client.predict(rows[-1]["id"], api_name="/download_input"))
+    assert given_back.read_bytes() == RECORDING.read_bytes()
+    assert client.predict(voice["id"], api_name="/model_stats")["uses"] >= 1
+
+
+def test_a_voice_survives_export_and_import_and_goes_when_deleted(
+    client: Client, voice: dict[str, Any]
+) -> None:
+    bundle = client.predict(voice["id"], api_name="/export_model")
+    copy = client.predict([handle_file(bundle)], "Copy", api_name="/import_model")
+    assert client.predict(copy["id"], "Other", api_name="/rename_model")["model_name"] == "Other"
+    assert client.predict(copy["id"], api_name="/get_model")["f0"] == voice["f0"]
+    client.predict(copy["id"], api_name="/delete_model")
+    assert copy["id"] not in [row["id"] for row in client.predict(api_name="/list_models")]
+
+
+def test_the_permission_is_kept_with_the_voice(client: Client, page: Launched, voice: dict[str, Any]) -> None:
+    row = client.predict(voice["training_job_id"], api_name="/job_status")
+    assert "permission" in row["settings"]["consent"]["statement"]
+
+
+def test_nobody_else_sees_or_touches_what_is_mine(page: Launched, voice: dict[str, Any]) -> None:
+    stranger = client_of(page)
+    assert stranger.predict(api_name="/list_models") == []
+    assert stranger.predict(api_name="/list_jobs") == []
+    assert "no voice" in refusal(stranger, voice["id"], api_name="/export_model")
+    assert "no job" in refusal(stranger, voice["training_job_id"], api_name="/job_status")
+    assert "no voice" in refusal(stranger, handle_file(RECORDING), voice["id"], api_name="/convert_voice")
+
+
+def test_a_token_is_the_same_person_from_every_client(page: Launched) -> None:
+    token = "a secret of sixteen or more".replace(" ", "-")
+    row = client_of(page, token).predict(handle_file(RECORDING), api_name="/upload_target_audio")
+    assert client_of(page, token).predict(row["job_id"], api_name="/job_status")["id"] == row["job_id"]
+    assert "no job" in refusal(client_of(page, token + "x"), row["job_id"], api_name="/job_status")
+
+
+def test_bad_wishes_are_answered_with_one_sentence_each(client: Client, voice: dict[str, Any]) -> None:
+    upload = client.predict([handle_file(VOICE_FILES[0])], api_name="/upload_training_audio")
+    assert "permission" in refusal(client, upload["job_id"], "X", {}, api_name="/start_training")
+    assert "no name" in refusal(client, upload["job_id"], " ", {"consent": True}, api_name="/start_training")
+    assert "not a recording" in refusal(client, handle_file(__file__), api_name="/upload_target_audio")
+    assert "not the id" in refusal(client, "../../etc", api_name="/job_status")
+    assert "no job" in refusal(client, "0" * 32, api_name="/cancel_job")
+    assert "completed" in refusal(client, voice["training_job_id"], api_name="/cancel_job")
+    assert "bundle" in refusal(client, voice["id"], "rvc", api_name="/export_model")
+    assert "zip" in refusal(client, [handle_file(RECORDING)], "X", api_name="/import_model")
+
+
+def test_a_path_on_the_server_is_not_taken_for_a_file_that_was_sent(page: Launched, client: Client) -> None:
+    mine = next(page.data_dir.glob("jobs/*/inputs/*.wav"))
+    assert "did not arrive" in refusal(client, [str(mine)], api_name="/upload_training_audio")
+
+
+def test_a_training_is_stopped_and_resumed_from_another_client(page: Launched) -> None:
+    token = "stopped-and-resumed-1"
+    one, other = client_of(page, token), client_of(page, token)
+    upload = one.predict([handle_file(VOICE_FILES[0])], api_name="/upload_training_audio")
+    os.environ["TOY_STEPS"] = "500"
+    try:
+        row = one.predict(upload["job_id"], "Slow", {"consent": True}, api_name="/start_training")
+
+        def status() -> str:
+            return str(other.predict(row["id"], api_name="/job_status")["status"])
+
+        for seen in other.submit(api_name="/follow_jobs"):
+            assert seen["id"] == row["id"]
+            if seen["progress"] > 0:
+                break
+        other.predict(row["id"], api_name="/cancel_job")
+        wait_for(lambda: status() == "cancelled", "the end of the cancelled training")
+    finally:
+        os.environ["TOY_STEPS"] = "10"
+    other.predict(row["id"], api_name="/resume_job")
+    wait_for(lambda: status() == "completed", "the end of the resumed training")
+
+
+def test_health_and_metrics_are_plain_routes_that_name_nobody(page: Launched, voice: dict[str, Any]) -> None:
+    with urllib.request.urlopen(page.url + "health") as answer:
+        assert json.load(answer)["status"] == "ok"
+    with urllib.request.urlopen(page.url + "metrics") as answer:
+        text = answer.read().decode()
+    assert 'timbre_jobs{status="completed"}' in text
+    assert voice["model_name"] not in text
+
+
+def test_the_data_folder_is_not_served(page: Launched) -> None:
+    for name in ("registry.json", "secret"):
+        url = f"{page.url}gradio_api/file={page.data_dir / name}"
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(url)
+        assert caught.value.code in (403, 404)
+
+
+def test_the_program_serves_without_torch_and_ends_in_order_when_told(tmp_path: Path) -> None:
+    port = free_port()
+    program = "import sys, app\nstatus = app.main()\nprint('torch' in sys.modules, status)"
+    command = [sys.executable, "-c", program, "--port", str(port), "--data-dir", str(tmp_path / "data")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+
+        def answers() -> bool:
+            assert process.poll() is None
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
+            except OSError:
+                return False
+            return True
+
+        wait_for(answers, "the page")
+        process.send_signal(signal.SIGTERM)
+        told, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert told.split() == ["False", "0"]
+    assert not (tmp_path / "data" / "registry.json.tmp").exists()

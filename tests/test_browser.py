@@ -1,0 +1,148 @@
+"""The page in a browser: a person trains a voice, leaves, comes back, converts, and cleans up."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.ui.launched import RECORDING, VOICE_FILES, Launched, launched
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"),  # Gradio's own use of pandas
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt install chromium)"),
+]
+PATIENCE_MS = 60_000.0
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    with launched(tmp_path_factory.mktemp("browser"), steps=150) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE_MS)
+    yield context
+    context.close()
+
+
+def opened(context: BrowserContext, served: Launched) -> Page:
+    page = context.new_page()
+    page.goto(served.url)
+    page.locator("#clone-train").wait_for()
+    return page
+
+
+def tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+
+
+def test_a_person_clones_a_voice_leaves_comes_back_and_converts(
+    context: BrowserContext, served: Launched
+) -> None:
+    page = opened(context, served)
+    page.locator("#clone-files input[type=file]").first.set_input_files(VOICE_FILES[:2])
+    page.locator("#clone-report .tm-report").wait_for()
+    page.locator("#clone-name").get_by_role("textbox").fill("Wren")
+    page.locator("#clone-consent").get_by_role("checkbox").check()
+    page.locator("#clone-train").click()
+    page.locator("#training-card [role=progressbar]").wait_for()
+    page.close()
+
+    page = opened(context, served)
+    page.locator("#training-card").get_by_text("Wren is ready").wait_for()
+    page.locator("#losses canvas, #losses svg").first.wait_for()
+    page.locator("#sample").wait_for()
+    page.locator("#convert-next").click()
+    page.locator("#convert-source input[type=file]").first.set_input_files(RECORDING)
+    page.locator("#convert-source").get_by_text("0:11").first.wait_for()
+    page.locator("#convert").click()
+    page.locator("#convert-status").get_by_text("in the voice Wren").wait_for()
+    page.locator("#after").get_by_text("0:11").first.wait_for()
+    page.get_by_text("Before and after as pictures").click()
+    page.locator("#picture img").wait_for()
+
+    tab(page, "Jobs")
+    page.locator("#jobs label").first.wait_for()
+    assert page.locator("#jobs label").count() == 3
+    tab(page, "Voices")
+    with page.expect_download() as download:
+        page.locator("#voice-export").click()
+    assert download.value.suggested_filename.startswith("Wren-")
+    page.locator("#voice-delete").click()
+    page.locator("#voice-keep").click()
+    page.locator("#voice-delete").click()
+    page.locator("#voice-sure").click()
+    page.locator("#voice-details").get_by_text("No voices yet").wait_for()
+
+
+def test_a_person_is_told_what_is_missing_and_why_a_file_is_refused(
+    context: BrowserContext, served: Launched
+) -> None:
+    page = opened(context, served)
+    page.locator("#clone-train").click()
+    page.get_by_text("Add recordings of the voice.").wait_for()
+    page.locator("#clone-files input[type=file]").first.set_input_files(__file__)
+    page.locator("#clone-report").get_by_text("test_browser.py is not a recording").wait_for()
+    tab(page, "Convert")
+    page.locator("#convert").click()
+    page.get_by_text("Choose a voice;").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_asks_nobody_else_for_anything_and_fits_every_screen(
+    browser: Browser, served: Launched, width: int, scheme: str
+) -> None:
+    context = browser.new_context(
+        viewport={"width": width, "height": 844}, color_scheme="dark" if scheme == "dark" else "light"
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    asked: list[str] = []
+    faults: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    context.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page = opened(context, served)
+    for name in ("Clone", "Convert", "Voices", "Jobs"):
+        tab(page, name)
+        page.wait_for_timeout(300)
+        assert page.evaluate(OVERFLOW) <= 0, f"{name} is wider than the screen"
+    assert page.locator("h1").count() == 1
+    context.close()
+    outside = [url for url in asked if not url.startswith((served.url, "data:", "blob:"))]
+    assert outside == []
+    assert faults == []
+
+
+def test_a_browser_sees_nothing_of_another_one(browser: Browser, served: Launched) -> None:
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE_MS)
+    page = opened(context, served)
+    tab(page, "Jobs")
+    page.locator("#job-details").get_by_text("Nothing here yet").wait_for()
+    tab(page, "Voices")
+    page.locator("#voice-details").get_by_text("No voices yet").wait_for()
+    (cookie,) = [one for one in context.cookies() if one["name"].startswith("timbre_")]
+    assert cookie["httpOnly"]
+    context.close()

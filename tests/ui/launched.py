@@ -1,0 +1,82 @@
+"""A launched page on real jobs and toy work, for tests that call it from outside."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.jobs import Jobs
+from pipelines.settings import Settings
+
+WORKER = (sys.executable, "-m", "pipelines.worker", "--tasks", "tests.ui.toy_tasks")
+EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
+VOICE_FILES = sorted((EXAMPLES / "voice").glob("*.ogg"))
+RECORDING = EXAMPLES / "recordings" / "visitor.flac"
+PATIENCE_S = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launched:
+    """A page that answers.
+
+    Attributes:
+        url: Where.
+        jobs: Its dispatcher.
+        data_dir: Its data folder.
+    """
+
+    url: str
+    jobs: Jobs
+    data_dir: Path
+
+
+@contextmanager
+def launched(folder: Path, *, steps: int = 10) -> Iterator[Launched]:
+    """Serve a page whose trainings and conversions take `steps` steps of 20 ms."""
+    before = {name: os.environ.get(name) for name in ("GRADIO_TEMP_DIR", "TOY_STEPS", "NO_PROXY")}
+    os.environ |= {"GRADIO_TEMP_DIR": str(folder / "cache"), "TOY_STEPS": str(steps), "NO_PROXY": "127.0.0.1"}
+    from ui.callers import Callers
+    from ui.page import build_page, launch_options
+    from ui.services import Services
+
+    settings = Settings(data_dir=folder / "data", max_file_size_mb=5)
+    settings.data_dir.mkdir(parents=True)
+    jobs = Jobs(settings, worker_command=WORKER, retry_pauses_s=())
+    jobs.start()
+    services = Services(settings=settings, jobs=jobs, library=jobs.library, callers=Callers(settings.secret))
+    page = build_page(services)
+    try:
+        page.launch(
+            server_name="127.0.0.1",
+            server_port=free_port(),
+            prevent_thread_lock=True,
+            quiet=True,
+            **launch_options(services),
+        )
+        yield Launched(url=str(page.local_url), jobs=jobs, data_dir=settings.data_dir)
+    finally:
+        page.close(verbose=False)
+        jobs.close()
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(holds: Callable[[], bool], what: str) -> None:
+    """Wait until something holds; fail with what it was after two minutes."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.1)

@@ -1,0 +1,128 @@
+"""Who is calling, told from a login, a header or a cookie; and the cookie that browsers are given."""
+
+from __future__ import annotations
+
+import asyncio
+from http.cookies import SimpleCookie
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from pipelines.rows import Caller
+from rvc.errors import NotAllowedError
+from ui.callers import HEADER, CallerCookie, Callers, Visitor
+
+CALLERS = Callers("a secret that is long enough", admins=frozenset({"ada"}))
+
+
+Request = Any  # as much of Gradio's as is looked at
+
+
+def request(username: str | None = None, token: str = "", cookie: str = "") -> Request:
+    return SimpleNamespace(
+        username=username,
+        headers={HEADER: token} if token else {},
+        cookies={CALLERS.cookie_name: cookie} if cookie else {},
+    )
+
+
+def test_a_signed_token_is_the_same_person_in_the_cookie_and_in_the_header() -> None:
+    token = CALLERS.issue()
+    assert CALLERS.of(request(cookie=token)) == CALLERS.of(request(token=token))
+    assert CALLERS.of(request(cookie=token)) != CALLERS.of(request(cookie=CALLERS.issue()))
+
+
+def test_a_login_decides_alone_and_only_named_ones_are_admins() -> None:
+    assert CALLERS.of(request("ada", token=CALLERS.issue())) == Visitor("ada", admin=True)
+    assert CALLERS.of(request("bob")) == Visitor("bob", admin=False)
+
+
+def test_an_own_secret_is_a_person_and_does_not_appear_in_the_name() -> None:
+    mine = CALLERS.of(request(token="sixteen-letters-or-more"))
+    assert mine == CALLERS.of(request(token="sixteen-letters-or-more"))
+    assert mine != CALLERS.of(request(token="sixteen-letters-or-less"))
+    assert "sixteen" not in mine.user_id
+
+
+@pytest.mark.parametrize(
+    "token", ["", "short", "with a space in between", "x" * 201, "f" * 32 + "." + "0" * 40]
+)
+def test_nothing_else_is_anybody(token: str) -> None:
+    with pytest.raises(NotAllowedError):
+        CALLERS.of(request(token=token))
+
+
+def test_a_token_of_another_server_is_refused() -> None:
+    foreign = Callers("another secret, long enough").issue()
+    assert not CALLERS.is_signed(foreign)
+    with pytest.raises(NotAllowedError):
+        CALLERS.of(request(cookie=foreign))
+
+
+def test_voices_that_are_there_for_everybody_are_seen_and_those_of_others_are_not() -> None:
+    visitor = Visitor("me")
+    assert visitor.may_see({"user_id": None, "builtin": True})
+    assert visitor.may_see({"user_id": "me"})
+    assert not visitor.may_see({"user_id": "you", "builtin": False})
+    assert not Caller("me").may_see({"user_id": None, "builtin": True})
+
+
+def passed(
+    headers: list[tuple[bytes, bytes]], path: str = "/", scheme: str = "http"
+) -> tuple[str, list[str]]:
+    """Send a request through the middleware: the cookies that the app saw, and those that were set."""
+    seen: list[str] = []
+    sent: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.extend(v.decode() for k, v in scope["headers"] if k == b"cookie")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Message) -> None:
+        sent.extend(v.decode() for k, v in message["headers"] if k == b"set-cookie")
+
+    async def receive() -> Message:
+        return {}
+
+    scope: Scope = {"type": "http", "path": path, "scheme": scheme, "headers": headers}
+    asyncio.run(CallerCookie(app, callers=CALLERS)(scope, receive, send))
+    return "; ".join(seen), sent
+
+
+def test_a_browser_without_a_cookie_gets_one_and_is_already_that_person() -> None:
+    seen, sent = passed([(b"cookie", b"theme=dark")])
+    given = SimpleCookie(sent[0])[CALLERS.cookie_name]
+    assert CALLERS.is_signed(given.value)
+    assert given["httponly"]
+    assert given["samesite"] == "Lax"
+    assert f"{CALLERS.cookie_name}={given.value}" in seen
+    assert "theme=dark" in seen
+
+
+def test_a_forged_cookie_is_replaced() -> None:
+    forged = f"{CALLERS.cookie_name}={'f' * 32}.{'0' * 40}"
+    seen, sent = passed([(b"cookie", forged.encode())])
+    assert "f" * 32 not in seen
+    assert len(sent) == 1
+
+
+def test_a_known_browser_keeps_its_cookie() -> None:
+    token = CALLERS.issue()
+    cookie = [(b"cookie", f"{CALLERS.cookie_name}={token}".encode())]
+    assert passed(cookie, path="/config")[1] == []
+    assert token in passed(cookie)[1][0], "opening the page renews its age"
+
+
+def test_over_https_the_cookie_is_never_sent_in_the_clear() -> None:
+    assert "Secure" in passed([], scheme="https")[1][0]
+    assert "Secure" in passed([(b"x-forwarded-proto", b"https")])[1][0]
+
+
+def test_machines_that_poll_get_no_cookie() -> None:
+    assert passed([], path="/health") == ("", [])
+
+
+def test_two_servers_on_one_machine_do_not_share_a_cookie_name() -> None:
+    assert Callers("another secret, long enough").cookie_name != CALLERS.cookie_name

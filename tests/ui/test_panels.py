@@ -1,0 +1,62 @@
+"""Pieces of HTML: what a person typed never becomes markup, and every state says what comes next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipelines.rows import ENDED, RUNNING, new_job, public_row
+from ui.jobs import details_of, line_of
+from ui.panels import bar, job_card, voice_card
+
+NASTY = '<img src=x onerror="alert(1)">&'
+
+
+def row(status: str, **fields: object) -> dict[str, Any]:
+    return public_row(new_job("me", "training", status=status, seq=1, **fields), position=3)
+
+
+def test_names_and_messages_are_text_and_never_markup() -> None:
+    files = [{"name": NASTY, "seconds": 3.0, "original": "x", "audio": "y"}]
+    job = row("failed", model_name=NASTY, error_message=NASTY, files=files)
+    running = row("training", message=NASTY)
+    voice = {"model_name": NASTY, "engine": NASTY, "consent": {"statement": NASTY}, "f0": {}}
+    for html in (job_card(job, title=NASTY), job_card(running), details_of(job), voice_card(voice)):
+        assert "<img" not in html
+    assert "&lt;img" in job_card(job)
+
+
+@pytest.mark.parametrize("status", sorted(ENDED | RUNNING | {"pending", "uploaded"}))
+def test_every_state_has_a_word(status: str) -> None:
+    html = job_card(row(status))
+    assert 'class="tm-chip' in html
+    assert status not in line_of(row(status)) or status == "training"
+
+
+def test_a_waiting_job_says_how_many_are_before_it() -> None:
+    assert "2 jobs ahead" in job_card(row("pending"))
+
+
+def test_a_stopped_training_says_that_nothing_is_lost() -> None:
+    assert "Resume" in job_card(row("cancelled"))
+    assert "Resume" in job_card(row("interrupted"))
+
+
+def test_a_failure_shows_its_reason() -> None:
+    assert "too quiet" in job_card(row("failed", error_message="The recording is too quiet."))
+
+
+@pytest.mark.parametrize(("fraction", "shown"), [(-1.0, 0), (0.424, 42), (7.0, 100)])
+def test_a_bar_can_be_read_aloud(fraction: float, shown: int) -> None:
+    html = bar(fraction, "Training")
+    assert 'role="progressbar"' in html
+    assert f'aria-valuenow="{shown}"' in html
+
+
+def test_a_voice_says_whose_permission_it_has_and_where_it_comes_from() -> None:
+    voice = {"model_name": "Anna", "builtin": True, "consent": {"statement": "This is my voice"}, "uses": 2}
+    html = voice_card(voice | {"seconds_converted": 70.0, "last_used_at": None})
+    assert "This is my voice" in html
+    assert "comes with Timbre" in html
+    assert "2 times" in html

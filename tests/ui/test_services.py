@@ -1,0 +1,80 @@
+"""What comes in from outside, and what goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rvc.errors import AudioError, ConfigError, NotAllowedError
+from ui.conversion_settings import AUTOMATIC, BY_HAND, settings_from
+from ui.services import calmly, hand_out, plain_id, received
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "abc").mkdir(parents=True)
+    return tmp_path / "cache"
+
+
+def test_files_are_taken_from_the_upload_folder_only(cache: Path, tmp_path: Path) -> None:
+    sent = cache / "abc" / "a voice.wav"
+    sent.touch()
+    (tmp_path / "secret.wav").touch()
+    assert received(str(sent)) == [(sent, "a voice.wav")]
+    assert received([{"path": str(sent), "orig_name": "stimme.wav"}]) == [(sent, "stimme.wav")]
+    assert received(None) == []
+    for path in (tmp_path / "secret.wav", cache / ".." / "secret.wav", "relative.wav"):
+        with pytest.raises(AudioError):
+            received([str(path)])
+    for nothing in ({"path": None}, {"url": "http://127.0.0.1/x"}, 3):
+        with pytest.raises(AudioError):
+            received([nothing])
+
+
+def test_what_is_handed_out_has_a_name_that_nobody_guesses_and_outlives_the_cache(
+    cache: Path, tmp_path: Path
+) -> None:
+    original = tmp_path / "result.wav"
+    original.write_bytes(b"sound")
+    first, second = (Path(hand_out(original, "../Anna & Bob: 1/2")) for _ in range(2))
+    assert first.is_relative_to(cache)
+    assert first.parent != second.parent
+    assert first.suffix == ".wav"
+    assert first.read_bytes() == b"sound"
+    assert "Anna" in first.name
+    assert "/" not in first.name
+    first.unlink()
+    assert original.exists()
+
+
+@pytest.mark.parametrize("text", ["", "../x", "a/b", "x" * 65, None, 7, {"$ne": 1}])
+def test_an_id_has_only_the_characters_of_one(text: object) -> None:
+    with pytest.raises(NotAllowedError):
+        plain_id(text, "job")
+
+
+def test_changes_of_state_always_reach_the_page() -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        for n in range(100):
+            yield {"status": "converting", "n": n}
+        yield {"status": "completed", "n": 100}
+
+    passed = list(calmly(rows(), every_s=60.0))
+    assert [row["n"] for row in passed] == [0, 100]
+
+
+def test_the_pitch_is_automatic_until_it_is_set_by_hand() -> None:
+    values = [5, 0.4, 0.2, 1.0, "flac"]
+    assert settings_from([AUTOMATIC, *values])["transpose_semitones"] is None
+    by_hand = settings_from([BY_HAND, *values])
+    assert by_hand["transpose_semitones"] == 5.0
+    assert by_hand["format"] == "flac"
+
+
+def test_a_setting_of_another_kind_is_refused_in_words() -> None:
+    with pytest.raises(ConfigError, match="expert settings"):
+        settings_from([AUTOMATIC, 0, "much", 0.2, 1.0, "wav"])
