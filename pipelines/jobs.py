@@ -39,7 +39,7 @@ from pipelines.rows import (
     now,
 )
 from pipelines.settings import Settings
-from pipelines.uploads import receive
+from pipelines.uploads import receive, require_enough
 from rvc.errors import AudioError, ConfigError, NotAllowedError
 
 __all__ = ["Caller", "Jobs"]
@@ -129,6 +129,8 @@ class Jobs(JobFiles):
         folder.mkdir()
         try:
             stored = receive(files, folder, self._settings)
+            if purpose == "training":
+                require_enough(stored)
             with self._lock:
                 row = new_job(
                     caller.user_id,

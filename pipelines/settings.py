@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     data_dir: Annotated[Path, AfterValidator(_absolute)] = Path("data")
     max_file_size_mb: float = Field(default=100, gt=0, le=4_000)
     max_audio_seconds: float = Field(default=5_400, ge=1, le=86_400)
-    max_files: int = Field(default=50, ge=1, le=1_000)
+    max_files: int = Field(default=500, ge=1, le=1_000)
     job_timeout: float = Field(default=3_600, gt=0)
     training_timeout: float = Field(default=86_400, gt=0)
     max_concurrent_jobs: int = Field(default=1, ge=1, le=64)

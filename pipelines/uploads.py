@@ -25,7 +25,10 @@ from pipelines.settings import Settings
 from rvc.audio import AudioInfo, AudioWriter, blocks, probe
 from rvc.errors import AudioError
 
-MIN_SECONDS = 1.0
+MIN_SECONDS = 0.5
+MIN_VOICE_SECONDS = 10.0
+"""Of all recordings of a voice together: less does not hold the sounds of a language."""
+
 # -60 dB below full scale: the noise of a muted microphone is lower, the faintest usable speech is not.
 SILENCE_PEAK = 1e-3
 
@@ -103,6 +106,24 @@ def receive(files: Sequence[tuple[Path, str]], folder: Path, settings: Settings)
         shutil.rmtree(folder if made_folder else staging, ignore_errors=True)
         raise
     return stored
+
+
+def require_enough(stored: Sequence[StoredFile]) -> None:
+    """Refuse recordings of a voice that are too short in all to learn it from.
+
+    Args:
+        stored: The recordings.
+
+    Raises:
+        AudioError: They are shorter than 10 s together.
+    """
+    seconds = sum(file.seconds for file in stored)
+    if seconds < MIN_VOICE_SECONDS:
+        what = stored[0].name if len(stored) == 1 else "All of this together"
+        raise AudioError(
+            f"{what} is {seconds:.1f} seconds long; a voice needs at least {MIN_VOICE_SECONDS:.0f} seconds, "
+            "and sounds best from five minutes."
+        )
 
 
 def readable_name(name: str) -> str:
@@ -192,7 +213,7 @@ def _decode(original: Path, audio: Path, name: str, max_seconds: float) -> float
             out.write(block)
         seconds = out.samples / rate_hz
         if seconds < MIN_SECONDS:
-            raise AudioError(f"{name} is only {seconds:.2f} seconds long; record at least one second.")
+            raise AudioError(f"{name} is only {seconds:.2f} seconds long; record at least half a second.")
         if peak < SILENCE_PEAK:
             raise AudioError(f"{name} is silent; check the microphone or the export, and record it again.")
     return seconds

@@ -12,11 +12,12 @@ Not here: finding speech with a network (pipelines/speech.py), judging the numbe
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_closing, binary_dilation, binary_erosion, median_filter, minimum_filter1d
+from scipy.ndimage import binary_closing, binary_dilation, median_filter
 
 Wave = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -34,7 +35,8 @@ DIGITAL_SILENCE = 1e-10
 _NOISE_FRAMES = 30
 _MARGIN_FRAMES = 5
 _ACTIVITY_BAND_HZ = (150.0, 4_000.0)
-_BLOCK_S = 20.0
+_BLOCK_FRAMES = 1_000
+_MOST_QUANTILE_FRAMES = 4_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +75,31 @@ def measure(wav: Wave, rate_hz: int, speech: Mask | None = None) -> Measures:
     Returns:
         The measures.
     """
-    spectra = power_spectra(wav, rate_hz)
-    speech = active_frames(wav, rate_hz) if speech is None else speech
+    steps = measuring(wav, rate_hz, active_frames(wav, rate_hz) if speech is None else speech)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            measures: Measures = stop.value
+            return measures
+
+
+def measuring(wav: Wave, rate_hz: int, speech: Mask) -> Generator[float, None, Measures]:
+    """Measure a recording in steps of well under a second; see `measure`.
+
+    Yields:
+        The share that is done, 0..1.
+    """
+    frames = wav.size * FRAMES_PER_S // rate_hz
+    blocks = []
+    for first in range(0, frames, _BLOCK_FRAMES):
+        blocks.append(_spectra(wav, rate_hz, first, min(first + _BLOCK_FRAMES, frames)))
+        yield 0.6 * first / frames
+    spectra = np.concatenate(blocks) if blocks else _spectra(wav, rate_hz, 0, 0)
     speech = _fitted(speech, len(spectra))
     noise = noise_spectrum(spectra, speech)
     usable = _above(rate_hz, spectra.shape[1])
+    yield 0.7
     spoken = speech & (spectra[:, usable].sum(axis=1) > DIGITAL_SILENCE)
     snr_db = level_db = None
     if spoken.any():
@@ -86,12 +108,15 @@ def measure(wav: Wave, rate_hz: int, speech: Mask | None = None) -> Measures:
         snr_db = _limited_db(both - hiss, hiss)
         level_db = float(10 * np.log10(max(both - hiss, 0.01 * both)))
     peak = float(np.abs(wav).max(initial=0.0))
+    yield 0.8
+    clipped = clipping_fraction(wav)
+    yield 0.9
     return Measures(
         seconds=wav.size / rate_hz,
         sample_rate_hz=rate_hz,
         speech_seconds=float(speech.sum()) / FRAMES_PER_S,
         snr_db=snr_db,
-        clipping_fraction=clipping_fraction(wav),
+        clipping_fraction=clipped,
         bandwidth_hz=bandwidth_hz(wav, rate_hz, speech),
         level_db=level_db,
         peak_db=float(20 * np.log10(peak)) if peak > 0 else None,
@@ -109,17 +134,23 @@ def power_spectra(wav: Wave, rate_hz: int) -> Spectra:
         Mean power, shape (T, F), F = rate // 100 + 1 bins from 0 Hz to half the rate; the sum over a row is
         the mean square of the 20 ms around the middle of that frame.
     """
+    return _spectra(wav, rate_hz, 0, wav.size * FRAMES_PER_S // rate_hz)
+
+
+def _spectra(wav: Wave, rate_hz: int, first: int, last: int) -> Spectra:
+    """Measure the power of the frames from..to in each bin."""
     hop = rate_hz // FRAMES_PER_S
-    frames = wav.size * FRAMES_PER_S // rate_hz
-    starts = (np.arange(frames) * rate_hz / FRAMES_PER_S).astype(np.int64) - hop // 2
     window = np.hanning(2 * hop + 1)[:-1].astype(np.float32)
     window /= np.sqrt(np.sum(np.square(window)) * 2 * hop)
-    padded = np.pad(wav, (hop, 2 * hop))
-    spectra = np.empty((frames, hop + 1), dtype=np.float32)
-    block = round(_BLOCK_S * FRAMES_PER_S)
-    for first in range(0, frames, block):
-        rows = padded[starts[first : first + block, None] + hop + np.arange(2 * hop)]
-        spectra[first : first + block] = np.square(np.abs(np.fft.rfft(rows * window, axis=1)))
+    spectra = np.empty((last - first, hop + 1), dtype=np.float32)
+    for start in range(first, last, _BLOCK_FRAMES):
+        stop = min(start + _BLOCK_FRAMES, last)
+        begins = (np.arange(start, stop) * rate_hz / FRAMES_PER_S).astype(np.int64) - hop // 2
+        low, high = int(begins[0]), int(begins[-1]) + 2 * hop
+        part = wav[max(low, 0) : high]
+        part = np.pad(part, (max(-low, 0), high - max(low, 0) - part.size))
+        rows = part[(begins - low)[:, None] + np.arange(2 * hop)]
+        spectra[start - first : stop - first] = np.square(np.abs(np.fft.rfft(rows * window, axis=1)))
     spectra[:, 1:-1] *= 2.0
     return spectra
 
@@ -168,14 +199,18 @@ def noise_spectrum(spectra: Spectra, speech: Mask) -> NDArray[np.float64]:
     quiet &= made_by_room
     if quiet.sum() >= _NOISE_FRAMES:
         # The calmer half of what lies between words: the other holds the ends of words and the breaths.
-        power = spectra[quiet].sum(axis=1)
-        calm = spectra[quiet][power <= np.median(power)]
+        rows = np.flatnonzero(quiet)
+        power = spectra[rows].sum(axis=1)
+        rows = rows[power <= np.median(power)]
+        calm = spectra[rows[:: max(1, rows.size // _MOST_QUANTILE_FRAMES)]]
         # The power of noise in a bin has an exponential distribution: its median is ln 2 of its mean.
         return np.median(calm, axis=0).astype(np.float64) / np.log(2)
     if not made_by_room.any():
         return np.zeros(spectra.shape[1])
     # No pause: in every bin there are moments without speech. 2 % of an exponential lie below 0.02.
-    low = np.percentile(spectra[made_by_room], 2, axis=0)
+    rows = np.flatnonzero(made_by_room)
+    rows = rows[:: max(1, rows.size // _MOST_QUANTILE_FRAMES)]
+    low = np.percentile(spectra[rows], 2, axis=0)
     return low.astype(np.float64) / -np.log(0.98)
 
 

@@ -15,9 +15,10 @@ Not here: what is told to the person (pipelines/report.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -177,28 +178,61 @@ def speaker_windows(
     return SpeakerWindows(log_mel=log_mel[frames], f0_hz=f0_hz[frames].astype(np.float32), ends=ends)
 
 
+def thinned(windows: SpeakerWindows, count: int) -> SpeakerWindows:
+    """Keep so many windows at most, spread evenly over the recording."""
+    if len(windows) <= count:
+        return windows
+    begins = np.concatenate([[0], windows.ends[:-1]])
+    kept = np.linspace(0, len(windows) - 1, count).round().astype(np.int64)
+    frames = np.concatenate([np.arange(begins[i], windows.ends[i]) for i in kept])
+    return SpeakerWindows(
+        log_mel=windows.log_mel[frames],
+        f0_hz=windows.f0_hz[frames],
+        ends=np.cumsum(windows.ends[kept] - begins[kept]),
+    )
+
+
 def find_second_speaker(
     recordings: Sequence[SpeakerWindows],
     *,
     bandwidth_hz: float = RATE_HZ / 2,
     statistics: SpeakerStatistics | None = None,
 ) -> SpeakerFinding:
-    """Tell whether more than one person speaks in these recordings.
+    """Tell whether more than one person speaks in these recordings; see `comparing_speakers`."""
+    steps = comparing_speakers(recordings, bandwidth_hz=bandwidth_hz, statistics=statistics)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            finding: SpeakerFinding = stop.value
+            return finding
+
+
+def comparing_speakers(
+    recordings: Sequence[SpeakerWindows],
+    *,
+    bandwidth_hz: float = RATE_HZ / 2,
+    statistics: SpeakerStatistics | None = None,
+) -> Generator[float, None, SpeakerFinding]:
+    """Tell in steps of well under a second whether more than one person speaks in these recordings.
 
     Args:
         recordings: The windows of each recording, in any order.
         bandwidth_hz: The narrowest of the recordings' bandwidths: above it they cannot be compared.
         statistics: Constants; by default those that are shipped.
 
+    Yields:
+        The share that is done, 0..1.
+
     Returns:
-        The finding. A second speaker is the one with less speech.
+        The finding. The second speaker is the one with less speech.
     """
     counts = [len(windows) for windows in recordings]
     nobody = [np.zeros(count, dtype=np.bool_) for count in counts]
     if sum(counts) < MIN_WINDOWS:
         return SpeakerFinding(checked=False, heard=False, score=0.0, share=0.0, second=nobody)
     statistics = statistics or load_statistics()
-    vectors = window_vectors(recordings, statistics, bandwidth_hz)
+    vectors = yield from _vectors(recordings, statistics, bandwidth_hz)
     labels = split_in_two(vectors, statistics.between)
     score = two_speaker_score(vectors, labels, statistics.between)
     heap = int(labels.sum())
@@ -210,27 +244,18 @@ def find_second_speaker(
     )
 
 
-def window_vectors(
-    recordings: Sequence[SpeakerWindows], statistics: SpeakerStatistics, bandwidth_hz: float = RATE_HZ / 2
-) -> NDArray[np.float64]:
-    """Say of each window how its speaker differs from the average of the set.
-
-    Args:
-        recordings: The windows of each recording.
-        statistics: The constants.
-        bandwidth_hz: Mel bands above it are made alike.
-
-    Returns:
-        Shape (n, D), the mean over all windows is zero.
-    """
-    offsets, pitch = window_offsets(recordings, statistics, bandwidth_hz)
+def _vectors(
+    recordings: Sequence[SpeakerWindows], statistics: SpeakerStatistics, bandwidth_hz: float
+) -> Generator[float, None, NDArray[np.float64]]:
+    """Say of each window how its speaker differs from the average of the set, shape (n, D)."""
+    offsets, pitch = yield from describing_windows(recordings, statistics, bandwidth_hz)
     vectors = np.hstack([offsets, pitch]) @ statistics.projection.astype(np.float64)
     return vectors - vectors.mean(axis=0)
 
 
-def window_offsets(
+def describing_windows(
     recordings: Sequence[SpeakerWindows], statistics: SpeakerStatistics, bandwidth_hz: float = RATE_HZ / 2
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> Generator[float, None, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Describe each window before the projection.
 
     Args:
@@ -238,27 +263,39 @@ def window_offsets(
         statistics: The constants (centre and mixture).
         bandwidth_hz: Mel bands above it are made alike.
 
+    Yields:
+        The share that is done, 0..1.
+
     Returns:
         How the cepstra lie off the mixture, shape (n, K * 38); logarithms of the median, 10th and 90th
         percentile of F0 less their mean over the set, shape (n, 3).
     """
     mean = np.concatenate([windows.log_mel for windows in recordings]).mean(axis=0)
     shift = (statistics.centre - mean).astype(np.float32)
-    top = 2595 * np.log10(1 + min(max(bandwidth_hz - 200.0, 2_000.0), RATE_HZ / 2) / 700)
-    low, high = (2595 * np.log10(1 + hz / 700) for hz in MEL_RANGE_HZ)
-    bands = min(MEL_BANDS, int((top - low) / (high - low) * (MEL_BANDS + 1)))
-    offsets, pitch = [], []
+    bands = _bands_below(bandwidth_hz)
+    offsets: list[Floats] = []
+    pitch: list[NDArray[np.float64]] = []
+    total = sum(len(windows) for windows in recordings)
     for windows in recordings:
-        shifted = windows.log_mel + shift
-        shifted[:, bands:] = statistics.centre[bands:]
-        for start, end in zip([0, *windows.ends[:-1]], windows.ends, strict=True):
-            offsets.append(_offsets(cepstra(shifted[start:end]), statistics))
+        for start, end in pairwise((0, *windows.ends)):
+            shifted = windows.log_mel[start:end] + shift
+            shifted[:, bands:] = statistics.centre[bands:]
+            offsets.append(_offsets(cepstra(shifted), statistics))
             pitch.append(_pitch(windows.f0_hz[start:end]))
+            if len(pitch) % 20 == 0:
+                yield len(pitch) / total
     tones = np.array(pitch)
     known = ~np.isnan(tones[:, 0])
     tones -= tones[known].mean(axis=0) if known.any() else 0.0
     tones[~known] = 0.0
     return np.array(offsets, dtype=np.float64), tones
+
+
+def _bands_below(bandwidth_hz: float) -> int:
+    """How many of the mel bands lie below the end of the narrowest recording."""
+    low, high = (2595 * np.log10(1 + hz / 700) for hz in MEL_RANGE_HZ)
+    end = 2595 * np.log10(1 + max(bandwidth_hz - 200.0, 2_000.0) / 700)
+    return min(MEL_BANDS, int((end - low) / (high - low) * (MEL_BANDS + 1)))
 
 
 def cepstra(log_mel: Floats) -> Floats:

@@ -21,7 +21,7 @@ from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 from tests.ui.launched import RECORDING, VOICE_FILES, Launched, free_port, launched, wait_for
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.filterwarnings("ignore:.*no_silent_downcasting")  # Gradio's own use of pandas
+pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 ENDPOINTS = {
     "upload_training_audio",
     "upload_target_audio",

@@ -60,6 +60,7 @@ class CloneTab:
     microphone: gr.Audio
     name: gr.Textbox
     consent: gr.Checkbox
+    reduce_noise: gr.Checkbox
     steps: gr.Number
     train: gr.Button
     report: gr.HTML
@@ -74,51 +75,51 @@ def clone_tab(services: Services) -> CloneTab:
     timer = gr.Timer(TICK_S, active=False)
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            gr.HTML('<p class="tm-step">1. Recordings of the voice</p>', padding=False)
-            files = gr.File(label="Audio files", file_count="multiple", height=200, elem_id="clone-files")
-            with gr.Accordion("Record with the microphone instead", open=False):
-                gr.Markdown(READ_ALOUD)
-                microphone = gr.Audio(
-                    sources=["microphone"],
-                    type="filepath",
-                    format="wav",
-                    label="Record; it joins the list above",
-                    buttons=[],
-                    elem_id="clone-microphone",
-                )
-            gr.HTML('<p class="tm-step">2. Name and permission</p>', padding=False)
-            name = gr.Textbox(
-                label="Name of the voice", placeholder="Anna", max_length=80, elem_id="clone-name"
-            )
-            consent = gr.Checkbox(label=CONSENT, elem_id="clone-consent")
-            with gr.Accordion("Expert settings", open=False):
-                steps = gr.Number(
-                    label="Training steps at most",
-                    value=None,
-                    precision=0,
-                    minimum=1,
-                    elem_id="clone-steps",
-                    info="Leave empty: the length of the recordings decides, and training stops by itself "
-                    "when the voice no longer gets better.",
-                )
+            inputs = _recordings() | _name_and_permission()
             train = gr.Button("Train this voice", variant="primary", size="lg", elem_id="clone-train")
         with gr.Column(scale=6, min_width=320):
             view = training_view()
             report = gr.HTML(CLONE_START, elem_id="clone-report", padding=False)
-    tab = CloneTab(
-        files=files,
-        microphone=microphone,
-        name=name,
-        consent=consent,
-        steps=steps,
-        train=train,
-        report=report,
-        view=view,
-        progress=progress,
-        timer=timer,
-    )
+    tab = CloneTab(**inputs, train=train, report=report, view=view, progress=progress, timer=timer)
     _wire(tab, services)
     return tab
+
+
+def _recordings() -> dict[str, Any]:
+    gr.HTML('<p class="tm-step">1. Recordings of the voice</p>', padding=False)
+    files = gr.File(label="Audio files", file_count="multiple", height=200, elem_id="clone-files")
+    with gr.Accordion("Record with the microphone instead", open=False):
+        gr.Markdown(READ_ALOUD)
+        microphone = gr.Audio(
+            sources=["microphone"],
+            type="filepath",
+            format="wav",
+            label="Record; it joins the list above",
+            buttons=[],
+            elem_id="clone-microphone",
+        )
+    return {"files": files, "microphone": microphone}
+
+
+def _name_and_permission() -> dict[str, Any]:
+    gr.HTML('<p class="tm-step">2. Name and permission</p>', padding=False)
+    name = gr.Textbox(label="Name of the voice", placeholder="Anna", max_length=80, elem_id="clone-name")
+    consent = gr.Checkbox(label=CONSENT, elem_id="clone-consent")
+    with gr.Accordion("Expert settings", open=False):
+        reduce_noise = gr.Checkbox(
+            label="Take steady noise out of the recordings",
+            info="For hum and hiss only: it makes clean recordings duller.",
+        )
+        steps = gr.Number(
+            label="Training steps at most",
+            value=None,
+            precision=0,
+            minimum=1,
+            elem_id="clone-steps",
+            info="Leave empty: the length of the recordings decides, and training stops by itself "
+            "when the voice no longer gets better.",
+        )
+    return {"name": name, "consent": consent, "reduce_noise": reduce_noise, "steps": steps}
 
 
 def _wire(tab: CloneTab, services: Services) -> None:
@@ -138,7 +139,7 @@ def _wire(tab: CloneTab, services: Services) -> None:
     )
     tab.train.click(
         listeners.train,
-        [tab.progress, tab.name, tab.consent, tab.steps],
+        [tab.progress, tab.name, tab.consent, tab.reduce_noise, tab.steps],
         drawn,
         api_visibility="private",
         show_progress="minimal",
@@ -189,29 +190,25 @@ class _Listeners:
         return job_card(job, title="Checking the recordings"), gr.Timer(active=True)
 
     def train(
-        self, progress: Progress, name: str, consent: bool, steps: float | None, request: gr.Request
+        self, progress: Progress, name: str, consent: bool, request: gr.Request, *expert: Update
     ) -> tuple[Any, ...]:
         """Start the training; it goes on when the page is closed."""
-        missing = (
-            "Add recordings of the voice."
-            if not progress.upload_id
-            else "Give the voice a name."
-            if not (name or "").strip()
-            else f"Tick '{CONSENT}'."
-            if not consent
-            else None
-        )
-        if missing or not progress.upload_id:
-            remind(str(missing))
+        named = (name or "").strip()
+        if not (progress.upload_id and named and consent):
+            if not progress.upload_id:
+                remind("Add recordings of the voice.")
+            else:
+                remind(f"Tick '{CONSENT}'." if named else "Give the voice a name.")
             return (gr.skip(),) * (TrainingView.SIZE + 3)
+        reduce_noise, steps = expert
         settings: dict[str, Any] = {"consent": True}
+        if reduce_noise:
+            settings["reduce_noise"] = True
         if steps:
             settings["total_steps"] = int(steps)
         with plain_errors():
             caller = self._services.caller(request)
-            job = self._services.submit(
-                caller, "training", progress.upload_id, settings, model_name=name.strip()
-            )
+            job = self._services.submit(caller, "training", progress.upload_id, settings, model_name=named)
             progress.watched = Watched(job_id=job["id"])
             return *self._draw(progress, request), gr.Timer(active=True)
 

@@ -118,7 +118,7 @@ def convert_tab(services: Services) -> ConvertTab:
 
 def _wire(tab: ConvertTab, listeners: _Listeners) -> None:
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    tab.example.click(lambda: hand_out(EXAMPLE, "example"), None, tab.source, **quiet)
+    tab.example.click(lambda: hand_out(EXAMPLE, EXAMPLE.stem), None, tab.source, **quiet)
     tab.convert.click(
         listeners.convert,
         [tab.shown, tab.voice, tab.source, *tab.expert.inputs],

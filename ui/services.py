@@ -213,7 +213,7 @@ def plain_id(text: object, what: str) -> str:
 
 
 def hand_out(path: Path, name: str) -> str:
-    """Put a file where Gradio may serve it, under a name that nobody can guess.
+    """Put a file where Gradio may serve it, in a folder whose name nobody can guess.
 
     The folder is Gradio's own cache, so no other folder of the data is ever served; `delete_cache`
     removes the link later, never the original.
@@ -228,7 +228,7 @@ def hand_out(path: Path, name: str) -> str:
     folder = Path(get_upload_folder()) / secrets.token_hex(16)
     folder.mkdir(parents=True)
     plain = re.sub(r"[^\w -]+", "", name).strip()[:80] or "timbre"
-    target = folder / f"{plain}-{secrets.token_hex(3)}{path.suffix}"
+    target = folder / f"{plain}{path.suffix}"
     try:
         os.link(path, target)
     except OSError:

@@ -61,6 +61,9 @@ footer .divider:last-child, footer > .divider { display: none !important; }
 .tm-card p { margin: .25rem 0; }
 .tm-card ul, .tm-card ol { margin: .3rem 0 .3rem 1.1rem; padding: 0; }
 .tm-card li { margin: .2rem 0; }
+.timestamps time { color: var(--body-text-color-subdued) !important; }
+[data-testid="waveform-controls"] button.icon, [data-testid="source-select"] button.icon {
+  color: var(--body-text-color-subdued) !important; border-color: currentColor; }
 .tm-quiet { color: var(--body-text-color-subdued); }
 .tm-empty { border-style: dashed; }
 .tm-good { border-left: 5px solid #0f766e; }
@@ -90,11 +93,12 @@ footer .divider:last-child, footer > .divider { display: none !important; }
 .tm-facts dd { margin: 0; }
 .tm-log { max-height: 16rem; overflow: auto; font: .82rem/1.4 var(--font-mono); white-space: pre-wrap;
   background: var(--background-fill-secondary); border-radius: 6px; padding: .6rem; margin: .4rem 0 0; }
+.tm-card ul.tm-files { list-style: none; margin: .5rem 0 0; }
+.tm-files li { border-top: 1px solid var(--border-color-primary); padding: .45rem 0; margin: 0; }
+.tm-card summary { cursor: pointer; margin-top: .5rem; font-weight: 600; }
 .tm-danger { border: 1px solid #b91c1c !important; border-radius: 10px; padding: .8rem !important; }
 @media (max-width: 640px) {
   .gradio-container { padding: .5rem !important; }
   .tm-card { padding: .7rem .8rem; }
-  .tm-facts { grid-template-columns: 1fr; gap: 0; }
-  .tm-facts dd { margin-bottom: .4rem; }
 }
 """

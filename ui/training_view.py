@@ -108,9 +108,9 @@ def training_view() -> TrainingView:
         scores = gr.LinePlot(
             x="step",
             y="distance",
-            title="Distance from the held-out recording (lower is better)",
+            title="Distance from the real voice",
             x_title="step",
-            y_title="dB",
+            y_title="dB, lower is better",
             height=200,
             visible=False,
             elem_id="scores",

@@ -24,6 +24,7 @@ from tests.pipelines.toy_jobs import (
     submit,
     upload,
 )
+from tests.sounds import tone, write
 
 
 def test_a_follower_sees_every_state_in_order_and_a_sign_at_least_every_two_seconds(
@@ -134,6 +135,15 @@ def test_a_wrong_wish_is_refused_with_a_sentence_and_leaves_nothing(open_jobs: O
         jobs.cancel(ME, source)
 
 
+def test_a_voice_of_a_few_seconds_is_refused_and_leaves_nothing(open_jobs: Open, tmp_path: Path) -> None:
+    jobs = open_jobs()
+    path = write(tmp_path / "a.wav", "wav16", tone(3.0, 8_000), 8_000)
+    with pytest.raises(AudioError, match=r"Me\.wav is 3\.0 seconds long; a voice needs at least 10 seconds"):
+        jobs.upload(ME, [(path, "Me.wav")], "training")
+    assert jobs.list(ME) == []
+    assert jobs.upload(ME, [(path, "Me.wav")], "target")["status"] == "uploaded"
+
+
 def test_one_caller_cannot_fill_the_queue(open_jobs: Open, tmp_path: Path) -> None:
     jobs = open_jobs()
     source = upload(jobs, tmp_path)
@@ -152,7 +162,7 @@ def test_recordings_are_measured_and_judged_at_once(open_jobs: Open, tmp_path: P
     answer = jobs.validate(ME, job)
     assert answer["job_id"] == job
     (file,) = answer["files"]
-    assert (file["name"], file["sample_rate_hz"], file["codec"]) == ("My voice.wav", 16_000, "pcm_16")
+    assert (file["name"], file["sample_rate_hz"], file["codec"]) == ("My voice.wav", 8_000, "pcm_16")
     assert file["verdict"] in ("good", "fair", "poor")
     assert file["reason"].endswith(".")
     assert abs(file["peak_db"] - 20 * math.log10(0.3)) < 0.1

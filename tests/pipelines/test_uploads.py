@@ -99,11 +99,13 @@ def test_a_quiet_recording_is_not_silence(tmp_path: Path, settings: Settings) ->
     assert len(receive([(source, "a.wav")], tmp_path / "job", settings)) == 1
 
 
-def test_less_than_a_second_is_refused_and_a_second_is_not(tmp_path: Path, settings: Settings) -> None:
-    short = write(tmp_path / "short", "wav16", tone(0.9, RATE), RATE)
-    assert "hm.wav is only 0.90 seconds long" in refusal([(short, "hm.wav")], tmp_path / "job", settings)
-    second = write(tmp_path / "second", "wav16", tone(1, RATE), RATE)
-    assert receive([(second, "hm.wav")], tmp_path / "job", settings)[0].seconds == 1
+def test_less_than_half_a_second_is_refused_and_half_a_second_is_not(
+    tmp_path: Path, settings: Settings
+) -> None:
+    short = write(tmp_path / "short", "wav16", tone(0.4, RATE), RATE)
+    assert "hm.wav is only 0.40 seconds long" in refusal([(short, "hm.wav")], tmp_path / "job", settings)
+    longer = write(tmp_path / "longer", "wav16", tone(0.5, RATE), RATE)
+    assert receive([(longer, "hm.wav")], tmp_path / "job", settings)[0].seconds == 0.5
 
 
 def test_eight_channels_are_refused(tmp_path: Path, settings: Settings) -> None:

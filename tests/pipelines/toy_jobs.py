@@ -30,7 +30,7 @@ def add_voice(jobs: Jobs, data_dir: Path) -> None:
 
 
 def upload(jobs: Jobs, tmp_path: Path, caller: Caller = ME, purpose: str = "training") -> str:
-    path = write(tmp_path / "a.wav", "wav16", tone(1.2, 16_000), 16_000)
+    path = write(tmp_path / "a.wav", "wav16", tone(12.0, 8_000), 8_000)
     return str(jobs.upload(caller, [(path, "My voice.wav")], purpose)["id"])
 
 

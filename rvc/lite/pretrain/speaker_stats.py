@@ -34,10 +34,10 @@ from rvc.speakers import (
     SpeakerStatistics,
     SpeakerWindows,
     cepstra,
+    describing_windows,
     log_mel,
     responsibilities,
     speaker_windows,
-    window_offsets,
 )
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,9 @@ def cached_windows(corpus: Path, work: Path, utterance: Utterance) -> SpeakerWin
     if not path.exists():
         found = windows_of(corpus, utterance)
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, log_mel=found.log_mel, f0_hz=found.f0_hz, ends=found.ends)
+        temporary = path.with_suffix(".part.npz")
+        np.savez(temporary, log_mel=found.log_mel, f0_hz=found.f0_hz, ends=found.ends)
+        temporary.replace(path)
     with np.load(path, allow_pickle=False) as file:
         return SpeakerWindows(**{name: file[name] for name in file.files})
 
@@ -166,10 +168,12 @@ def fit_projection(
     for name in names:
         alike = [other for other in names if other != name and other.split(":")[0] == name.split(":")[0]]
         for _ in range(PAIRS_PER_SPEAKER):
-            choice = alike if alike and random.random() < 0.75 else [other for other in names if other != name]
+            choice = (
+                alike if alike and random.random() < 0.75 else [other for other in names if other != name]
+            )
             other = choice[random.integers(len(choice))]
             parts = [[coloured(w, random) for w in speakers[who]] for who in (name, other)]
-            offsets, pitch = window_offsets([*parts[0], *parts[1]], mixture)
+            offsets, pitch = _described([*parts[0], *parts[1]], mixture)
             first = sum(len(w) for w in parts[0])
             sets.append((offsets.astype(np.float32), pitch, first))
         logger.info("%s: %d sets", name, len(sets))
@@ -180,6 +184,18 @@ def fit_projection(
     best = np.argsort(-values)[:DIMENSIONS]
     whole = np.vstack([axes @ vectors[:PRINCIPAL, best], vectors[PRINCIPAL:, best]])
     return whole.astype(np.float32), np.maximum(values[best], 0.01).astype(np.float32)
+
+
+def _described(
+    recordings: Sequence[SpeakerWindows], mixture: SpeakerStatistics
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    steps = describing_windows(recordings, mixture)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            described: tuple[NDArray[np.float64], NDArray[np.float64]] = stop.value
+            return described
 
 
 def _scatter(
@@ -246,13 +262,17 @@ def save_statistics(statistics: SpeakerStatistics, path: Path) -> None:
     scale = float(np.abs(statistics.projection).max())
     if scale > 6e4:
         raise ValueError("The projection does not fit half precision.")
-    np.savez_compressed(temporary, **(vars(statistics) | {"projection": statistics.projection.astype(np.float16)}))
+    np.savez_compressed(
+        temporary, **(vars(statistics) | {"projection": statistics.projection.astype(np.float16)})
+    )
     temporary.replace(path)
 
 
 def main() -> None:
     """Fit the constants and write them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)

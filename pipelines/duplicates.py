@@ -1,0 +1,118 @@
+"""The same recording twice: re-encoded, at another gain, cut out of a longer one.
+
+How: a recording is known by how its sound moves: the loudness in eight bands 25 times a second, without what
+     a gain or an equaliser changes. The shorter of two is laid along the longer, and where they go together
+     at almost every moment they are one. Two readings of one sentence do not: nobody keeps time so well.
+Shapes: P = steps of 40 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len, rfft
+
+Floats = NDArray[np.float32]
+
+STEP_FRAMES = 4
+BANDS = 8
+USED_MEL_BANDS = 24
+"""Up to 3.5 kHz: encoders leave that alone."""
+
+RANGE_DB = 40.0
+ALIKE = 0.9
+SHORTEST_STEPS = 20
+_OVERHANG_STEPS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """How alike two recordings are.
+
+    Attributes:
+        first: Number of the one.
+        second: Number of the other, larger than `first`.
+        correlation: 0..1.
+    """
+
+    first: int
+    second: int
+    correlation: float
+
+
+def fingerprint(log_mel: Floats) -> Floats:
+    """Describe how the sound of a recording moves.
+
+    Args:
+        log_mel: Natural logarithms of the power in mel bands, shape (T, 40), 100 frames per second.
+
+    Returns:
+        Shape (P, 8): each band's level, its mean taken off, frames 40 dB under the loudest all alike.
+    """
+    steps = len(log_mel) // STEP_FRAMES
+    power = np.exp(log_mel[: steps * STEP_FRAMES, :USED_MEL_BANDS].astype(np.float64))
+    power = power.reshape(steps, STEP_FRAMES, BANDS, USED_MEL_BANDS // BANDS).mean(axis=(1, 3))
+    if not steps:
+        return np.zeros((0, BANDS), dtype=np.float32)
+    level = 10 * np.log10(power + 1e-12)
+    level = np.maximum(level, np.percentile(level, 99, axis=0) - RANGE_DB)
+    result: Floats = (level - level.mean(axis=0)).astype(np.float32)
+    return result
+
+
+def find_alike(prints: Sequence[Floats]) -> Generator[float, None, list[Likeness]]:
+    """Compare all recordings with each other.
+
+    Args:
+        prints: From `fingerprint`, of each recording.
+
+    Yields:
+        The share that is done, 0..1.
+
+    Returns:
+        The pairs that are one recording.
+    """
+    found = []
+    longest = max((len(print_) for print_ in prints), default=0)
+    size = next_fast_len(2 * longest + 2 * _OVERHANG_STEPS, real=True)
+    pairs = len(prints) * (len(prints) - 1) / 2
+    done = 0
+    for first, one in enumerate(prints):
+        if len(one) >= SHORTEST_STEPS and first + 1 < len(prints):
+            spectrum = rfft(one, size, axis=0)
+            for second in range(first + 1, len(prints)):
+                other = prints[second]
+                if len(other) >= SHORTEST_STEPS:
+                    correlation = _best_match(one, other, spectrum, size)
+                    if correlation > ALIKE:
+                        found.append(Likeness(first=first, second=second, correlation=correlation))
+                done += 1
+                if done % 20 == 0:
+                    yield done / pairs
+    return found
+
+
+def _best_match(one: Floats, other: Floats, spectrum: NDArray[np.complex64], size: int) -> float:
+    """Lay the shorter along the longer; the best correlation over what it covers there."""
+    product = np.sum(spectrum * np.conj(rfft(other, size, axis=0)), axis=1)
+    along = irfft(product, size)  # along[k] = sum of one[i + k] * other[i]
+    if len(one) >= len(other):
+        longer, shorter = one, other
+    else:
+        longer, shorter = other, one
+        along = np.roll(along[::-1], 1)
+    shifts = np.arange(-_OVERHANG_STEPS, len(longer) - len(shorter) + _OVERHANG_STEPS + 1)
+    energy = np.concatenate([[0.0], np.cumsum(np.square(longer).sum(axis=1, dtype=np.float64))])
+    begin = np.clip(shifts, 0, len(longer))
+    end = np.clip(shifts + len(shorter), 0, len(longer))
+    covered = energy[end] - energy[begin]
+    whole = float(np.square(shorter).sum(dtype=np.float64))
+    if whole <= 0.0:
+        return 0.0
+    # Where it hardly moves (a long pause) chance would decide.
+    enough = covered > 0.3 * whole
+    correlations = along[shifts % size] / np.sqrt(np.maximum(covered, 1e-9) * whole)
+    return float(correlations[enough].max()) if enough.any() else 0.0
