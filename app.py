@@ -16,7 +16,7 @@ import logging
 import os
 import signal
 import sys
-import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,10 +105,13 @@ def _run(arguments: Arguments, settings: Settings) -> int:
         jobs.start()
         if not arguments.demo_only:
             page = serve(jobs, settings, arguments)
-        if arguments.demo or arguments.demo_only:
-            _demonstrate(jobs, settings)
-        if page is not None:
-            threading.Event().wait()
+        done = _demonstrate(jobs, settings) if arguments.demo or arguments.demo_only else True
+        if page is None:
+            return 0 if done else 1
+        if arguments.demo:
+            _say(f"The page is open at {page.local_url}")
+        while True:
+            time.sleep(3600)  # until a signal comes
     finally:
         # A second signal must not cut short the saving of a training.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -117,7 +120,6 @@ def _run(arguments: Arguments, settings: Settings) -> int:
         jobs.close()
         if page is not None:
             page.close(verbose=False)
-    return 0
 
 
 def serve(jobs: Jobs, settings: Settings, arguments: Arguments) -> gr.Blocks:
@@ -169,14 +171,15 @@ def serve(jobs: Jobs, settings: Settings, arguments: Arguments) -> gr.Blocks:
     return page
 
 
-def _demonstrate(jobs: Jobs, settings: Settings) -> None:
+def _demonstrate(jobs: Jobs, settings: Settings) -> bool:
     from pipelines.demo import run_demo
 
     try:
         run_demo(jobs, settings, say=_say)
     except RvcError as error:
         _say(f"The demonstration did not succeed: {error}")
-        raise
+        return False
+    return True
 
 
 def _say(line: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,13 @@ VOICE_NAME = "Wren (demo)"
 OWNER = Caller(user_id="demo", admin=False)
 TELL_EVERY_S = 15.0
 
-TRAINING_STEPS = 1_000
-"""So many that two cores are done in less than eight minutes; a longer training gives a better voice."""
+TRAINING_S = 440.0
+"""Seconds that the steps of the training may take; a slower machine takes fewer steps."""
+
+CALIBRATION_S = 60.0
+"""Seconds of stepping after which it is judged whether all steps are done in time."""
+
+FEWEST_STEPS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +59,13 @@ class Demonstration:
     seconds: dict[str, float]
 
 
-def run_demo(jobs: Jobs, settings: Settings, *, say: Say, steps: int = TRAINING_STEPS) -> Demonstration:
+def run_demo(jobs: Jobs, settings: Settings, *, say: Say) -> Demonstration:
     """Train the example voice if it is not there yet, and convert the example recording with it.
 
     Args:
         jobs: The started dispatcher.
         settings: Names the data folder.
         say: Told what is done, a line at a time.
-        steps: Training steps.
 
     Returns:
         What was made.
@@ -78,7 +82,7 @@ def run_demo(jobs: Jobs, settings: Settings, *, say: Say, steps: int = TRAINING_
     if model_id:
         say(f"The voice {VOICE_NAME} is there already; it is used as it is.")
     else:
-        model_id = _train(jobs, settings, say, steps)
+        model_id = _train(jobs, settings, say)
         seconds["training"] = time.monotonic() - began
     began = time.monotonic()
     source, converted = _convert(jobs, model_id, folder, say)
@@ -102,18 +106,27 @@ def _known_voice(jobs: Jobs) -> str | None:
     return None
 
 
-def _train(jobs: Jobs, settings: Settings, say: Say, steps: int) -> str:
+def _train(jobs: Jobs, settings: Settings, say: Say) -> str:
     files = sorted((EXAMPLES / "voice").glob("*.ogg"))
     upload = jobs.upload(OWNER, [(path, path.name) for path in files], "training")
     length_s = sum(file["seconds"] for file in upload["files"])
-    say(f"Training {VOICE_NAME} on {len(files)} recordings, {length_s:.0f} s of speech, {steps} steps …")
+    say(f"Training {VOICE_NAME} on {len(files)} recordings, {length_s:.0f} s ...")
     consent = {"statement": "A synthetic voice (flite, slt); see assets/examples/README.md"}
-    wishes = {"total_steps": steps, "consent": consent}
-    row = jobs.submit(OWNER, "training", upload["id"], model_name=VOICE_NAME, settings=wishes)
-    row = _finished(jobs, row, say)
+    wishes: Row = {"consent": consent}
+    job = jobs.submit(OWNER, "training", upload["id"], model_name=VOICE_NAME, settings=wishes)
+    steps = _affordable_steps(jobs, job, say)
+    if steps is not None:
+        say(f"  This machine is slow at it; the training is cut to {steps} steps.")
+        jobs.cancel(OWNER, job["id"])
+        *_, job = jobs.follow(OWNER, job["id"])
+        if job["status"] == "cancelled":
+            # It goes on from its checkpoint: the number of steps is no part of what must stay the same.
+            jobs.registry.update("jobs", job["id"], settings={**wishes, "total_steps": steps})
+            job = jobs.resume(OWNER, job["id"])
+    row = _finished(jobs, job, say)
     report = jobs.report(OWNER, row["id"])
     if report and report.get("speech_s"):
-        say(f"  {report['speech_s']:.0f} s of speech were usable.")
+        say(f"  It learned from {report['speech_s']:.0f} s of speech.")
     model_id = str(row["model_id"])
     # Everybody sees a built-in voice, and nobody may rename or delete it.
     home = settings.data_dir / "models" / model_id
@@ -121,10 +134,29 @@ def _train(jobs: Jobs, settings: Settings, say: Say, steps: int) -> str:
     return model_id
 
 
+def _affordable_steps(jobs: Jobs, job: Row, say: Say) -> int | None:
+    """Watch the first minute of a training; return how many steps there is time for, None if for all."""
+    seen, began_s = 0, None
+    for row in _told(jobs, job, say):
+        for event in jobs.events(OWNER, row["id"], seen):
+            seen, data = event["n"], event["data"]
+            moment_s = time.monotonic()
+            if not data.get("step"):
+                continue
+            began_s = began_s or moment_s
+            spent_s = moment_s - began_s
+            if spent_s >= CALIBRATION_S:
+                in_time = int(data["step"] * TRAINING_S / spent_s)
+                return (
+                    None if in_time >= data["total_steps"] else max(in_time, data["step"] + 1, FEWEST_STEPS)
+                )
+    return None
+
+
 def _convert(jobs: Jobs, model_id: str, folder: Path, say: Say) -> tuple[Path, Path]:
     example = next((EXAMPLES / "recordings").glob("*.flac"))
     upload = jobs.upload(OWNER, [(example, example.name)], "target")
-    say(f"Converting {example.name}, {upload['files'][0]['seconds']:.1f} s, into {VOICE_NAME} …")
+    say(f"Converting {example.name}, {upload['files'][0]['seconds']:.1f} s, into {VOICE_NAME} ...")
     # An admin, because the voice belongs to nobody in particular.
     caller = Caller(user_id=OWNER.user_id, admin=True)
     row = _finished(jobs, jobs.submit(caller, "conversion", upload["id"], model_id=model_id), say)
@@ -139,23 +171,28 @@ def _convert(jobs: Jobs, model_id: str, folder: Path, say: Say) -> tuple[Path, P
 
 
 def _finished(jobs: Jobs, job: Row, say: Say) -> Row:
-    """Follow a job to its end, saying now and then where it is.
+    """Follow a job to its end.
 
     Raises:
         ConfigError: It ended without a result.
     """
-    began = told = time.monotonic()
-    row = job
-    for row in jobs.follow(OWNER, job["id"]):
-        moment = time.monotonic()
-        if moment - told >= TELL_EVERY_S:
-            told = moment
-            left = f", about {row['eta_s']:.0f} s left" if row.get("eta_s") else ""
-            at = f"{moment - began:4.0f} s  {100 * row['progress']:3.0f} %"
-            say(f"  {at}  {row['stage']} {row['message']}{left}")
+    *_, row = _told(jobs, job, say)
     if row["status"] != "completed":
         raise ConfigError(
             f"The {row['type']} of the demonstration is {row['status']}"
             + (f": {row['error_message']}" if row["error_message"] else "; run it again.")
         )
     return row
+
+
+def _told(jobs: Jobs, job: Row, say: Say) -> Iterator[Row]:
+    """Follow a job, saying now and then where it is."""
+    told_s = time.monotonic()
+    for row in jobs.follow(OWNER, job["id"]):
+        moment_s = time.monotonic()
+        if moment_s - told_s >= TELL_EVERY_S and row["status"] not in ("completed", "failed"):
+            told_s = moment_s
+            left = f", about {row['eta_s'] / 60:.0f} min left" if row["eta_s"] else ""
+            doing = (row["message"] or row["stage"]).rstrip(".")
+            say(f"  {100 * row['progress']:3.0f} %  {doing}{left}")
+        yield row

@@ -50,7 +50,8 @@ def fingerprint(log_mel: Floats) -> Floats:
         log_mel: Natural logarithms of the power in mel bands, shape (T, 40), 100 frames per second.
 
     Returns:
-        Shape (P, 8): each band's level, its mean taken off, frames 40 dB under the loudest all alike.
+        Shape (P, 8): each band's level, its mean over the sounding steps taken off, what lies 40 dB under the
+        loudest all alike, so that silence at the ends changes nothing.
     """
     steps = len(log_mel) // STEP_FRAMES
     power = np.exp(log_mel[: steps * STEP_FRAMES, :USED_MEL_BANDS].astype(np.float64))
@@ -58,8 +59,10 @@ def fingerprint(log_mel: Floats) -> Floats:
     if not steps:
         return np.zeros((0, BANDS), dtype=np.float32)
     level = 10 * np.log10(power + 1e-12)
-    level = np.maximum(level, np.percentile(level, 99, axis=0) - RANGE_DB)
-    result: Floats = (level - level.mean(axis=0)).astype(np.float32)
+    level = np.maximum(level, level.max(axis=0) - RANGE_DB)
+    whole = 10 * np.log10(power.sum(axis=1) + 1e-12)
+    sounding = whole > whole.max() - RANGE_DB
+    result: Floats = (level - level[sounding].mean(axis=0)).astype(np.float32)
     return result
 
 

@@ -205,8 +205,9 @@ def _measured(recording: Recording, speech: NDArray[np.bool_]) -> Generator[floa
         wavs.append(recording.read(start, start + length))
         first = round(start * FRAMES_PER_S)
         masks.append(speech[first : first + round(length * FRAMES_PER_S)])
-        yield 0.1
-    measures = yield from measuring(np.concatenate(wavs), recording.rate_hz, np.concatenate(masks))
+        yield 0.0
+    steps = measuring(np.concatenate(wavs), recording.rate_hz, np.concatenate(masks))
+    measures = yield from steps
     spoken_s = float(speech.sum()) / FRAMES_PER_S
     return Measures(**{**asdict(measures), "seconds": seconds, "speech_seconds": spoken_s})
 

@@ -26,6 +26,7 @@ _PAUSE_PRICE = 0.3
 _WORD_PRICE = 4.0
 _JOIN_PRICE = 1.5
 _SLICE_PRICE = 1.0
+_LEAST_RANGE_DB = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +109,8 @@ def _places(
 def _prices(speech: NDArray[np.bool_], level_db: NDArray[np.float64]) -> NDArray[np.float64]:
     """What a cut at each frame of the strip costs: little in a pause, in speech by its loudness."""
     smooth = np.convolve(np.pad(level_db, 2, mode="edge"), np.ones(5) / 5, mode="valid")
-    low, high = np.percentile(smooth, [5, 95])
-    loudness = np.clip((smooth - low) / max(high - low, 1.0), 0.0, 1.0)
+    low, high = np.percentile(smooth, [1, 95])
+    loudness = np.clip(1.0 - (high - smooth) / max(high - low, _LEAST_RANGE_DB), 0.0, 1.0)
     price = _WORD_PRICE * (0.25 + loudness)
     borders = np.flatnonzero(np.diff(np.concatenate(([False], ~speech, [False])).astype(np.int8)))
     for start, stop in borders.reshape(-1, 2):

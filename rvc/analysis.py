@@ -207,11 +207,13 @@ def noise_spectrum(spectra: Spectra, speech: Mask) -> NDArray[np.float64]:
         return np.median(calm, axis=0).astype(np.float64) / np.log(2)
     if not made_by_room.any():
         return np.zeros(spectra.shape[1])
-    # No pause: in every bin there are moments without speech. 2 % of an exponential lie below 0.02.
+    # No pause: in every bin there are moments without speech (2 % of an exponential lie below 0.02), and
+    # all bins together hold no more than the calmest frames do.
     rows = np.flatnonzero(made_by_room)
+    ceiling = float(np.percentile(spectra[rows].sum(axis=1), 1))
     rows = rows[:: max(1, rows.size // _MOST_QUANTILE_FRAMES)]
-    low = np.percentile(spectra[rows], 2, axis=0)
-    return low.astype(np.float64) / -np.log(0.98)
+    low = np.percentile(spectra[rows], 2, axis=0).astype(np.float64) / -np.log(0.98)
+    return low * min(1.0, ceiling / max(float(low.sum()), 1e-30))
 
 
 def clipping_fraction(wav: Wave) -> float:
@@ -239,7 +241,7 @@ def _clipped(wav: Wave) -> float:
     flat = wav >= top * 0.9995
     borders = np.flatnonzero(np.diff(np.concatenate(([False], flat, [False])).astype(np.int8)))
     runs = borders[1::2] - borders[::2]
-    in_runs = float(runs[runs >= 3].sum()) if (runs >= 3).sum() >= 3 else 0.0
+    in_runs = float(runs.sum()) if np.count_nonzero(runs >= 3) >= 3 else 0.0
     return max(in_runs, _piled_up(np.histogram(wav, bins=np.linspace(0.3, 1.0, 36) * top)[0].astype(float)))
 
 

@@ -158,7 +158,8 @@ def test_a_token_is_the_same_person_from_every_client(page: Launched) -> None:
 
 def test_bad_wishes_are_answered_with_one_sentence_each(client: Client, voice: dict[str, Any]) -> None:
     upload = client.predict([handle_file(VOICE_FILES[0])], api_name="/upload_training_audio")
-    assert "permission" in refusal(client, upload["job_id"], "X", {}, api_name="/start_training")
+    refused = {"consent": False}
+    assert "permission" in refusal(client, upload["job_id"], "X", refused, api_name="/start_training")
     assert "no name" in refusal(client, upload["job_id"], " ", {"consent": True}, api_name="/start_training")
     assert "not a recording" in refusal(client, handle_file(__file__), api_name="/upload_target_audio")
     assert "not the id" in refusal(client, "../../etc", api_name="/job_status")

@@ -109,8 +109,8 @@ class Endpoints:
         Args:
             job_id: From upload_training_audio.
             model_name: What the voice shall be called.
-            settings: Needs "consent": true (this is my voice, or I have permission). Optional: total_steps,
-                batch_size, patience and more.
+            settings: "consent": true (this is my voice, or I have permission) is kept on its card;
+                total_steps, batch_size, patience and more.
 
         Returns:
             The job's row.
@@ -142,7 +142,7 @@ class Endpoints:
         Args:
             files: Audio files of one person.
             model_name: What the voice shall be called.
-            settings: As for start_training; needs "consent": true.
+            settings: As for start_training.
 
         Returns:
             Job rows as they change; the first holds the id, the last the model_id.

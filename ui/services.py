@@ -64,31 +64,32 @@ class Services:
         return self.callers.of(request)
 
     def submit(self, caller: Caller, kind: str, job_id: str, settings: Row, **voice: str) -> Row:
-        """Start a job on an upload; a training only with permission.
+        """Start a job on an upload; a training not against the owner's will.
 
         Args:
             caller: Who asks.
             kind: preprocessing, training or conversion.
             job_id: The upload.
-            settings: The job's settings; a training's must hold "consent": true.
+            settings: The job's settings; "consent": true says that the caller may use the
+                voice, and is kept on its card.
             **voice: model_name or model_id.
 
         Returns:
             The job's row.
 
         Raises:
-            NotAllowedError: The permission is missing.
+            NotAllowedError: The settings say that there is no permission.
             RvcError: The dispatcher refuses it.
         """
         if not isinstance(settings, dict):
             raise ConfigError(
                 "The settings are not a JSON object; give names and values, or {} for the defaults."
             )
-        if kind == "training":
-            if settings.get("consent") is not True:
+        if kind == "training" and "consent" in settings:
+            if settings["consent"] is not True:
                 raise NotAllowedError(
-                    f"A voice is only trained with permission: tick '{CONSENT}', or send the setting "
-                    '"consent": true to say the same.'
+                    "A voice is only trained with its owner's permission; when you have it, send the setting "
+                    f'"consent": true, which says: {CONSENT}.'
                 )
             given_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
             settings = settings | {"consent": {"statement": CONSENT, "given_at": given_at}}

@@ -10,7 +10,6 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from pipelines.rows import Caller
-from ui.services import ACTIVE
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -23,15 +22,20 @@ WATCHMAN = Caller(user_id="", admin=True)
 
 def health_of(services: Services) -> dict[str, Any]:
     """Return whether the server works, and the numbers by which it shows."""
-    counts = _counts(services)
-    disk = shutil.disk_usage(services.settings.data_dir)
-    enough = disk.free >= SPARE_BYTES
+    work = services.jobs.health()
+    free_bytes = shutil.disk_usage(services.settings.data_dir).free
+    faults = []
+    if not work["dispatcher"]:
+        faults.append("No job is started any more; restart the server.")
+    if free_bytes < SPARE_BYTES:
+        faults.append("The disk of the data folder is nearly full; remove old jobs.")
     return {
-        "status": "ok" if enough else "degraded",
-        "reason": "" if enough else "The disk of the data folder is nearly full; remove old jobs.",
-        "jobs_waiting": counts["pending"],
-        "jobs_running": sum(counts[state] for state in ACTIVE) - counts["pending"],
-        "disk_free_bytes": disk.free,
+        "status": "degraded" if faults else "ok",
+        "reason": " ".join(faults),
+        "jobs_waiting": work["pending"],
+        "jobs_running": work["running"],
+        "converter_loaded": work["converter"],
+        "disk_free_bytes": free_bytes,
     }
 
 

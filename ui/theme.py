@@ -23,7 +23,7 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover="*primary_800",
-        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_800",
         button_primary_text_color="white",
         button_primary_text_color_dark="white",
         button_cancel_background_fill="#b91c1c",
@@ -32,6 +32,10 @@ def theme() -> gr.themes.Base:
         button_cancel_background_fill_hover_dark="#991b1b",
         button_cancel_text_color="white",
         button_cancel_text_color_dark="white",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
         block_label_text_color="*neutral_700",
         block_label_text_color_dark="*neutral_200",
         block_title_text_color="*neutral_800",
@@ -62,7 +66,8 @@ footer .divider:last-child, footer > .divider { display: none !important; }
 .tm-card ul, .tm-card ol { margin: .3rem 0 .3rem 1.1rem; padding: 0; }
 .tm-card li { margin: .2rem 0; }
 .timestamps time { color: var(--body-text-color-subdued) !important; }
-[data-testid="waveform-controls"] button.icon, [data-testid="source-select"] button.icon {
+.file-preview td, .file-preview td.download a { color: var(--body-text-color) !important; }
+[data-testid="waveform-controls"] button.icon, [data-testid="source-select"] button.icon:not(.selected) {
   color: var(--body-text-color-subdued) !important; border-color: currentColor; }
 .tm-quiet { color: var(--body-text-color-subdued); }
 .tm-empty { border-style: dashed; }
@@ -76,15 +81,8 @@ footer .divider:last-child, footer > .divider { display: none !important; }
 .dark .tm-bar > div { background: #14b8a6; }
 .tm-bar.tm-stopped > div { background: var(--neutral-400); }
 .tm-row { display: flex; justify-content: space-between; gap: .8rem; flex-wrap: wrap; }
-.tm-scroll { overflow-x: auto; }
-.tm-table { width: 100%; border-collapse: collapse; font-size: .93rem; }
-.tm-table th { text-align: left; font-weight: 600; color: var(--body-text-color-subdued); }
-.tm-table th, .tm-table td { padding: .3rem .5rem .3rem 0; vertical-align: top;
-  border-bottom: 1px solid var(--border-color-primary); }
-.tm-table tr:last-child td { border-bottom: 0; }
-.tm-table td.tm-num, .tm-table th.tm-num { text-align: right; white-space: nowrap; padding-right: 1rem; }
-.tm-chip { display: inline-block; border-radius: 1rem; padding: 0 .55rem; font-size: .82rem; font-weight: 600;
-  white-space: nowrap; background: #e7e5e4; color: #292524; }
+.tm-chip { display: inline-block; align-self: flex-start; border-radius: 1rem; padding: 0 .55rem;
+  font-size: .82rem; font-weight: 600; white-space: nowrap; background: #e7e5e4; color: #292524; }
 .tm-chip.good { background: #ccfbf1; color: #115e59; }
 .tm-chip.warn { background: #fef3c7; color: #92400e; }
 .tm-chip.bad { background: #fee2e2; color: #991b1b; }

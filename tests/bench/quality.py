@@ -52,20 +52,17 @@ def launch(data: Path) -> tuple[subprocess.Popen[bytes], Client]:
     server = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=environment)
     for _ in range(120):
         time.sleep(0.5)
-        try:
-            return server, Client(
-                f"http://127.0.0.1:{port}", verbose=False, download_files=str(data / "downloads")
-            )
-        except (OSError, ValueError):
-            continue
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                downloads = str(data / "downloads")
+                return server, Client(f"http://127.0.0.1:{port}", verbose=False, download_files=downloads)
     server.kill()
     raise RuntimeError("The app did not answer within a minute.")
 
 
 def last(client: Client, *arguments: object, api_name: str) -> dict[str, Any]:
     """Follow a generator endpoint to its last row, which must be of a completed job."""
-    rows = list(client.submit(*arguments, api_name=api_name))
-    row: dict[str, Any] = rows[-1] if rows else {}
+    row: dict[str, Any] = client.submit(*arguments, api_name=api_name).result()
     if row.get("status") != "completed":
         raise RuntimeError(f"{api_name} ended with {row}")
     return row

@@ -1,0 +1,62 @@
+"""The demonstration, with toy work in the place of the models: the same jobs, the same files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.demo import OWNER, VOICE_NAME, run_demo
+from pipelines.jobs import Jobs
+from pipelines.rows import Caller
+from pipelines.settings import Settings
+from rvc.errors import NotAllowedError, RvcError
+from ui.callers import Visitor
+
+WORKER = (sys.executable, "-m", "pipelines.worker", "--tasks", "tests.ui.toy_tasks")
+
+
+def test_everybody_gets_the_demo_voice_nobody_can_change_it_and_it_is_trained_once(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
+    settings.data_dir.mkdir()
+    jobs = Jobs(settings, worker_command=WORKER, retry_pauses_s=())
+    jobs.start()
+    try:
+        said: list[str] = []
+        made = run_demo(jobs, settings, say=said.append)
+        assert made.converted.read_bytes()[:4] == b"RIFF"
+        assert made.picture.read_bytes()[1:4] == b"PNG"
+        assert {path.parent for path in (made.source, made.converted, made.picture)} == {
+            settings.data_dir / "demo"
+        }
+        assert any("training" in line and " s" in line for line in said)
+        visitor = Visitor("anybody")
+        assert [row["model_name"] for row in jobs.library.list(visitor)] == [VOICE_NAME]
+        assert jobs.list(visitor) == []
+        for change in (
+            lambda: jobs.library.delete(visitor, made.model_id),
+            lambda: jobs.library.rename(visitor, made.model_id, "Mine"),
+        ):
+            with pytest.raises(NotAllowedError):
+                change()
+        again = run_demo(jobs, settings, say=said.append)
+        assert again.model_id == made.model_id
+        assert "training" not in again.seconds
+    finally:
+        jobs.close()
+
+
+def test_a_demonstration_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.demo.EXAMPLES", tmp_path)
+    (tmp_path / "voice").mkdir()
+    settings = Settings(data_dir=tmp_path / "data")
+    settings.data_dir.mkdir()
+    jobs = Jobs(settings, worker_command=WORKER, retry_pauses_s=())
+    jobs.start()
+    try:
+        with pytest.raises(RvcError):
+            run_demo(jobs, settings, say=lambda _: None)
+        assert jobs.list(Caller(OWNER.user_id)) == []
+    finally:
+        jobs.close()
