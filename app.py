@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -138,7 +139,11 @@ def serve(jobs: Jobs, settings: Settings, arguments: Arguments) -> gr.Blocks:
     """
     # Gradio reads these when it is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ.setdefault("GRADIO_TEMP_DIR", str(settings.data_dir / "cache"))
+    if "GRADIO_TEMP_DIR" not in os.environ:
+        cache = settings.data_dir / "cache"
+        # What a killed server left: copies and links only, and no other server uses this data folder.
+        shutil.rmtree(cache, ignore_errors=True)
+        os.environ["GRADIO_TEMP_DIR"] = str(cache)
     from rvc.errors import ConfigError
     from ui.callers import Callers
     from ui.page import build_page, launch_options

@@ -31,7 +31,7 @@ VOICE_NAME = "Wren (demo)"
 OWNER = Caller(user_id="demo", admin=False)
 TELL_EVERY_S = 15.0
 
-TRAINING_S = 440.0
+TRAINING_S = 360.0
 """Seconds that the steps of the training may take; a slower machine takes fewer steps."""
 
 CALIBRATION_S = 60.0

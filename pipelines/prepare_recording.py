@@ -139,7 +139,10 @@ def read_facts(folder: Path) -> RecordingFacts:
     facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     with np.load(folder / VOICE, allow_pickle=False) as voice:
         windows = SpeakerWindows(
-            log_mel=voice["log_mel"].astype(np.float32), f0_hz=voice["f0_hz"], ends=voice["ends"]
+            log_mel=voice["log_mel"].astype(np.float32),
+            f0_hz=voice["f0_hz"],
+            ends=voice["ends"],
+            floor=voice["floor"],
         )
         print_ = voice["print"].astype(np.float32)
     return RecordingFacts(
@@ -157,6 +160,7 @@ def _keep(folder: Path, windows: SpeakerWindows, bands: Floats) -> None:
         log_mel=windows.log_mel.astype(np.float16),
         f0_hz=windows.f0_hz,
         ends=windows.ends,
+        floor=windows.floor,
         print=fingerprint(bands).astype(np.float16),
     )
 

@@ -29,8 +29,8 @@ MIN_SNR_DB = -20.0
 LOWEST_HZ = 60.0
 """Below it lie rumble and mains hum, which preparing removes: they are not counted as noise."""
 
-DIGITAL_SILENCE = 1e-10
-"""Power (-100 dBFS) below which a frame was made by a program and says nothing of the room."""
+DIGITAL_SILENCE = 1e-9
+"""Frames 90 dB below the loudest were made by a program and say nothing of the room."""
 
 _NOISE_FRAMES = 30
 _MARGIN_FRAMES = 5
@@ -100,7 +100,7 @@ def measuring(wav: Wave, rate_hz: int, speech: Mask) -> Generator[float, None, M
     noise = noise_spectrum(spectra, speech)
     usable = _above(rate_hz, spectra.shape[1])
     yield 0.7
-    spoken = speech & (spectra[:, usable].sum(axis=1) > DIGITAL_SILENCE)
+    spoken = speech & _made_by_room(spectra[:, usable].sum(axis=1))
     snr_db = level_db = None
     if spoken.any():
         both = float(spectra[spoken][:, usable].sum(axis=1).mean())
@@ -171,15 +171,16 @@ def active_frames(wav: Wave, rate_hz: int) -> Mask:
     hz = np.linspace(0, rate_hz / 2, spectra.shape[1])
     inside = (hz >= _ACTIVITY_BAND_HZ[0]) & (hz <= _ACTIVITY_BAND_HZ[1])
     power = spectra[:, inside].sum(axis=1)
-    if not (power > DIGITAL_SILENCE).any():
+    sounding = _made_by_room(power)
+    if not sounding.any():
         return np.zeros(power.size, dtype=np.bool_)
-    level = 10 * np.log10(power + DIGITAL_SILENCE)
+    level = 10 * np.log10(power + DIGITAL_SILENCE * power.max())
     level = median_filter(level, 5, mode="nearest")
-    top = np.percentile(level[power > DIGITAL_SILENCE], 95)
+    top = np.percentile(level[sounding], 95)
     floor = max(float(np.percentile(level, 5)), top - 60.0)
     threshold = max(floor + 0.3 * (top - floor), top - 35.0)
     if top - floor < 6.0:  # all alike: a hum, or speech without a pause
-        return power > DIGITAL_SILENCE
+        return sounding
     active: Mask = level > threshold
     return binary_dilation(binary_closing(active, iterations=8), iterations=3)
 
@@ -194,7 +195,7 @@ def noise_spectrum(spectra: Spectra, speech: Mask) -> NDArray[np.float64]:
     Returns:
         Mean power, shape (F,).
     """
-    made_by_room = spectra.sum(axis=1) > DIGITAL_SILENCE
+    made_by_room = _made_by_room(spectra.sum(axis=1))
     quiet = ~binary_dilation(speech, iterations=_MARGIN_FRAMES) if speech.any() else ~speech
     quiet &= made_by_room
     if quiet.sum() >= _NOISE_FRAMES:
@@ -324,6 +325,11 @@ def _fall(level_db: NDArray[np.float64], step_hz: float) -> NDArray[np.float64]:
         below = np.median(level_db[band - half_gap - width : band - half_gap + 1])
         fall[band] = below - above[band + half_gap]
     return fall
+
+
+def _made_by_room(power: NDArray[np.floating]) -> Mask:
+    """Tell which frames are more than digital silence, by their power, shape (T,)."""
+    return power > DIGITAL_SILENCE * power.max(initial=0.0)
 
 
 def _above(rate_hz: int, bins: int) -> NDArray[np.bool_]:

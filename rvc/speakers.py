@@ -53,6 +53,14 @@ SMALL_SET = 25
 _GATE_DB = 30.0
 _FFT = 512
 _ROUNDS = 30
+_SILENCE = 9.0 * np.log(10)
+"""Frames 90 dB below the loudest were made by a program."""
+
+_CALM_TO_MEAN = np.log(2.0)
+"""The mean of a noise lies some 3 dB above its calmest twentieth (in a mel band, several bins wide)."""
+
+_MOST_NOISE = -np.log(10.0)
+"""All recordings are made as noisy as the noisiest, but no noisier than 10 dB below the speech."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,11 +71,13 @@ class SpeakerWindows:
         log_mel: Natural logarithm of the power in mel bands, frames of speech only, shape (F, 40).
         f0_hz: F0 of these frames, shape (F,), 0 where unvoiced.
         ends: Where each window ends, shape (n,), rising, the last is F.
+        floor: Natural logarithm of the power in mel bands where the recording is calmest, shape (40,).
     """
 
     log_mel: Floats
     f0_hz: Floats
     ends: Labels
+    floor: Floats
 
     def __len__(self) -> int:
         return int(self.ends.size)
@@ -175,7 +185,25 @@ def speaker_windows(
         chosen += [part for part in np.array_split(frames, count) if part.size >= MIN_WINDOW_FRAMES]
     frames = np.concatenate([np.empty(0, dtype=np.int64), *chosen])
     ends = np.cumsum([part.size for part in chosen], dtype=np.int64)
-    return SpeakerWindows(log_mel=log_mel[frames], f0_hz=f0_hz[frames].astype(np.float32), ends=ends)
+    return SpeakerWindows(
+        log_mel=log_mel[frames], f0_hz=f0_hz[frames].astype(np.float32), ends=ends, floor=calm_floor(log_mel)
+    )
+
+
+def calm_floor(log_mel: Floats) -> Floats:
+    """Find the power that the noise of a recording has in each mel band.
+
+    Args:
+        log_mel: All frames of the recording, shape (T, 40).
+
+    Returns:
+        Natural logarithms, shape (40,): the calmest twentieth of what is not digital silence.
+    """
+    loudness = log_mel.max(axis=1, initial=-np.inf)
+    made_by_room = loudness > max(float(loudness.max(initial=-np.inf)) - _SILENCE, -20.0)
+    if not made_by_room.any():
+        return np.full(MEL_BANDS, -23.0, dtype=np.float32)
+    return np.percentile(log_mel[made_by_room], 5, axis=0).astype(np.float32)
 
 
 def thinned(windows: SpeakerWindows, count: int) -> SpeakerWindows:
@@ -189,6 +217,7 @@ def thinned(windows: SpeakerWindows, count: int) -> SpeakerWindows:
         log_mel=windows.log_mel[frames],
         f0_hz=windows.f0_hz[frames],
         ends=np.cumsum(windows.ends[kept] - begins[kept]),
+        floor=windows.floor,
     )
 
 
@@ -270,8 +299,12 @@ def describing_windows(
         How the cepstra lie off the mixture, shape (n, K * 38); logarithms of the median, 10th and 90th
         percentile of F0 less their mean over the set, shape (n, 3).
     """
-    mean = np.concatenate([windows.log_mel for windows in recordings]).mean(axis=0)
-    shift = (statistics.centre - mean).astype(np.float32)
+    noise = _missing_noise(recordings)
+    masked = [
+        np.logaddexp(windows.log_mel, added, dtype=np.float32)
+        for windows, added in zip(recordings, noise, strict=True)
+    ]
+    shift = (statistics.centre - np.concatenate(masked).mean(axis=0)).astype(np.float32)
     bands = _bands_below(bandwidth_hz)
     offsets: list[Floats] = []
     pitch: list[NDArray[np.float64]] = []
@@ -289,6 +322,27 @@ def describing_windows(
     tones -= tones[known].mean(axis=0) if known.any() else 0.0
     tones[~known] = 0.0
     return np.array(offsets, dtype=np.float64), tones
+
+
+def _missing_noise(recordings: Sequence[SpeakerWindows]) -> list[Floats]:
+    """Say how much noise each recording lacks to be as noisy as the noisiest, shape (40,), logarithms.
+
+    Otherwise the quiet room of one recording would be heard as another speaker than the fan in the other.
+    """
+    levels = [
+        np.log(np.exp(windows.log_mel).sum(axis=1).mean()) if len(windows) else -np.inf for windows in recordings
+    ]
+    floors = [
+        windows.floor - level + _CALM_TO_MEAN if len(windows) else np.full(MEL_BANDS, -np.inf)
+        for windows, level in zip(recordings, levels, strict=True)
+    ]
+    common = np.max(floors, axis=0)
+    common -= max(0.0, float(np.logaddexp.reduce(common)) - _MOST_NOISE)
+    missing = []
+    for floor, level in zip(floors, levels, strict=True):
+        gap = np.maximum(np.exp(common) - np.exp(floor), 1e-30)
+        missing.append((np.log(gap) + level).astype(np.float32))
+    return missing
 
 
 def _bands_below(bandwidth_hz: float) -> int:

@@ -38,6 +38,8 @@ class Endpoints:
     def upload_training_audio(self, files: list[FileData], request: gr.Request) -> Row:
         """Send in the recordings of a voice that shall be trained; one refused file refuses all.
 
+        Answers {"job_id", "files"}: the id for prepare_voice and start_training, and what each file holds.
+
         Args:
             files: Audio files of one person: WAV, FLAC, MP3, M4A, OGG, AAC.
 
@@ -48,6 +50,8 @@ class Endpoints:
 
     def upload_target_audio(self, file: FileData, request: gr.Request) -> Row:
         """Send in one recording that shall be converted into another voice.
+
+        Answers {"job_id", "files"}: the id for start_conversion, and what the file holds.
 
         Args:
             file: One audio file.
@@ -106,6 +110,9 @@ class Endpoints:
     ) -> Row:
         """Start to train a voice; answers at once. The training goes on when you disconnect.
 
+        settings needs "consent": true (this is my voice, or I have permission to use it). Optional are
+        total_steps, batch_size, patience, seed and reduce_noise.
+
         Args:
             job_id: From upload_training_audio.
             model_name: What the voice shall be called.
@@ -122,6 +129,9 @@ class Endpoints:
     ) -> Row:
         """Start to convert a recording into a voice; answers at once.
 
+        settings may hold transpose_semitones (automatic when absent), index_rate 0..1, protect 0..0.5,
+        follow_loudness 0..1 and format ("wav", "flac", "mp3" or "ogg").
+
         Args:
             job_id: From upload_target_audio.
             model_id: From list_models.
@@ -137,7 +147,8 @@ class Endpoints:
     ) -> Iterator[Row]:
         """Send in recordings, train a voice and watch: one call for the whole way.
 
-        Closing the stream does not stop the training; cancel_job does.
+        Gives job rows as they change; the first holds the id, the last the voice as "model". settings is
+        that of start_training. Closing the stream does not stop the training; cancel_job does.
 
         Args:
             files: Audio files of one person.
@@ -145,7 +156,7 @@ class Endpoints:
             settings: As for start_training.
 
         Returns:
-            Job rows as they change; the first holds the id, the last the model_id.
+            Job rows as they change; the last one has "model" when it says "completed".
         """
         uploaded = self._upload(files, "training", request)
         row = self._submit(request, "training", uploaded["job_id"], settings, model_name=model_name)
@@ -156,14 +167,16 @@ class Endpoints:
     ) -> Iterator[Row]:
         """Send in a recording, convert it and watch: one call for the whole way.
 
+        Gives job rows as they change; the first holds the id, the last the converted file as "audio".
+        settings is that of start_conversion.
+
         Args:
             file: One audio file.
             model_id: From list_models.
             settings: As for start_conversion.
 
         Returns:
-            Job rows as they change; the first holds the id. When the last one says "completed",
-            download_audio(job_id) gives the file.
+            Job rows as they change; the last one has "audio" when it says "completed".
         """
         uploaded = self._upload([file], "target", request)
         row = self._submit(request, "conversion", uploaded["job_id"], settings, model_id=model_id)

@@ -10,6 +10,7 @@ reattach    on load: the newest training of this visitor, so that a closed tab l
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +20,7 @@ import gradio as gr
 from rvc.errors import RvcError
 from ui.panels import CLONE_START, card, job_card, paragraph
 from ui.report import report_card
-from ui.services import ACTIVE, CONSENT, Services, Update, plain_errors, received, remind
+from ui.services import ACTIVE, CONSENT, Services, Update, hand_out, plain_errors, received, remind
 from ui.training_view import TrainingView, Watched, sample_of, training_view, view_of
 
 TICK_S = 2.0
@@ -166,15 +167,19 @@ class _Listeners:
         self._services = services
 
     def add_recording(self, recording: str | None, files: list[str] | None) -> tuple[None, list[str]]:
-        """Move a finished recording into the list of files."""
-        return None, [*(files or []), *([recording] if recording else [])]
+        """Move a finished recording into the list of files, under a name of its own."""
+        listed = list(files or [])
+        with plain_errors():
+            for path, _ in received(recording):
+                listed.append(hand_out(path, f"Recording {len(listed) + 1}"))
+        return None, listed
 
     def check(
         self, files: list[str] | None, progress: Progress, request: gr.Request
     ) -> tuple[Update, Update]:
         """Take in the files and start the preparing job that reports on them."""
         services = self._services
-        progress.upload_id = progress.prepare_id = None
+        self._drop_preparation(progress, request)
         if not files:
             return CLONE_START, gr.skip()
         try:
@@ -182,12 +187,22 @@ class _Listeners:
             row = services.jobs.upload(caller, received(files), "training")
             job = services.submit(caller, "preprocessing", row["id"], {})
         except RvcError as error:
-            advice = paragraph("Remove it from the list, or replace it. Nothing was kept.", quiet=True)
+            advice = paragraph(
+                "Change the list of files, and they are checked again. Nothing was kept.", quiet=True
+            )
             return card(
                 "These recordings were not taken", paragraph(str(error)) + advice, tone="bad"
             ), gr.skip()
         progress.upload_id, progress.prepare_id = row["id"], job["id"]
         return job_card(job, title="Checking the recordings"), gr.Timer(active=True)
+
+    def _drop_preparation(self, progress: Progress, request: gr.Request) -> None:
+        """Stop a check that nobody waits for any more: other files have come in the place of its own."""
+        prepare_id, progress.upload_id, progress.prepare_id = progress.prepare_id, None, None
+        watched = progress.watched
+        if prepare_id and not (watched and progress.runs):
+            with suppress(RvcError):
+                self._services.jobs.cancel(self._services.caller(request), prepare_id)
 
     def train(
         self, progress: Progress, name: str, consent: bool, request: gr.Request, *expert: Update

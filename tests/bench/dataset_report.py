@@ -200,12 +200,15 @@ def coloured(wav: np.ndarray, rate_hz: int) -> np.ndarray:
 
 def hissing(windows: SpeakerWindows, random: np.random.Generator) -> SpeakerWindows:
     """Add white noise 25 dB below the speech to half of the recordings."""
-    if random.random() < 0.5:
+    if random.random() < 0.5 or not len(windows):
         return windows
     power = np.exp(windows.log_mel)
     widths = np.linspace(1, 4, power.shape[1])
     hiss = power.sum(axis=1).mean() * 10**-2.5 * widths / widths.sum()
-    return replace(windows, log_mel=np.log(power + hiss).astype(np.float32))
+    wavering = hiss * random.gamma(3.0, 1 / 3.0, power.shape)
+    floor = np.log(np.exp(windows.floor) + 0.5 * hiss)
+    log_mel = np.log(power + wavering).astype(np.float32)
+    return replace(windows, log_mel=log_mel, floor=floor.astype(np.float32))
 
 
 def check_sound(bench: Bench) -> None:

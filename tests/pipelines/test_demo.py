@@ -60,3 +60,28 @@ def test_a_demonstration_that_fails_says_why(tmp_path: Path, monkeypatch: pytest
         assert jobs.list(Caller(OWNER.user_id)) == []
     finally:
         jobs.close()
+
+
+def test_on_a_slow_machine_the_training_is_cut_short_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_STEPS", "150")
+    monkeypatch.setattr("pipelines.demo.CALIBRATION_S", 0.3)
+    monkeypatch.setattr("pipelines.demo.TRAINING_S", 0.6)
+    settings = Settings(data_dir=tmp_path / "data")
+    settings.data_dir.mkdir()
+    jobs = Jobs(settings, worker_command=WORKER, retry_pauses_s=())
+    jobs.start()
+    try:
+        said: list[str] = []
+        made = run_demo(jobs, settings, say=said.append)
+        assert any("cut to" in line for line in said)
+        (training,) = (row for row in jobs.list(OWNER, type="training") if row["status"] != "uploaded")
+        assert training["id"] == made.model_id
+        assert training["settings"]["total_steps"] >= 60
+        steps = [
+            event["data"]["step"] for event in jobs.events(OWNER, training["id"]) if "step" in event["data"]
+        ]
+        assert steps.count(0) == 1, "it went on where it was"
+    finally:
+        jobs.close()

@@ -7,8 +7,8 @@ voices kathleen, kerstin and flemishguy (CC0), at most seven minutes of each. Wh
 speakers of the built-in models (corpus.HELD_OUT_SPEAKERS, among them nathalie and LibriSpeech 26), a quarter
 of the short speakers, drawn by a hash of their names, and whom `--leave-out` names (to measure on them).
 What comes out: a mixture of 64 Gaussians over cepstra, and the projection where speakers differ most for
-what one speaker varies, fitted on pairs of speakers whose files have been given slightly different
-colours, as by different distances and microphones.
+what one speaker varies, fitted on pairs of speakers whose files have been given different colours and
+hiss, as by different distances, microphones and rooms.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ def cached_windows(corpus: Path, work: Path, utterance: Utterance) -> SpeakerWin
         found = windows_of(corpus, utterance)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".part.npz")
-        np.savez(temporary, log_mel=found.log_mel, f0_hz=found.f0_hz, ends=found.ends)
+        np.savez(temporary, **vars(found))
         temporary.replace(path)
     with np.load(path, allow_pickle=False) as file:
         return SpeakerWindows(**{name: file[name] for name in file.files})
@@ -145,17 +146,27 @@ def _mixture(
     )
 
 
-def coloured(windows: SpeakerWindows, random: np.random.Generator) -> SpeakerWindows:
-    """Give half of the files another colour: a smooth curve over the spectrum, as of another microphone."""
+def altered(windows: SpeakerWindows, random: np.random.Generator) -> SpeakerWindows:
+    """Give half of the files another colour and half of them hiss, as of another microphone and room.
+
+    The colour is a smooth curve over the spectrum, the hiss white, 15 to 45 dB below the speech.
+    """
+    log_mel, floor = windows.log_mel, windows.floor
     if random.random() < 0.5:
-        return windows
-    curve = np.zeros(MEL_BANDS)
-    slopes = np.array([1.0, 0.7, 0.6, 0.5, 0.4])
-    curve[1:6] = random.normal(size=5) * slopes * COLOUR_DB * np.sqrt(MEL_BANDS / 5)
-    colour = dct(curve, type=3, norm="ortho") * np.log(10) / 10
-    return SpeakerWindows(
-        log_mel=windows.log_mel + colour.astype(np.float32), f0_hz=windows.f0_hz, ends=windows.ends
-    )
+        curve = np.zeros(MEL_BANDS)
+        slopes = np.array([1.0, 0.7, 0.6, 0.5, 0.4])
+        curve[1:6] = random.normal(size=5) * slopes * COLOUR_DB * np.sqrt(MEL_BANDS / 5)
+        colour = (dct(curve, type=3, norm="ortho") * np.log(10) / 10).astype(np.float32)
+        log_mel, floor = log_mel + colour, floor + colour
+    if random.random() < 0.5:
+        widths = np.log(np.linspace(1.0, 4.0, MEL_BANDS) / np.linspace(1.0, 4.0, MEL_BANDS).sum())
+        speech = np.log(np.exp(log_mel).sum(axis=1).mean())
+        hiss = (speech - random.uniform(1.5, 4.5) * np.log(10) + widths).astype(np.float32)
+        # The power of noise in a band fluctuates; a band of this width by some 3 dB.
+        wavering = hiss + np.log(random.gamma(3.0, 1 / 3.0, log_mel.shape)).astype(np.float32)
+        log_mel = np.logaddexp(log_mel, wavering, dtype=np.float32)
+        floor = np.logaddexp(floor, hiss - np.log(2.0), dtype=np.float32)
+    return replace(windows, log_mel=log_mel, floor=floor)
 
 
 def fit_projection(
@@ -172,7 +183,7 @@ def fit_projection(
                 alike if alike and random.random() < 0.75 else [other for other in names if other != name]
             )
             other = choice[random.integers(len(choice))]
-            parts = [[coloured(w, random) for w in speakers[who]] for who in (name, other)]
+            parts = [[altered(w, random) for w in speakers[who]] for who in (name, other)]
             offsets, pitch = _described([*parts[0], *parts[1]], mixture)
             first = sum(len(w) for w in parts[0])
             sets.append((offsets.astype(np.float32), pitch, first))
