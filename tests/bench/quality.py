@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gradio_client import Client, handle_file
+from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 
 logger = logging.getLogger("quality")
 ROOT = Path(__file__).resolve().parents[2]

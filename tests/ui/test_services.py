@@ -78,3 +78,14 @@ def test_the_pitch_is_automatic_until_it_is_set_by_hand() -> None:
 def test_a_setting_of_another_kind_is_refused_in_words() -> None:
     with pytest.raises(ConfigError, match="expert settings"):
         settings_from([AUTOMATIC, 0, "much", 0.2, 1.0, "wav"])
+
+
+def test_the_page_s_own_defaults_are_those_of_the_conversion() -> None:
+    import gradio as gr
+
+    from pipelines.convert import ConvertOptions
+    from ui.conversion_settings import conversion_settings
+
+    with gr.Blocks():
+        shown = settings_from([component.value for component in conversion_settings().inputs])
+    assert ConvertOptions(**shown) == ConvertOptions()
