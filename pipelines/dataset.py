@@ -19,7 +19,8 @@ from pipelines.report import (
     with_other_speaker,
 )
 from pipelines.uploads import StoredFile
-from rvc.speakers import SpeakerFinding, SpeakerWindows, comparing_speakers, thinned
+from rvc.speaker_windows import SpeakerWindows, thinned
+from rvc.speakers import SpeakerFinding, comparing_speakers
 
 MOST_WINDOWS = 480
 """Twenty minutes of speech are compared, spread over all there is."""
@@ -103,7 +104,9 @@ def _speakers(facts: Sequence[RecordingFacts]) -> Generator[float, None, Speaker
     total = sum(len(w) for w in windows)
     if total > MOST_WINDOWS:
         windows = [thinned(w, max(3, round(len(w) * MOST_WINDOWS / total))) for w in windows]
-    bandwidth_hz = min((known.measures.bandwidth_hz for known in facts if len(known.windows)), default=8_000.0)
+    bandwidth_hz = min(
+        (known.measures.bandwidth_hz for known in facts if len(known.windows)), default=8_000.0
+    )
     steps = comparing_speakers(windows, bandwidth_hz=bandwidth_hz)
     while True:
         try:

@@ -24,9 +24,9 @@ from typing import Any
 
 import torch
 
-from pipelines.dataset import RecordingFacts, assemble
+from pipelines.dataset import assemble
 from pipelines.events import Done, Events, Progress
-from pipelines.prepare_recording import FACTS, prepare_recording, read_facts
+from pipelines.prepare_recording import FACTS, RecordingFacts, prepare_recording, read_facts
 from pipelines.prepare_settings import PrepareSettings
 from pipelines.report import DatasetReport
 from pipelines.uploads import StoredFile
@@ -108,7 +108,9 @@ def prepare(files: Sequence[StoredFile], folder: Path, settings: PrepareSettings
         facts.append(read_facts(place))
     report = yield from _compared(list(zip(files, facts, strict=True)), begun)
     slices = _write(target, report, facts, settings)
-    logger.info("prepared %d recordings: %d slices, %.1f s of speech", len(files), len(slices), report.speech_s)
+    logger.info(
+        "prepared %d recordings: %d slices, %.1f s of speech", len(files), len(slices), report.speech_s
+    )
     yield Done(result=Prepared(slices=slices, report=report))
 
 
@@ -128,9 +130,7 @@ def load_prepared(folder: Path) -> Prepared:
     try:
         listing = json.loads((target / "slices.json").read_text(encoding="utf-8"))
         report = DatasetReport.from_json(json.loads((target / "report.json").read_text(encoding="utf-8")))
-        slices = [
-            SliceRef(**{**row, "path": target / "slices" / row["path"]}) for row in listing["slices"]
-        ]
+        slices = [SliceRef(**{**row, "path": target / "slices" / row["path"]}) for row in listing["slices"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AudioError("These recordings are not prepared; prepare them (again) first.") from error
     return Prepared(slices=slices, report=report)

@@ -19,13 +19,13 @@ from pipelines.duplicates import fingerprint
 from pipelines.prepare_settings import PrepareSettings
 from pipelines.slices import Recording, Treatment, noise_of, render
 from pipelines.slicing import FRAMES_PER_S, Cut, cut_speech
-from pipelines.speech import HOP, RATE_HZ, SpeechDetector
+from pipelines.speech import HOP, RATE_HZ, SpeechDetector, runs
 from pipelines.uploads import StoredFile
 from rvc.analysis import Measures, measuring
 from rvc.audio import AudioWriter, blocks
 from rvc.f0 import F0_ESTIMATORS
 from rvc.level import loud_rms
-from rvc.speakers import SpeakerWindows, log_mel, speaker_windows
+from rvc.speaker_windows import SpeakerWindows, log_mel, speaker_windows
 
 Floats = NDArray[np.float32]
 T = TypeVar("T")
@@ -39,6 +39,9 @@ HEARD_RMS = 0.05
 MOST_HEARD_GAIN = 300.0
 MEASURED_S, EXCERPT_S = 300.0, 20.0
 """Of a long recording, excerpts spread over it are measured: five minutes say as much as ninety."""
+
+TURN_FRAMES, TURN_PAUSE_FRAMES = 180, 25
+"""Nobody is expected to be interrupted within that much speech, or in a pause shorter than that."""
 
 _BLOCK_S = 5.0
 
@@ -102,6 +105,7 @@ def prepare_recording(
     recording = Recording(audio, file.name)
     try:
         measures = yield from _shared(_measured(recording, heard.speech), 0.6, 0.75)
+        yield 0.75
         level_db = 10 * np.log10(heard.power + 1e-12)
         cuts = cut_speech(
             heard.speech,
@@ -125,8 +129,7 @@ def prepare_recording(
             yield 0.77 + 0.2 * (number + 1) / len(cuts)
     finally:
         recording.close()
-    pieces = [(cut.spans[0][0], cut.spans[-1][1]) for cut in cuts]
-    windows = speaker_windows(heard.log_mel, heard.f0_hz, heard.speech, pieces)
+    windows = speaker_windows(heard.log_mel, heard.f0_hz, heard.speech, turns(heard.speech))
     yield 0.98
     _keep(folder, windows, heard.log_mel)
     yield 0.99
@@ -152,6 +155,30 @@ def read_facts(folder: Path) -> RecordingFacts:
         windows=windows,
         print=print_,
     )
+
+
+def turns(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Divide a recording where another person might have taken the word.
+
+    Args:
+        speech: Where somebody speaks, shape (T,).
+
+    Returns:
+        Frames from..to of stretches that begin and end at pauses, each with some seconds of speech.
+    """
+    stretches: list[tuple[int, int]] = []
+    begin, spoken, end = 0, 0, 0
+    for start, stop in runs(speech):
+        if spoken >= TURN_FRAMES and start - end >= TURN_PAUSE_FRAMES:
+            stretches.append((begin, end))
+            begin, spoken = start, 0
+        spoken += stop - start
+        end = stop
+    if spoken >= TURN_FRAMES or not stretches:
+        stretches.append((begin, end))
+    elif spoken:  # too little to stand alone
+        stretches[-1] = (stretches[-1][0], end)
+    return stretches
 
 
 def _keep(folder: Path, windows: SpeakerWindows, bands: Floats) -> None:
@@ -224,9 +251,7 @@ def _speech_db(heard: _Heard, spans: list[tuple[int, int]]) -> float:
     return float(10 * np.log10(chosen.mean() + 1e-12)) if chosen.size else -120.0
 
 
-def _write_slice(
-    recording: Recording, cut: Cut, path: Path, known: tuple[_Heard, Treatment]
-) -> SliceFacts:
+def _write_slice(recording: Recording, cut: Cut, path: Path, known: tuple[_Heard, Treatment]) -> SliceFacts:
     heard, treatment = known
     wav, rate_hz = render(recording, cut, _speech_db(heard, list(cut.spans)), treatment)
     with AudioWriter(path, rate_hz, "flac", bits=24) as out:

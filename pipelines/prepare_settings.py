@@ -43,7 +43,9 @@ class PrepareSettings:
             value = getattr(self, name)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if not is_number or not low <= value <= high:
-                raise ConfigError(f"The setting {name!r} is {value!r}; give a number from {low:g} to {high:g}.")
+                raise ConfigError(
+                    f"The setting {name!r} is {value!r}; give a number from {low:g} to {high:g}."
+                )
         if self.longest_slice_s < 2 * self.shortest_slice_s:
             raise ConfigError(
                 f"Slices of {self.shortest_slice_s:g} to {self.longest_slice_s:g} s cannot hold all speech; "

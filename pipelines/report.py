@@ -16,9 +16,14 @@ from pipelines.uploads import StoredFile
 from pipelines.verdicts import (
     ENOUGH_MINUTES,
     GOOD,
+    GOOD_BANDWIDTH_HZ,
+    GOOD_CLIPPING,
     GOOD_MINUTES,
+    GOOD_SNR_DB,
+    LITTLE_SPEECH_S,
     PROBLEM,
     USABLE,
+    USABLE_SNR_DB,
     is_upsampled,
     judge,
     worst,
@@ -291,7 +296,9 @@ def _advice(report: DatasetReport, used: Sequence[FileReport]) -> tuple[str, lis
         found.append((GOOD, f"Left out because they repeat another recording: {names}."))
     grade = worst([grade for grade, _ in found])
     if grade == GOOD:
-        found.insert(0, (GOOD, f"These recordings are fine: {_amount(report.speech_minutes)} of clear speech."))
+        found.insert(
+            0, (GOOD, f"These recordings are fine: {_amount(report.speech_minutes)} of clear speech.")
+        )
     return grade, [sentence for _, sentence in found]
 
 
@@ -316,30 +323,38 @@ def _advice_on_amount(minutes: float) -> list[tuple[str, str]]:
     if minutes >= GOOD_MINUTES:
         return []
     grade = PROBLEM if minutes < 0.15 else USABLE
-    more = "5 or more give a better voice" if minutes >= ENOUGH_MINUTES else "1 is the least, 5 or more are better"
+    more = (
+        "5 or more give a better voice"
+        if minutes >= ENOUGH_MINUTES
+        else "1 is the least, 5 or more are better"
+    )
     return [(grade, f"You have {_amount(minutes)} of speech; {more}.")]
 
 
 def _advice_on_sound(report: DatasetReport, used: Sequence[FileReport]) -> list[tuple[str, str]]:
     advice = []
-    noisy = [file for file in used if file.snr_db is not None and file.snr_db < 20]
-    if report.snr_db is not None and report.snr_db < 20:
-        grade = USABLE if report.snr_db >= 10 else PROBLEM
+    noisy = [file for file in used if file.snr_db is not None and file.snr_db < GOOD_SNR_DB]
+    if report.snr_db is not None and report.snr_db < GOOD_SNR_DB:
+        grade = USABLE if report.snr_db >= USABLE_SNR_DB else PROBLEM
         advice.append(
-            (grade, f"The noise is only {report.snr_db:.0f} dB below the voice: record in a quieter room, closer "
-             "to the microphone, or switch noise reduction on.")
+            (grade, f"The noise is only {report.snr_db:.0f} dB below the voice: record in a quieter room, "
+             "closer to the microphone, or switch noise reduction on.")
         )  # fmt: skip
     elif noisy:
-        advice.append((USABLE, f"Noisy, better left out or recorded again: {_listed([f.name for f in noisy])}."))
-    clipped = [file.name for file in used if file.clipping_fraction > 0.0003]
-    if clipped:
-        advice.append((USABLE, f"Cut off at the top (clipped), better recorded at a lower level: {_listed(clipped)}."))
-    if report.bandwidth_hz is not None and report.bandwidth_hz < 10_000:
         advice.append(
-            (USABLE, f"The recordings end at {report.bandwidth_hz / 1000:.1f} kHz, so the voice will sound dull; "
-             "originals at 44.1 or 48 kHz, not through a telephone or a meeting, sound brighter.")
+            (USABLE, f"Noisy, better left out or recorded again: {_listed([f.name for f in noisy])}.")
+        )
+    clipped = [file.name for file in used if file.clipping_fraction > GOOD_CLIPPING]
+    if clipped:
+        advice.append(
+            (USABLE, f"Cut off at the top (clipped), better recorded at a lower level: {_listed(clipped)}.")
+        )
+    if report.bandwidth_hz is not None and report.bandwidth_hz < GOOD_BANDWIDTH_HZ:
+        advice.append(
+            (USABLE, f"The recordings end at {report.bandwidth_hz / 1000:.1f} kHz, so the voice will sound "
+             "dull; originals at 44.1 or 48 kHz, not through a telephone or a meeting, sound brighter.")
         )  # fmt: skip
-    silent = [file.name for file in used if file.snr_db is None or file.speech_s < 1.0]
+    silent = [file.name for file in used if file.snr_db is None or file.speech_s < LITTLE_SPEECH_S]
     if silent:
         advice.append((USABLE, f"Hardly any speech was heard in {_listed(silent)}."))
     return advice

@@ -2,15 +2,16 @@
 
 Units:   frames of 10 ms (100 per second).
 How:     pauses are shortened to a breath first, so the speech becomes one strip of pieces. Along the strip
-         there are places to cut: each pause, and between pauses the quietest moment of every 300 ms. Each has a
-         price, which is next to nothing in a long pause and high amid a word. The cheapest way to cut
-         the whole strip to slices of allowed lengths is found by dynamic programming.
+         there are places to cut: each pause, and between pauses the quietest moment of every 300 ms. Each
+         has a price, which is next to nothing in a long pause and high amid a word. The cheapest way to
+         cut the whole strip to slices of allowed lengths is found by dynamic programming.
 Not here: reading and writing sound (pipelines/slices.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ def cut_speech(
     Args:
         speech: Where somebody speaks, shape (T,).
         level_db: How loud each frame is, shape (T,).
-        shortest: Frames that a slice shall have at least; a recording with less speech gives one shorter slice.
+        shortest: Frames that a slice shall have at least; with less speech there is one shorter slice.
         longest: Frames that a slice may have, at least twice `shortest`.
 
     Returns:
@@ -74,7 +75,7 @@ def cut_speech(
     frames = np.concatenate([np.arange(start, stop) for start, stop in pieces])
     places = _places(pieces, speech[frames], level_db[frames])
     chosen = _cheapest(places, shortest, longest)
-    return [_cut(frames[a:b]) for a, b in zip(chosen[:-1], chosen[1:], strict=True)]
+    return [_cut(frames[start:stop]) for start, stop in pairwise(chosen)]
 
 
 def _pieces(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:

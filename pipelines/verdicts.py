@@ -74,7 +74,10 @@ def _noise(snr_db: float) -> tuple[str, str] | None:
         return None
     if snr_db >= USABLE_SNR_DB:
         return USABLE, f"There is audible noise, {snr_db:.0f} dB below the voice; 20 or more is clean."
-    return PROBLEM, f"The noise is loud, only {snr_db:.0f} dB below the voice; the voice model would learn it."
+    return (
+        PROBLEM,
+        f"The noise is loud, only {snr_db:.0f} dB below the voice; the voice model would learn it.",
+    )
 
 
 def _clipping(fraction: float) -> tuple[str, str] | None:
@@ -96,7 +99,10 @@ def _bandwidth(measures: Measures) -> tuple[str, str] | None:
             f"It is stored at {rate_khz:g} kHz, but nothing is left above {khz:.1f} kHz: it was recorded or "
             f"encoded at about {2 * khz:.0f} kHz, and the voice will sound as dull."
         )
-    return grade, f"It holds nothing above {khz:.1f} kHz ({rate_khz:g} kHz recording): the voice will sound dull."
+    return (
+        grade,
+        f"It holds nothing above {khz:.1f} kHz ({rate_khz:g} kHz recording): the voice will sound dull.",
+    )
 
 
 def _level(level_db: float | None) -> tuple[str, str] | None:

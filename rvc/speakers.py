@@ -1,16 +1,16 @@
 """Is there a second speaker among these recordings? Answered from the signal alone.
 
-How: the speech is cut into windows of about two and a half seconds. Each becomes a short vector that says who
-         speaks rather than what is said: how the cepstra in each of 64 regions of sound (a Gaussian mixture)
-         lie off the average of the whole set, and the F0, projected to where speakers differ most for what one
-         speaker varies (linear discriminant analysis). In that space a speaker's windows scatter with variance
-         1 around her centre, and centres of speakers with a known variance: the two-covariance model of
-         Brummer and de Villiers ("The speaker partitioning problem", Odyssey 2010; i-vectors: Dehak et al.
-         2011). The windows are split in two as that model likes best, and the two heaps are compared: how much
-         likelier are two speakers than one, who may have moved away from the microphone?
-Shapes:  F = frames (100 per second), M = 40 mel bands, n = windows, D = dimensions of the projected space.
+How:     each window of speech becomes a short vector that says who speaks rather than what is said: how the
+         cepstra in each of 64 regions of sound (a Gaussian mixture) lie off the average of the whole set,
+         and the F0, projected to where speakers differ most for what one speaker varies (linear discriminant
+         analysis). In that space a speaker's windows scatter with variance 1 around her centre, and
+         centres of speakers with a known variance: the two-covariance model of Brummer and de Villiers ("The
+         speaker partitioning problem", Odyssey 2010; i-vectors: Dehak et al. 2011). The windows are split in
+         two as that model likes best, and the two heaps are compared: how much likelier are two speakers
+         than one, who may have moved away from the microphone?
+Shapes:  F = frames (100 per second), n = windows, K = regions, D = dimensions of the projected space.
 Constants: assets/builtin/speaker_stats.npz, made by rvc/lite/pretrain/speaker_stats.py, which says from what.
-Not here: what is told to the person (pipelines/report.py).
+Not here: the windows (speaker_windows.py) and what is told to the person (pipelines/report.py).
 """
 
 from __future__ import annotations
@@ -25,17 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
 
-Floats = NDArray[np.float32]
-Labels = NDArray[np.int64]
+from rvc.speaker_windows import MEL_BANDS, MEL_RANGE_HZ, RATE_HZ, Floats, Labels, SpeakerWindows
 
 STATISTICS = Path(__file__).resolve().parent.parent / "assets" / "builtin" / "speaker_stats.npz"
 
-RATE_HZ = 16_000
-HOP = 160
-MEL_BANDS = 40
-MEL_RANGE_HZ = (100.0, 7_600.0)
-WINDOW_FRAMES = 250
-MIN_WINDOW_FRAMES = 100
 CEPSTRA = 19
 RELEVANCE = 12.0
 """Frames in a region of sound that weigh as much as the average speaker."""
@@ -44,43 +37,18 @@ SESSION_VARIANCE = 0.3
 """How far one speaker's centre may move between two heaps: another day, distance or mood."""
 
 MIN_WINDOWS = 8
-MIN_HEAP = 3
-"""Windows that a second speaker must have: some seven seconds of speech."""
+MIN_HEAP = 2
+"""Windows that a second speaker must have: some five seconds of speech."""
 
-THRESHOLD = 0.0
+THRESHOLD = 5.0
 SMALL_SET_THRESHOLD = 8.0
 SMALL_SET = 25
-_GATE_DB = 30.0
-_FFT = 512
 _ROUNDS = 30
-_SILENCE = 9.0 * np.log(10)
-"""Frames 90 dB below the loudest were made by a program."""
-
 _CALM_TO_MEAN = np.log(2.0)
 """The mean of a noise lies some 3 dB above its calmest twentieth (in a mel band, several bins wide)."""
 
 _MOST_NOISE = -np.log(10.0)
 """All recordings are made as noisy as the noisiest, but no noisier than 10 dB below the speech."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SpeakerWindows:
-    """The speech of one recording, ready to be compared.
-
-    Attributes:
-        log_mel: Natural logarithm of the power in mel bands, frames of speech only, shape (F, 40).
-        f0_hz: F0 of these frames, shape (F,), 0 where unvoiced.
-        ends: Where each window ends, shape (n,), rising, the last is F.
-        floor: Natural logarithm of the power in mel bands where the recording is calmest, shape (40,).
-    """
-
-    log_mel: Floats
-    f0_hz: Floats
-    ends: Labels
-    floor: Floats
-
-    def __len__(self) -> int:
-        return int(self.ends.size)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,97 +96,6 @@ def load_statistics(path: Path = STATISTICS) -> SpeakerStatistics:
     """Read the detector's constants."""
     with np.load(path, allow_pickle=False) as file:
         return SpeakerStatistics(**{name: file[name].astype(np.float32) for name in file.files})
-
-
-@cache
-def _mel_filters() -> Floats:
-    """Triangles on the mel scale, shape (257, 40)."""
-    low, high = (2595 * np.log10(1 + hz / 700) for hz in MEL_RANGE_HZ)
-    edges = 700 * (10 ** (np.linspace(low, high, MEL_BANDS + 2) / 2595) - 1)
-    hz = np.fft.rfftfreq(_FFT, 1 / RATE_HZ)[:, None]
-    rise = (hz - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    fall = (edges[2:] - hz) / (edges[2:] - edges[1:-1])
-    return np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
-
-
-def log_mel(wav16k: Floats) -> Floats:
-    """Measure the power in mel bands.
-
-    Args:
-        wav16k: Audio, shape (N,), 16 kHz.
-
-    Returns:
-        Natural logarithms, shape (N // 160 + 1, 40); frame i is centred at sample i * 160.
-    """
-    window = np.hanning(402)[1:-1].astype(np.float32)
-    padded = np.pad(wav16k, (200, 200))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, 400)[::HOP]
-    result = np.empty((len(frames), MEL_BANDS), dtype=np.float32)
-    for start in range(0, len(frames), 2_000):
-        power = np.square(np.abs(np.fft.rfft(frames[start : start + 2_000] * window, _FFT)))
-        result[start : start + 2_000] = np.log(power.astype(np.float32) @ _mel_filters() + 1e-10)
-    return result
-
-
-def speaker_windows(
-    log_mel: Floats, f0_hz: NDArray[np.float64], speech: NDArray[np.bool_], pieces: Sequence[tuple[int, int]]
-) -> SpeakerWindows:
-    """Cut the speech of a recording into windows.
-
-    Args:
-        log_mel: From `log_mel`, shape (T, 40).
-        f0_hz: F0, shape (T,), 0 where unvoiced.
-        speech: Where somebody speaks, shape (T,).
-        pieces: Frames from..to between which nobody else is expected to take the word (slices).
-
-    Returns:
-        The windows; none if there is hardly any speech.
-    """
-    loud = np.log(np.exp(log_mel[:, : MEL_BANDS * 13 // 20]).sum(axis=1))
-    keep = speech & np.isfinite(loud)
-    if keep.any():
-        keep &= loud > np.percentile(loud[keep], 90) - _GATE_DB * np.log(10) / 10
-    chosen: list[NDArray[np.int64]] = []
-    for start, stop in pieces:
-        frames = start + np.flatnonzero(keep[start:stop])
-        count = max(1, round(frames.size / WINDOW_FRAMES))
-        chosen += [part for part in np.array_split(frames, count) if part.size >= MIN_WINDOW_FRAMES]
-    frames = np.concatenate([np.empty(0, dtype=np.int64), *chosen])
-    ends = np.cumsum([part.size for part in chosen], dtype=np.int64)
-    return SpeakerWindows(
-        log_mel=log_mel[frames], f0_hz=f0_hz[frames].astype(np.float32), ends=ends, floor=calm_floor(log_mel)
-    )
-
-
-def calm_floor(log_mel: Floats) -> Floats:
-    """Find the power that the noise of a recording has in each mel band.
-
-    Args:
-        log_mel: All frames of the recording, shape (T, 40).
-
-    Returns:
-        Natural logarithms, shape (40,): the calmest twentieth of what is not digital silence.
-    """
-    loudness = log_mel.max(axis=1, initial=-np.inf)
-    made_by_room = loudness > max(float(loudness.max(initial=-np.inf)) - _SILENCE, -20.0)
-    if not made_by_room.any():
-        return np.full(MEL_BANDS, -23.0, dtype=np.float32)
-    return np.percentile(log_mel[made_by_room], 5, axis=0).astype(np.float32)
-
-
-def thinned(windows: SpeakerWindows, count: int) -> SpeakerWindows:
-    """Keep so many windows at most, spread evenly over the recording."""
-    if len(windows) <= count:
-        return windows
-    begins = np.concatenate([[0], windows.ends[:-1]])
-    kept = np.linspace(0, len(windows) - 1, count).round().astype(np.int64)
-    frames = np.concatenate([np.arange(begins[i], windows.ends[i]) for i in kept])
-    return SpeakerWindows(
-        log_mel=windows.log_mel[frames],
-        f0_hz=windows.f0_hz[frames],
-        ends=np.cumsum(windows.ends[kept] - begins[kept]),
-        floor=windows.floor,
-    )
 
 
 def find_second_speaker(
@@ -329,9 +206,8 @@ def _missing_noise(recordings: Sequence[SpeakerWindows]) -> list[Floats]:
 
     Otherwise the quiet room of one recording would be heard as another speaker than the fan in the other.
     """
-    levels = [
-        np.log(np.exp(windows.log_mel).sum(axis=1).mean()) if len(windows) else -np.inf for windows in recordings
-    ]
+    spoken = [np.exp(windows.log_mel).sum(axis=1) for windows in recordings]
+    levels = [np.log(power.mean()) if power.size else -np.inf for power in spoken]
     floors = [
         windows.floor - level + _CALM_TO_MEAN if len(windows) else np.full(MEL_BANDS, -np.inf)
         for windows, level in zip(recordings, levels, strict=True)
@@ -353,7 +229,7 @@ def _bands_below(bandwidth_hz: float) -> int:
 
 
 def cepstra(log_mel: Floats) -> Floats:
-    """Turn log-mel frames, shape (F, 40), into 19 cepstra without loudness and twice their slopes, (F, 38)."""
+    """Turn log-mel frames, shape (F, 40), into 19 cepstra without loudness and their slopes, (F, 38)."""
     static = dct(log_mel, axis=1, norm="ortho")[:, 1 : CEPSTRA + 1]
     padded = np.pad(static, ((2, 2), (0, 0)), mode="edge")
     count = len(static)
@@ -412,11 +288,15 @@ def _first_guesses(vectors: NDArray[np.float64]) -> list[Labels]:
     guesses = []
     axes = np.linalg.svd(vectors, full_matrices=False)[0][:, :3]
     for along in axes.T:
-        guesses += [(along > np.quantile(along, share)).astype(np.int64) for share in (0.1, 0.2, 0.5, 0.8, 0.9)]
+        guesses += [
+            (along > np.quantile(along, share)).astype(np.int64) for share in (0.1, 0.2, 0.5, 0.8, 0.9)
+        ]
     random = np.random.default_rng(0)
     for _ in range(8):
         one, other = random.choice(len(vectors), 2, replace=False)
-        nearer = np.square(vectors - vectors[one]).sum(axis=1) < np.square(vectors - vectors[other]).sum(axis=1)
+        nearer = np.square(vectors - vectors[one]).sum(axis=1) < np.square(vectors - vectors[other]).sum(
+            axis=1
+        )
         guesses.append(nearer.astype(np.int64))
     return guesses
 

@@ -41,7 +41,9 @@ WOMAN = Voice(f0_hz=205.0, tract=0.84, tilt=0.9, breath=0.02)
 OTHER_WOMAN = Voice(f0_hz=185.0, tract=0.92, tilt=0.96, breath=0.004)
 
 
-def speak(voice: Voice, seconds: float, *, rate_hz: int = 16_000, seed: int = 0, pause_s: float = 0.5) -> Wave:
+def speak(
+    voice: Voice, seconds: float, *, rate_hz: int = 16_000, seed: int = 0, pause_s: float = 0.5
+) -> Wave:
     """Speak phrases of one to three seconds.
 
     Args:
@@ -113,12 +115,16 @@ def _vowel(
         formants = [(1 - share) * a + share * b for a, b in zip(*vowels, strict=True)] + [3_500.0]
         sound = source[start : start + step]
         for number, hz in enumerate(formants):
-            sound, memory[number] = _resonate(sound, hz / voice.tract, 60 + 0.05 * hz, rate_hz, memory[number])
+            sound, memory[number] = _resonate(
+                sound, hz / voice.tract, 60 + 0.05 * hz, rate_hz, memory[number]
+            )
         out[start : start + step] = sound
     return out * np.sin(np.pi * np.clip(time / seconds, 0, 1)) ** 0.5
 
 
-def _fricative(voice: Voice, seconds: float, rate_hz: int, random: np.random.Generator) -> NDArray[np.float64]:
+def _fricative(
+    voice: Voice, seconds: float, rate_hz: int, random: np.random.Generator
+) -> NDArray[np.float64]:
     count = round(seconds * rate_hz)
     hz = min(FRICATIVES_HZ[int(random.integers(3))] / voice.tract, 0.4 * rate_hz)
     sound, _ = _resonate(random.normal(size=count), hz, 2_000.0, rate_hz, np.zeros(2))

@@ -1,10 +1,11 @@
-"""Check the data-set report on real speech: `python -m tests.bench.dataset_report SPEECH WORK [--statistics ...]`.
+"""Check the data-set report on real speech: `python -m tests.bench.dataset_report SPEECH WORK`.
 
-SPEECH is a folder with `metadata.csv` as rvc/lite/pretrain/corpus.py reads it; WORK keeps prepared recordings,
-so a second run is quick. Printed are, for sets of one speaker, how often a second one was heard; for sets
-of which a fifth is by somebody else, how often not; and the estimates of noise and bandwidth against the truth.
-`--statistics FILE SPEAKER ...` measures these speakers' sets with other constants, fitted without them. A set
-for which no constants are held out is marked: its speakers helped to fit what they are judged with.
+SPEECH is a folder with `metadata.csv` as rvc/lite/pretrain/corpus.py reads it; WORK keeps prepared
+recordings, so a second run is quick. Printed are, for sets of one speaker, how often a second one was heard;
+for sets of which a fifth is by somebody else, how often not; and the estimates of noise and bandwidth
+against the truth. `--statistics FILE SPEAKER ...` judges sets of these speakers with other constants, fitted
+without them (rvc.lite.pretrain.speaker_stats --leave-out). Where no constants are held out the mistake is
+marked with *: its speakers helped to fit what they are judged with.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from rvc.analysis import measure
 from rvc.audio import load_mono, resample
 from rvc.lite.pretrain.corpus import Utterance, read_corpus
 from rvc.lite.pretrain.speaker_stats import is_held_out
-from rvc.speakers import SpeakerFinding, SpeakerStatistics, SpeakerWindows, find_second_speaker, load_statistics
+from rvc.speaker_windows import SpeakerWindows
+from rvc.speakers import SpeakerFinding, SpeakerStatistics, find_second_speaker, load_statistics
 
 logger = logging.getLogger("dataset_report")
 
@@ -112,10 +114,12 @@ class Bench:
         return drawn
 
     def judge(self, sets: Sequence[RecordingFacts], speakers: Sequence[str]) -> SpeakerFinding:
-        """Look for a second speaker, with constants that were fitted without these speakers if there are any."""
+        """Look for a second speaker, with constants fitted without these speakers if there are any."""
         bandwidth_hz = min(known.measures.bandwidth_hz for known in sets)
         return find_second_speaker(
-            [known.windows for known in sets], bandwidth_hz=bandwidth_hz, statistics=self.constants(speakers)[0]
+            [known.windows for known in sets],
+            bandwidth_hz=bandwidth_hz,
+            statistics=self.constants(speakers)[0],
         )
 
     def constants(self, speakers: Sequence[str]) -> tuple[SpeakerStatistics, bool]:
@@ -140,6 +144,18 @@ def check_speakers(bench: Bench) -> None:
                 minutes = MINUTES[int(bench.random.integers(3))]
                 drawn = bench.some(who, 0.8 * minutes) + bench.some(other, 0.2 * minutes)
                 note(rows["80/20, long"], bench, drawn, [who, other])
+    add_short_mixtures(bench, rows)
+    for kind, row in rows.items():
+        scores = np.array(row.scores)
+        say(
+            f"{kind:18s} sets {len(row.heard):3d}  heard {sum(row.heard):3d}  scores {scores.min():8.1f} "
+            f"{np.median(scores):8.1f} {scores.max():8.1f}"
+        )
+        say("   " + "; ".join(row.notes))
+
+
+def add_short_mixtures(bench: Bench, rows: dict[str, Row]) -> None:
+    """Judge mixtures with speakers of whom there is little."""
     short = [who for who in bench.speakers if who not in LONG]
     readers = [who for who in short if bench.collection[who] == "librispeech"]
     for who in ("19", "26"):
@@ -149,12 +165,9 @@ def check_speakers(bench: Bench) -> None:
     for number, who in enumerate(spellers):
         for step in (1, 3):
             other = spellers[(number + step) % len(spellers)]
-            note(rows["AN4, 40 s + 10 s"], bench, bench.some(who, 1.0) + bench.some(other, 0.13), [who, other])
-    for kind, row in rows.items():
-        scores = np.array(row.scores)
-        say(f"{kind:18s} sets {len(row.heard):3d}  heard {sum(row.heard):3d}  scores {scores.min():8.1f} "
-            f"{np.median(scores):8.1f} {scores.max():8.1f}")  # fmt: skip
-        say("   " + "; ".join(row.notes))
+            note(
+                rows["AN4, 40 s + 10 s"], bench, bench.some(who, 1.0) + bench.some(other, 0.13), [who, other]
+            )
 
 
 def note(row: Row, bench: Bench, sets: Sequence[RecordingFacts], speakers: Sequence[str]) -> None:
@@ -245,14 +258,18 @@ def check_mixed_files(bench: Bench) -> None:
         if not (folder / FACTS).exists():
             folder.mkdir(parents=True, exist_ok=True)
             turns = []
-            for turn in range(30):
+            for turn in range(80):
                 speaker = other if turn % 5 == 4 else who
-                wav, _ = load_mono(bench.speech / bench.speakers[speaker][turn].file, rate_hz=24_000)
+                wav, _ = load_mono(
+                    bench.speech / bench.speakers[speaker][turn % len(bench.speakers[speaker])].file,
+                    rate_hz=24_000,
+                )
                 wav = wav[: 24_000 * 8] * (0.08 / max(float(np.sqrt(np.mean(wav**2))), 1e-5))
                 turns += [wav.astype(np.float32), np.zeros(7_200, dtype=np.float32)]
             bench.prepare(folder, np.concatenate(turns), 24_000, folder.name)
         finding = bench.judge([read_facts(folder)], [who, other])
-        say(f"turns {who}/{other}: heard {finding.heard}, {100 * finding.share:.0f} %, score {finding.score:.1f}")
+        share = f"{100 * finding.share:.0f} %"
+        say(f"turns {who}/{other}: heard {finding.heard}, {share}, score {finding.score:.1f}")
 
 
 def say(line: str) -> None:
@@ -263,7 +280,9 @@ def say(line: str) -> None:
 
 def main() -> None:
     """Run all checks."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("speech", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--statistics", nargs="+", action="append", default=[], metavar=("FILE", "SPEAKER"))

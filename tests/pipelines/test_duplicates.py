@@ -10,7 +10,7 @@ import soundfile as sf
 
 from pipelines.duplicates import Likeness, find_alike, fingerprint
 from rvc.audio import load_mono, resample
-from rvc.speakers import log_mel
+from rvc.speaker_windows import log_mel
 from tests.voices import MAN, OTHER_WOMAN, WOMAN, Wave, speak
 
 

@@ -96,7 +96,9 @@ def test_slices_say_where_they_come_from(job: tuple[Path, list[StoredFile], Prep
         assert np.corrcoef(original, sliced)[0, 1] > 0.95
 
 
-def test_quiet_and_loud_recordings_come_out_equally_loud(job: tuple[Path, list[StoredFile], Prepared]) -> None:
+def test_quiet_and_loud_recordings_come_out_equally_loud(
+    job: tuple[Path, list[StoredFile], Prepared],
+) -> None:
     levels = []
     for wav in sounds_of(job[2]):
         spoken = wav[spoken_samples(wav, RATE_HZ)]
@@ -109,7 +111,7 @@ def test_quiet_and_loud_recordings_come_out_equally_loud(job: tuple[Path, list[S
 def test_the_report_tells_of_each_recording_and_of_the_set(
     job: tuple[Path, list[StoredFile], Prepared],
 ) -> None:
-    folder, files, prepared = job
+    folder, _, prepared = job
     report = prepared.report
     assert [file.name for file in report.files] == ["first.wav", "second.wav"]
     assert report.slices == len(prepared.slices) == sum(file.slices for file in report.files)

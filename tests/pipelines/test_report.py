@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile as sf
@@ -56,7 +57,7 @@ def test_a_clean_recording_is_good() -> None:
     ],
 )
 def test_what_is_wrong_decides_the_verdict_and_is_said(
-    changes: dict[str, float], grade: str, words: str
+    changes: dict[str, Any], grade: str, words: str
 ) -> None:
     verdict = judge(replace(CLEAN, **changes))
     assert verdict.grade == grade

@@ -11,15 +11,8 @@ from scipy.signal import lfilter
 
 from rvc.analysis import active_frames
 from rvc.f0 import F0_ESTIMATORS
-from rvc.speakers import (
-    STATISTICS,
-    SpeakerWindows,
-    find_second_speaker,
-    load_statistics,
-    log_mel,
-    speaker_windows,
-    thinned,
-)
+from rvc.speaker_windows import SpeakerWindows, log_mel, speaker_windows, thinned
+from rvc.speakers import STATISTICS, find_second_speaker, load_statistics
 from tests.voices import MAN, OTHER_WOMAN, WOMAN, Wave, speak
 
 VOICES = {"man": MAN, "woman": WOMAN, "other woman": OTHER_WOMAN}
@@ -123,5 +116,3 @@ def test_the_constants_are_small_and_fit_each_other() -> None:
     assert statistics.weights.sum() == pytest.approx(1.0, abs=1e-3)
     assert (statistics.between > 0).all()
     assert np.isfinite(statistics.projection).all()
-
-
