@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
 from rvc.lite.encoder import EncoderConfig
+from rvc.lite.pretrain.corpus import HELD_OUT_SPEAKERS
 from rvc.lite.synthesizer import SynthesizerConfig
 from rvc.lite.weights import BASE_FILE, ENCODER_FILE, save_parts
 
@@ -42,6 +44,15 @@ def export_builtin(work: Path, out: Path) -> None:
         }
         parts = {"synthesizer": state, "discriminators": small}
         save_parts(out / BASE_FILE.name, parts, {"synthesizer": SynthesizerConfig(voices=1)}, torch.float16)
-    card = {"name": "Timbre built-in engine", "steps": steps, "seed": 0, "data_and_licences": LICENCES}
+    made_on = datetime.now(tz=UTC).date().isoformat()
+    card = {
+        "name": "Timbre built-in engine",
+        "made_on": made_on,
+        "licence": "MIT",
+        "steps": steps,
+        "seed": 0,
+        "data_and_licences": LICENCES,
+        "never_heard": sorted(HELD_OUT_SPEAKERS),
+    }
     (out / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     logger.info("exported to %s: %s", out, steps)
