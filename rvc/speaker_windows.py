@@ -79,6 +79,27 @@ def log_mel(wav16k: Floats) -> Floats:
     return result
 
 
+def hiss(frames: int, *, seed: int) -> Floats:
+    """Make white noise as mel frames see it, each band of mean power 1.
+
+    Args:
+        frames: How many.
+        seed: Which.
+
+    Returns:
+        Natural logarithms of power, shape (frames, 40).
+    """
+    noise = np.random.default_rng(seed).standard_normal(max(frames - 1, 0) * HOP, dtype=np.float32)
+    return log_mel(noise)[:frames] - np.log(_mean_of_hiss())
+
+
+@cache
+def _mean_of_hiss() -> Floats:
+    noise = np.random.default_rng(0).standard_normal(2_000 * HOP, dtype=np.float32)
+    mean: Floats = np.exp(log_mel(noise)[2:-2]).mean(axis=0)
+    return mean
+
+
 def speaker_windows(
     log_mel: Floats, f0_hz: NDArray[np.float64], speech: NDArray[np.bool_], pieces: Sequence[tuple[int, int]]
 ) -> SpeakerWindows:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
 
-from rvc.speaker_windows import MEL_BANDS, MEL_RANGE_HZ, RATE_HZ, Floats, Labels, SpeakerWindows
+from rvc.speaker_windows import MEL_BANDS, MEL_RANGE_HZ, RATE_HZ, Floats, Labels, SpeakerWindows, hiss
 
 STATISTICS = Path(__file__).resolve().parent.parent / "assets" / "builtin" / "speaker_stats.npz"
 
@@ -178,18 +178,20 @@ def describing_windows(
     """
     noise = _missing_noise(recordings)
     masked = [
-        np.logaddexp(windows.log_mel, added, dtype=np.float32)
-        for windows, added in zip(recordings, noise, strict=True)
+        np.logaddexp(windows.log_mel, added + hiss(len(windows.log_mel), seed=number), dtype=np.float32)
+        for number, (windows, added) in enumerate(zip(recordings, noise, strict=True))
     ]
     shift = (statistics.centre - np.concatenate(masked).mean(axis=0)).astype(np.float32)
     bands = _bands_below(bandwidth_hz)
     offsets: list[Floats] = []
     pitch: list[NDArray[np.float64]] = []
     total = sum(len(windows) for windows in recordings)
-    for windows in recordings:
+    for windows, frames in zip(recordings, masked, strict=True):
         for start, end in pairwise((0, *windows.ends)):
-            shifted = windows.log_mel[start:end] + shift
-            shifted[:, bands:] = statistics.centre[bands:]
+            shifted = frames[start:end] + shift
+            # What is missing goes on as the last bands end: a step would be a voice that nobody has.
+            last = (shifted - statistics.centre)[:, bands - 3 : bands].mean(axis=1, keepdims=True)
+            shifted[:, bands:] = statistics.centre[bands:] + last
             offsets.append(_offsets(cepstra(shifted), statistics))
             pitch.append(_pitch(windows.f0_hz[start:end]))
             if len(pitch) % 20 == 0:

@@ -22,7 +22,6 @@ Rows = list[dict[str, Any]]
 
 WATCH = {"concurrency_id": "watch", "concurrency_limit": 20}
 GPU = {"concurrency_id": "gpu", "concurrency_limit": 1}
-FORMATS = ("bundle", "rvc")
 
 
 class Endpoints:
@@ -110,7 +109,7 @@ class Endpoints:
     ) -> Row:
         """Start to train a voice; answers at once. The training goes on when you disconnect.
 
-        settings needs "consent": true (this is my voice, or I have permission to use it). Optional are
+        settings may hold "consent": true (this is my voice, or I have permission to use it). Optional are
         total_steps, batch_size, patience, seed and reduce_noise.
 
         Args:

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError
+from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
 
 if TYPE_CHECKING:
     from pipelines.jobs import Jobs
@@ -174,7 +174,9 @@ class Services:
             path = hand_out(self.jobs.result_path(caller, row["id"]), "converted")
             return row | {"audio": gr.FileData(path=path).model_dump()}
         if row["type"] == "training" and row.get("model_id"):
-            return row | {"model": self.library.get(caller, row["model_id"])}
+            # The voice may have been deleted since.
+            with suppress(UnknownNameError):
+                return row | {"model": self.library.get(caller, row["model_id"])}
         return row
 
 

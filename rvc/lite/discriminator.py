@@ -1,7 +1,7 @@
 """The small discriminators that finish a voice: they look at log-magnitude spectrograms at two resolutions.
 
-Small enough for two CPU cores. They are trained along with the base synthesizer and ship with it, because a
-fresh discriminator would spend a voice's few minutes of training learning what speech looks like.
+Small enough for two CPU cores. They are trained along with the base synthesizer and ship with it, so that a
+voice's few minutes of training need not begin with judges that know nothing of speech.
 """
 
 from __future__ import annotations

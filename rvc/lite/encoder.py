@@ -1,10 +1,9 @@
 """Content encoder of the built-in engine: what is said, without who says it.
 
 16 kHz audio -> log-mel -> two frames stacked -> ConvNeXt blocks at 50 Hz -> two content vectors a block
-frame, so that
-content comes at 100 Hz while the arithmetic runs at 50. The content is normalised (no learned scale), which
-bounds what it can carry and makes distances between frames comparable for retrieval.
-Trained by `rvc.lite.pretrain.train_encoder`; its losses and its training-only heads live there.
+frame, so that content comes at 100 Hz while the arithmetic runs at 50. The content is normalised (no learned
+scale), which bounds what it can carry and makes distances between frames comparable for retrieval. Trained by
+`rvc.lite.pretrain.train_encoder`; its losses and its training-only heads live there.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rvc.lite.blocks import ConvNeXtBlock
-from rvc.lite.mel import HOP_SAMPLES, MEL_BANDS, log_mel, mel_bank, power_spectrum
+from rvc.lite.mel import MEL_BANDS, log_mel, mel_bank, power_spectrum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +65,3 @@ class ContentEncoder(nn.Module):
     def forward(self, wav: Tensor) -> Tensor:
         """Content of level-normalised 16 kHz audio: (B, N) -> (B, N // 160 + 1, content_dim)."""
         return self.from_mel(log_mel(power_spectrum(wav), self.mel_filters))
-
-
-def frames_of(samples: int) -> int:
-    """Content frames of a 16 kHz recording of that many samples."""
-    return samples // HOP_SAMPLES + 1

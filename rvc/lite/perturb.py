@@ -1,10 +1,9 @@
 """Views of speech that say the same in another voice, room and microphone.
 
 All of it works on power spectra (cheap, no resampling): vocal-tract warp (moves pitch and formants),
-equaliser, gain,
-coloured noise, other speech in the background, reverberation, a narrow band, missing bands. The idea of
-learning
-content as what survives such changes is that of Qian et al. 2022 (ContentVec) and Choi et al. 2021 (NANSY).
+equaliser, gain, coloured noise, other speech in the background, reverberation, a narrow band, missing bands.
+The idea of learning content as what survives such changes is that of Qian et al. 2022 (ContentVec) and Choi
+et al. 2021 (NANSY).
 """
 
 from __future__ import annotations

@@ -1,17 +1,15 @@
 """Synthesizer of the built-in engine: content, pitch and level of every 10 ms -> 24 kHz audio in one voice.
 
 Source and filter in the short-time Fourier domain. The source is exact: a band-limited pulse train that
-follows F0
-(closed-form Dirichlet kernel) and white noise. A ConvNeXt backbone predicts, for every half frame (5 ms),
-the filter of each: log-magnitude and phase for the pulses, log-magnitude for the noise; the inverse transform
-overlap-adds.
-Pitch is therefore what F0 says by construction, and an unvoiced frame has no pulses that could buzz.
+follows F0 (closed-form Dirichlet kernel) and white noise. A ConvNeXt backbone predicts, for every half frame
+(5 ms), the filter of each: log-magnitude and phase for the pulses, log-magnitude for the noise; the inverse
+transform overlap-adds. Pitch is therefore what F0 says by construction, and an unvoiced frame has no pulses
+that could buzz.
 
-Shapes:  T frames of 10 ms; hop 240 samples; STFT window 512 samples, hop 120; frame i starts at sample 240
-* i.
-Sources: source-filter with neural filters after Wang et al. 2019 (NSF); inverse-STFT head after Kaneko et
-al. 2022
-         (iSTFTNet) and Siuzdak 2023 (Vocos).
+Shapes:  T frames of 10 ms; hop 240 samples; STFT window 512 samples, hop 120; frame i starts at sample
+         240 * i.
+Sources: source-filter with neural filters after Wang et al. 2019 (NSF); inverse-STFT head after Kaneko et al.
+         2022 (iSTFTNet) and Siuzdak 2023 (Vocos).
 """
 
 from __future__ import annotations

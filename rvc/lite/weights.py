@@ -1,16 +1,16 @@
 """The built-in engine's weights on disk: safetensors with the sizes of the network in the header.
 
-A file holds one or more parts by prefix ("encoder.", "synthesizer.", "discriminators."); its metadata
-holds, as JSON, each part's configuration. Shipped weights are half precision and are read back as float32.
+A file holds one or more parts by prefix ("encoder.", "synthesizer.", "discriminators."); its metadata holds,
+as JSON, each part's configuration. Shipped weights are half precision and are read back as float32.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,6 +24,11 @@ from rvc.lite.synthesizer import Synthesizer, SynthesizerConfig
 BUILTIN = Path(__file__).resolve().parents[2] / "assets" / "builtin"
 ENCODER_FILE = BUILTIN / "encoder.safetensors"
 BASE_FILE = BUILTIN / "base.safetensors"
+LARGEST_SIZE = {"sample_rate_hz": 48_000, "blocks": 64, "kernel_frames": 63, "expansion": 8}
+"""What a file may ask for at most, so that it cannot ask for all memory; 4,096 for every other size."""
+
+Config = TypeVar("Config", EncoderConfig, SynthesizerConfig)
+
 CONTENT_ENCODER_NAME = "timbre-lite-1"
 """Name of the shipped encoder's content; a voice trained on other content does not fit."""
 
@@ -66,7 +71,7 @@ def load_part(path: Path, part: str) -> tuple[dict[str, Any], dict[str, Tensor]]
 def load_encoder(path: Path = ENCODER_FILE) -> ContentEncoder:
     """Load the content encoder, ready to be used."""
     config, weights = load_part(path, "encoder")
-    encoder = ContentEncoder(EncoderConfig(**config))
+    encoder = ContentEncoder(_configured(EncoderConfig, config, path))
     _fill(encoder, weights, path)
     return encoder.eval().requires_grad_(requires_grad=False)
 
@@ -74,9 +79,25 @@ def load_encoder(path: Path = ENCODER_FILE) -> ContentEncoder:
 def load_synthesizer(path: Path) -> Synthesizer:
     """Load a synthesizer: the base or a voice."""
     config, weights = load_part(path, "synthesizer")
-    synthesizer = Synthesizer(SynthesizerConfig(**config))
+    synthesizer = Synthesizer(_configured(SynthesizerConfig, config, path))
     _fill(synthesizer, weights, path)
     return synthesizer
+
+
+def _configured(kind: type[Config], sizes: object, path: Path) -> Config:
+    """Read a configuration that a stranger may have written: known names, small positive whole numbers."""
+    known = {field.name for field in fields(kind)}
+    if not isinstance(sizes, dict) or set(sizes) - known:
+        raise CheckpointError(f"{path.name} has sizes that no {kind.__name__} has; export the voice again.")
+    for name, size in sizes.items():
+        # bool is an int in Python, but never a size.
+        if (
+            isinstance(size, bool)
+            or not isinstance(size, int)
+            or not 0 < size <= LARGEST_SIZE.get(name, 4_096)
+        ):
+            raise CheckpointError(f"{path.name} has {size!r} for {name}; export the voice again.")
+    return kind(**sizes)
 
 
 def _fill(module: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:

@@ -29,7 +29,7 @@ from rvc.analysis import measure
 from rvc.audio import load_mono, resample
 from rvc.lite.pretrain.corpus import Utterance, read_corpus
 from rvc.lite.pretrain.speaker_stats import is_held_out
-from rvc.speaker_windows import SpeakerWindows
+from rvc.speaker_windows import SpeakerWindows, hiss
 from rvc.speakers import SpeakerFinding, SpeakerStatistics, find_second_speaker, load_statistics
 
 logger = logging.getLogger("dataset_report")
@@ -198,9 +198,9 @@ def check_alterations(bench: Bench) -> None:
             found.append(read_facts(folder) if number % 2 else bench.facts(utterance))
         finding = bench.judge(found, [who])
         noisy = [replace(known, windows=hissing(known.windows, random)) for known in found[::2]]
-        hiss = bench.judge([*noisy, *found[2::4]], [who])
+        hissed = bench.judge([*noisy, *found[2::4]], [who])
         say(f"{who:12s} half equalised +-4 dB, 1/10 gain: {finding.heard} {finding.score:.1f}; "
-            f"hiss: {hiss.heard} {hiss.score:.1f}")  # fmt: skip
+            f"hiss: {hissed.heard} {hissed.score:.1f}")  # fmt: skip
 
 
 def coloured(wav: np.ndarray, rate_hz: int) -> np.ndarray:
@@ -215,13 +215,13 @@ def hissing(windows: SpeakerWindows, random: np.random.Generator) -> SpeakerWind
     """Add white noise 25 dB below the speech to half of the recordings."""
     if random.random() < 0.5 or not len(windows):
         return windows
-    power = np.exp(windows.log_mel)
-    widths = np.linspace(1, 4, power.shape[1])
-    hiss = power.sum(axis=1).mean() * 10**-2.5 * widths / widths.sum()
-    wavering = hiss * random.gamma(3.0, 1 / 3.0, power.shape)
-    floor = np.log(np.exp(windows.floor) + 0.5 * hiss)
-    log_mel = np.log(power + wavering).astype(np.float32)
-    return replace(windows, log_mel=log_mel, floor=floor.astype(np.float32))
+    widths = np.linspace(1, 4, windows.log_mel.shape[1])
+    level = np.exp(windows.log_mel).sum(axis=1).mean() * 10**-2.5
+    mean = np.log(level * widths / widths.sum())
+    wavering = mean + hiss(len(windows.log_mel), seed=int(random.integers(1_000, 2_000)))
+    log_mel = np.logaddexp(windows.log_mel, wavering).astype(np.float32)
+    floor = np.logaddexp(windows.floor, mean - np.log(2)).astype(np.float32)
+    return replace(windows, log_mel=log_mel, floor=floor)
 
 
 def check_sound(bench: Bench) -> None:

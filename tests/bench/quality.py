@@ -1,14 +1,12 @@
-"""The quality table: train a voice through the endpoints, convert a stranger with it, and let the judges
-score it.
+"""The quality table: a voice trained through the endpoints, a stranger converted with it, and scores.
 
     python -m tests.bench.quality --speech FOLDER --target nathalie --minutes 5 --source 26 --sentences 20 \
         --judge JUDGE_ENV/bin/python
 
 FOLDER holds speech and a `metadata.csv` (file|speaker|seconds|text). JUDGE_ENV is an environment with
-`tests/bench/requirements-score.txt`. The target's recordings are taken in the table's order until the
-minutes are full;
-what is left of them is what the judges compare with. Everything goes through a launched app and its Python
-client, with default settings. Prints timings and what `score.py` prints.
+`tests/bench/requirements-score.txt`. The target's recordings are taken in the table's order until the minutes
+are full; what is left of them is what the judges compare with. Everything goes through a launched app and its
+Python client, with default settings. Prints timings and what `score.py` prints.
 """
 
 from __future__ import annotations

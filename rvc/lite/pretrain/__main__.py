@@ -1,10 +1,10 @@
 """The recipe, one stage a command; each goes on where it was cut off.
 
-    python -m rvc.lite.pretrain labels  --corpus SPEECH --work WORK      phones every 10 ms (pocketsphinx,
-    espeak-ng) python -m rvc.lite.pretrain f0      --corpus SPEECH --work WORK      pitch of every recording
-    python -m rvc.lite.pretrain encoder --corpus SPEECH --work WORK      content encoder
-    python -m rvc.lite.pretrain base    --corpus SPEECH --work WORK      multi-speaker base synthesizer
-    python -m rvc.lite.pretrain export  --work WORK --out assets/builtin half-precision weights and their card
+    python -m rvc.lite.pretrain labels  --corpus SPEECH --work WORK    phones (pocketsphinx, espeak-ng)
+    python -m rvc.lite.pretrain f0      --corpus SPEECH --work WORK    pitch of every recording
+    python -m rvc.lite.pretrain encoder --corpus SPEECH --work WORK    content encoder
+    python -m rvc.lite.pretrain base    --corpus SPEECH --work WORK    multi-speaker base synthesizer
+    python -m rvc.lite.pretrain export  --work WORK                    half-precision weights, their card
 
 SPEECH is a folder with `metadata.csv`; WORK keeps labels, pitch and checkpoints. A CPU does it in hours, a
 CUDA GPU in minutes with the same code.
@@ -83,9 +83,8 @@ def _encoder(options: argparse.Namespace) -> None:
     }  # all loading before the device is touched: it forks
     store = SpeechStore(heard, ENCODER_SHARES, 16_000, device)
     judged = {name: SpeechStore(some, {name: 1.0}, 16_000, device) for name, some in unheard.items() if some}
-    trainer = EncoderTrainer(
-        store, EncoderConfig(), EncoderTraining(steps=options.steps or EncoderTraining.steps)
-    )
+    settings = EncoderTraining(steps=options.steps or EncoderTraining.steps, views=options.views)
+    trainer = EncoderTrainer(store, EncoderConfig(), settings)
     train_encoder(trainer, judged, options.work / "encoder.pt", options.seconds)
 
 
@@ -96,9 +95,10 @@ def _base(options: argparse.Namespace) -> None:
     loaded = [load_recordings(options.corpus, options.work, rate, heard, options.processes) for rate in rates]
     stores = [SpeechStore(some, BASE_SHARES, rate, device) for some, rate in zip(loaded, rates, strict=True)]
     encoder = ContentEncoder(EncoderConfig())
-    load_state(options.work / "encoder.pt", {"encoder": encoder})
+    if not load_state(options.work / "encoder.pt", {"encoder": encoder}):
+        raise SystemExit(f"{options.work} holds no encoder.pt: run the stage 'encoder' first.")
     config = SynthesizerConfig(voices=len(stores[0].speakers) + 1)
-    settings = BaseTraining(steps=options.steps or BaseTraining.steps)
+    settings = BaseTraining(steps=options.steps or BaseTraining.steps, large=device.type == "cuda")
     trainer = BaseTrainer(encoder, (stores[0], stores[1]), config, settings)
     train_base(trainer, options.work / "base.pt", options.seconds)
 
@@ -122,6 +122,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="length of a training, instead of the recipe's own")
     parser.add_argument(
         "--seconds", type=float, default=math.inf, help="stop after this time, to be gone on with"
+    )
+    parser.add_argument(
+        "--views", type=int, choices=(1, 2), default=1, help="views of each crop; 2 adds the contrast task"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)

@@ -1,11 +1,9 @@
 """The speech that the built-in models learn from, and the part that they never hear.
 
 A corpus is a folder with `metadata.csv` ('|'-separated: file, speaker, seconds, text) and the audio files
-that it
-names; the first folder of a file's path is its collection. Held out are whole speakers (strangers, to judge
-the
-encoder and freshly trained voices with) and whole prompts of the demo voices: a prompt is held out in every
-take.
+that it names; the first folder of a file's path is its collection. Held out are whole speakers (strangers, to
+judge the encoder and freshly trained voices with) and whole prompts of the demo voices: a prompt is held out
+in every take.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The corpus in memory, on the device, cut into random crops without a Python loop.
 
-`SpeechStore` holds all recordings of one sample rate as one long int16 tensor with their labels, F0 and
-level beside
-it; a batch is a gather. Seven hours at 24 kHz are 1.2 GB. F0 is slow to compute (Praat) and therefore kept
-in a folder, one `.npy` a recording, like the labels.
+`SpeechStore` holds all recordings of one sample rate as one long int16 tensor with their labels, F0 and level
+beside it; a batch is a gather. Seven hours at 24 kHz are 1.2 GB. F0 is slow to compute (Praat) and therefore
+kept in a folder, one `.npy` a recording, like the labels.
 """
 
 from __future__ import annotations

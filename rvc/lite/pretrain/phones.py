@@ -1,8 +1,8 @@
 """The phones that the content encoder is taught: one inventory for English, German and Dutch.
 
 ARPAbet (CMU dictionary) plus five sounds that English lacks. Each phone has one or more pronunciations in the
-ARPAbet of pocketsphinx's English acoustic model, through which the aligner finds it; the label keeps the
-real phone.
+ARPAbet of pocketsphinx's English acoustic model, through which the aligner finds it; the label keeps the real
+phone.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Training of the base synthesizer: many voices, one network, from which each new voice starts.
 
 The content comes from a perturbed view of the recording, so that the synthesizer cannot read the voice from
-it and
-must take it from the voice embedding; row 0 of the embedding is nobody in particular and stands in for a
-share of the
-crops: it is where a new voice begins. Recordings of 16 kHz are compared below 7.6 kHz only.
+it and must take it from the voice embedding; row 0 of the embedding is nobody in particular and stands in for
+a share of the crops: it is where a new voice begins. Recordings of 16 kHz are compared below 7.6 kHz only.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ class BaseTraining:
     `large` adds the large discriminators, which only a GPU can afford.
     """
 
-    large: bool = torch.cuda.is_available()
+    large: bool = False
     steps: int = 6_000
     batch: int = 6
     frames: int = 100

@@ -1,12 +1,11 @@
 """Training of the content encoder.
 
-Four tasks pull at one content vector: say which phone this is (cross-entropy on aligned labels); be the
-same under
-another voice, room and microphone, and different from other frames of the recording (contrast between two
-views);
-hold what is needed to rebuild the clean spectrogram when pitch, level and voice are given from outside
-(reconstruction); and hide who speaks (a speaker classifier whose gradient is reversed). The first makes
-content independent of the voice, the third keeps what phones alone would lose, which is where words are lost.
+Four tasks pull at one content vector: say which phone this is (cross-entropy on aligned labels); be the same
+under another voice, room and microphone, and different from other frames of the recording (contrast between
+two views); hold what is needed to rebuild the clean spectrogram when pitch, level and voice are given from
+outside (reconstruction); and hide who speaks (a speaker classifier whose gradient is reversed). The first
+makes content independent of the voice, the third keeps what phones alone would lose, which is where words are
+lost.
 """
 
 from __future__ import annotations

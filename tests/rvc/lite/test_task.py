@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,13 @@ from rvc.lite.weights import CONTENT_ENCODER_NAME, load_part, load_synthesizer, 
 
 ENCODER = EncoderConfig(channels=16, blocks=2, kernel_frames=3, content_dim=8)
 SYNTHESIZER = SynthesizerConfig(content_dim=8, channels=24, blocks=2, kernel_frames=3, voice_dim=4)
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Sizes of somebody else's network."""
+
+    layers: int = 3
 
 
 def tiny_task(settings: LiteTraining | None = None) -> LiteTask:
@@ -86,6 +94,15 @@ def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"not weights")
     with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read"):
         load_synthesizer(path)
+    torch.manual_seed(0)
+    state = {"synthesizer": Synthesizer(SYNTHESIZER).state_dict()}
+    for sizes, said in (
+        (Foreign(), "sizes that no"),
+        (replace(SYNTHESIZER, channels=10**9), "1000000000 for"),
+    ):
+        save_parts(path, state, {"synthesizer": sizes}, torch.float32)
+        with pytest.raises(CheckpointError, match=said):
+            load_synthesizer(path)
     save_parts(path, {"encoder": ContentEncoder(ENCODER).state_dict()}, {"encoder": ENCODER}, torch.float32)
     with pytest.raises(CheckpointError, match="holds no synthesizer"):
         load_part(path, "synthesizer")
