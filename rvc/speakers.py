@@ -227,7 +227,8 @@ def _bands_below(bandwidth_hz: float) -> int:
     """How many of the mel bands lie below the end of the narrowest recording."""
     low, high = (2595 * np.log10(1 + hz / 700) for hz in MEL_RANGE_HZ)
     end = 2595 * np.log10(1 + max(bandwidth_hz - 200.0, 2_000.0) / 700)
-    return min(MEL_BANDS, int((end - low) / (high - low) * (MEL_BANDS + 1)))
+    edge = int((end - low) / (high - low) * (MEL_BANDS + 1))  # a band reaches from an edge to the next but one
+    return MEL_BANDS if edge > MEL_BANDS else edge - 1
 
 
 def cepstra(log_mel: Floats) -> Floats:
