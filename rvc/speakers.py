@@ -47,6 +47,12 @@ _ROUNDS = 30
 _CALM_TO_MEAN = np.log(2.0)
 """The mean of a noise lies some 3 dB above its calmest twentieth (in a mel band, several bins wide)."""
 
+_NOISIER = 1.5
+"""6.5 dB, as a natural logarithm."""
+
+_AUDIBLE_NOISE = -3.3 * np.log(10.0)
+"""Noise 33 dB below the speech hides nothing of it."""
+
 _MOST_NOISE = -np.log(10.0)
 """All recordings are made as noisy as the noisiest, but no noisier than 10 dB below the speech."""
 
@@ -214,7 +220,14 @@ def _missing_noise(recordings: Sequence[SpeakerWindows]) -> list[Floats]:
         windows.floor - level + _CALM_TO_MEAN if len(windows) else np.full(MEL_BANDS, -np.inf)
         for windows, level in zip(recordings, levels, strict=True)
     ]
-    common = np.max(floors, axis=0)
+    known = np.array([floor for floor in floors if np.isfinite(floor).all()])
+    usual = np.percentile(known, 25, axis=0)
+    # A short recording without a pause seems noisier than it is: only what is plainly noisier counts.
+    loud = np.logaddexp.reduce(known, axis=1) > _AUDIBLE_NOISE
+    noisier = known[loud & ((known - usual).mean(axis=1) > _NOISIER)]
+    if not len(noisier):
+        return [np.full(MEL_BANDS, -60.0, dtype=np.float32) for _ in recordings]
+    common = np.maximum(noisier.max(axis=0), usual)
     common -= max(0.0, float(np.logaddexp.reduce(common)) - _MOST_NOISE)
     missing = []
     for floor, level in zip(floors, levels, strict=True):
