@@ -50,8 +50,10 @@ _CALM_TO_MEAN = np.log(2.0)
 _NOISIER = 1.5
 """6.5 dB, as a natural logarithm."""
 
-_AUDIBLE_NOISE = -3.3 * np.log(10.0)
-"""Noise 33 dB below the speech hides nothing of it."""
+_AUDIBLE_NOISE = -3.0 * np.log(10.0)
+"""Noise 30 dB below the speech hides hardly anything of it."""
+
+_FEW = 0.08
 
 _MOST_NOISE = -np.log(10.0)
 """All recordings are made as noisy as the noisiest, but no noisier than 10 dB below the speech."""
@@ -220,14 +222,23 @@ def _missing_noise(recordings: Sequence[SpeakerWindows]) -> list[Floats]:
         windows.floor - level + _CALM_TO_MEAN if len(windows) else np.full(MEL_BANDS, -np.inf)
         for windows, level in zip(recordings, levels, strict=True)
     ]
-    known = np.array([floor for floor in floors if np.isfinite(floor).all()])
+    heard = [number for number, windows in enumerate(recordings) if len(windows)]
+    known = np.array([floors[number] for number in heard])
+    total = np.logaddexp.reduce(known, axis=1)
     usual = np.percentile(known, 25, axis=0)
-    # A short recording without a pause seems noisier than it is: only what is plainly noisier counts.
-    loud = np.logaddexp.reduce(known, axis=1) > _AUDIBLE_NOISE
-    noisier = known[loud & ((known - usual).mean(axis=1) > _NOISIER)]
-    if not len(noisier):
+    # A short recording without a pause seems noisier than it is: only what is plainly noisier counts, and
+    # not the noisiest few.
+    loudest_first = np.argsort(-total)
+    passed = np.cumsum([len(recordings[heard[number]]) for number in loudest_first])
+    counted = loudest_first[passed > _FEW * passed[-1]]
+    noisier = [
+        known[number]
+        for number in counted
+        if total[number] > _AUDIBLE_NOISE and (known[number] - usual).mean() > _NOISIER
+    ]
+    if not noisier:
         return [np.full(MEL_BANDS, -60.0, dtype=np.float32) for _ in recordings]
-    common = np.maximum(noisier.max(axis=0), usual)
+    common = np.maximum(np.max(noisier, axis=0), usual)
     common -= max(0.0, float(np.logaddexp.reduce(common)) - _MOST_NOISE)
     missing = []
     for floor, level in zip(floors, levels, strict=True):
@@ -240,7 +251,9 @@ def _bands_below(bandwidth_hz: float) -> int:
     """How many of the mel bands lie below the end of the narrowest recording."""
     low, high = (2595 * np.log10(1 + hz / 700) for hz in MEL_RANGE_HZ)
     end = 2595 * np.log10(1 + max(bandwidth_hz - 200.0, 2_000.0) / 700)
-    edge = int((end - low) / (high - low) * (MEL_BANDS + 1))  # a band reaches from an edge to the next but one
+    edge = int(
+        (end - low) / (high - low) * (MEL_BANDS + 1)
+    )  # a band reaches from an edge to the next but one
     return MEL_BANDS if edge > MEL_BANDS else edge - 1
 
 
