@@ -16,8 +16,12 @@ import stat
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import orjson
 
 import rvc.card
 from rvc.card import CARD_FILE, FORMAT_VERSION, MAX_CARD_BYTES
@@ -25,10 +29,16 @@ from rvc.errors import CheckpointError
 
 CARD, WEIGHTS, INDEX = CARD_FILE, "model.safetensors", "index.faiss"
 __all__ = [
+    "CARD",
     "FORMAT_VERSION",
     "INDEX",
+    "WEIGHTS",
     "check_weights",
+    "extract",
+    "files_of",
+    "opened",
     "pack",
+    "pack_files",
     "read_card",
     "size_bytes",
     "unpack",
@@ -54,6 +64,12 @@ def read_card(folder: Path) -> dict[str, Any]:
     for name in ("training", "retrieval"):
         if not isinstance(card.get(name, {}), dict):
             raise CheckpointError(f"The voice's card.json has a wrong {name!r}; export the voice again.")
+    try:
+        orjson.dumps(card)
+    except orjson.JSONEncodeError as error:  # half a character, or a number without end: no registry keeps it
+        raise CheckpointError(
+            f"The voice's card.json holds something that cannot be kept ({error}); export the voice again."
+        ) from error
     return card
 
 
@@ -91,12 +107,49 @@ def unpack(archive: Path, folder: Path) -> None:
     Raises:
         CheckpointError: It is no zip, not the zip of a voice, too large, encrypted or damaged.
     """
+    with opened(archive) as zipped:
+        extract(zipped, {folder / name: info for name, info in _checked_entries(zipped).items()})
+
+
+@contextmanager
+def opened(archive: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a stranger's zip.
+
+    Raises:
+        CheckpointError: It is no zip, or turns out to be damaged while it is read.
+    """
     try:
         with zipfile.ZipFile(archive) as zipped:
-            for name, info in _checked_entries(zipped).items():
-                _extract(zipped, info, folder / name)
+            yield zipped
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError) as error:
         raise CheckpointError("The file is not a zip, or it is damaged; export the voice again.") from error
+
+
+def extract(zipped: zipfile.ZipFile, wanted: Mapping[Path, zipfile.ZipInfo]) -> None:
+    """Write some entries of a zip to paths that the caller has chosen.
+
+    Raises:
+        CheckpointError: They are encrypted or damaged, or would unpack to too much; nothing is written if the
+            zip says so itself.
+    """
+    if any(info.flag_bits & _ENCRYPTED for info in wanted.values()):
+        raise CheckpointError("The zip is protected by a password; zip the voice without one.")
+    if sum(info.file_size for info in wanted.values()) > MAX_UNPACKED_BYTES:
+        limit = MAX_UNPACKED_BYTES // 1_000_000
+        raise CheckpointError(f"The zip unpacks to more than a voice can have ({limit} MB); check the file.")
+    for path, info in wanted.items():
+        with zipped.open(info) as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, _CHUNK_BYTES)
+        # The declared size is a promise that is held to.
+        if path.stat().st_size != info.file_size:
+            raise CheckpointError(
+                "The zip is damaged: a file is not as long as it says; export the voice again."
+            )
+
+
+def files_of(zipped: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """List the files of a zip, without those that macOS adds."""
+    return [info for info in zipped.infolist() if not info.is_dir() and not _added_by_macos(info.filename)]
 
 
 def pack(folder: Path, archive: Path) -> None:
@@ -105,12 +158,20 @@ def pack(folder: Path, archive: Path) -> None:
     Raises:
         OSError: The disk refused.
     """
+    pack_files([folder / name for name in sorted(ALLOWED) if (folder / name).is_file()], archive)
+
+
+def pack_files(paths: Sequence[Path], archive: Path) -> None:
+    """Write files side by side into a zip, in one step.
+
+    Raises:
+        OSError: The disk refused.
+    """
     temporary = archive.with_name(archive.name + ".tmp")
     # Weights hardly shrink, so they are stored: packing and unpacking stay as fast as the disk.
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as zipped:
-        for name in sorted(ALLOWED):
-            if (folder / name).is_file():
-                zipped.write(folder / name, name)
+        for path in paths:
+            zipped.write(path, path.name)
     temporary.replace(archive)
 
 
@@ -137,7 +198,7 @@ def _tensors_fill(path: Path) -> bool:
 
 def _checked_entries(zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Return by plain name the entries that make up a voice."""
-    infos = [info for info in zipped.infolist() if not info.is_dir() and not _added_by_macos(info.filename)]
+    infos = files_of(zipped)
     if len(zipped.infolist()) > MAX_ENTRIES:
         raise CheckpointError("The zip holds too many files for a voice; zip only the files of one voice.")
     parents = {str(PurePosixPath(info.filename).parent) for info in infos}
@@ -150,11 +211,8 @@ def _checked_entries(zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     if not set(entries) >= REQUIRED:
         missing = " and ".join(sorted(REQUIRED - set(entries)))
         raise CheckpointError(f"The zip holds no {missing}, so it is not a voice; export the voice again.")
-    if any(info.flag_bits & _ENCRYPTED for info in infos):
-        raise CheckpointError("The zip is protected by a password; zip the voice without one.")
-    if sum(info.file_size for info in infos) > MAX_UNPACKED_BYTES or entries[CARD].file_size > MAX_CARD_BYTES:
-        limit = MAX_UNPACKED_BYTES // 1_000_000
-        raise CheckpointError(f"The zip unpacks to more than a voice can have ({limit} MB); check the file.")
+    if entries[CARD].file_size > MAX_CARD_BYTES:
+        raise CheckpointError("The zip's card.json is too large to be one; export the voice again.")
     return entries
 
 
@@ -168,11 +226,3 @@ def _is_plain(info: zipfile.ZipInfo) -> bool:
 
 def _added_by_macos(name: str) -> bool:
     return name.startswith("__MACOSX/") or PurePosixPath(name).name == ".DS_Store"
-
-
-def _extract(zipped: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
-    """Write one entry; its declared size is a promise that is held to."""
-    with zipped.open(info) as source, path.open("wb") as target:
-        shutil.copyfileobj(source, target, _CHUNK_BYTES)
-    if path.stat().st_size != info.file_size:
-        raise CheckpointError("The zip is damaged: a file is not as long as it says; export the voice again.")

@@ -1,6 +1,7 @@
 """Recording -> the same recording in another voice.
 
-Two passes. The first hears the whole recording: its level, its melody, hence the transposition. The
+Two passes. The first hears the whole recording as the voice's engine wants it: its level, its melody,
+hence the transposition. The
 second speaks it piece by piece into a nameless scratch file, then writes that at the source's loudness.
 So every decision is made with the whole in view, and an hour needs no more memory than its 16 kHz
 samples (230 MB) and what one piece takes.
@@ -15,7 +16,7 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -27,18 +28,20 @@ from numpy.typing import NDArray
 
 from pipelines.events import Done, Events, Progress
 from rvc.audio import WRITABLE, AudioWriter, StreamResampler, blocks, probe
+from rvc.engine import Source
 from rvc.errors import AudioError, ConfigError
 from rvc.f0 import F0_ESTIMATORS, F0Estimator, F0Statistics, f0_statistics, shift_semitones
-from rvc.level import HOP_16K, RATE_16K_HZ, frame_rms, normalisation_gain
-from rvc.loudness import FrameLoudness, apply_gain, gain_contour, measure_frames
-from rvc.voice import Source, SpeakOptions, Voice
+from rvc.level import HOP_16K, RATE_16K_HZ, frame_rms
+from rvc.loudness import FrameLoudness, Gain, measure_frames
+from rvc.speak_options import LITE_DEFAULTS, EngineDefaults, SpeakOptions
+from rvc.voice import Voice
 
 logger = logging.getLogger(__name__)
 
 MAX_TRANSPOSE_SEMITONES = 36.0
 
 # Seconds of work per second of sound, measured; only their proportions matter, for the time left.
-_COST = {"Reading": 0.002, "Melody": 0.006, "Speaking": 0.03, "Writing": 0.003}
+_READING_COST_S, _WRITING_COST_S = 0.002, 0.003
 _READ_S = 5.0
 _WRITE_FRAMES = 1_000
 
@@ -49,12 +52,15 @@ T = TypeVar("T")
 class ConvertOptions:
     """How a recording is converted.
 
+    What is None is as the voice's engine has it best; see `EngineDefaults`.
+
     Attributes:
         transpose_semitones: How far the melody is moved, -36..36; None moves its median to that of
             the voice.
         index_rate: Share of retrieved content, 0..1; see `SpeakOptions`.
         protect: Protection of unvoiced frames from retrieval, 0..0.5; see `SpeakOptions`.
-        follow_loudness: 1 makes every moment as loud as in the source, 0 only the whole.
+        follow_loudness: How far the source's loudness is followed, 0..1: by voices of the built-in engine
+            every 10 ms, and as a whole always; by RVC's over a second, and not at all at 0.
         f0_estimator: A name in `F0_ESTIMATORS`.
         format: "wav", "flac", "mp3" or "ogg".
         chunk_s: Seconds spoken at once.
@@ -64,12 +70,12 @@ class ConvertOptions:
     """
 
     transpose_semitones: float | None = None
-    index_rate: float = SpeakOptions.index_rate
-    protect: float = SpeakOptions.protect
-    follow_loudness: float = 1.0
-    f0_estimator: str = "praat"
+    index_rate: float | None = None
+    protect: float | None = None
+    follow_loudness: float | None = None
+    f0_estimator: str | None = None
     format: str = "wav"
-    chunk_s: float = SpeakOptions.chunk_s
+    chunk_s: float | None = None
 
     def __post_init__(self) -> None:
         semitones = self.transpose_semitones
@@ -77,21 +83,21 @@ class ConvertOptions:
             raise ConfigError(
                 f"A transposition of {semitones:g} semitones is not possible; choose -36 to 36."
             )
-        if not 0.0 <= self.follow_loudness <= 1.0:
-            raise ConfigError(
-                f"Following the loudness by {self.follow_loudness:g} is not possible; choose 0 to 1."
-            )
-        if self.f0_estimator not in F0_ESTIMATORS:
+        follow = self.follow_loudness
+        if follow is not None and not 0.0 <= follow <= 1.0:
+            raise ConfigError(f"Following the loudness by {follow:g} is not possible; choose 0 to 1.")
+        if self.f0_estimator is not None and self.f0_estimator not in F0_ESTIMATORS:
             known = ", ".join(F0_ESTIMATORS)
             raise ConfigError(f"Unknown F0 estimator {self.f0_estimator!r}; choose one of: {known}.")
         if self.format not in WRITABLE:
             raise ConfigError(f"Unknown audio format {self.format!r}; choose one of: {', '.join(WRITABLE)}.")
-        _ = self.speaking  # checks the rest
+        _ = self.speaking(LITE_DEFAULTS)  # checks the rest
 
-    @property
-    def speaking(self) -> SpeakOptions:
-        """The part that concerns the voice."""
-        return SpeakOptions(index_rate=self.index_rate, protect=self.protect, chunk_s=self.chunk_s)
+    def speaking(self, defaults: EngineDefaults) -> SpeakOptions:
+        """Give the part that concerns the voice, with what its engine has best where nothing was asked."""
+        asked = {name: getattr(self, name) for name in ("index_rate", "protect", "chunk_s")}
+        chosen = {name: getattr(defaults, name) if value is None else value for name, value in asked.items()}
+        return SpeakOptions(align_content=defaults.align_content, **chosen)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,13 +127,20 @@ class _Step:
 
     stage: str
     done: float = 0.0
+    needs_device: bool = False
     data: dict[str, Any] = field(default_factory=dict)
 
 
 _Steps = Generator[_Step, None, T]
 
 
-def convert(source: Path, destination: Path, voice: Voice, options: ConvertOptions) -> Events[ConvertResult]:
+def convert(
+    source: Path,
+    destination: Path,
+    voice: Voice,
+    options: ConvertOptions,
+    estimator: F0Estimator | None = None,
+) -> Events[ConvertResult]:
     """Convert a recording into another voice.
 
     Closing the generator leaves nothing behind; the result appears under its name when it is complete.
@@ -137,15 +150,24 @@ def convert(source: Path, destination: Path, voice: Voice, options: ConvertOptio
         destination: The result; its folder must exist, its format is `options.format`.
         voice: Who shall speak.
         options: How.
+        estimator: Who finds the melody; None makes the one that the options name, or else Praat's, neither
+            of which needs weights.
 
     Yields:
         Progress, with `needs_device` while the voice speaks, then Done.
 
     Raises:
         AudioError: The source cannot be read or holds no sound.
+        ConfigError: The estimator needs weights, or the voice has no melody that could be transposed.
     """
-    estimator = F0_ESTIMATORS.build(options.f0_estimator)
-    timings = dict.fromkeys(_COST, 0.0)
+    estimator = estimator or F0_ESTIMATORS.build(options.f0_estimator or "praat")
+    costs = {
+        "Reading": _READING_COST_S,
+        "Melody": estimator.cost_s,
+        "Speaking": voice.engine.defaults.cost_s,
+        "Writing": _WRITING_COST_S,
+    }
+    timings = dict.fromkeys(costs, 0.0)
     stage = "Reading"
     with closing(_convert(source, destination, voice, (options, estimator))) as steps:
         while True:
@@ -158,21 +180,21 @@ def convert(source: Path, destination: Path, voice: Voice, options: ConvertOptio
             finally:
                 timings[stage] += time.perf_counter() - started_s
             stage = step.stage
-            yield _progress(step, sum(timings.values()))
+            yield _progress(step, costs, sum(timings.values()))
     logger.info("converted %.1f s in %.1f s", result.seconds, sum(timings.values()))
     yield Done(result=replace(result, timings=timings))
 
 
-def _progress(step: _Step, spent_s: float) -> Progress:
+def _progress(step: _Step, costs: Mapping[str, float], spent_s: float) -> Progress:
     """Say how far the whole is; the time left follows from the pace so far."""
-    stages = list(_COST)
-    before = sum(_COST[name] for name in stages[: stages.index(step.stage)])
-    fraction = min((before + step.done * _COST[step.stage]) / sum(_COST.values()), 1.0)
+    stages = list(costs)
+    before = sum(costs[name] for name in stages[: stages.index(step.stage)])
+    fraction = min((before + step.done * costs[step.stage]) / sum(costs.values()), 1.0)
     return Progress(
         stage=step.stage,
         fraction=fraction,
         eta_s=round(spent_s * (1.0 - fraction) / fraction, 1) if fraction > 0.02 else None,
-        needs_device=step.stage == "Speaking",
+        needs_device=step.needs_device,
         data=step.data,
     )
 
@@ -182,22 +204,29 @@ def _convert(
 ) -> _Steps[ConvertResult]:
     """Do the work; `convert` adds the clock."""
     options, estimator = how
-    wav16k, length = yield from _read(source, voice.sample_rate_hz)
-    source_rms = np.append(frame_rms(wav16k), 0.0)[: wav16k.size // HOP_16K + 1]
-    yield _Step(stage="Melody")
-    f0_hz = yield from _melody(estimator, wav16k)
+    engine = voice.engine
+    recorded, length = yield from _read(source, voice.sample_rate_hz)
+    source_rms = np.append(frame_rms(recorded), 0.0)[: recorded.size // HOP_16K + 1]
+    wav16k = engine.hear(recorded)
+    del recorded
+    yield _Step(stage="Melody", needs_device=estimator.on_device)
+    f0_hz = np.zeros(wav16k.size // HOP_16K + 1)
+    if engine.uses_f0:
+        f0_hz = yield from _melody(estimator, wav16k)
     statistics = f0_statistics(f0_hz)
     semitones = _transposition(options, voice, statistics)
-    wav16k *= np.float32(normalisation_gain(wav16k))
-    heard = Source.of(wav16k, shift_semitones(f0_hz, semitones))
+    heard = engine.source(wav16k, shift_semitones(f0_hz, semitones))
     median_hz = statistics.median_hz if statistics else None
-    yield _Step(stage="Speaking", data={"transpose_semitones": semitones, "source_median_hz": median_hz})
+    facts = {"transpose_semitones": semitones, "source_median_hz": median_hz}
+    yield _Step(stage="Speaking", needs_device=True, data=facts)
     # Nameless and in the destination's folder: no kill leaves it behind, and it is the disk that has room.
     with tempfile.TemporaryFile(dir=destination.parent) as scratch:
-        spoken = yield from _speak(voice, heard, options.speaking, scratch)
-        gain = gain_contour(source_rms, spoken, options.follow_loudness)
+        spoken = yield from _speak(voice, heard, options.speaking(engine.defaults), scratch)
+        asked = options.follow_loudness
+        follow = engine.defaults.follow_loudness if asked is None else asked
+        gain = engine.loudness(heard, source_rms, spoken, follow)
         writer = AudioWriter(destination, voice.sample_rate_hz, options.format)
-        yield from _write(scratch, gain, writer, length)
+        yield from _write(scratch, gain, writer, (spoken.rms.size, length))
     return ConvertResult(
         path=destination,
         seconds=length / voice.sample_rate_hz,
@@ -239,13 +268,19 @@ def _melody(estimator: F0Estimator, wav16k: NDArray[np.float32]) -> _Steps[NDArr
         except StopIteration as stop:
             contour: NDArray[np.float64] = stop.value
             return contour
-        yield _Step(stage="Melody", done=done)
+        yield _Step(stage="Melody", done=done, needs_device=estimator.on_device)
 
 
 def _transposition(options: ConvertOptions, voice: Voice, statistics: F0Statistics | None) -> float:
     """Decide how far the melody is moved."""
-    if options.transpose_semitones is not None:
-        return options.transpose_semitones
+    asked = options.transpose_semitones
+    if asked and not voice.engine.uses_f0:
+        raise ConfigError(
+            f"The voice {voice.card.name} was trained without F0, so its pitch cannot be set; "
+            "leave it automatic or at 0."
+        )
+    if asked is not None:
+        return asked
     if statistics is None or voice.card.f0 is None:
         return 0.0
     semitones = 12.0 * math.log2(voice.card.f0.median_hz / statistics.median_hz)
@@ -261,20 +296,19 @@ def _speak(voice: Voice, heard: Source, options: SpeakOptions, scratch: IO[bytes
             rms.append(measured.rms)
             peak.append(measured.peak)
             scratch.write(sign.wav.astype(np.float32, copy=False).tobytes())
-        yield _Step(stage="Speaking", done=sign.done_frames / heard.frames)
+        yield _Step(stage="Speaking", done=sign.done_frames / heard.spoken_frames, needs_device=True)
     return FrameLoudness(rms=np.concatenate(rms), peak=np.concatenate(peak))
 
 
-def _write(scratch: IO[bytes], gain: NDArray[np.float64], writer: AudioWriter, length: int) -> _Steps[None]:
-    """Write what was spoken, at its loudness and length."""
-    frames = gain.size - 1
+def _write(scratch: IO[bytes], gain: Gain, writer: AudioWriter, sizes: tuple[int, int]) -> _Steps[None]:
+    """Write what was spoken, so many frames, at its loudness and length."""
+    frames, length = sizes
     hop = writer.rate_hz // 100
     scratch.seek(0)
     with writer:
         for start in range(0, frames, _WRITE_FRAMES):
             yield _Step(stage="Writing", done=start / frames)
-            stop = min(start + _WRITE_FRAMES, frames)
-            wav = np.frombuffer(scratch.read((stop - start) * hop * 4), dtype=np.float32)
-            writer.write(apply_gain(wav, gain[start : stop + 1], hop)[: max(length - start * hop, 0)])
+            wav = np.frombuffer(scratch.read(_WRITE_FRAMES * hop * 4), dtype=np.float32)
+            writer.write(gain.apply(wav, start)[: max(length - start * hop, 0)])
         # The frames cover the recording; rates that divide unevenly may ask for a sample more.
         writer.write(np.zeros(max(length - frames * hop, 0), np.float32))

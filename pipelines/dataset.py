@@ -20,7 +20,7 @@ from pipelines.report import (
 )
 from pipelines.uploads import StoredFile
 from rvc.speaker_windows import SpeakerWindows, thinned
-from rvc.speakers import SpeakerFinding, comparing_speakers
+from rvc.speakers import SpeakerFinding, comparable_bandwidth_hz, comparing_speakers
 
 MOST_WINDOWS = 480
 """Twenty minutes of speech are compared, spread over all there is."""
@@ -104,8 +104,8 @@ def _speakers(facts: Sequence[RecordingFacts]) -> Generator[float, None, Speaker
     total = sum(len(w) for w in windows)
     if total > MOST_WINDOWS:
         windows = [thinned(w, max(3, round(len(w) * MOST_WINDOWS / total))) for w in windows]
-    bandwidth_hz = min(
-        (known.measures.bandwidth_hz for known in facts if len(known.windows)), default=8_000.0
+    bandwidth_hz = comparable_bandwidth_hz(
+        [known.measures.bandwidth_hz for known in facts if len(known.windows)]
     )
     steps = comparing_speakers(windows, bandwidth_hz=bandwidth_hz)
     while True:

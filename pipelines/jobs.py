@@ -187,9 +187,7 @@ class Jobs(JobFiles):
             upload = self._upload_of(source)
             if type == "conversion" and len(upload["files"]) != 1:
                 raise ConfigError("A conversion takes one recording; upload the one to convert by itself.")
-            waiting = self.registry.list("jobs", status="pending", user_id=caller.user_id)
-            if len(waiting) >= MAX_PENDING_PER_USER:
-                raise NotAllowedError(f"You have {len(waiting)} jobs waiting; wait for one, or cancel one.")
+            self._refuse_too_many(caller)
             row = new_job(
                 caller.user_id,
                 type,
@@ -204,9 +202,19 @@ class Jobs(JobFiles):
                 message="Waiting",
                 **voice,
             )
-            self._folder(row["id"]).mkdir()
-            self.registry.insert("jobs", row)
+            folder = self._folder(row["id"])
+            folder.mkdir()
+            try:
+                self.registry.insert("jobs", row)
+            except BaseException:
+                folder.rmdir()
+                raise
             return self._changed(row)
+
+    def _refuse_too_many(self, caller: Caller) -> None:
+        waiting = self.registry.list("jobs", status="pending", user_id=caller.user_id)
+        if len(waiting) >= MAX_PENDING_PER_USER:
+            raise NotAllowedError(f"You have {len(waiting)} jobs waiting; wait for one, or cancel one.")
 
     # --- looking -----------------------------------------------------------------------------------
 

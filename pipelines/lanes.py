@@ -16,6 +16,9 @@ Rows = list[Row]
 USES_PREPARED = frozenset({"preprocessing", "training"})
 """Types that write the prepared slices of an upload, and so never run on the same upload together."""
 
+LONGEST_REST_S = 3_600.0
+"""No failed try rests longer."""
+
 
 def in_order(pending: Rows) -> Rows:
     """Return the pending rows in the order of their submission."""
@@ -39,10 +42,12 @@ def next_up(job_type: str, pending: Rows, running: Collection[Row], now_s: float
         job_type: Lane.
         pending: All pending rows, in any order.
         running: Rows of the jobs that children work on.
-        now_s: Seconds since the epoch; a row whose `not_before` is later rests from a failed try.
+        now_s: Seconds since the epoch; a row whose `not_before` is a little later rests from a failed try.
     """
     for row in in_order(pending):
-        if row["type"] != job_type or row["not_before"] > now_s:
+        # So far ahead no rest was ever set: the clock has been put back since.
+        rests = 0 < row["not_before"] - now_s <= LONGEST_REST_S
+        if row["type"] != job_type or rests:
             continue
         if not _upload_is_busy(row, pending, running):
             return row

@@ -1,4 +1,4 @@
-"""The voices: which exist, whose they are, how often they were used; and their way in and out as a zip.
+"""The voices: which exist, whose they are, how often they were used; and their way in and out as files.
 
     DATA_DIR/models/<model id>/        a voice that was trained or imported here, with a row in the registry
     assets/builtin/voices/<name>/      a voice that comes with Timbre: everybody sees it, nobody changes it
@@ -13,13 +13,16 @@ import logging
 import secrets
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.bundles import WEIGHTS, check_weights, pack, read_card, size_bytes, unpack, write_card
+from pipelines.bundles import WEIGHTS, check_weights, pack, pack_files, read_card, size_bytes, write_card
+from pipelines.exchange import ENGINE as RVC
+from pipelines.exchange import give_out, take_in
 from pipelines.registry import Registry
 from pipelines.rows import Caller, Row, Rows, checked_name, new_id, now
-from rvc.errors import CheckpointError, NotAllowedError, UnknownNameError
+from rvc.errors import CheckpointError, ConfigError, NotAllowedError, UnknownNameError
 
 logger = logging.getLogger(__name__)
 
@@ -153,25 +156,30 @@ class Library:
             },
         )
 
-    def import_bundle(self, caller: Caller, archive: Path, model_name: str | None = None) -> Row:
-        """Take in a voice from a zip and return it.
+    def import_voice(self, caller: Caller, files: Sequence[Path], model_name: str | None = None) -> Row:
+        """Take in a voice and return it; that of another program takes a child process and some seconds.
 
         Args:
             caller: Who will own it.
-            archive: Zip of card.json, model.safetensors and perhaps index.faiss.
-            model_name: What it shall be called; by default what its card says.
+            files: One zip, as `export_bundle` or `export_rvc` gives it; or a .pth of an RVC program, maybe
+                with its .index. What messages call them is their name.
+            model_name: What it shall be called; by default what the files say.
 
         Raises:
-            CheckpointError: It is no zip of a voice, or not whole. Nothing is left behind.
+            CheckpointError: It is not one voice, not whole, or of a kind that is not supported. Nothing is
+                left behind.
             ConfigError: The name is empty, too long or unprintable.
         """
+        wanted = checked_name(model_name, "voice") if model_name and model_name.strip() else None
         model_id = new_id()
         staging = self._models / f".incoming-{model_id}"
-        staging.mkdir()
+        bundle, unpacked = staging / "bundle", staging / "unpacked"
+        bundle.mkdir(parents=True)
+        unpacked.mkdir()
         try:
-            unpack(archive, staging)
-            name = model_name if model_name and model_name.strip() else read_card(staging).get("name")
-            row = self._adopt(staging, model_id, {"user_id": caller.user_id, "model_name": name})
+            take_in(files, bundle, unpacked)
+            name = wanted or read_card(bundle).get("name")
+            row = self._adopt(bundle, model_id, {"user_id": caller.user_id, "model_name": name})
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         logger.info("imported voice %s: %.1f MB", model_id, row["size_bytes"] / 1e6)
@@ -184,10 +192,36 @@ class Library:
             UnknownNameError: There is none of this id, or it is somebody else's.
         """
         folder = self.folder(caller, model_id)
-        self._exports.mkdir(exist_ok=True)
-        archive = self._exports / f"voice-{secrets.token_hex(8)}.zip"
+        archive = self._new_export()
         pack(folder, archive)
         return archive
+
+    def export_rvc(self, caller: Caller, model_id: str) -> Path:
+        """Write a voice as other RVC programs read it, as `export_bundle`: .pth and .index in a zip.
+
+        Raises:
+            UnknownNameError: There is none of this id, or it is somebody else's.
+            ConfigError: It is a voice of another engine.
+            CheckpointError: Its files are damaged.
+        """
+        row, folder = self.get(caller, model_id), self.folder(caller, model_id)
+        if row["engine"] != RVC:
+            raise ConfigError(
+                f"{row['model_name']} is a voice of the engine {row['engine']}, which other RVC "
+                "programs cannot read; export it in the format 'bundle'."
+            )
+        archive = self._new_export()
+        staging = self._models / f".outgoing-{new_id()}"
+        staging.mkdir()
+        try:
+            pack_files(give_out(folder, staging, row["model_name"]), archive)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return archive
+
+    def _new_export(self) -> Path:
+        self._exports.mkdir(exist_ok=True)
+        return self._exports / f"voice-{secrets.token_hex(8)}.zip"
 
     def adopt(self, job: Row, bundle: Path) -> Row:
         """Make the voice that a training left behind a voice of the job's owner, and return its row.
@@ -220,9 +254,10 @@ class Library:
         return self._registry.update("models", model_id, builtin=True, user_id=None, model_path=home)
 
     def sweep(self) -> None:
-        """Remove what an interrupted import or deletion left, and exports that had their day."""
-        for path in [*self._models.glob(".incoming-*"), *self._models.glob(".deleted-*")]:
-            shutil.rmtree(path, ignore_errors=True)
+        """Remove what an interrupted import, export or deletion left, and exports that had their day."""
+        for pattern in (".incoming-*", ".outgoing-*", ".deleted-*"):
+            for path in self._models.glob(pattern):
+                shutil.rmtree(path, ignore_errors=True)
         self.expire_exports()
 
     def expire_exports(self) -> None:

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     Attributes:
         data_dir: Folder of everything that Timbre keeps (jobs, voices, registry); absolute.
         max_file_size_mb: Largest file of an upload, in MB (10**6 bytes).
+        max_voice_file_mb: Largest file of a voice that is imported, in MB; an index of RVC has up to 620.
         max_audio_seconds: Longest recording, in seconds.
         max_files: Most files in one upload.
         job_timeout: Seconds that preparing or converting may compute before it is stopped.
@@ -47,6 +48,8 @@ class Settings(BaseSettings):
         cancel_grace_s: Seconds that a cancelled job has to save and leave before it is killed.
         max_pause_s: Longest pause, in seconds, that conversions may force on a training at a stretch.
         train_threads: Processor threads of a training; by default all.
+        weights_dir: Folder of published weights that were downloaded by hand; searched first; absolute.
+        hf_hub_offline: Whether nothing is ever downloaded; the name is the one that other programs know.
         log_level: DEBUG, INFO, WARNING or ERROR.
         configured_secret: SECRET as it was set, or None; read `secret` instead.
     """
@@ -57,6 +60,7 @@ class Settings(BaseSettings):
 
     data_dir: Annotated[Path, AfterValidator(_absolute)] = Path("data")
     max_file_size_mb: float = Field(default=100, gt=0, le=4_000)
+    max_voice_file_mb: float = Field(default=700, gt=0, le=4_000)
     max_audio_seconds: float = Field(default=5_400, ge=1, le=86_400)
     max_files: int = Field(default=500, ge=1, le=1_000)
     job_timeout: float = Field(default=3_600, gt=0)
@@ -70,6 +74,8 @@ class Settings(BaseSettings):
     cancel_grace_s: float = Field(default=5, ge=0)
     max_pause_s: float = Field(default=600, ge=0)
     train_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    weights_dir: Annotated[Path, AfterValidator(_absolute)] | None = None
+    hf_hub_offline: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     configured_secret: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("secret", "SECRET"), min_length=_SHORTEST_SECRET
@@ -79,6 +85,11 @@ class Settings(BaseSettings):
     def max_file_size_bytes(self) -> int:
         """Largest file of an upload, in bytes."""
         return round(self.max_file_size_mb * 1_000_000)
+
+    @property
+    def max_sent_bytes(self) -> int:
+        """Largest file of any kind that is let in at all, in bytes."""
+        return round(max(self.max_file_size_mb, self.max_voice_file_mb) * 1_000_000)
 
     @property
     def secret(self) -> str:

@@ -31,7 +31,7 @@ from pipelines.events import Done, Events, Progress
 from rvc.errors import AudioError, ConfigError
 from rvc.f0 import f0_statistics
 from rvc.registry import Registry
-from rvc.retrieval import MAX_ROWS, RetrievalIndex
+from rvc.retrieval import MAX_ROWS, RetrievalIndex, thinned
 from rvc.training.bundle import new_bundle
 from rvc.training.features import Slice, TrainingSet, extract_features
 from rvc.training.loop import REPORT_INTERVAL_S, Training
@@ -78,6 +78,7 @@ class TrainRequest:
         settings: How to train.
         consent: What the person stated about the right to use this voice; None writes nothing.
         licence: Under which the recordings may be used; None writes nothing.
+        index_rows: At most this many content vectors are kept in the retrieval index.
 
     Raises:
         ConfigError: The name is empty.
@@ -90,6 +91,7 @@ class TrainRequest:
     settings: TrainSettings = field(default_factory=TrainSettings)
     consent: Any = None
     licence: str | None = None
+    index_rows: int = MAX_ROWS
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -157,7 +159,7 @@ def train(request: TrainRequest) -> Events[TrainResult]:
         trained = yield from _train(request, slices, builder, folder)
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()
-        index = yield from _build_index(trained.content, folder / INDEX)
+        index = yield from _build_index(thinned(trained.content, request.index_rows), folder / INDEX)
         card = {**trained.card, **_own_card(request, trained, slices), "retrieval": index}
         write_card(folder, card)
     logger.info("voice %r: %d steps, best %d", request.name, trained.outcome.steps, trained.outcome.best_step)

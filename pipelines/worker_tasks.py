@@ -15,7 +15,6 @@ import importlib
 import secrets
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import fields, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
 
 Task: TypeAlias = "Callable[[WorkOrder], Events[dict[str, Any]]]"
 """What TASKS holds."""
-
-WARM_VOICES = 2
-"""How many voices the converter keeps loaded."""
 
 PREPARE_SHARE = 0.1
 """How much of a training's progress bar its preparation gets."""
@@ -82,15 +78,17 @@ def conversion(order: WorkOrder) -> Events[dict[str, Any]]:
         raise ConfigError("The conversion names no voice; choose one.")
     (stored,) = _files(order)
     yield Progress(stage="Loading the voice", fraction=0.0)
-    weights = order.model_folder / "model.safetensors"
-    voice = _voice(order.model_folder, weights.stat().st_mtime_ns)
+    ready_voice = importlib.import_module("pipelines.ready_voice").ready_voice
+    store = importlib.import_module("pipelines.weights").weight_store()
+    ready = yield from _until_done(ready_voice(order.model_folder, options.f0_estimator, store))
     order.result_folder.mkdir(exist_ok=True)
     # A random name: Gradio serves a file to whoever knows its path.
     destination = order.result_folder / f"{secrets.token_hex(8)}.{options.format}"
     source = order.upload_folder / stored.audio
-    result = yield from _until_done(module.convert(source, destination, voice, options))
-    path = Path(result.path).relative_to(order.folder)
-    yield Done(result=_facts_of(result) | {"path": str(path), "seconds": result.seconds})
+    work = module.convert(source, destination, ready.voice, options, ready.estimator)
+    result = yield from _until_done(work, since=ready.share)
+    facts = {"path": str(Path(result.path).relative_to(order.folder)), "seconds": result.seconds}
+    yield Done(result=_facts_of(result) | facts | {"f0_estimator": ready.estimator_name})
 
 
 TASKS: Mapping[str, Task] = {
@@ -98,13 +96,6 @@ TASKS: Mapping[str, Task] = {
     "training": training,
     "conversion": conversion,
 }
-
-
-@lru_cache(maxsize=WARM_VOICES)
-def _voice(folder: Path, mtime_ns: int) -> Any:  # noqa: ANN401  # the time is part of the key only
-    """Load a voice, or return it as it was loaded last."""
-    cuda = importlib.import_module("torch").cuda.is_available()
-    return importlib.import_module("rvc.voice").Voice.load(folder, "cuda" if cuda else "cpu")
 
 
 def _until_done(

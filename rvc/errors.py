@@ -4,6 +4,7 @@
     ├── AudioError         the sound file cannot be read, is empty, silent, too long or of a wrong form
     ├── CheckpointError    the file is not a voice model or checkpoint that this code understands
     ├── ConfigError        a setting is out of range or contradicts another
+    ├── DownloadError      a published file is not here and cannot be had, or is not the one published
     ├── UnknownNameError   a registry has no entry of that name
     └── NotAllowedError    the caller may not see or change this, or the state of the job forbids it
 
@@ -29,6 +30,10 @@ class CheckpointError(RvcError):
 
 class ConfigError(RvcError):
     """A setting is out of range or contradicts another."""
+
+
+class DownloadError(RvcError):
+    """A published file is not here and cannot be had, or is not the one published."""
 
 
 class UnknownNameError(RvcError):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from rvc.errors import ConfigError
 from rvc.level import HOP_16K, RATE_16K_HZ, loud_rms
 from rvc.registry import Registry
+from rvc.steps import result_of
 
 FRAMES_PER_S = RATE_16K_HZ // HOP_16K
 FALLBACK_HZ = 150.0
@@ -41,7 +43,15 @@ FILTER_SHARE, RANGE_SHARE = 0.05, 0.2
 
 
 class F0Estimator(Protocol):
-    """Finds the F0 of each frame of a recording."""
+    """Finds the F0 of each frame of a recording; who derives from it gets the call at once for nothing.
+
+    Attributes:
+        on_device: Whether it computes on the GPU.
+        cost_s: Seconds of work for a second of sound, roughly; to tell how long all will take.
+    """
+
+    on_device: bool = False
+    cost_s: float = 0.006
 
     def track(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float64]]:
         """Estimate F0 in steps of well under a second.
@@ -59,7 +69,7 @@ class F0Estimator(Protocol):
 
     def __call__(self, wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
         """Estimate F0 at once; the same result as `track`."""
-        ...
+        return result_of(self.track(wav16k))
 
 
 F0_ESTIMATORS: Registry[F0Estimator] = Registry("F0 estimator")
@@ -98,7 +108,7 @@ class PraatOptions:
             raise ConfigError("F0 is estimated in chunks of at least 1 s with an overlap of at least 0 s.")
 
 
-class PraatF0:
+class PraatF0(F0Estimator):
     """Praat's autocorrelation method in two passes, behind a filter against mains hum.
 
     Args:
@@ -107,16 +117,6 @@ class PraatF0:
 
     def __init__(self, options: PraatOptions | None = None) -> None:
         self.options = options or PraatOptions()
-
-    def __call__(self, wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Estimate F0 at once; see `F0Estimator`."""
-        steps = self.track(wav16k)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as stop:
-                contour: NDArray[np.float64] = stop.value
-                return contour
 
     def track(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float64]]:
         """Estimate F0 in steps; see `F0Estimator`."""
@@ -241,6 +241,18 @@ def _search_range(
 def build_praat() -> F0Estimator:
     """Make Praat's estimator at its usual setting."""
     return PraatF0()
+
+
+@F0_ESTIMATORS.register("rmvpe")
+def build_rmvpe(weights: Path | None = None, device: str = "cpu") -> F0Estimator:
+    """Read RMVPE's published weights; torch is imported only when somebody wants them."""
+    if weights is None:
+        raise ConfigError(
+            "The F0 estimator rmvpe needs its weights, rmvpe.pt; download them or choose praat."
+        )
+    from rvc.rmvpe import RmvpeF0
+
+    return RmvpeF0.load(weights, device)
 
 
 MIN_VOICED_FRAMES = 3

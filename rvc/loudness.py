@@ -9,7 +9,8 @@ Why frames: all that decides about loudness is known per frame before a sample i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,13 @@ SILENT_RMS, AUDIBLE_RMS = 1e-4, 4e-4
 MIN_CORRECTION, MAX_CORRECTION = 0.1, 2.8
 """-20 to +9 dB: more would lift the hiss of a frame that the voice chose to speak softly."""
 
+RVC_CEILING = 0.99
+"""The largest sample that RVC lets pass."""
+
+_ENVELOPE_FRAMES = 50
+"""RVC measures its envelope every half second, over a second around it."""
+
+_FAINTEST_RMS = 1e-6
 _SMOOTH_FRAMES = 3.0
 _LIMITER_FRAMES = 6
 
@@ -126,3 +134,111 @@ def apply_gain(wav: NDArray[np.float32], gain: Contour, hop: int) -> NDArray[np.
     start = gain[:-1, None].astype(np.float32)
     step = np.diff(gain)[:, None].astype(np.float32)
     return np.asarray(wav.reshape(-1, hop) * (start + step * rise), dtype=np.float32).reshape(-1)
+
+
+class Gain(Protocol):
+    """How loud each moment of a result shall be."""
+
+    def apply(self, wav: NDArray[np.float32], first_frame: int) -> NDArray[np.float32]:
+        """Multiply whole frames of samples, the first of which is frame `first_frame` of the recording."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KnotGain:
+    """A gain contour.
+
+    Attributes:
+        knots: Gain at the start of each frame and at the end of the last, shape (T + 1,).
+        hop: Samples per frame.
+    """
+
+    knots: Contour
+    hop: int
+
+    def apply(self, wav: NDArray[np.float32], first_frame: int) -> NDArray[np.float32]:
+        """See `Gain`."""
+        knots = self.knots[first_frame : first_frame + wav.size // self.hop + 1]
+        return apply_gain(wav, knots, self.hop)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EnvelopeMix:
+    """RVC's way: what the voice spoke is given part of the source's slow envelope, and is else left alone.
+
+    Attributes:
+        source_rms, spoken_rms: RMS over a second around every half second, shapes (K,), (L,).
+        follow_loudness: 0 leaves what was spoken as it is, 1 gives it the source's envelope.
+        samples: Length of the result, over which the envelopes are stretched.
+        hop: Samples per frame.
+        overall: Factor for the whole recording.
+    """
+
+    source_rms: Contour
+    spoken_rms: Contour
+    follow_loudness: float
+    samples: int
+    hop: int
+    overall: float = 1.0
+
+    @staticmethod
+    def of(
+        source_rms: Contour, spoken: FrameLoudness, follow_loudness: float, hop: int, samples: int
+    ) -> EnvelopeMix:
+        """Compare two recordings; the result stays below the ceiling.
+
+        Args:
+            source_rms: The source's slow envelope, shape (K,).
+            spoken: What was measured of what the voice spoke.
+            follow_loudness: 0..1.
+            hop: Samples per frame of what was spoken.
+            samples: How many were spoken.
+        """
+        mix = EnvelopeMix(
+            source_rms=source_rms,
+            spoken_rms=slow_envelope(spoken.rms, samples / hop),
+            follow_loudness=follow_loudness,
+            samples=samples,
+            hop=hop,
+        )
+        knots = mix.gain_at(np.arange(spoken.rms.size + 1) * hop)
+        reached = float(np.max(spoken.peak * np.maximum(knots[1:], knots[:-1]), initial=0.0))
+        return replace(mix, overall=min(1.0, RVC_CEILING / max(reached, 1e-9)))
+
+    def gain_at(self, places: NDArray[np.int64]) -> Contour:
+        """Compute the gain of these samples of the result, without the overall factor."""
+        wanted, given = (_stretched(rms, places, self.samples) for rms in (self.source_rms, self.spoken_rms))
+        gain: Contour = (wanted / np.maximum(given, _FAINTEST_RMS)) ** self.follow_loudness
+        return gain
+
+    def apply(self, wav: NDArray[np.float32], first_frame: int) -> NDArray[np.float32]:
+        """See `Gain`."""
+        if self.follow_loudness == 0.0:
+            return wav * np.float32(self.overall)
+        start = first_frame * self.hop
+        gain = self.overall * self.gain_at(np.arange(start, start + wav.size))
+        return (wav * gain).astype(np.float32)
+
+
+def slow_envelope(rms: Contour, frames: float) -> Contour:
+    """Measure the RMS over a second around every half second; beyond the ends all is silent.
+
+    Args:
+        rms: RMS of consecutive stretches of 10 ms, shape (T,).
+        frames: Length of the recording, of which the last stretch may be the beginning only.
+
+    Returns:
+        RMS, shape (frames // 50 + 1,).
+    """
+    count = int(frames // _ENVELOPE_FRAMES) + 1
+    power = np.zeros((count + 1) * _ENVELOPE_FRAMES)
+    held = np.square(rms)[: power.size - _ENVELOPE_FRAMES]
+    power[_ENVELOPE_FRAMES : _ENVELOPE_FRAMES + held.size] = held
+    halves = power.reshape(-1, _ENVELOPE_FRAMES).mean(axis=1)
+    envelope: Contour = np.sqrt(0.5 * (halves[1:] + halves[:-1]))
+    return envelope
+
+
+def _stretched(values: Contour, places: NDArray[np.int64], length: int) -> Contour:
+    """Read values that lie in the middles of equal parts of a length, straight between them."""
+    return np.interp((places + 0.5) * values.size / length - 0.5, np.arange(values.size), values)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pipelines.library import BUILTIN_VOICES
 from tests.ui.launched import RECORDING, VOICE_FILES, Launched, launched
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def test_a_person_clones_a_voice_leaves_comes_back_and_converts(
     page.locator("#voice-keep").click()
     page.locator("#voice-delete").click()
     page.locator("#voice-sure").click()
-    page.locator("#voice-details").get_by_text("No voices yet").wait_for()
+    page.locator("#voices label", has_text="Wren").wait_for(state="detached")
+    page.locator("#voices label", has_text="Kathleen").wait_for()
 
 
 def test_a_person_is_told_what_is_missing_and_why_a_file_is_refused(
@@ -107,7 +109,7 @@ def test_a_person_is_told_what_is_missing_and_why_a_file_is_refused(
     page.locator("#clone-report").get_by_text("test_browser.py is not a recording").wait_for()
     tab(page, "Convert")
     page.locator("#convert").click()
-    page.get_by_text("Choose a voice;").wait_for()
+    page.get_by_text("Add a recording to convert").first.wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -142,7 +144,8 @@ def test_a_browser_sees_nothing_of_another_one(browser: Browser, served: Launche
     tab(page, "Jobs")
     page.locator("#job-details").get_by_text("Nothing here yet").wait_for()
     tab(page, "Voices")
-    page.locator("#voice-details").get_by_text("No voices yet").wait_for()
+    page.locator("#voices label", has_text="Kathleen").wait_for()
+    assert page.locator("#voices label").count() == len(list(BUILTIN_VOICES.iterdir()))
     (cookie,) = [one for one in context.cookies() if one["name"].startswith("timbre_")]
     assert cookie["httpOnly"]
     context.close()

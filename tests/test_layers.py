@@ -25,6 +25,7 @@ SERVER = (
     "pipelines.jobs",
     "pipelines.uploads",
     "pipelines.library",
+    "pipelines.weights",
 )
 HEAVY = ("torch", "torchaudio", "librosa", "silero_vad", "noisereduce", "faiss")
 

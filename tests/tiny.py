@@ -6,6 +6,7 @@ It hums: eight harmonics whose strengths follow the content, or noise where the 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from safetensors.numpy import save_file
 from scipy.ndimage import uniform_filter1d
 
 from rvc.card import VoiceCard, read_card
+from rvc.engine import ENGINES, EngineLoader, LocalEngine, Source
 from rvc.retrieval import RetrievalIndex
-from rvc.voice import ENGINES, EngineLoader, Voice
+from rvc.speak_options import LITE_DEFAULTS
+from rvc.steps import result_of
+from rvc.voice import Voice
 
 CONTENT_DIM = 8
 REACH_FRAMES = 5
@@ -32,11 +36,11 @@ CARD: dict[str, Any] = {
 }
 
 
-class ToyEngine:
+class ToyEngine(LocalEngine):
     """Hums what it hears.
 
     Attributes:
-        sample_rate_hz, content_dim, context_frames: As `rvc.voice.Engine` has it.
+        sample_rate_hz, content_dim, context_frames: As `rvc.engine.Engine` has it.
         encoded_s, spoken_s: Seconds of each call, for tests about pieces.
     """
 
@@ -56,15 +60,10 @@ class ToyEngine:
         smooth = uniform_filter1d(bands, 2 * REACH_FRAMES + 1, axis=0, mode="constant")
         return smooth.astype(np.float32)
 
-    def speak(  # noqa: PLR0913
-        self,
-        content: NDArray[np.float32],
-        f0_hz: NDArray[np.float32],
-        voiced: NDArray[np.float32],
-        level: NDArray[np.float32],
-        phase: NDArray[np.float64],
-        first_frame: int,
-    ) -> NDArray[np.float32]:
+    def utter(self, content: NDArray[np.float32], source: Source, first_frame: int) -> NDArray[np.float32]:
+        part = slice(first_frame, first_frame + len(content))
+        f0_hz, voiced, level = source.f0_hz[part], source.voiced[part], source.level[part]
+        phase = source.phase[part]
         hop = self.sample_rate_hz // 100
         self.spoken_s.append(len(content) / 100)
         smooth = uniform_filter1d(content, 2 * REACH_FRAMES + 1, axis=0, mode="constant")
@@ -93,11 +92,17 @@ class ToyEngine:
 
 @ENGINES.register("toy")
 def toy_loader() -> EngineLoader:
-    return _load
+    return ToyLoader()
 
 
-def _load(folder: Path, card: VoiceCard, device: str) -> ToyEngine:
-    return ToyEngine(card.sample_rate_hz)
+class ToyLoader:
+    defaults = LITE_DEFAULTS
+
+    def weights(self, card: VoiceCard) -> Sequence[str]:
+        return ()
+
+    def __call__(self, folder: Path, card: VoiceCard, device: str, weights: Mapping[str, Path]) -> ToyEngine:
+        return ToyEngine(card.sample_rate_hz)
 
 
 def toy_content(rows: int = 300, seed: int = 0) -> NDArray[np.float32]:
@@ -107,13 +112,7 @@ def toy_content(rows: int = 300, seed: int = 0) -> NDArray[np.float32]:
 
 def toy_index(vectors: NDArray[np.float32] | None = None) -> RetrievalIndex:
     """An index of `toy_content`, or of other rows."""
-    steps = RetrievalIndex.build(toy_content() if vectors is None else vectors)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            index: RetrievalIndex = stop.value
-            return index
+    return result_of(RetrievalIndex.build(toy_content() if vectors is None else vectors))
 
 
 def toy_bundle(folder: Path, *, with_index: bool = True, **card: object) -> Path:

@@ -86,8 +86,9 @@ class VoiceEndpoints:
         """Add a voice that was trained elsewhere.
 
         Args:
-            files: One bundle (.zip) as export_model gives it, or a .pth with its .index.
-            model_name: What it shall be called.
+            files: One .zip as export_model gives it, or the .pth of an RVC program, with its .index if you
+                have it.
+            model_name: What it shall be called; empty: as the files say.
 
         Returns:
             The voice's row.
@@ -100,7 +101,8 @@ class VoiceEndpoints:
 
         Args:
             model_id: From list_models.
-            format: "bundle" (a zip that import_model reads) or "rvc" (.pth and .index in a zip).
+            format: "bundle" (a zip that import_model reads), or for voices of the engine rvc also "rvc"
+                (.pth and .index in a zip, as other RVC programs read them).
 
         Returns:
             The file.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from rvc.errors import RvcError
-from ui.conversion_settings import ConversionSettings, conversion_settings, settings_from
+from ui.conversion_settings import ConversionSettings, conversion_settings, settings_from, suited_to
 from ui.panels import CONVERT_START, card, job_card, paragraph
 from ui.players import player, waveform
 from ui.services import (
@@ -64,6 +64,7 @@ class ConvertTab:
     pictures: gr.Accordion
     picture: gr.Image
     shown: gr.State
+    engine: gr.State
 
     @property
     def drawn(self) -> list[Any]:
@@ -111,6 +112,7 @@ def convert_tab(services: Services) -> ConvertTab:
         pictures=pictures,
         picture=picture,
         shown=gr.State(Shown()),
+        engine=gr.State("lite"),
     )
     _wire(tab, _Listeners(services))
     return tab
@@ -128,6 +130,9 @@ def _wire(tab: ConvertTab, listeners: _Listeners) -> None:
         api_visibility="private",
         show_progress="minimal",
         show_progress_on=[tab.status],
+    )
+    tab.voice.change(
+        listeners.suit, [tab.voice, tab.engine], [tab.engine, *tab.expert.suited], queue=False, **quiet
     )
     tab.cancel.click(listeners.cancel, [tab.shown], [tab.cancel], **quiet)
     tab.pictures.expand(
@@ -176,6 +181,14 @@ class _Listeners:
         return gr.Dropdown(
             choices=choices, value=chosen if chosen in ids else next(iter(ids), None), info=info
         )
+
+    def suit(self, voice: str | None, engine: str, request: gr.Request) -> tuple[Any, ...]:
+        """Suit the expert settings to the voice that was chosen."""
+        with plain_errors():
+            row = self._services.library.get(self._services.caller(request), voice) if voice else None
+        if row is None:
+            return (gr.skip(),) * 5
+        return str(row["engine"]), *suited_to(row, engine)
 
     def convert(
         self, shown: Shown, voice: str | None, source: str | None, request: gr.Request, *expert: object

@@ -69,7 +69,7 @@ def launch_options(services: Services) -> dict[str, Any]:
     return {
         "theme": theme(),
         "css": CSS,
-        "max_file_size": settings.max_file_size_bytes,
+        "max_file_size": settings.max_sent_bytes,
         "max_threads": THREADS,
         "show_error": False,
         "ssr_mode": False,

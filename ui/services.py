@@ -126,7 +126,7 @@ class Services:
         Args:
             caller: Who asks.
             model_id: The voice.
-            form: "bundle", the only form that voices of the built-in engine have.
+            form: "bundle", or "rvc" for a voice that other RVC programs can read.
 
         Returns:
             Path of the file, where Gradio may serve it.
@@ -134,16 +134,17 @@ class Services:
         Raises:
             ConfigError: The form is unknown, or the voice cannot take it.
             UnknownNameError: There is no such voice of the caller's.
+            CheckpointError: The voice's files are damaged.
         """
         row = self.library.get(caller, model_id)
-        if form == "rvc" and row["engine"] != "rvc":
+        if form == "bundle":
+            archive = self.library.export_bundle(caller, model_id)
+        elif form == "rvc":
+            archive = self.library.export_rvc(caller, model_id)
+        else:
             raise ConfigError(
-                f"{row['model_name']} is a voice of the engine {row['engine']}, which other RVC "
-                "programs cannot read; export it in the format 'bundle'."
+                f"There is no format {str(form)[:40]!r}; export the voice in the format 'bundle' or 'rvc'."
             )
-        if form != "bundle":
-            raise ConfigError(f"There is no format {form[:40]!r}; export the voice in the format 'bundle'.")
-        archive = self.library.export_bundle(caller, model_id)
         return hand_out(archive, str(row["model_name"]))
 
     def take_in(self, caller: Caller, files: list[tuple[Path, str]], name: str | None) -> Row:
@@ -151,20 +152,24 @@ class Services:
 
         Args:
             caller: Who will own it.
-            files: Exactly one zip, with its name.
-            name: What it shall be called; as in the file when empty.
+            files: A zip, or a .pth and maybe its .index, each with its name.
+            name: What it shall be called; as in the files when empty.
 
         Returns:
             The voice's row.
 
         Raises:
-            CheckpointError: It is not one file, or no voice.
+            CheckpointError: It is too large, or not one voice.
         """
-        if len(files) != 1:
-            raise CheckpointError(
-                f"A voice is one .zip file, and these are {len(files)}; give the exported zip alone."
-            )
-        return self.library.import_bundle(caller, files[0][0], name)
+        limit = self.settings.max_voice_file_mb
+        for path, called in files:
+            size_mb = path.stat().st_size / 1e6
+            if size_mb > limit:
+                raise CheckpointError(
+                    f"{called} has {size_mb:.4g} MB; import files of at most {limit:g} MB "
+                    "(a voice can do without its index)."
+                )
+        return self.library.import_voice(caller, [path for path, _ in files], name)
 
     def with_result(self, caller: Caller, row: Row) -> Row:
         """Add to a completed row what it made: "audio", a file, or "model", the voice's row."""

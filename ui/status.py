@@ -47,6 +47,7 @@ def info_of(services: Services) -> dict[str, Any]:
         "about": "Clone a voice from recordings, and convert any recording into it.",
         "limits": {
             "file_size_mb": settings.max_file_size_mb,
+            "voice_file_size_mb": settings.max_voice_file_mb,
             "audio_seconds": settings.max_audio_seconds,
             "files": settings.max_files,
         },

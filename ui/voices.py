@@ -16,6 +16,9 @@ from ui.convert import voice_choices
 from ui.panels import NO_VOICES, voice_card
 from ui.services import Services, Update, plain_errors, plain_id, received, remind
 
+FORMS = [("Timbre (one .zip)", "bundle"), ("RVC programs (.pth and .index in a .zip)", "rvc")]
+"""What a voice of RVC's engine can be exported for; others can be exported for Timbre alone."""
+
 START_DOWNLOAD = """() => {
   let tries = 0;
   const press = () => {
@@ -38,6 +41,7 @@ class VoicesTab:
     actions: gr.Column
     name: gr.Textbox
     rename: gr.Button
+    form: gr.Radio
     export: gr.Button
     download: gr.DownloadButton
     delete: gr.Button
@@ -58,6 +62,7 @@ class VoicesTab:
             self.choice,
             self.details,
             self.use,
+            self.form,
             self.export,
             self.download,
             self.actions,
@@ -71,13 +76,14 @@ def voices_tab(services: Services) -> VoicesTab:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=280):
             choice = gr.Radio(
-                label="Your voices", choices=[], visible=False, elem_id="voices", elem_classes=["tm-list"]
+                label="Voices", choices=[], visible=False, elem_id="voices", elem_classes=["tm-list"]
             )
             parts = _taking_in()
             parts |= _token()
         with gr.Column(scale=6, min_width=320):
             details = gr.HTML(NO_VOICES, elem_id="voice-details", padding=False)
             use = gr.Button("Convert with this voice", variant="primary", visible=False, elem_id="voice-use")
+            form = gr.Radio(FORMS, value="bundle", label="Export for", visible=False, elem_id="voice-form")
             export = gr.Button("Export as a file", visible=False, elem_id="voice-export")
             download = gr.DownloadButton("Download the file", visible=False, elem_id="voice-download")
             with gr.Column(visible=False) as actions:
@@ -94,6 +100,7 @@ def voices_tab(services: Services) -> VoicesTab:
         choice=choice,
         details=details,
         use=use,
+        form=form,
         actions=actions,
         name=name,
         rename=rename,
@@ -112,7 +119,11 @@ def voices_tab(services: Services) -> VoicesTab:
 
 def _taking_in() -> dict[str, Any]:
     with gr.Accordion("Import a voice", open=False, elem_id="voice-import"):
-        bundle = gr.File(label="Voice file (.zip, as exported)", height=180)
+        gr.Markdown(
+            "A voice that Timbre exported (one .zip), or one of another RVC program: the .pth, and its "
+            "added_….index if you have it."
+        )
+        bundle = gr.File(label="Files of one voice (.zip, .pth, .index)", file_count="multiple", height=180)
         bundle_name = gr.Textbox(label="Name", placeholder="As in the file", max_length=80)
         take_in = gr.Button("Import", variant="primary")
     return {"bundle": bundle, "bundle_name": bundle_name, "take_in": take_in}
@@ -136,8 +147,19 @@ def _wire(tab: VoicesTab, listeners: _Listeners) -> None:
     tab.rename.click(listeners.rename, [tab.choice, tab.name], tab.drawn, **quiet)
     tab.name.submit(listeners.rename, [tab.choice, tab.name], tab.drawn, **quiet)
     tab.export.click(
-        listeners.export, tab.choice, [tab.export, tab.download], show_progress_on=[tab.export], **busy
+        listeners.export,
+        [tab.choice, tab.form],
+        [tab.export, tab.download],
+        show_progress_on=[tab.export],
+        **busy,
     ).success(None, None, None, js=START_DOWNLOAD, api_visibility="private")
+    tab.form.input(
+        lambda: (gr.Button(visible=True), gr.DownloadButton(visible=False, value=None)),
+        None,
+        [tab.export, tab.download],
+        queue=False,
+        **quiet,
+    )
     tab.delete.click(listeners.ask, tab.choice, [tab.question, tab.asked], **quiet)
     tab.keep.click(lambda: gr.Column(visible=False), None, tab.question, queue=False, **quiet)
     tab.sure.click(listeners.delete, tab.choice, tab.drawn, **quiet)
@@ -174,6 +196,7 @@ class _Listeners:
                     gr.Radio(choices=[], value=None, visible=False),
                     NO_VOICES,
                     gr.Button(visible=False),
+                    gr.Radio(visible=False),
                     gr.Button(visible=False),
                     gr.DownloadButton(visible=False),
                     gr.Column(visible=False),
@@ -186,6 +209,7 @@ class _Listeners:
             gr.Radio(choices=choices, value=current, visible=True),
             voice_card(row),
             gr.Button(visible=True),
+            gr.Radio(visible=row["engine"] == "rvc", value="bundle"),
             gr.Button(visible=True),
             gr.DownloadButton(visible=False, value=None),
             gr.Column(visible=not row.get("builtin")),
@@ -201,11 +225,11 @@ class _Listeners:
         gr.Info(f"The voice is called {row['model_name']} now.")
         return self.show(model_id, request)
 
-    def export(self, model_id: str | None, request: gr.Request) -> tuple[Update, Update]:
+    def export(self, model_id: str | None, form: str, request: gr.Request) -> tuple[Update, Update]:
         """Pack the voice and put the file where the browser fetches it."""
         with plain_errors():
             caller = self._services.caller(request)
-            path = self._services.export(caller, plain_id(model_id, "voice"), "bundle")
+            path = self._services.export(caller, plain_id(model_id, "voice"), form)
         return gr.Button(visible=False), gr.DownloadButton(value=path, visible=True)
 
     def ask(self, model_id: str | None, request: gr.Request) -> tuple[Any, str]:
@@ -227,11 +251,11 @@ class _Listeners:
         gr.Info(f"{row['model_name']} is deleted.")
         return self.show(None, request)
 
-    def take_in(self, bundle: str | None, name: str, request: gr.Request) -> tuple[Any, ...]:
+    def take_in(self, bundle: list[str] | None, name: str, request: gr.Request) -> tuple[Any, ...]:
         """Import a voice."""
         if not bundle:
-            remind("Add the file of a voice.")
-            return (gr.skip(),) * 10
+            remind("Add the files of a voice.")
+            return (gr.skip(),) * 11
         with plain_errors():
             row = self._services.take_in(self._services.caller(request), received(bundle), name)
         gr.Info(f"{row['model_name']} is one of your voices now.")

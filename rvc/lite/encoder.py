@@ -23,10 +23,10 @@ class EncoderConfig:
     """Sizes of one content encoder. Fixed by training; stored with the weights."""
 
     channels: int = 256
-    blocks: int = 8
+    blocks: int = 12
     kernel_frames: int = 7
     expansion: int = 2
-    content_dim: int = 64
+    content_dim: int = 96
 
     @property
     def context_frames(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from rvc.card import VoiceCard
+from rvc.engine import LocalEngine, Source
 from rvc.errors import CheckpointError
 from rvc.lite.encoder import ContentEncoder
-from rvc.lite.source import placed_noise
 from rvc.lite.synthesizer import Frames, Synthesizer, pulse_train
 from rvc.lite.weights import CONTENT_ENCODER_NAME, load_encoder, load_synthesizer
+from rvc.noise import placed_noise
+from rvc.speak_options import LITE_DEFAULTS
 
 
-class LiteEngine:
-    """Encoder and synthesizer of one voice behind the interface that conversion uses (`rvc.voice.Engine`).
+class LiteEngine(LocalEngine):
+    """Encoder and synthesizer of one voice behind the interface that conversion uses (`rvc.engine.Engine`).
 
     Attributes:
         sample_rate_hz: Rate of what `speak` gives.
@@ -40,54 +44,45 @@ class LiteEngine:
         return self.encoder(torch.from_numpy(wav16k)[None])[0].numpy()
 
     @torch.inference_mode()
-    def speak(  # noqa: PLR0913 -- the contours of one chunk, each named
-        self,
-        content: NDArray[np.float32],
-        f0_hz: NDArray[np.float32],
-        voiced: NDArray[np.float32],
-        level: NDArray[np.float32],
-        phase: NDArray[np.float64],
-        first_frame: int,
-    ) -> NDArray[np.float32]:
-        """Speak a chunk in this voice.
-
-        Args:
-            content: (T, content_dim).
-            f0_hz: Hz, positive through unvoiced frames, (T,).
-            voiced: 0..1, (T,).
-            level: Natural logarithm of RMS, (T,).
-            phase: Cycles passed at the start of each frame since the recording began, (T,).
-            first_frame: Place of the chunk in the recording, so that its noise is the same however it is cut.
-
-        Returns:
-            Audio, (T * sample_rate_hz // 100,).
-        """
-        names = ("content", "f0_hz", "voiced", "level")
-        rows = (np.ascontiguousarray(row, dtype=np.float32) for row in (content, f0_hz, voiced, level))
-        frames = Frames(**{name: torch.from_numpy(row)[None] for name, row in zip(names, rows, strict=True)})
+    def utter(self, content: NDArray[np.float32], source: Source, first_frame: int) -> NDArray[np.float32]:
+        """Speak frames of a recording; see `LocalEngine`."""
+        part = slice(first_frame, first_frame + len(content))
+        rows = {"content": content, "f0_hz": source.f0_hz, "voiced": source.voiced, "level": source.level}
+        rows |= {name: row[part] for name, row in rows.items() if name != "content"}
+        frames = Frames(
+            **{
+                name: torch.from_numpy(np.ascontiguousarray(row, dtype=np.float32))[None]
+                for name, row in rows.items()
+            }
+        )
         # Content is normalised; a mean of several rows of the retrieval index no longer is.
         frames = replace(frames, content=F.layer_norm(frames.content, (self.content_dim,)))
-        cycles = torch.from_numpy(np.ascontiguousarray(phase, dtype=np.float64))[None]
+        cycles = torch.from_numpy(np.ascontiguousarray(source.phase[part], dtype=np.float64))[None]
         pulses = pulse_train(frames.f0_hz, cycles, frames.voiced, self.sample_rate_hz)
-        noise = placed_noise(first_frame, len(f0_hz), self.synthesizer.config.frame_samples)
+        noise = placed_noise(first_frame, len(content), self.synthesizer.config.frame_samples)
         return self.synthesizer(frames, torch.zeros(1, dtype=torch.long), (pulses, noise))[0].numpy()
 
 
-def load_engine(folder: Path, content_encoder: str) -> LiteEngine:
-    """Load a voice of the built-in engine from its bundle.
+class LiteLoader:
+    """Loads voices of the built-in engine; see `EngineLoader`."""
 
-    Args:
-        folder: Holds `model.safetensors`.
-        content_encoder: Name of the content that the voice was trained on, from its card.
+    defaults = LITE_DEFAULTS
 
-    Raises:
-        CheckpointError: The weights cannot be read, or the voice was trained on other content than ships
-            here.
-    """
-    if content_encoder != CONTENT_ENCODER_NAME:
-        raise CheckpointError(
-            f"This voice was trained on the content encoder {content_encoder!r}, but this version "
-            f"of Timbre has {CONTENT_ENCODER_NAME!r}: train the voice again here, or use the version that "
-            "made it."
-        )
-    return LiteEngine(load_encoder(), load_synthesizer(folder / "model.safetensors"))
+    def weights(self, card: VoiceCard) -> Sequence[str]:
+        """Name nothing: its content encoder ships with it."""
+        return ()
+
+    def __call__(self, folder: Path, card: VoiceCard, device: str, weights: Mapping[str, Path]) -> LiteEngine:
+        """Load a voice, always for the CPU: it is made for it, and need not wait for the device.
+
+        Raises:
+            CheckpointError: The weights cannot be read, or the voice was trained on other content than
+                ships here.
+        """
+        if card.content_encoder != CONTENT_ENCODER_NAME:
+            raise CheckpointError(
+                f"This voice was trained on the content encoder {card.content_encoder!r}, but this version "
+                f"of Timbre has {CONTENT_ENCODER_NAME!r}: train the voice again here, or use the version "
+                "that made it."
+            )
+        return LiteEngine(load_encoder(), load_synthesizer(folder / "model.safetensors"))

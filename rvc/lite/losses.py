@@ -39,9 +39,9 @@ def spectral_loss(made: Tensor, real: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def random_sizes(generator: torch.Generator) -> tuple[int, int, int]:
-    """A long window for pitch, a middle one, and a short one for onsets."""
+    """A long window for pitch, a middle one, and a short one for onsets; of lengths that transform fast."""
     draw = torch.rand(2, generator=generator, device=generator.device).tolist()
-    return 2048, 700 + int(500 * draw[0]), 160 + int(260 * draw[1])
+    return 2048, 700 + 20 * int(26 * draw[0]), 160 + 20 * int(14 * draw[1])
 
 
 def real_loss(scores: Sequence[Tensor]) -> Tensor:

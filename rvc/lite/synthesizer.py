@@ -31,7 +31,7 @@ class SynthesizerConfig:
 
     sample_rate_hz: int = 24_000
     fft_samples: int = 512
-    content_dim: int = 64
+    content_dim: int = 96
     channels: int = 256
     blocks: int = 6
     kernel_frames: int = 7

@@ -26,8 +26,9 @@ from rvc.lite.discriminator import SmallDiscriminators, crop_in_time
 from rvc.lite.encoder import ContentEncoder
 from rvc.lite.losses import fake_loss, feature_loss, random_sizes, real_loss, spectral_loss
 from rvc.lite.mel import RATE_HZ
+from rvc.lite.other_speakers import OtherSpeakers, load_others
 from rvc.lite.perturb import Perturbation
-from rvc.lite.source import frame_phase, placed_noise
+from rvc.lite.source import frame_phase
 from rvc.lite.synthesizer import Frames, Synthesizer, pulse_train
 from rvc.lite.weights import (
     BASE_FILE,
@@ -38,6 +39,7 @@ from rvc.lite.weights import (
     load_synthesizer,
     save_parts,
 )
+from rvc.noise import placed_noise
 
 Features = Mapping[str, Tensor]
 
@@ -49,6 +51,7 @@ class LiteTraining:
     Attributes:
         crop_frames: Length of each example, in 10 ms frames.
         versions: Contents of each slice: one plain, the others perturbed.
+        other_versions: Further contents of each slice, as other speakers would have them.
         learning_rate: Peak of the synthesizer's rate.
         discriminator_rate: Peak of the discriminators' rate.
         adversarial_every: Steps from one with the discriminators to the next; they cost more than all the
@@ -58,7 +61,8 @@ class LiteTraining:
     """
 
     crop_frames: int = 100
-    versions: int = 4
+    versions: int = 3
+    other_versions: int = 3
     learning_rate: float = 6e-4
     discriminator_rate: float = 2e-4
     warmup_steps: int = 30
@@ -83,13 +87,14 @@ class LiteTask:
         encoder: Content encoder; stays as it is.
         synthesizer: Where the voice starts.
         discriminators: Where its judges start.
+        others: Content of other speakers.
         features_key: Names the encoder, so that cached features of another are not used.
         settings: How to train.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the parts of a training, each named
         self, encoder: ContentEncoder, synthesizer: Synthesizer, discriminators: SmallDiscriminators,
-        features_key: str, settings: LiteTraining | None = None,
+        others: OtherSpeakers, features_key: str, settings: LiteTraining | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings or LiteTraining()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -97,14 +102,17 @@ class LiteTask:
         self.synthesizer = synthesizer.to(self.device).train()
         self.discriminators = discriminators.to(self.device).train()
         self.sample_rate_hz = synthesizer.config.sample_rate_hz
-        self.features_key = f"{features_key}-v{self.settings.versions}-1"
+        self.others = others
+        self.features_key = f"{features_key}-v{self.settings.versions}-{self.settings.other_versions}-2"
         self.perturbation = Perturbation(self.device)
-        self.optimizer = torch.optim.AdamW(self.synthesizer.parameters(), 1e-3, betas=(0.8, 0.99))
-        self.judge_optimizer = torch.optim.AdamW(self.discriminators.parameters(), 1e-3, betas=(0.8, 0.99))
+        self.optimizer = torch.optim.AdamW(self.synthesizer.parameters(), 1e-3, betas=(0.8, 0.99), fused=True)
+        self.judge_optimizer = torch.optim.AdamW(
+            self.discriminators.parameters(), 1e-3, betas=(0.8, 0.99), fused=True
+        )
 
     def default_steps(self, seconds_of_audio: float) -> int:
         """More audio takes more steps, up to what two cores do in a few minutes."""
-        return int(min(1200, max(500, 450 + 2.5 * seconds_of_audio)))
+        return int(min(1000, max(450, 400 + 2 * seconds_of_audio)))
 
     @torch.no_grad()
     def extract(self, wav: NDArray[np.float32], rate_hz: int, seed: int) -> dict[str, Tensor]:
@@ -126,15 +134,17 @@ class LiteTask:
         }
 
     def _contents(self, wav16: Tensor, frames: int, seed: int) -> Tensor:
-        """Content of the slice as it is and perturbed, (versions, T, content_dim)."""
+        """Content of the slice as it is, perturbed, and by others, (all versions, T, content_dim)."""
         generator = torch.Generator(self.device).manual_seed(seed)
         every = torch.arange(frames, device=self.device).expand(1, -1)
         plain = self.perturbation.speaker_view(wav16[None], every, 1.0, generator)
-        others = [
+        perturbed = [
             self.perturbation.speaker_view(wav16[None], every, 0.0, generator)
             for _ in range(self.settings.versions - 1)
         ]
-        return self.encoder.from_mel(torch.cat([plain, *others]))
+        own = self.encoder.from_mel(torch.cat([plain, *perturbed]))
+        theirs = [self.others.say(own[0], generator) for _ in range(self.settings.other_versions)]
+        return torch.stack([*own, *theirs])
 
     def batch(self, items: Sequence[Features], generator: torch.Generator) -> dict[str, Tensor]:
         """Cut one crop from each slice, in one of its versions."""
@@ -261,4 +271,4 @@ def build_task() -> LiteTask:
     discriminators = SmallDiscriminators()
     discriminators.load_state_dict(judges)
     key = hashlib.sha256(ENCODER_FILE.read_bytes()).hexdigest()[:16]
-    return LiteTask(load_encoder(), load_synthesizer(BASE_FILE), discriminators, f"lite-{key}")
+    return LiteTask(load_encoder(), load_synthesizer(BASE_FILE), discriminators, load_others(), f"lite-{key}")

@@ -29,7 +29,7 @@ LARGEST_SIZE = {"sample_rate_hz": 48_000, "blocks": 64, "kernel_frames": 63, "ex
 
 Config = TypeVar("Config", EncoderConfig, SynthesizerConfig)
 
-CONTENT_ENCODER_NAME = "timbre-lite-1"
+CONTENT_ENCODER_NAME = "timbre-lite-2"
 """Name of the shipped encoder's content; a voice trained on other content does not fit."""
 
 

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from pipelines.convert import ConvertOptions, ConvertResult, convert
 from pipelines.events import finish
 from rvc.audio import load_mono
+from rvc.engine import LocalEngine
 from rvc.lite.weights import BASE_FILE, CONTENT_ENCODER_NAME, load_part
 from rvc.retrieval import MAX_ROWS
 from rvc.voice import Voice
@@ -66,6 +67,7 @@ def built_in_voice(folder: Path, wav16k: NDArray[np.float32]) -> Voice:
     }
     (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
     voice = Voice.load(folder)
+    assert isinstance(voice.engine, LocalEngine)
     content = np.resize(voice.engine.encode(wav16k), (MAX_ROWS, sizes["content_dim"]))
     noise = 0.3 * np.random.default_rng(0).standard_normal(content.shape)
     return Voice(voice.card, voice.engine, toy_index((content + noise).astype(np.float32)))

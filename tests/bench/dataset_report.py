@@ -30,7 +30,13 @@ from rvc.audio import load_mono, resample
 from rvc.lite.pretrain.corpus import Utterance, read_corpus
 from rvc.lite.pretrain.speaker_stats import is_held_out
 from rvc.speaker_windows import SpeakerWindows, hiss
-from rvc.speakers import SpeakerFinding, SpeakerStatistics, find_second_speaker, load_statistics
+from rvc.speakers import (
+    SpeakerFinding,
+    SpeakerStatistics,
+    comparable_bandwidth_hz,
+    find_second_speaker,
+    load_statistics,
+)
 
 logger = logging.getLogger("dataset_report")
 
@@ -115,7 +121,7 @@ class Bench:
 
     def judge(self, sets: Sequence[RecordingFacts], speakers: Sequence[str]) -> SpeakerFinding:
         """Look for a second speaker, with constants fitted without these speakers if there are any."""
-        bandwidth_hz = min(known.measures.bandwidth_hz for known in sets)
+        bandwidth_hz = comparable_bandwidth_hz([known.measures.bandwidth_hz for known in sets])
         return find_second_speaker(
             [known.windows for known in sets],
             bandwidth_hz=bandwidth_hz,

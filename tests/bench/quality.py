@@ -1,18 +1,20 @@
-"""The quality table: a voice trained through the endpoints, a stranger converted with it, and scores.
+"""One line of the quality table: a voice of the launched app, a stranger converted with it, and scores.
 
     python -m tests.bench.quality --speech FOLDER --target nathalie --minutes 5 --source 26 --sentences 20 \
         --judge JUDGE_ENV/bin/python
 
 FOLDER holds speech and a `metadata.csv` (file|speaker|seconds|text). JUDGE_ENV is an environment with
-`tests/bench/requirements-score.txt`. The target's recordings are taken in the table's order until the minutes
-are full; what is left of them is what the judges compare with. Everything goes through a launched app and its
-Python client, with default settings. Prints timings and what `score.py` prints.
+`tests/bench/requirements-score.txt`. With `--minutes` the target's voice is trained on that much of their
+recordings, taken in the table's order, and judged by what is left; with `--minutes 0` the voice is the
+built-in one of that speaker, judged by the sentences that it has not heard. Everything goes through a
+launched app and its Python client, with default settings. Prints timings and what `score.py` prints.
+`tests.bench.quality_table` makes all lines of the README's table.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import json
 import logging
 import os
 import shutil
@@ -21,10 +23,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gradio_client import Client, handle_file  # type: ignore[import-untyped]
+
+from rvc.lite.pretrain.corpus import HELD_OUT_SPEAKERS, Utterance, read_corpus
 
 logger = logging.getLogger("quality")
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,13 +37,29 @@ SHORTEST_SOURCE_S = 3.0
 JUDGED_TARGETS = 40
 
 
-def rows_of(speech: Path, speaker: str) -> list[dict[str, str]]:
-    """The recordings of one speaker, in the table's order, each once."""
-    with (speech / "metadata.csv").open(encoding="utf-8") as table:
-        rows = [
-            r for r in csv.DictReader(table, delimiter="|", quoting=csv.QUOTE_NONE) if r["speaker"] == speaker
-        ]
-    return list({row["file"]: row for row in rows}.values())
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One line of the table.
+
+    Attributes:
+        target: Speaker whose voice it is.
+        minutes: Of the target's recordings to train on; 0 takes the built-in voice of that speaker.
+        source: Speaker who is converted.
+        sentences: How many sentences of the source.
+        words: Whether the word error rate counts: the judge understands English only.
+    """
+
+    target: str
+    minutes: float
+    source: str
+    sentences: int = 20
+    words: bool = True
+
+
+def recordings_of(speech: Path, speaker: str, *, unheard: bool) -> list[Utterance]:
+    """The recordings of one speaker in the table's order; of a speaker that training heard, the held-out."""
+    rows = [u for u in read_corpus(speech) if u.speaker == speaker]
+    return [u for u in rows if u.held_out] if unheard and speaker not in HELD_OUT_SPEAKERS else rows
 
 
 def launch(data: Path) -> tuple[subprocess.Popen[bytes], Client]:
@@ -66,48 +87,71 @@ def last(client: Client, *arguments: object, api_name: str) -> dict[str, Any]:
     return row
 
 
-def measure(options: argparse.Namespace, work: Path) -> list[str]:
-    """Train and convert; returns the arguments of score.py."""
-    folders = {name: work / name for name in ("source", "target", "converted", "data")}
-    for folder in folders.values():
-        folder.mkdir()
+def lay_out(trial: Trial, speech: Path, work: Path) -> list[Path]:
+    """Copy what is converted and what judges the voice; returns what the voice is trained on."""
+    for name in ("source", "target", "converted", "data"):
+        (work / name).mkdir()
     seconds, training = 0.0, []
-    for row in rows_of(options.speech, options.target):
-        if seconds < 60 * options.minutes:
-            training.append(options.speech / row["file"])
-            seconds += float(row["seconds"])
-        elif len(list(folders["target"].iterdir())) < JUDGED_TARGETS:
-            shutil.copy(options.speech / row["file"], folders["target"])
-    sources = [r for r in rows_of(options.speech, options.source) if float(r["seconds"]) >= SHORTEST_SOURCE_S]
-    for row in sources[: options.sentences]:
-        shutil.copy(options.speech / row["file"], folders["source"])
-    server, client = launch(folders["data"])
+    for heard in recordings_of(speech, trial.target, unheard=not trial.minutes):
+        if seconds < 60 * trial.minutes:
+            training.append(speech / heard.file)
+            seconds += heard.seconds
+        elif len(list((work / "target").iterdir())) < JUDGED_TARGETS:
+            shutil.copy(speech / heard.file, work / "target")
+    sources = [u for u in recordings_of(speech, trial.source, unheard=True) if u.seconds >= SHORTEST_SOURCE_S]
+    for said in sources[: trial.sentences]:
+        shutil.copy(speech / said.file, work / "source")
+    return training
+
+
+def convert_all(trial: Trial, training: list[Path], work: Path) -> float:
+    """Train if there is something to train on, and convert; returns the minutes of training."""
+    server, client = launch(work / "data")
+    trained_min = 0.0
     try:
+        model_id = f"builtin-{trial.target}"
+        if training:
+            began = time.monotonic()
+            files = [handle_file(path) for path in training]
+            model_id = last(client, files, trial.target, {}, api_name="/train_voice")["model_id"]
+            trained_min = (time.monotonic() - began) / 60
         began = time.monotonic()
-        voice = last(client, [handle_file(p) for p in training], options.target, {}, api_name="/train_voice")
-        logger.info(
-            "trained on %.1f min of %s in %.1f min",
-            seconds / 60,
-            options.target,
-            (time.monotonic() - began) / 60,
-        )
-        began = time.monotonic()
-        for path in sorted(folders["source"].iterdir()):
-            done = last(client, handle_file(path), voice["model_id"], {}, api_name="/convert_voice")
+        for path in sorted((work / "source").iterdir()):
+            done = last(client, handle_file(path), model_id, {}, api_name="/convert_voice")
             made = Path(client.predict(done["id"], api_name="/download_audio"))
-            shutil.copy(made, folders["converted"] / f"{path.stem}{made.suffix}")
-        logger.info(
-            "converted %d sentences in %.0f s", len(sources[: options.sentences]), time.monotonic() - began
-        )
+            shutil.copy(made, work / "converted" / f"{path.stem}{made.suffix}")
+        logger.info("trained %.1f min, converted in %.0f s", trained_min, time.monotonic() - began)
     finally:
         server.terminate()
         server.wait(30)
-    named = [f"--{name}={folders[name]}" for name in ("converted", "source", "target")]
-    return [*named, f"--text={options.speech / 'metadata.csv'}", f"--json={options.json.resolve()}"]
+    return trained_min
 
 
-def main() -> int:
-    """Run it; the exit status is score.py's."""
+def measure(trial: Trial, speech: Path, judge: str, keep: Path | None = None) -> dict[str, float]:
+    """Run one trial; returns what `score.py` found, and the minutes of training.
+
+    Raises:
+        RuntimeError: A job or the judge failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        trained_min = convert_all(trial, lay_out(trial, speech, work), work)
+        scored = work / "scores.json"
+        command = [judge, str(Path(__file__).with_name("score.py")), f"--json={scored}"]
+        command += [f"--{name}={work / name}" for name in ("converted", "source", "target")]
+        if trial.words:
+            command.append(f"--text={speech / 'metadata.csv'}")
+        failed = subprocess.run(command, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode
+        if keep:
+            shutil.copytree(folder, keep, dirs_exist_ok=True)
+        if failed:
+            raise RuntimeError(f"score.py ended with {failed} for {trial}")
+        summary: dict[str, float] = json.loads(scored.read_text(encoding="utf-8"))["summary"]
+        return summary | {"training_min": trained_min}
+
+
+def main() -> None:
+    """Run one trial."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -121,15 +165,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=Path("quality.json"))
     parser.add_argument("--keep", type=Path, help="copy the work folder there")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = measure(options, Path(folder))
-        judged = subprocess.run(
-            [options.judge, str(Path(__file__).with_name("score.py")), *arguments], check=False
-        )
-        if options.keep:
-            shutil.copytree(folder, options.keep, dirs_exist_ok=True)
-    return judged.returncode
+    trial = Trial(
+        target=options.target, minutes=options.minutes, source=options.source, sentences=options.sentences
+    )
+    found = measure(trial, options.speech, options.judge, options.keep)
+    options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -32,7 +32,9 @@ def test_everybody_gets_the_demo_voice_nobody_can_change_it_and_it_is_trained_on
         }
         assert any("training" in line and " s" in line for line in said)
         visitor = Visitor("anybody")
-        assert [row["model_name"] for row in jobs.library.list(visitor)] == [VOICE_NAME]
+        names = [row["model_name"] for row in jobs.library.list(visitor)]
+        assert names[0] == VOICE_NAME
+        assert names.count(VOICE_NAME) == 1
         assert jobs.list(visitor) == []
         for change in (
             lambda: jobs.library.delete(visitor, made.model_id),

@@ -44,7 +44,7 @@ def voice_files(tmp_path: Path, name: str = "Toy") -> dict[str, bytes | str]:
 def imported(
     library: Library, tmp_path: Path, caller: Caller = ME, name: str | None = None
 ) -> dict[str, Any]:
-    return library.import_bundle(caller, zipped(tmp_path / "voice.zip", voice_files(tmp_path)), name)
+    return library.import_voice(caller, [zipped(tmp_path / "voice.zip", voice_files(tmp_path))], name)
 
 
 def leftovers(tmp_path: Path) -> list[str]:
@@ -66,7 +66,7 @@ def test_an_imported_voice_is_listed_with_what_its_card_says(library: Library, t
 def test_what_is_exported_can_be_imported_again(library: Library, tmp_path: Path) -> None:
     row = imported(library, tmp_path)
     archive = library.export_bundle(ME, row["id"])
-    again = library.import_bundle(OTHER, archive)
+    again = library.import_voice(OTHER, [archive])
     assert row["id"] not in archive.name
     assert again["id"] != row["id"]
     same = ("model_name", "engine", "f0", "sample_rate_hz", "size_bytes")
@@ -177,16 +177,16 @@ def test_a_zip_that_is_no_voice_is_refused_and_leaves_nothing(library: Library, 
     for what, entries in wrong_zips(good).items():
         archive = zipped(tmp_path / "wrong.zip", entries)
         with pytest.raises(CheckpointError) as error:
-            library.import_bundle(ME, archive)
+            library.import_voice(ME, [archive])
         sentence = str(error.value)
         assert sentence.endswith("."), what
         assert str(tmp_path) not in sentence, what
         assert leftovers(tmp_path) == [], what
     (tmp_path / "text.zip").write_text("not a zip")
     with pytest.raises(CheckpointError, match="not a zip"):
-        library.import_bundle(ME, tmp_path / "text.zip")
+        library.import_voice(ME, [tmp_path / "text.zip"])
     with pytest.raises(RvcError):
-        library.import_bundle(ME, zipped(tmp_path / "good.zip", good), "x" * 100)
+        library.import_voice(ME, [zipped(tmp_path / "good.zip", good)], "x" * 100)
     assert leftovers(tmp_path) == []
     assert [voice["builtin"] for voice in library.list(ME)] == [True]
 
@@ -198,7 +198,7 @@ def test_a_link_in_a_zip_is_refused(library: Library, tmp_path: Path) -> None:
     with zipfile.ZipFile(archive, "a") as added:
         added.writestr(link, "/etc/passwd")
     with pytest.raises(CheckpointError):
-        library.import_bundle(ME, archive)
+        library.import_voice(ME, [archive])
     assert leftovers(tmp_path) == []
 
 
@@ -212,14 +212,14 @@ def test_a_zip_that_unpacks_to_too_much_is_refused_before_and_a_lying_one_after(
         packed.writestr("model.safetensors", bytes(2_000_000))
         packed.writestr("card.json", good["card.json"])
     with pytest.raises(CheckpointError, match="unpacks to more"):
-        library.import_bundle(ME, bomb)
+        library.import_voice(ME, [bomb])
     directory = bytearray(bomb.read_bytes())
     size = directory.index(b"PK\x01\x02") + 24
     assert int.from_bytes(directory[size : size + 4], "little") == 2_000_000
     directory[size : size + 4] = (1000).to_bytes(4, "little")
     bomb.write_bytes(directory)
     with pytest.raises(CheckpointError, match="damaged"):
-        library.import_bundle(ME, bomb)
+        library.import_voice(ME, [bomb])
     assert leftovers(tmp_path) == []
 
 
@@ -228,7 +228,7 @@ def test_a_folder_around_the_files_and_what_macos_adds_are_no_obstacle(
 ) -> None:
     entries = {f"Toy/{name}": content for name, content in voice_files(tmp_path).items()}
     entries |= {"__MACOSX/Toy/._card.json": "x", "Toy/.DS_Store": "x"}
-    row = library.import_bundle(ME, zipped(tmp_path / "mac.zip", entries))
+    row = library.import_voice(ME, [zipped(tmp_path / "mac.zip", entries)])
     assert sorted(path.name for path in library.folder(ME, row["id"]).iterdir()) == [
         "card.json",
         "model.safetensors",
@@ -264,7 +264,7 @@ def test_a_voice_that_is_offered_to_all_is_built_in_from_then_on(library: Librar
 
 def test_what_crashes_left_and_old_exports_are_swept(library: Library, tmp_path: Path) -> None:
     row = imported(library, tmp_path)
-    for name in (".incoming-x", ".deleted-y"):
+    for name in (".incoming-x", ".outgoing-y", ".deleted-z"):
         (tmp_path / "data" / "models" / name).mkdir()
     old, fresh = library.export_bundle(ME, row["id"]), library.export_bundle(ME, row["id"])
     os.utime(old, (time.time() - EXPORT_LIFE_S - 1,) * 2)

@@ -12,7 +12,7 @@ from scipy.signal import lfilter
 from rvc.analysis import active_frames
 from rvc.f0 import F0_ESTIMATORS
 from rvc.speaker_windows import SpeakerWindows, log_mel, speaker_windows, thinned
-from rvc.speakers import STATISTICS, find_second_speaker, load_statistics
+from rvc.speakers import STATISTICS, comparable_bandwidth_hz, find_second_speaker, load_statistics
 from tests.voices import MAN, OTHER_WOMAN, WOMAN, Wave, speak
 
 VOICES = {"man": MAN, "woman": WOMAN, "other woman": OTHER_WOMAN}
@@ -71,6 +71,24 @@ def test_a_recording_of_little_bandwidth_is_not_another_speaker() -> None:
     telephone = windows_of(np.fft.irfft(narrow, 320_000).astype(np.float32))
     recordings = [said("man", 0), telephone, said("man", 2), said("man", 3)]
     assert not find_second_speaker(recordings, bandwidth_hz=4_000).heard
+
+
+def test_recordings_are_compared_up_to_where_the_narrowest_ends_if_it_is_much_narrower() -> None:
+    assert comparable_bandwidth_hz([20_000.0, 4_000.0, 8_000.0]) == 4_000.0
+    assert comparable_bandwidth_hz([20_000.0, 7_000.0]) == 8_000.0
+    assert comparable_bandwidth_hz([6_600.0, 7_000.0]) == 8_000.0
+    assert comparable_bandwidth_hz([3_400.0, 3_600.0]) == 8_000.0
+    assert comparable_bandwidth_hz([]) == 8_000.0
+
+
+def test_a_noisy_room_is_not_another_speaker() -> None:
+    random = np.random.default_rng(0)
+    noisy = []
+    for seed in (1, 3):
+        wav = speak(WOMAN, 20.0, seed=seed)
+        hiss = random.normal(scale=10 ** (-25 / 20) * np.sqrt(np.mean(np.square(wav))), size=wav.size)
+        noisy.append(windows_of((wav + hiss).astype(np.float32)))
+    assert not find_second_speaker([said("woman", 0), noisy[0], said("woman", 2), noisy[1]]).heard
 
 
 def test_too_little_speech_says_nothing() -> None:

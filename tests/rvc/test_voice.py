@@ -10,10 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from rvc.card import parse_card, read_card
+from rvc.engine import HIGHEST_F0_HZ, LOWEST_F0_HZ, Source
 from rvc.errors import CheckpointError, ConfigError, UnknownNameError
 from rvc.f0 import F0_ESTIMATORS
 from rvc.level import normalisation_gain
-from rvc.voice import HIGHEST_F0_HZ, LOWEST_F0_HZ, Source, SpeakOptions, Voice
+from rvc.speak_options import SpeakOptions
+from rvc.voice import Voice
 from tests.tiny import CARD, ToyEngine, song, toy_bundle, toy_card, toy_index, toy_voice
 
 
@@ -28,7 +30,7 @@ def voice(tmp_path: Path) -> Voice:
     return toy_voice(tmp_path / "voice")
 
 
-def spoken(voice: Voice, source: Source, **options: float) -> NDArray[np.float32]:
+def spoken(voice: Voice, source: Source, **options: Any) -> NDArray[np.float32]:  # noqa: ANN401 -- options of both kinds
     signs = voice.speak(source, SpeakOptions(**options))
     return np.concatenate([sign.wav for sign in signs if sign.wav is not None])
 
@@ -43,7 +45,7 @@ def test_pieces_give_what_the_whole_gives(voice: Voice, heard: Source, chunk_s: 
 def test_no_piece_is_much_longer_than_asked_for_and_none_is_encoded_twice(
     voice: Voice, heard: Source
 ) -> None:
-    spoken(voice, heard, chunk_s=2.0)
+    spoken(voice, heard, chunk_s=2.0, align_content=False)  # aligning listens to a few places beforehand
     engine = voice.engine
     assert isinstance(engine, ToyEngine)
     assert max(engine.encoded_s + engine.spoken_s) < 4.0
@@ -90,12 +92,12 @@ class ContentOf(ToyEngine):
 
     heard: NDArray[np.float32]
 
-    def speak(self, content: NDArray[np.float32], *contours: Any) -> NDArray[np.float32]:  # noqa: ANN401 -- passed on as they come
+    def utter(self, content: NDArray[np.float32], source: Source, first_frame: int) -> NDArray[np.float32]:
         self.heard = content
-        return super().speak(content, *contours)
+        return super().utter(content, source, first_frame)
 
 
-def content_spoken(tmp_path: Path, source: Source, **options: float) -> NDArray[np.float32]:
+def content_spoken(tmp_path: Path, source: Source, **options: Any) -> NDArray[np.float32]:  # noqa: ANN401
     engine = ContentOf()
     spoken(Voice(toy_card(tmp_path), engine, toy_index()), source, chunk_s=600.0, **options)
     return engine.heard
@@ -108,9 +110,22 @@ def test_retrieval_draws_voiced_frames_fully_and_unvoiced_ones_as_far_as_protect
     full = toy_index().blend(own, 0.8) - own
     voiced = heard.voiced > 0
     for protect, share in ((0.5, 1.0), (0.25, 0.5), (0.0, 0.0)):
-        moved = content_spoken(tmp_path, heard, index_rate=0.8, protect=protect) - own
+        drawn = content_spoken(tmp_path, heard, index_rate=0.8, protect=protect, align_content=False)
+        moved = drawn - own
         np.testing.assert_allclose(moved[voiced], full[voiced], atol=1e-3)
         np.testing.assert_allclose(moved[~voiced], share * full[~voiced], atol=1e-3)
+
+
+def test_content_is_moved_by_one_vector_to_where_the_voice_has_its_own(tmp_path: Path, heard: Source) -> None:
+    own = content_spoken(tmp_path, heard, index_rate=0.0)
+    drawn = np.random.default_rng(3).standard_normal((1, own.shape[1]))
+    away = (2 * own.std() * drawn[0]).astype(np.float32)
+    for shift in (away, 0 * away):
+        engine = ContentOf()
+        spoken(Voice(toy_card(tmp_path), engine, toy_index(own + shift)), heard, chunk_s=600, index_rate=1e-6)
+        moved = engine.heard - own
+        np.testing.assert_allclose(moved, np.broadcast_to(moved[0], moved.shape), atol=1e-3)
+        assert np.linalg.norm(moved[0] - shift) <= 0.5 * np.linalg.norm(shift) + 1e-2
 
 
 def test_a_voice_without_an_index_speaks_all_the_same(tmp_path: Path, heard: Source) -> None:
@@ -123,7 +138,7 @@ def test_a_voice_without_an_index_speaks_all_the_same(tmp_path: Path, heard: Sou
 @pytest.mark.parametrize(
     "wrong", [{"index_rate": 1.1}, {"index_rate": float("nan")}, {"protect": 0.6}, {"chunk_s": 0.0}]
 )
-def test_impossible_options_are_refused(wrong: dict[str, float]) -> None:
+def test_impossible_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="not possible; choose"):
         SpeakOptions(**wrong)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rvc.errors import AudioError, ConfigError, NotAllowedError
+from rvc.speak_options import ENGINE_DEFAULTS
 from ui.conversion_settings import AUTOMATIC, BY_HAND, settings_from
 from ui.services import calmly, hand_out, plain_id, received
 
@@ -68,7 +69,7 @@ def test_changes_of_state_always_reach_the_page() -> None:
 
 
 def test_the_pitch_is_automatic_until_it_is_set_by_hand() -> None:
-    values = [5, 0.4, 0.2, 1.0, "flac"]
+    values = [5, 0.4, 0.2, 1.0, "flac", AUTOMATIC]
     assert settings_from([AUTOMATIC, *values])["transpose_semitones"] is None
     by_hand = settings_from([BY_HAND, *values])
     assert by_hand["transpose_semitones"] == 5.0
@@ -77,15 +78,36 @@ def test_the_pitch_is_automatic_until_it_is_set_by_hand() -> None:
 
 def test_a_setting_of_another_kind_is_refused_in_words() -> None:
     with pytest.raises(ConfigError, match="expert settings"):
-        settings_from([AUTOMATIC, 0, "much", 0.2, 1.0, "wav"])
+        settings_from([AUTOMATIC, 0, "much", 0.2, 1.0, "wav", AUTOMATIC])
 
 
-def test_the_page_s_own_defaults_are_those_of_the_conversion() -> None:
+def test_the_page_s_own_defaults_are_those_of_the_voice_s_engine() -> None:
     import gradio as gr
 
     from pipelines.convert import ConvertOptions
-    from ui.conversion_settings import conversion_settings
+    from ui.conversion_settings import conversion_settings, suited_to
 
     with gr.Blocks():
-        shown = settings_from([component.value for component in conversion_settings().inputs])
-    assert ConvertOptions(**shown) == ConvertOptions()
+        settings = conversion_settings()
+    shown = {id(component): component.value for component in settings.inputs}
+    for engine, defaults in ENGINE_DEFAULTS.items():
+        updates = suited_to({"engine": engine, "f0": {}}, "another")
+        for component, update in zip(settings.suited, updates, strict=True):
+            shown[id(component)] = update.value if update.value is not None else shown[id(component)]
+        options = ConvertOptions(**settings_from([shown[id(component)] for component in settings.inputs]))
+        assert options.speaking(defaults) == ConvertOptions().speaking(defaults)
+        assert options.follow_loudness == defaults.follow_loudness
+        assert (options.transpose_semitones, options.f0_estimator) == (None, None)
+
+
+def test_what_a_person_set_stays_until_a_voice_of_another_engine_is_chosen() -> None:
+    from ui.conversion_settings import PITCH_INFO, UNKNOWN_PITCH_INFO, suited_to
+
+    known = {"median_hz": 200.0}
+    for row, info in (
+        ({"f0": known}, PITCH_INFO),
+        ({"f0": {}}, UNKNOWN_PITCH_INFO),
+    ):
+        pitch, *others = suited_to(row | {"engine": "rvc"}, "rvc")
+        assert pitch.info == info
+        assert not any(hasattr(other, "value") for other in others)

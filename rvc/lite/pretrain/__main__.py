@@ -3,6 +3,8 @@
     python -m rvc.lite.pretrain labels  --corpus SPEECH --work WORK    phones (pocketsphinx, espeak-ng)
     python -m rvc.lite.pretrain f0      --corpus SPEECH --work WORK    pitch of every recording
     python -m rvc.lite.pretrain encoder --corpus SPEECH --work WORK    content encoder
+    python -m rvc.lite.pretrain evaluate --corpus SPEECH --work WORK   how good the encoder is on strangers
+    python -m rvc.lite.pretrain others  --corpus SPEECH --work WORK    what other speakers' content is like
     python -m rvc.lite.pretrain base    --corpus SPEECH --work WORK    multi-speaker base synthesizer
     python -m rvc.lite.pretrain export  --work WORK                    half-precision weights, their card
 
@@ -13,20 +15,26 @@ CUDA GPU in minutes with the same code.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import math
 import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from rvc.lite.encoder import ContentEncoder, EncoderConfig
+from rvc.lite.other_speakers import OTHERS_FILE
 from rvc.lite.pretrain.corpus import Utterance, read_corpus
 from rvc.lite.pretrain.dataset import SpeechStore, cache_f0, load_recordings
-from rvc.lite.pretrain.export import export_builtin
-from rvc.lite.pretrain.state import load_state
+from rvc.lite.pretrain.encoder_heads import Heads
+from rvc.lite.pretrain.evaluate import evaluate_encoder
+from rvc.lite.pretrain.export import SCORES_FILE, export_builtin
+from rvc.lite.pretrain.grow import grow_encoder, grow_heads, grow_synthesizer
+from rvc.lite.pretrain.others import group, save_others
 from rvc.lite.pretrain.train_base import BaseTrainer, BaseTraining, train_base
 from rvc.lite.pretrain.train_encoder import EncoderTrainer, EncoderTraining, train_encoder
 from rvc.lite.synthesizer import SynthesizerConfig
@@ -34,19 +42,15 @@ from rvc.lite.synthesizer import SynthesizerConfig
 logger = logging.getLogger(__name__)
 
 ENCODER_SHARES = {
-    "kathleen_en": 0.15, "kerstin_de": 0.17, "flemishguy_nl": 0.13, "librispeech": 0.35, "an4": 0.08,
+    "kathleen_en": 0.13, "kerstin_de": 0.15, "flemishguy_nl": 0.12, "librispeech": 0.40, "an4": 0.08,
     "picovoice": 0.12,
 }  # fmt: skip
 BASE_SHARES = {
-    "kathleen_en": 0.21,
-    "kerstin_de": 0.21,
-    "flemishguy_nl": 0.21,
-    "librispeech": 0.33,
-    "an4": 0.04,
-}
+    "kathleen_en": 0.21, "kerstin_de": 0.20, "flemishguy_nl": 0.22, "librispeech": 0.33, "an4": 0.04,
+}  # fmt: skip
 
 
-JUDGED = ("librispeech", "an4", "kathleen_en")
+JUDGED = ("librispeech", "an4", "kathleen_en", "kerstin_de")
 
 
 def _heard(corpus: Path, collections: dict[str, float]) -> list[Utterance]:
@@ -62,8 +66,7 @@ def _unheard(options: argparse.Namespace, collection: str) -> list[Utterance]:
 def _labels(options: argparse.Namespace) -> None:
     from rvc.lite.pretrain.labels import label_corpus  # pocketsphinx is needed by this stage alone
 
-    wanted = [u for u in read_corpus(options.corpus) if u.collection != "picovoice"]
-    label_corpus(options.corpus, wanted, options.work / "labels", options.processes)
+    label_corpus(options.corpus, read_corpus(options.corpus), options.work / "labels", options.processes)
 
 
 def _f0(options: argparse.Namespace) -> None:
@@ -78,14 +81,18 @@ def _encoder(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
     load = partial(load_recordings, options.corpus, options.work, 16_000, processes=options.processes)
     heard = load(_heard(options.corpus, ENCODER_SHARES))
-    unheard = {
-        name: load(_unheard(options, name)) for name in JUDGED
-    }  # all loading before the device is touched: it forks
+    # All loading before the device is touched: it forks.
+    unheard = {name: load(_unheard(options, name)) for name in JUDGED}
     store = SpeechStore(heard, ENCODER_SHARES, 16_000, device)
     judged = {name: SpeechStore(some, {name: 1.0}, 16_000, device) for name, some in unheard.items() if some}
     settings = EncoderTraining(steps=options.steps or EncoderTraining.steps, views=options.views)
     trainer = EncoderTrainer(store, EncoderConfig(), settings)
-    train_encoder(trainer, judged, options.work / "encoder.pt", options.seconds)
+    checkpoint = options.work / "encoder.pt"
+    if options.start_from and not checkpoint.exists():
+        smaller = torch.load(options.start_from / checkpoint.name, map_location="cpu", weights_only=True)
+        grow_encoder(smaller["encoder"], trainer.encoder)
+        grow_heads(smaller["heads"], trainer.heads)
+    train_encoder(trainer, judged, checkpoint, options.seconds)
 
 
 def _base(options: argparse.Namespace) -> None:
@@ -95,12 +102,48 @@ def _base(options: argparse.Namespace) -> None:
     loaded = [load_recordings(options.corpus, options.work, rate, heard, options.processes) for rate in rates]
     stores = [SpeechStore(some, BASE_SHARES, rate, device) for some, rate in zip(loaded, rates, strict=True)]
     encoder = ContentEncoder(EncoderConfig())
-    if not load_state(options.work / "encoder.pt", {"encoder": encoder}):
-        raise SystemExit(f"{options.work} holds no encoder.pt: run the stage 'encoder' first.")
+    encoder.load_state_dict(_encoder_state(options.work)["encoder"])
     config = SynthesizerConfig(voices=len(stores[0].speakers) + 1)
     settings = BaseTraining(steps=options.steps or BaseTraining.steps, large=device.type == "cuda")
     trainer = BaseTrainer(encoder, (stores[0], stores[1]), config, settings)
-    train_base(trainer, options.work / "base.pt", options.seconds)
+    checkpoint = options.work / "base.pt"
+    if options.start_from and not checkpoint.exists():
+        smaller = torch.load(options.start_from / checkpoint.name, map_location="cpu", weights_only=True)
+        grow_synthesizer(smaller["synthesizer"], trainer.synthesizer)
+        trainer.judges.load_state_dict(smaller["judges"])
+    train_base(trainer, checkpoint, options.seconds)
+
+
+def _others(options: argparse.Namespace) -> None:
+    encoder = ContentEncoder(EncoderConfig()).eval()
+    encoder.load_state_dict(_encoder_state(options.work)["encoder"])
+    groups = group(_heard(options.corpus, BASE_SHARES), options.work / "f0")
+    save_others(encoder, options.corpus, groups, options.work / OTHERS_FILE.name)
+
+
+def _encoder_state(work: Path) -> dict[str, Any]:
+    path = work / "encoder.pt"
+    if not path.exists():
+        raise SystemExit(f"{work} holds no encoder.pt: run the stage 'encoder' first.")
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    state = _encoder_state(options.work)
+    encoder = ContentEncoder(EncoderConfig())
+    encoder.load_state_dict(state["encoder"])
+    heads = Heads(encoder.config.content_dim, len(state["heads"]["speaker.2.bias"]))
+    heads.load_state_dict(state["heads"])
+    unheard = {name: _unheard(options, name) for name in JUDGED}
+    judged = {
+        name: load_recordings(options.corpus, options.work, 16_000, some, options.processes)
+        for name, some in unheard.items()
+        if some
+    }
+    scores = evaluate_encoder(encoder, heads, judged)
+    (options.work / SCORES_FILE).write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    logger.info("encoder of step %d: %s", state["step"], json.dumps(scores, indent=1))
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -114,7 +157,10 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    stages = {"labels": _labels, "f0": _f0, "encoder": _encoder, "base": _base, "export": _export}
+    stages = {
+        "labels": _labels, "f0": _f0, "encoder": _encoder, "evaluate": _evaluate, "others": _others,
+        "base": _base, "export": _export,
+    }  # fmt: skip
     parser.add_argument("stage", choices=stages)
     parser.add_argument("--corpus", type=Path, help="folder of speech with metadata.csv")
     parser.add_argument("--work", type=Path, required=True, help="folder of labels, pitch and checkpoints")
@@ -125,6 +171,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--views", type=int, choices=(1, 2), default=1, help="views of each crop; 2 adds the contrast task"
+    )
+    parser.add_argument(
+        "--start-from", type=Path, help="folder of a smaller network's checkpoint, from which a new one grows"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
 from rvc.lite.encoder import EncoderConfig
+from rvc.lite.other_speakers import OTHERS_FILE
 from rvc.lite.pretrain.corpus import HELD_OUT_SPEAKERS
 from rvc.lite.synthesizer import SynthesizerConfig
 from rvc.lite.weights import BASE_FILE, ENCODER_FILE, save_parts
 
 logger = logging.getLogger(__name__)
+
+SCORES_FILE = "encoder_scores.json"
+"""What the stage "evaluate" writes into the work folder, for the card."""
 
 LICENCES = {
     "kathleen_en": "CC0 (Rhasspy voice data set 'kathleen')",
@@ -27,7 +32,13 @@ LICENCES = {
 
 
 def export_builtin(work: Path, out: Path) -> None:
-    """Write `encoder.safetensors` and `base.safetensors` (row 0 of the voices only) and their card."""
+    """Write what the recipe made, with a card.
+
+    Args:
+        work: Holds encoder.pt, and maybe base.pt, the other speakers' content and the encoder's scores.
+        out: Gets `encoder.safetensors`, `base.safetensors` (row 0 of the voices only), the other speakers'
+            content and card.json.
+    """
     out.mkdir(parents=True, exist_ok=True)
     steps: dict[str, int] = {}
     encoder = torch.load(work / "encoder.pt", map_location="cpu", weights_only=True)
@@ -44,6 +55,8 @@ def export_builtin(work: Path, out: Path) -> None:
         }
         parts = {"synthesizer": state, "discriminators": small}
         save_parts(out / BASE_FILE.name, parts, {"synthesizer": SynthesizerConfig(voices=1)}, torch.float16)
+    if (work / OTHERS_FILE.name).exists():
+        shutil.copyfile(work / OTHERS_FILE.name, out / OTHERS_FILE.name)
     made_on = datetime.now(tz=UTC).date().isoformat()
     card = {
         "name": "Timbre built-in engine",
@@ -54,5 +67,7 @@ def export_builtin(work: Path, out: Path) -> None:
         "data_and_licences": LICENCES,
         "never_heard": sorted(HELD_OUT_SPEAKERS),
     }
+    if (work / SCORES_FILE).exists():
+        card["encoder_scores"] = json.loads((work / SCORES_FILE).read_text(encoding="utf-8"))
     (out / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     logger.info("exported to %s: %s", out, steps)

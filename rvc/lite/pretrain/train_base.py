@@ -38,13 +38,13 @@ class BaseTraining:
     """
 
     large: bool = False
-    steps: int = 6_000
+    steps: int = 10_000
     batch: int = 6
     frames: int = 100
     learning_rate: float = 1e-3
     discriminator_rate: float = 3e-4
     warmup_steps: int = 100
-    adversarial_from: int = 4_500
+    adversarial_from: int = 5_000
     judged_samples: int = 12_000
     spectral_weight: float = 2.0
     adversarial_weight: float = 0.5
@@ -89,9 +89,9 @@ class BaseTrainer:
         self.narrow = torch.tensor(
             [r.utterance.collection in NARROW_BAND for r in self.store.recordings], device=self.device
         )
-        fused = {"fused": self.device.type == "cuda"}
-        self.optimizer = torch.optim.AdamW(self.synthesizer.parameters(), 1e-3, betas=(0.8, 0.99), **fused)
-        self.judge_optimizer = torch.optim.AdamW(self.judges.parameters(), 1e-3, betas=(0.8, 0.99), **fused)
+        betas = (0.8, 0.99)
+        self.optimizer = torch.optim.AdamW(self.synthesizer.parameters(), 1e-3, betas=betas, fused=True)
+        self.judge_optimizer = torch.optim.AdamW(self.judges.parameters(), 1e-3, betas=betas, fused=True)
 
     def modules(self) -> dict[str, Stateful]:
         """Everything that a checkpoint holds."""

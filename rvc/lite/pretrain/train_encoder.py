@@ -36,7 +36,7 @@ class EncoderTraining:
     With two `views` the contrast task is on, at twice the cost: for a GPU.
     """
 
-    steps: int = 5_000
+    steps: int = 12_000
     views: int = 1
     batch: int = 12
     frames: int = 200
@@ -44,10 +44,11 @@ class EncoderTraining:
     warmup_steps: int = 100
     seed: int = 0
     phone_weight: float = 1.0
-    rebuild_weight: float = 0.5
+    rebuild_weight: float = 1.0
     contrast_weight: float = 0.15
     speaker_weight: float = 0.1
     content_noise: float = 0.15
+    dropout: float = 0.0
     save_every: int = 500
 
 
@@ -68,13 +69,12 @@ class EncoderTrainer:
     def __init__(self, store: SpeechStore, config: EncoderConfig, settings: EncoderTraining) -> None:
         torch.manual_seed(settings.seed)
         self.store, self.settings, self.device = store, settings, store.device
-        self.encoder = ContentEncoder(config, dropout=0.05).to(self.device)
+        self.encoder = ContentEncoder(config, dropout=settings.dropout).to(self.device)
         self.heads = Heads(config.content_dim, max(1, len(store.speakers))).to(self.device)
         self.perturbation = Perturbation(self.device)
         self.parameters = [*self.encoder.parameters(), *self.heads.parameters()]
-        fused = self.device.type == "cuda"
         self.optimizer = torch.optim.AdamW(
-            self.parameters, 1e-3, betas=(0.9, 0.98), weight_decay=0.02, fused=fused
+            self.parameters, 1e-3, betas=(0.9, 0.98), weight_decay=0.02, fused=True
         )
 
     def modules(self) -> dict[str, Stateful]:
@@ -126,9 +126,12 @@ class EncoderTrainer:
         each = (settings.views, 1, 1)
         voice = self.heads.voice(reference).repeat(settings.views, 1)
         rebuilt = self.heads.decoder(noisy, outside.repeat(each), voice).float()
-        error = (rebuilt - target.repeat(each)).abs().mean(-1)
+        difference = rebuilt - target.repeat(each)
+        error = difference.abs().mean(-1)
+        # How the spectrum moves is what tells consonants apart, and a mean over frames hardly sees it.
+        error = error + F.pad(difference.diff(dim=1), (0, 0, 1, 0)).abs().mean(-1)
         inside = inside.repeat(settings.views, 1)
-        keep = inside.float()
+        keep = inside * (0.3 + 0.7 * heard.repeat(settings.views, 1))
         labels = labels.repeat(settings.views, 1).flatten()
         speaker = crops.speaker.repeat(settings.views)
         logits = self.heads.phones(F.dropout(content, 0.1)).float().flatten(0, 1)

@@ -10,13 +10,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from rvc.engine import Source
 from rvc.errors import CheckpointError
 from rvc.lite.discriminator import SmallDiscriminators
 from rvc.lite.encoder import ContentEncoder, EncoderConfig
-from rvc.lite.engine import LiteEngine, load_engine
+from rvc.lite.engine import LiteEngine, LiteLoader
+from rvc.lite.other_speakers import OtherSpeakers
 from rvc.lite.synthesizer import Synthesizer, SynthesizerConfig
 from rvc.lite.task import LiteTask, LiteTraining
 from rvc.lite.weights import CONTENT_ENCODER_NAME, load_part, load_synthesizer, save_parts
+from tests.tiny import toy_card
 
 ENCODER = EncoderConfig(channels=16, blocks=2, kernel_frames=3, content_dim=8)
 SYNTHESIZER = SynthesizerConfig(content_dim=8, channels=24, blocks=2, kernel_frames=3, voice_dim=4)
@@ -32,7 +35,8 @@ class Foreign:
 def tiny_task(settings: LiteTraining | None = None) -> LiteTask:
     torch.manual_seed(0)
     judges = SmallDiscriminators(channels=4)
-    return LiteTask(ContentEncoder(ENCODER), Synthesizer(SYNTHESIZER), judges, "tiny", settings)
+    others = OtherSpeakers(torch.randn(2, 30, ENCODER.content_dim))
+    return LiteTask(ContentEncoder(ENCODER), Synthesizer(SYNTHESIZER), judges, others, "tiny", settings)
 
 
 def hum(hz: float = 160.0, seconds: float = 2.0, rate_hz: int = 32_000) -> NDArray[np.float32]:
@@ -44,7 +48,8 @@ def hum(hz: float = 160.0, seconds: float = 2.0, rate_hz: int = 32_000) -> NDArr
 def test_features_have_one_row_a_frame_and_know_the_pitch() -> None:
     task = tiny_task()
     item = task.extract(hum(), 32_000, seed=1)
-    assert item["content"].shape == (task.settings.versions, 200, 8)
+    versions = task.settings.versions + task.settings.other_versions
+    assert item["content"].shape == (versions, 200, 8)
     assert item["audio"].shape == (200 * 240,)
     assert {len(item[name]) for name in ("f0_hz", "voiced", "level")} == {200}
     f0 = task.f0(item)
@@ -78,15 +83,16 @@ def test_what_was_exported_speaks_as_it_was_trained(tmp_path: Path) -> None:
     assert card["content_encoder"] == CONTENT_ENCODER_NAME
     engine = LiteEngine(ContentEncoder(ENCODER), load_synthesizer(tmp_path / "model.safetensors"))
     phase = np.cumsum(np.r_[0.0, 0.005 * (item["f0_hz"][1:] + item["f0_hz"][:-1]).double().numpy()])
-    spoken = engine.speak(
-        task.content(item), item["f0_hz"].numpy(), item["voiced"].numpy(), item["level"].numpy(), phase, 0
-    )
+    f0_hz, voiced, level = (item[name].numpy() for name in ("f0_hz", "voiced", "level"))
+    nothing = np.zeros(0, np.float32)
+    heard = Source(wav16k=nothing, f0_hz=f0_hz, voiced=voiced, level=level, phase=phase)
+    spoken = engine.utter(task.content(item), heard, 0)
     np.testing.assert_allclose(spoken, task.render(item), atol=2e-2)
 
 
 def test_a_voice_of_another_encoder_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="content encoder 'another'"):
-        load_engine(tmp_path, "another")
+        LiteLoader()(tmp_path, toy_card(tmp_path, content_encoder="another"), "cpu", {})
 
 
 def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,215 @@
+"""One file from the web, part by part: what was cut goes on where it ended, also in another process.
+
+The only network code. It knows nothing of what a file is for and does not judge its content: see weights.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPMessage, HTTPResponse
+from pathlib import Path
+from typing import IO
+from urllib import request as web
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+
+logger = logging.getLogger(__name__)
+
+MOST_BYTES = 1_000_000_000
+"""What a file of unknown size may have at most."""
+
+SPARE_BYTES = 50_000_000
+"""What a download leaves free on the disk."""
+
+EVENT_S = 0.25
+"""How often it tells how far it is."""
+
+_BLOCK_BYTES = 1 << 18
+_DOES_NOT_FIT = 416
+_WORTH_RETRYING = {408, _DOES_NOT_FIT, 425, 429, 500, 502, 503, 504}
+
+Steps = Generator[int, None, None]
+
+
+class UnreachableError(Exception):
+    """The file cannot be had; the text is the reason, as it reads behind "because" or in brackets."""
+
+
+class _CutError(Exception):
+    """This try failed; another may not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long a download waits.
+
+    Attributes:
+        timeout_s: Seconds of silence of the server after which the connection is given up.
+        tries: Tries in a row that may bring nothing.
+        pause_s: Seconds before the second of them; each further pause is twice as long.
+    """
+
+    timeout_s: float = 20.0
+    tries: int = 5
+    pause_s: float = 1.0
+
+
+def download(url: str, part: Path, size_bytes: int | None, patience: Patience) -> Steps:
+    """Fill a part until it is the whole file, going on after every cut as long as tries bring something.
+
+    While the server is silent, for `timeout_s` at most, nothing is yielded. Closing the generator stops it;
+    what has come stays.
+
+    Args:
+        url: Where it is. It may lead on to another place, but not from https to less.
+        part: The file to fill; what it holds already is not asked for again.
+        size_bytes: Size of the whole; None if only the server knows.
+        patience: How long to wait.
+
+    Yields:
+        How many bytes are there.
+
+    Raises:
+        UnreachableError: It cannot be had.
+    """
+    fruitless, reason = 0, "the connection was cut"
+    while fruitless < patience.tries:
+        had = file_bytes(part)
+        if had == size_bytes:
+            return
+        if fruitless:
+            yield from _pause(had, patience.pause_s * 2 ** (fruitless - 1))
+        try:
+            yield from _receive(url, part, size_bytes, patience.timeout_s)
+        except _CutError as cut:
+            reason = str(cut)
+            logger.info("download of %s was cut at %d bytes: %s", part.name, file_bytes(part), reason)
+            fruitless = 0 if file_bytes(part) > had else fruitless + 1
+        else:
+            return
+    raise UnreachableError(reason)
+
+
+def file_bytes(path: Path) -> int:
+    """Return the size of a file, 0 if there is none."""
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _receive(url: str, part: Path, size_bytes: int | None, timeout_s: float) -> Steps:
+    """Ask once for what is missing and append it."""
+    had = file_bytes(part)
+    with _answer(url, part, had, timeout_s) as response:
+        if had and not _goes_on_at(response, had):
+            had = 0  # a server may send everything instead
+        announced = _announced(response, had)
+        if size_bytes is not None and announced not in (None, size_bytes):
+            part.unlink(missing_ok=True)
+            raise UnreachableError(f"the file there has {announced} bytes instead of {size_bytes}")
+        most = size_bytes or announced or MOST_BYTES
+        if shutil.disk_usage(part.parent).free < most - had + SPARE_BYTES:
+            raise UnreachableError(
+                f"{part.parent} has less than {(most - had + SPARE_BYTES) / 1e6:.0f} MB free"
+            )
+        yield from _append(response, part, had, min(most, MOST_BYTES))
+    if file_bytes(part) < (announced or 0):
+        raise _CutError("the connection was cut")
+
+
+def _answer(url: str, part: Path, had: int, timeout_s: float) -> HTTPResponse:
+    """Ask for what is behind the first `had` bytes."""
+    headers = {"User-Agent": "Timbre", "Accept-Encoding": "identity"}
+    if had:
+        headers["Range"] = f"bytes={had}-"
+    try:
+        response: HTTPResponse = _opener().open(web.Request(url, headers=headers), timeout=timeout_s)
+    except HTTPError as error:
+        error.close()
+        if error.code == _DOES_NOT_FIT:
+            part.unlink(missing_ok=True)
+        kind = _CutError if error.code in _WORTH_RETRYING else UnreachableError
+        raise kind(f"the server answers {error.code}") from error
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise _CutError(f"no connection: {reason}") from error
+    return response
+
+
+def _append(response: HTTPResponse, part: Path, had: int, most: int) -> Steps:
+    """Write what comes behind the first `had` bytes of the part."""
+    told = 0.0
+    try:
+        with part.open("ab" if had else "wb") as file:
+            for block in _blocks(response):
+                had += len(block)
+                if had > most:
+                    part.unlink()
+                    raise UnreachableError(f"the file there has more than {most} bytes")
+                file.write(block)
+                if time.monotonic() - told >= EVENT_S:
+                    told = time.monotonic()
+                    yield had
+    except OSError as error:
+        raise UnreachableError(f"{part} cannot be written: {error.strerror}") from error
+
+
+def _blocks(response: HTTPResponse) -> Iterator[bytes]:
+    """Read what has come, as soon as it has."""
+    while True:
+        try:
+            block = response.read1(_BLOCK_BYTES)
+        except (OSError, HTTPException) as error:
+            raise _CutError(f"the connection was cut: {error or type(error).__name__}") from error
+        if not block:
+            return
+        yield block
+
+
+class _SafeRedirects(web.HTTPRedirectHandler):
+    """Follows a publisher to where the file lies, but never from an encrypted connection to an open one."""
+
+    def redirect_request(  # noqa: PLR0913 -- the library's signature
+        self, req: web.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> web.Request | None:
+        """Refuse what is less safe than what was asked for."""
+        scheme = urlsplit(newurl).scheme
+        if scheme not in {"https", urlsplit(req.full_url).scheme}:
+            fp.close()
+            raise URLError(f"it is sent on to an address of {scheme}, which is not safe")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> web.OpenerDirector:
+    """Return an opener for the web alone: an address can name no file and no other protocol."""
+    opener = web.OpenerDirector()
+    for handler in (
+        web.ProxyHandler(),
+        web.HTTPHandler(),
+        web.HTTPSHandler(),
+        web.HTTPDefaultErrorHandler(),
+        web.HTTPErrorProcessor(),
+        _SafeRedirects(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _goes_on_at(response: HTTPResponse, had: int) -> bool:
+    """Whether the answer is the rest that was asked for."""
+    return response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {had}-")
+
+
+def _announced(response: HTTPResponse, had: int) -> int | None:
+    """Return the size of the whole file as the server has it, None if it does not say."""
+    length = response.headers.get("Content-Length", "")
+    return had + int(length) if length.isdecimal() else None
+
+
+def _pause(had: int, seconds: float) -> Steps:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        yield had
+        time.sleep(min(left, EVENT_S))

@@ -1,0 +1,291 @@
+"""Published weights: a name in assets/manifest.json -> a verified file on this machine.
+
+    WEIGHTS_DIR         what a person downloaded by hand, searched first; never written to
+    DATA_DIR/weights    what was downloaded here: whole files only, and one that is on its way as *.part
+
+A file counts only with the published size and SHA-256; what was verified is remembered until it changes.
+How a file comes over the network: download.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
+
+from pipelines.download import EVENT_S, Patience, UnreachableError, download
+from pipelines.events import Done, Events, Progress
+from pipelines.settings import get_settings
+from rvc.errors import ConfigError, DownloadError, UnknownNameError
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = Path(__file__).resolve().parents[1] / "assets" / "manifest.json"
+_PLAIN_PATH = re.compile(r"(?:\w[\w.-]*/)*\w[\w.-]*", re.ASCII)
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+Steps = Generator[Progress, None, None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weight:
+    """One published file.
+
+    Attributes:
+        file: Its place below a folder of weights.
+        url: Where it is published; https only, but for this machine itself.
+        bytes: Its size; None where only the sum was published.
+        sha256: Its SHA-256, in hexadecimal.
+        licence: Under which it is published.
+        used_by: What needs it, as it reads in a message.
+        instead: Names of other weights that serve as well, if one of them is here already.
+    """
+
+    file: str
+    url: str
+    bytes: int | None
+    sha256: str
+    licence: str
+    used_by: str
+    instead: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        address = urlsplit(self.url)
+        safe = address.scheme == "https" or (address.scheme == "http" and address.hostname in _LOOPBACK)
+        # A path that leaves its folder, or a name that another system reads differently, is nobody's weight.
+        if not _PLAIN_PATH.fullmatch(self.file) or not safe or not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ConfigError(
+                f"The manifest's entry for {self.file!r} is not usable; restore {MANIFEST.name}."
+            )
+
+
+class WeightStore:
+    """The weights on this machine, and the way to those that are not.
+
+    Args:
+        folder: Where downloads go; made when one is needed.
+        own_folder: Where a person put some; only read. None if nowhere.
+        offline: Whether nothing may be downloaded.
+        manifest: The published files by name; by default those of assets/manifest.json.
+        patience: How long a download waits.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        own_folder: Path | None = None,
+        *,
+        offline: bool = False,
+        manifest: Mapping[str, Weight] | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self.folder = folder
+        self._own_folder = own_folder
+        self._offline = offline
+        self._manifest = read_manifest() if manifest is None else manifest
+        self._patience = patience or Patience()
+
+    def fetch(self, name: str) -> Events[Path]:
+        """Find a file or download it.
+
+        Args:
+            name: Its name in the manifest.
+
+        Yields:
+            Progress, then Done with the verified file, or with one that serves as well if that is here.
+
+        Raises:
+            UnknownNameError: There is no such name.
+            DownloadError: The file is not here and cannot be had; the sentence says what to put where.
+        """
+        weight = self._weight(name)
+        yield _progress(weight, "Looking for weights", 0)
+        found = self.find(name)
+        if found is None:
+            yield from self._download(weight)
+            found = self.folder / weight.file
+        yield Done(result=found)
+
+    def find(self, name: str) -> Path | None:
+        """Return the verified file of this name, or one that serves as well; None if none is here.
+
+        Raises:
+            UnknownNameError: There is no such name.
+        """
+        weight = self._weight(name)
+        for each in (weight, *(self._weight(other) for other in weight.instead)):
+            for path in self._places(each):
+                if self._is_the_one(path, each):
+                    return path
+        return None
+
+    def _weight(self, name: str) -> Weight:
+        if name not in self._manifest:
+            known = ", ".join(self._manifest)
+            raise UnknownNameError(f"Unknown weights {str(name)[:64]!r}. Choose one of: {known}.")
+        return self._manifest[name]
+
+    def _places(self, weight: Weight) -> list[Path]:
+        """Where a file may lie; in a person's own folder also without the publisher's sub-folder."""
+        own = [] if self._own_folder is None else [self._own_folder / weight.file]
+        if self._own_folder is not None and "/" in weight.file:
+            own.append(self._own_folder / Path(weight.file).name)
+        return [*own, self.folder / weight.file]
+
+    def _is_the_one(self, path: Path, weight: Weight) -> bool:
+        """Whether this is the published file; a sum is computed once per file and change of it."""
+        if not path.is_file():
+            return False
+        if self._verified().get(str(path)) == _mark(path, weight):
+            return True
+        right = _has_the_sum(path, weight)
+        if right:
+            self._remember(path, weight)
+        else:
+            logger.warning("%s is not the published file, so it is not used", path)
+        return right
+
+    def _verified(self) -> dict[str, Any]:
+        try:
+            marks = json.loads((self.folder / "verified.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return marks if isinstance(marks, dict) else {}
+
+    def _remember(self, path: Path, weight: Weight) -> None:
+        """Note that a file was verified; a note that is lost only costs a second, so nothing is locked."""
+        marks = self._verified() | {str(path): _mark(path, weight)}
+        temporary = self.folder / "verified.json.tmp"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(marks, indent=1), encoding="utf-8")
+            temporary.replace(self.folder / "verified.json")
+        except OSError as error:
+            logger.warning("%s could not be written: %s", temporary, error)
+
+    def _download(self, weight: Weight) -> Steps:
+        """Bring a file here, alone among the processes of this machine."""
+        if self._offline:
+            raise self._out_of_reach(weight, "HF_HUB_OFFLINE is set")
+        target = self.folder / weight.file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{target}.lock", timeout=0, thread_local=False)
+        while True:
+            try:
+                lock.acquire()
+                break
+            except Timeout:
+                yield _progress(weight, "Waiting for another download", 0)
+                time.sleep(EVENT_S)
+        try:
+            if not self._is_the_one(target, weight):
+                yield from self._receive_verified(weight, target)
+        finally:
+            lock.release()
+
+    def _receive_verified(self, weight: Weight, target: Path) -> Steps:
+        """Download to a part, verify it, and give it its name; a part that fails gets one fresh start."""
+        part = target.with_name(f"{target.name}.part")
+        for path in (part, target):
+            if path.is_dir() or part.is_symlink():  # a link would be written through
+                raise self._out_of_reach(weight, f"{path} is in the way")
+        for fresh in (not part.exists(), True):
+            try:
+                for had in download(weight.url, part, weight.bytes, self._patience):
+                    yield _progress(weight, "Downloading weights", had)
+            except UnreachableError as error:
+                raise self._out_of_reach(weight, str(error)) from error
+            if _has_the_sum(part, weight):
+                part.replace(target)
+                self._remember(target, weight)
+                logger.info("downloaded %s: %.1f MB", weight.file, target.stat().st_size / 1e6)
+                return
+            part.unlink(missing_ok=True)
+            if fresh:  # otherwise what lay there may have been the fault
+                break
+        raise self._out_of_reach(weight, "what is there now is not the published file")
+
+    def _out_of_reach(self, weight: Weight, reason: str) -> DownloadError:
+        """Make the sentence that says which file to put where."""
+        size = "" if weight.bytes is None else f" ({weight.bytes / 1e6:.0f} MB)"
+        place = (self._own_folder or self.folder) / weight.file
+        wrong = [path for path in self._places(weight) if path.is_file()]
+        if wrong:
+            reason += f", and {wrong[0]} is not the published file"
+        return DownloadError(
+            f"{weight.used_by[0].upper()}{weight.used_by[1:]}: {weight.file}{size} is needed and cannot be "
+            f"downloaded ({reason}); fetch {weight.url} and save it as {place}."
+        )
+
+
+@lru_cache(maxsize=1)
+def read_manifest(path: Path = MANIFEST) -> Mapping[str, Weight]:
+    """Read the published files by name.
+
+    Raises:
+        ConfigError: The manifest is missing, unreadable, or has an entry that is not usable.
+    """
+    try:
+        entries: dict[str, dict[str, Any]] = json.loads(path.read_bytes())
+        return {
+            name: Weight(**{**entry, "instead": tuple(entry.get("instead", ()))})
+            for name, entry in entries.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); restore it.") from error
+
+
+def pretrained(version: str, sample_rate_hz: int, *, uses_f0: bool) -> tuple[str, str]:
+    """Name the weights from which the training of an RVC voice starts.
+
+    Args:
+        version: "v1" or "v2".
+        sample_rate_hz: 32000, 40000 or 48000.
+        uses_f0: Whether the voice follows a melody.
+
+    Returns:
+        Names of the generator's and the discriminator's weights; `WeightStore` knows whether they exist.
+    """
+    folder = "pretrained_v2" if version == "v2" else "pretrained"
+    kind, rate = ("f0" if uses_f0 else ""), f"{sample_rate_hz // 1000}k"
+    return f"{folder}/{kind}G{rate}", f"{folder}/{kind}D{rate}"
+
+
+def weight_store() -> WeightStore:
+    """Return the store that the settings describe."""
+    settings = get_settings()
+    return WeightStore(settings.data_dir / "weights", settings.weights_dir, offline=settings.hf_hub_offline)
+
+
+def _mark(path: Path, weight: Weight) -> list[Any]:
+    """What a file that was verified looks like until somebody changes it."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, weight.sha256]
+
+
+def _has_the_sum(path: Path, weight: Weight) -> bool:
+    if weight.bytes not in (None, path.stat().st_size):
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == weight.sha256
+
+
+def _progress(weight: Weight, stage: str, had: int) -> Progress:
+    total = weight.bytes or 0
+    of_all = f" of {total / 1e6:.0f}" if total else ""
+    return Progress(
+        stage=stage,
+        fraction=min(had / total, 1.0) if total else 0.0,
+        message=f"{weight.file}: {had / 1e6:.0f}{of_all} MB",
+        data={"bytes": had, "total_bytes": weight.bytes},
+    )

@@ -1,0 +1,137 @@
+"""Child processes that read strangers' files: one order each, with limits of memory, time and disk.
+
+    run_child    where something shall be read: start `python -m MODULE ORDER`, wait, tell how it ended
+    obey         in the child: take the limits, do the work, say a refusal as one sentence
+
+Libraries that parse what a file claims (torch, faiss) may be led to ask for all memory, or to crash. Here
+that costs one child. It answers in files that its order names, which whoever started it checks anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rvc.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+Order = Mapping[str, Any]
+REFUSED = 1
+"""Exit status after a sentence on standard output."""
+
+_ROOT = Path(__file__).resolve().parents[1]
+_LONGEST_SENTENCE = 500
+_LOGGED_BYTES = 2_000
+_STATM = Path("/proc/self/statm")
+"""Tells how much address space the libraries take: with CUDA it is several times as much as without."""
+
+
+class TooSlowError(Exception):
+    """The child did not end in time and was killed."""
+
+
+class ChildDiedError(Exception):
+    """The child ended without doing its work and without a sentence."""
+
+
+def run_child(module: str, order: Order, wall_s: float) -> None:
+    """Run a child to its end; it and what it started are gone afterwards.
+
+    Args:
+        module: What `python -m` shall run; its main calls `obey`.
+        order: What to do, JSON-able; cpu_s, file_bytes (of each file that it writes) and
+            memory_bytes (address space beyond what its libraries take) are its limits.
+        wall_s: Seconds that it may take.
+
+    Raises:
+        CheckpointError: With the child's own sentence.
+        TooSlowError: It took longer.
+        ChildDiedError: It ended in another way.
+    """
+    # One thread: each would reserve address space of its own.
+    environment = os.environ | {"PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, json.dumps(order)],
+            cwd=_ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            said, _ = process.communicate(timeout=wall_s)
+        except subprocess.TimeoutExpired as error:
+            raise TooSlowError from error
+        finally:
+            _end(process)
+        if process.returncode == REFUSED and said:
+            raise CheckpointError(said.decode(errors="replace")[:_LONGEST_SENTENCE])
+        if process.returncode != 0:
+            log.seek(max(log.seek(0, os.SEEK_END) - _LOGGED_BYTES, 0))
+            logger.warning(
+                "%s ended with status %d: %s", module, process.returncode, log.read().decode(errors="replace")
+            )
+            raise ChildDiedError
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill the child's whole group, whether or not the child itself still lives."""
+    if os.name == "posix":
+        # Nothing is left of the group, or (so answers macOS) only zombies.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def obey(arguments: list[str], work: Callable[[Order], None]) -> int:
+    """Do what a child was started for, within its limits.
+
+    Args:
+        arguments: Its command line: the order as JSON.
+        work: Does it; a CheckpointError is the sentence that says why not.
+
+    Returns:
+        The exit status.
+    """
+    order: Order = json.loads(arguments[0])
+    # After the libraries are loaded, before a byte of the file is.
+    if os.name == "posix":
+        _limit(order)
+    try:
+        work(order)
+    except CheckpointError as error:
+        sys.stdout.write(str(error))
+        return REFUSED
+    return 0
+
+
+def _limit(order: Order) -> None:
+    """Set the soft limits; a child of this child may need other ones."""
+    import resource  # only there is it
+
+    limits = {
+        resource.RLIMIT_CPU: order["cpu_s"],
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: order["file_bytes"],
+    }
+    if _STATM.exists():
+        libraries_bytes = int(_STATM.read_text().split()[0]) * resource.getpagesize()
+        limits[resource.RLIMIT_AS] = libraries_bytes + order["memory_bytes"]
+    for limit, value in limits.items():
+        resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))

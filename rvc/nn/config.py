@@ -1,0 +1,197 @@
+"""Sizes of one RVC synthesizer, and the sizes that published models have.
+
+Units:   frames are 10 ms, so the product of the upsample rates is a hundredth of the sample rate.
+Bounds:  a voice model is a stranger's file, and its sizes become memory and time; every size has a limit
+         far above what published models use.
+Not here: how sizes lie in a file (checkpoint.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Literal
+
+from rvc.errors import ConfigError
+
+Version = Literal["v1", "v2"]
+CONTENT_DIMS: dict[str, int] = {"v1": 256, "v2": 768}
+PITCH_BINS = 256
+FRAMES_PER_SECOND = 100
+
+_LIMITS = {
+    "sample_rate_hz": (8_000, 96_000),
+    "spectrogram_bins": (2, 4_097),
+    "latent_channels": (2, 1_024),
+    "hidden_channels": (1, 1_024),
+    "ffn_channels": (1, 4_096),
+    "attention_heads": (1, 64),
+    "encoder_layers": (1, 32),
+    "ffn_kernel": (1, 31),
+    "upsample_channels": (2, 2_048),
+    "speakers": (1, 100_000),
+    "speaker_channels": (1, 1_024),
+}
+_MOST_STAGES = 8
+_LARGEST_KERNEL = 127
+_LARGEST_DILATION = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesizerConfig:
+    """Sizes of one synthesizer. Fixed by training; stored in the voice model. The defaults are v2 at 40 kHz.
+
+    Attributes:
+        version: "v1" takes content vectors of 256 numbers, "v2" of 768.
+        uses_f0: Whether it is told the melody; without, it takes it from the content.
+        sample_rate_hz: Rate of the audio.
+        spectrogram_bins: Frequencies of the linear spectrogram that the posterior encoder sees.
+        latent_channels: Width of the latent that the flow maps; even.
+        hidden_channels: Width of the encoders.
+        ffn_channels: Inner width of the prior encoder's feed-forward layers.
+        attention_heads: Heads of the prior encoder; they divide `hidden_channels`.
+        encoder_layers: Layers of the prior encoder.
+        ffn_kernel: Width of the feed-forward convolutions, in frames.
+        dropout: Share dropped in the prior encoder while training; 0 in every published model.
+        resblock_type: "1": pairs of convolutions; "2": single ones.
+        resblock_kernels: Width of each residual block after an upsampling.
+        resblock_dilations: Dilations of each of those blocks.
+        upsample_rates: Factor of each upsampling; even.
+        upsample_channels: Width before the first upsampling; each one halves it.
+        upsample_kernels: Width of each transposed convolution.
+        speakers: Rows of the speaker table.
+        speaker_channels: Numbers per speaker.
+
+    Raises:
+        ConfigError: A size is out of bounds or contradicts another.
+    """
+
+    version: Version = "v2"
+    uses_f0: bool = True
+    sample_rate_hz: int = 40_000
+    spectrogram_bins: int = 1_025
+    latent_channels: int = 192
+    hidden_channels: int = 192
+    ffn_channels: int = 768
+    attention_heads: int = 2
+    encoder_layers: int = 6
+    ffn_kernel: int = 3
+    dropout: float = 0.0
+    resblock_type: Literal["1", "2"] = "1"
+    resblock_kernels: tuple[int, ...] = (3, 7, 11)
+    resblock_dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    upsample_rates: tuple[int, ...] = (10, 10, 2, 2)
+    upsample_channels: int = 512
+    upsample_kernels: tuple[int, ...] = (16, 16, 4, 4)
+    speakers: int = 109
+    speaker_channels: int = 256
+
+    def __post_init__(self) -> None:
+        if self.version not in CONTENT_DIMS:
+            raise ConfigError(f"The version {self.version!r} is neither v1 nor v2.")
+        if self.resblock_type not in ("1", "2"):
+            raise ConfigError(f"The residual block type {self.resblock_type!r} is neither 1 nor 2.")
+        for name, (low, high) in _LIMITS.items():
+            _require_whole(name, getattr(self, name), low, high)
+        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
+            raise ConfigError(f"A dropout of {self.dropout!r} is not within 0..1.")
+        if self.latent_channels % 2:
+            raise ConfigError(f"{self.latent_channels} latent channels cannot be split into two halves.")
+        if self.hidden_channels % self.attention_heads:
+            raise ConfigError(
+                f"{self.attention_heads} heads do not divide {self.hidden_channels} hidden channels."
+            )
+        self._check_upsampling()
+        self._check_resblocks()
+
+    def _check_upsampling(self) -> None:
+        stages = len(self.upsample_rates)
+        if not 1 <= stages <= _MOST_STAGES or stages != len(self.upsample_kernels):
+            raise ConfigError(
+                f"{stages} upsample rates and {len(self.upsample_kernels)} kernels do not make a generator."
+            )
+        for rate, kernel in zip(self.upsample_rates, self.upsample_kernels, strict=True):
+            _require_whole("upsample_rates", rate, 2, 64)
+            _require_whole("upsample_kernels", kernel, rate, _LARGEST_KERNEL)
+            # Otherwise a stage gives more or fewer samples than frames times rate.
+            if rate % 2 or kernel % 2:
+                raise ConfigError(f"An upsample rate of {rate} with kernel {kernel} is not even.")
+        if self.upsample_channels % 2**stages:
+            raise ConfigError(f"{self.upsample_channels} channels cannot be halved {stages} times.")
+        if self.hop_samples * FRAMES_PER_SECOND != self.sample_rate_hz:
+            raise ConfigError(
+                f"A hop of {self.hop_samples} samples is not 10 ms at {self.sample_rate_hz} Hz."
+            )
+
+    def _check_resblocks(self) -> None:
+        blocks = len(self.resblock_kernels)
+        if not 1 <= blocks <= _MOST_STAGES or blocks != len(self.resblock_dilations):
+            raise ConfigError(
+                f"{blocks} residual kernels do not match {len(self.resblock_dilations)} lists of dilations."
+            )
+        for kernel, dilations in zip(self.resblock_kernels, self.resblock_dilations, strict=True):
+            _require_whole("resblock_kernels", kernel, 1, _LARGEST_KERNEL)
+            if kernel % 2 == 0:
+                raise ConfigError(f"A residual kernel of {kernel} is not odd.")
+            if not 1 <= len(dilations) <= _MOST_STAGES:
+                raise ConfigError(f"A residual block with {len(dilations)} dilations is none.")
+            for dilation in dilations:
+                _require_whole("resblock_dilations", dilation, 1, _LARGEST_DILATION)
+
+    @property
+    def content_dim(self) -> int:
+        """Numbers per content vector."""
+        return CONTENT_DIMS[self.version]
+
+    @property
+    def hop_samples(self) -> int:
+        """Audio samples per frame."""
+        return prod(self.upsample_rates)
+
+    @property
+    def fft_samples(self) -> int:
+        """Window of the linear spectrogram."""
+        return 2 * (self.spectrogram_bins - 1)
+
+
+def published_config(
+    version: Version, sample_rate_hz: int, *, uses_f0: bool = True, speakers: int = 109
+) -> SynthesizerConfig:
+    """Give the sizes that every published model of a version and rate has.
+
+    Args:
+        version: "v1" or "v2".
+        sample_rate_hz: 32 000, 40 000 or 48 000.
+        uses_f0: Whether it is told the melody.
+        speakers: Rows of the speaker table; the published pretrained models have 109.
+
+    Raises:
+        ConfigError: No model of that version and rate was published.
+    """
+    sizes = {
+        ("v1", 32_000): (513, (10, 4, 2, 2, 2), (16, 16, 4, 4, 4)),
+        ("v1", 40_000): (1_025, (10, 10, 2, 2), (16, 16, 4, 4)),
+        ("v1", 48_000): (1_025, (10, 6, 2, 2, 2), (16, 16, 4, 4, 4)),
+        ("v2", 32_000): (513, (10, 8, 2, 2), (20, 16, 4, 4)),
+        ("v2", 40_000): (1_025, (10, 10, 2, 2), (16, 16, 4, 4)),
+        ("v2", 48_000): (1_025, (12, 10, 2, 2), (24, 20, 4, 4)),
+    }
+    if (version, sample_rate_hz) not in sizes:
+        raise ConfigError(
+            f"There is no {version} model at {sample_rate_hz} Hz; "
+            "choose v1 or v2 at 32000, 40000 or 48000 Hz."
+        )
+    bins, rates, kernels = sizes[version, sample_rate_hz]
+    return replace(
+        SynthesizerConfig(version=version, uses_f0=uses_f0, speakers=speakers),
+        sample_rate_hz=sample_rate_hz,
+        spectrogram_bins=bins,
+        upsample_rates=rates,
+        upsample_kernels=kernels,
+    )
+
+
+def _require_whole(name: str, size: object, low: int, high: int) -> None:
+    # bool is an int in Python, but never a size.
+    if isinstance(size, bool) or not isinstance(size, int) or not low <= size <= high:
+        raise ConfigError(f"A {name} of {size!r} is not a whole number within {low}..{high}.")

@@ -1,0 +1,138 @@
+"""The generator: latent, speaker and excitation -> audio.
+
+Shapes:  B = batch, C = latent channels, T = frames, G = speaker channels, N = T * hop samples.
+Source:  HiFi-GAN (Kong et al. 2020), excited by a harmonic source (Wang et al. 2019) in models with F0.
+Names:   attributes are the entries of published files (`dec`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rvc.errors import ConfigError
+from rvc.nn.config import SynthesizerConfig
+from rvc.nn.source import HarmonicSource
+from rvc.nn.weight_norm import weight_norm
+
+SLOPE = 0.1
+LAST_SLOPE = 0.01  # published models were trained with another slope before the last layer
+EDGE_KERNEL = 7
+INITIAL_DEVIATION = 0.01
+
+
+def _same_conv(channels: int, kernel: int, dilation: int) -> nn.Conv1d:
+    conv = nn.Conv1d(channels, channels, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2)
+    nn.init.normal_(conv.weight, 0.0, INITIAL_DEVIATION)
+    return weight_norm(conv)
+
+
+class PairedResBlock(nn.Module):
+    """Type "1": for each dilation a dilated convolution and a plain one, added to the input."""
+
+    def __init__(self, channels: int, kernel: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.convs1 = nn.ModuleList(_same_conv(channels, kernel, dilation) for dilation in dilations)
+        self.convs2 = nn.ModuleList(_same_conv(channels, kernel, 1) for _ in dilations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the block, (B, channels, N) -> (B, channels, N)."""
+        for dilated, plain in zip(self.convs1, self.convs2, strict=True):
+            x = x + plain(F.leaky_relu(dilated(F.leaky_relu(x, SLOPE)), SLOPE))
+        return x
+
+
+class SingleResBlock(nn.Module):
+    """Type "2": one dilated convolution for each dilation, added to the input."""
+
+    def __init__(self, channels: int, kernel: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(_same_conv(channels, kernel, dilation) for dilation in dilations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the block, (B, channels, N) -> (B, channels, N)."""
+        for conv in self.convs:
+            x = x + conv(F.leaky_relu(x, SLOPE))
+        return x
+
+
+ResBlock = PairedResBlock | SingleResBlock
+
+
+class Generator(nn.Module):
+    """Upsamples the latent step by step to audio."""
+
+    def __init__(self, config: SynthesizerConfig) -> None:
+        super().__init__()
+        rates, kernels, width = config.upsample_rates, config.upsample_kernels, config.upsample_channels
+        stages = range(len(rates))
+        self.blocks_per_stage = len(config.resblock_kernels)
+        self.m_source: HarmonicSource | None = None
+        self.noise_convs: nn.ModuleList | None = None
+        if config.uses_f0:
+            self.m_source = HarmonicSource(config.sample_rate_hz, config.hop_samples)
+            self.noise_convs = nn.ModuleList(
+                _source_conv(width >> (stage + 1), prod(rates[stage + 1 :])) for stage in stages
+            )
+        self.conv_pre = nn.Conv1d(config.latent_channels, width, EDGE_KERNEL, padding=EDGE_KERNEL // 2)
+        self.ups = nn.ModuleList(
+            _upsampling(width >> stage, rates[stage], kernels[stage]) for stage in stages
+        )
+        block = PairedResBlock if config.resblock_type == "1" else SingleResBlock
+        self.resblocks = nn.ModuleList(
+            block(width >> (stage + 1), kernel, dilations)
+            for stage in stages
+            for kernel, dilations in zip(config.resblock_kernels, config.resblock_dilations, strict=True)
+        )
+        self.conv_post = nn.Conv1d(width >> len(rates), 1, EDGE_KERNEL, padding=EDGE_KERNEL // 2, bias=False)
+        self.cond = nn.Conv1d(config.speaker_channels, width, 1)
+
+    def forward(self, latent: Tensor, speaker: Tensor, excitation: Tensor | None = None) -> Tensor:
+        """Speak.
+
+        Args:
+            latent: (B, C, T).
+            speaker: (B, G, 1).
+            excitation: What `m_source` gave, (B, 1, N); None exactly for models without F0.
+
+        Returns:
+            Audio within -1..1, (B, 1, N).
+
+        Raises:
+            ConfigError: The excitation is missing or superfluous.
+        """
+        if (excitation is None) != (self.noise_convs is None):
+            raise ConfigError("A voice model with F0 takes an F0 contour, one without takes none.")
+        x = self.conv_pre(latent) + self.cond(speaker)
+        for stage, upsample in enumerate(self.ups):
+            x = upsample(F.leaky_relu(x, SLOPE))
+            if self.noise_convs is not None:
+                x = x + self.noise_convs[stage](excitation)
+            x = sum(block(x) for block in self.blocks_of(stage)) / self.blocks_per_stage
+        return torch.tanh(self.conv_post(F.leaky_relu(x, LAST_SLOPE)))
+
+    def blocks_of(self, stage: int) -> list[ResBlock]:
+        """Give the residual blocks that follow a stage's upsampling."""
+        first = stage * self.blocks_per_stage
+        return [
+            block
+            for block in self.resblocks[first : first + self.blocks_per_stage]
+            if isinstance(block, ResBlock)
+        ]
+
+
+def _upsampling(channels: int, rate: int, kernel: int) -> nn.ConvTranspose1d:
+    conv = nn.ConvTranspose1d(channels, channels // 2, kernel, rate, padding=(kernel - rate) // 2)
+    nn.init.normal_(conv.weight, 0.0, INITIAL_DEVIATION)
+    return weight_norm(conv)
+
+
+def _source_conv(channels: int, stride: int) -> nn.Conv1d:
+    """Bring the excitation down to a stage's rate; at the last stage it has it already."""
+    if stride == 1:
+        return nn.Conv1d(1, channels, 1)
+    return nn.Conv1d(1, channels, 2 * stride, stride, padding=stride // 2)

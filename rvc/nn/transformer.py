@@ -1,0 +1,150 @@
+"""The prior encoder's transformer: self-attention that knows relative positions, and convolutions.
+
+Shapes:  B = batch, H = hidden channels, T = frames, d = channels of a head, W = 2 * WINDOW_FRAMES + 1,
+         R = frames that attend at a time.
+Source:  Vaswani et al. 2017, layer norm after the sum; relative positions after Shaw et al. 2018 within a
+         window, and none beyond it.
+Names:   attributes are the entries of published files.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rvc.nn.config import SynthesizerConfig
+
+WINDOW_FRAMES = 10
+ROWS = 512
+"""Frames that attend at a time: the memory of attention grows with the length, not with its square."""
+
+MASKED_SCORE = -1e4  # finite: a padded frame's row becomes uniform instead of NaN
+
+
+class ChannelNorm(nn.Module):
+    """Layer norm over the channels of (B, H, T)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each frame, (B, H, T) -> (B, H, T)."""
+        return F.layer_norm(x.transpose(1, 2), self.gamma.shape, self.gamma, self.beta, 1e-5).transpose(1, 2)
+
+
+class RelativeAttention(nn.Module):
+    """Self-attention; keys and values are shifted by learned vectors for offsets within the window."""
+
+    def __init__(self, config: SynthesizerConfig) -> None:
+        super().__init__()
+        channels = config.hidden_channels
+        self.heads, self.dropout = config.attention_heads, config.dropout
+        depth = channels // self.heads
+        self.emb_rel_k = nn.Parameter(torch.randn(1, 2 * WINDOW_FRAMES + 1, depth) * depth**-0.5)
+        self.emb_rel_v = nn.Parameter(torch.randn(1, 2 * WINDOW_FRAMES + 1, depth) * depth**-0.5)
+        self.conv_q, self.conv_k, self.conv_v, self.conv_o = (
+            nn.Conv1d(channels, channels, 1) for _ in range(4)
+        )
+        for projection in (self.conv_q, self.conv_k, self.conv_v):
+            nn.init.xavier_uniform_(projection.weight)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (B, H, T).
+            mask: (B, 1, T).
+
+        Returns:
+            (B, H, T).
+        """
+        query, key, value = (
+            torch.unflatten(projection(x), 1, (self.heads, -1)).transpose(2, 3)
+            for projection in (self.conv_q, self.conv_k, self.conv_v)
+        )  # (B, heads, T, d)
+        query = query * query.shape[-1] ** -0.5
+        heard = torch.cat(
+            [
+                self._heard(query[..., first : first + ROWS, :], (key, value), mask, first)
+                for first in range(0, x.shape[-1], ROWS)
+            ],
+            dim=2,
+        )
+        return self.conv_o(heard.transpose(2, 3).flatten(1, 2))
+
+    def _heard(self, query: Tensor, heard: tuple[Tensor, Tensor], mask: Tensor, first: int) -> Tensor:
+        """What the frames from `first` on take from all frames, (B, heads, rows, d)."""
+        key, value = heard
+        rows, frames = query.shape[2], key.shape[2]
+        # The columns that the rows' windows reach, of which those beyond the ends are left out.
+        start, end = max(first - WINDOW_FRAMES, 0), min(first + rows + WINDOW_FRAMES, frames)
+        before, after = start - (first - WINDOW_FRAMES), (first + rows + WINDOW_FRAMES) - end
+        near = _spread(query @ self.emb_rel_k.transpose(1, 2))
+        near = near[..., before : near.shape[-1] - after]
+        scores = query @ key.transpose(2, 3)
+        scores[..., start:end] += near
+        pair_mask = (mask[..., first : first + rows].transpose(1, 2) * mask)[:, None]  # (B, 1, rows, T)
+        weights = scores.masked_fill_(pair_mask == 0, MASKED_SCORE).softmax(-1)
+        weights = F.dropout(weights, self.dropout, self.training)
+        near = F.pad(weights[..., start:end], (before, after))
+        return weights @ value + _gather(near) @ self.emb_rel_v
+
+
+def _spread(scores: Tensor) -> Tensor:
+    """Put the scores of rows' windows into the columns that all reach: (..., R, W) -> (..., R, R + W - 1).
+
+    Rows one longer than the result's slip by one column each when the whole is read in the result's width.
+    """
+    rows, window = scores.shape[-2:]
+    width = rows + window - 1
+    slipped = F.pad(scores, (0, width + 1 - window)).flatten(-2)[..., : rows * width]
+    return torch.unflatten(slipped, -1, (rows, width))
+
+
+def _gather(weights: Tensor) -> Tensor:
+    """Take each row's window out of the columns that rows reach, undoing `_spread`."""
+    rows, width = weights.shape[-2:]
+    slipped = torch.unflatten(F.pad(weights.flatten(-2), (0, rows)), -1, (rows, width + 1))
+    return slipped[..., : width - rows + 1]
+
+
+class FeedForward(nn.Module):
+    """Two convolutions over time with ReLU between."""
+
+    def __init__(self, config: SynthesizerConfig) -> None:
+        super().__init__()
+        kernel = config.ffn_kernel
+        self.dropout = config.dropout
+        self.padding = ((kernel - 1) // 2, kernel // 2)
+        self.conv_1 = nn.Conv1d(config.hidden_channels, config.ffn_channels, kernel)
+        self.conv_2 = nn.Conv1d(config.ffn_channels, config.hidden_channels, kernel)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Run both, (B, H, T) and (B, 1, T) -> (B, H, T)."""
+        x = F.relu(self.conv_1(F.pad(x * mask, self.padding)))
+        x = F.dropout(x, self.dropout, self.training)
+        return self.conv_2(F.pad(x * mask, self.padding)) * mask
+
+
+class Transformer(nn.Module):
+    """Layers of attention and feed-forward, each normed after its sum with the input."""
+
+    def __init__(self, config: SynthesizerConfig) -> None:
+        super().__init__()
+        layers = range(config.encoder_layers)
+        self.dropout = config.dropout
+        self.attn_layers = nn.ModuleList(RelativeAttention(config) for _ in layers)
+        self.norm_layers_1 = nn.ModuleList(ChannelNorm(config.hidden_channels) for _ in layers)
+        self.ffn_layers = nn.ModuleList(FeedForward(config) for _ in layers)
+        self.norm_layers_2 = nn.ModuleList(ChannelNorm(config.hidden_channels) for _ in layers)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Run all layers, (B, H, T) and (B, 1, T) -> (B, H, T), zero in the padding."""
+        layers = zip(self.attn_layers, self.norm_layers_1, self.ffn_layers, self.norm_layers_2, strict=True)
+        for attention, after_attention, feed_forward, after_feed_forward in layers:
+            x = after_attention(x + F.dropout(attention(x, mask), self.dropout, self.training))
+            x = after_feed_forward(x + F.dropout(feed_forward(x, mask), self.dropout, self.training))
+        return x * mask

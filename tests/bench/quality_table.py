@@ -1,0 +1,81 @@
+"""The README's quality table, from a folder of speech, by one command.
+
+    python -m tests.bench.quality_table --speech FOLDER --judge JUDGE_ENV/bin/python --json table.json
+
+Every line is a trial of `tests.bench.quality`: built-in voices and voices freshly trained on 1, 5 and 20
+minutes, women to men and men to women, Dutch sentences into an English voice. The floor is the unconverted
+source, the ceiling the target's own recordings. Lines that the file of `--json` already holds are not
+measured again, so a run that was cut off goes on; prints the table in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.bench.quality import Trial, measure
+
+TRIALS = {
+    "kathleen (built in) from 26 (man)": Trial(target="kathleen", minutes=0, source="26"),
+    "nathalie, 5 min from 26 (man)": Trial(target="nathalie", minutes=5, source="26"),
+    "flemishguy (built in) from 26 (man)": Trial(target="flemishguy", minutes=0, source="26"),
+    "kathleen (built in) from nathalie (woman, Dutch)": Trial(
+        target="kathleen", minutes=0, source="nathalie", words=False
+    ),
+    "flemishguy (built in) from kathleen (woman)": Trial(target="flemishguy", minutes=0, source="kathleen"),
+    "nathalie, 1 min from 26 (man)": Trial(target="nathalie", minutes=1, source="26"),
+    "nathalie, 20 min from 26 (man)": Trial(target="nathalie", minutes=20, source="26"),
+}
+HEADINGS = (
+    "voice and source", "recovery", "closer", "wer - wer_src", "wer_src", "f0_corr", "mos", "mos_src",
+    "mos_target", "secs", "floor", "ceiling", "training",
+)  # fmt: skip
+
+
+def line(name: str, found: dict[str, float]) -> str:
+    """One line of the table."""
+    gap = f"{found['wer'] - found['wer_src']:+.3f}" if "wer" in found else "-"
+    heard = f"{found['wer_src']:.3f}" if "wer" in found else "-"
+    trained = f"{found['training_min']:.1f} min" if found["training_min"] else "-"
+    cells = [
+        name, f"{found['recovery']:.3f}", f"{found['closer']:.2f}", gap, heard, f"{found['f0_corr']:.3f}",
+        f"{found['mos']:.2f}", f"{found['mos_src']:.2f}", f"{found['mos_target']:.2f}",
+        f"{found['secs_target']:.3f}", f"{found['floor']:.3f}", f"{found['ceiling']:.3f}", trained,
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def table(found: dict[str, dict[str, float]]) -> str:
+    """The whole table in Markdown."""
+    head = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
+    return "\n".join([*head, *(line(name, scores) for name, scores in found.items())]) + "\n"
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    """Measure what is missing and print the table."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--speech", type=Path, required=True)
+    parser.add_argument("--judge", default=sys.executable, help="python of the judges' environment")
+    parser.add_argument("--json", type=Path, default=Path("quality_table.json"))
+    parser.add_argument("--only", nargs="*", help="measure only lines that contain one of these words")
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    found: dict[str, dict[str, float]] = {}
+    if options.json.exists():
+        found = json.loads(options.json.read_text(encoding="utf-8"))
+    for name, trial in TRIALS.items():
+        wanted = not options.only or any(word in name for word in options.only)
+        if wanted and name not in found:
+            found[name] = measure(trial, options.speech, options.judge)
+            options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(table({name: found[name] for name in TRIALS if name in found}))
+
+
+if __name__ == "__main__":
+    main()
