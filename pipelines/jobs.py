@@ -207,7 +207,7 @@ class Jobs(JobFiles):
             return self._changed(row)
 
     def _voice_of(self, caller: Caller, type: str, model_name: str | None, model_id: str | None) -> Row:
-        """Name and id of the voice that is to be made (it has no id yet) or spoken; none for a preparation."""
+        """Name and id of the voice that is to be made (no id yet) or spoken; none for a preparation."""
         if type == "training":
             return {"model_name": checked_name(model_name, "voice"), "model_id": None}
         if type == "conversion":
