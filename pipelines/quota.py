@@ -1,7 +1,7 @@
 """How much of the disk one user may take, and how much each takes.
 
-A user's share is what lies in the folders of their uploads and jobs, and their voices. Before anything is kept, room is
-asked for; several wishes of one user at the same time count together.
+A user's share is what lies in the folders of their uploads and jobs, and their voices. Before anything is
+kept, room is asked for; several wishes of one user at the same time count together.
 """
 
 from __future__ import annotations
@@ -139,8 +139,8 @@ class Quota:
         used = account.before
         return LimitError(
             f"There is no room for this: of your {_mb(self.limit_bytes)} MB, uploads and jobs take "
-            f"{_mb(used.jobs + account.held)} and voices {_mb(used.voices)}; delete voices, or jobs that have ended, "
-            "and try again."
+            f"{_mb(used.jobs + account.held)} and voices {_mb(used.voices)}; delete voices, or jobs that "
+            "have ended, and try again."
         )
 
 

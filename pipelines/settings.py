@@ -52,7 +52,7 @@ class Settings(BaseSettings):
         upload_expiry_s: Seconds after which an upload that was never used is removed.
         api_host: Address on which the page and the API are served.
         api_port: Port on which they are served.
-        auth_file: File of the users who may log in; absolute; None: no login, whoever reaches the page uses it.
+        auth_file: File of the users who may log in; absolute; None: no login.
         trusted_proxies: Addresses or networks, comma-separated, whose X-Forwarded-For is believed.
         uploads_per_hour: Recordings and voices that one user may send in within an hour; 0 = any number.
         files_per_hour: Files that one user may send within an hour; 0 = any number.
