@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
+from ui.account import account_bar
 from ui.api import GPU, WATCH, Endpoints
+from ui.api_account import AccountEndpoints
 from ui.api_voices import ServerEndpoints, VoiceEndpoints
 from ui.callers import CallerCookie
 from ui.clone import CloneTab, Progress, clone_tab
@@ -15,9 +19,11 @@ from ui.clone import wire_load as load_clone
 from ui.convert import ConvertTab, convert_tab, voice_choices, wire_voices
 from ui.jobs import jobs_tab
 from ui.jobs import wire_refresh as refresh_jobs
+from ui.login import Login, LoginGate, user_of
 from ui.services import Services, Update, plain_errors
 from ui.status import routes
 from ui.theme import CSS, theme
+from ui.upload_gate import UploadGate
 from ui.voices import VoicesTab, voices_tab
 from ui.voices import wire_refresh as refresh_voices
 
@@ -44,6 +50,7 @@ def build_page(services: Services) -> gr.Blocks:
     page = gr.Blocks(title="Timbre", delete_cache=(CLEAN_EVERY_S, CLEAN_AFTER_S))
     with page:
         gr.HTML(HEAD, padding=False)
+        account_bar(page, services)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Clone", id="clone"):
                 clone = clone_tab(services)
@@ -66,6 +73,14 @@ def build_page(services: Services) -> gr.Blocks:
 def launch_options(services: Services) -> dict[str, Any]:
     """Return the arguments of `Blocks.launch` that every launch of the page shares."""
     settings = services.settings
+    accounts = services.callers.accounts
+    # uvicorn reads it when it starts; unset, it would believe whatever calls from this machine.
+    os.environ["FORWARDED_ALLOW_IPS"] = settings.trusted_proxies
+    identity = (
+        Middleware(CallerCookie, callers=services.callers)
+        if accounts is None
+        else Middleware(LoginGate, services=services)
+    )
     return {
         "theme": theme(),
         "css": CSS,
@@ -77,9 +92,10 @@ def launch_options(services: Services) -> dict[str, Any]:
         "run_history": False,
         "footer_links": ["api"],
         "app_kwargs": {
-            "routes": routes(services),
-            "middleware": [Middleware(CallerCookie, callers=services.callers)],
+            "routes": [*routes(services), *(Login(services, accounts).routes() if accounts else [])],
+            "middleware": [identity, Middleware(UploadGate, services=services)],
         },
+        "auth_dependency": partial(user_of, services) if accounts else None,
     }
 
 
@@ -115,6 +131,7 @@ class _NextStep:
 
 
 def _add_endpoints(services: Services) -> None:
+    account = AccountEndpoints(services)
     jobs, voices, server = Endpoints(services), VoiceEndpoints(services), ServerEndpoints(services)
     quick = [
         jobs.upload_training_audio,
@@ -138,6 +155,11 @@ def _add_endpoints(services: Services) -> None:
         voices.model_stats,
         voices.import_model,
         voices.export_model,
+        account.account,
+        account.create_token,
+        account.list_tokens,
+        account.revoke_token,
+        account.delete_job,
         server.health,
         server.info,
     ]

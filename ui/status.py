@@ -50,11 +50,19 @@ def info_of(services: Services) -> dict[str, Any]:
             "voice_file_size_mb": settings.max_voice_file_mb,
             "audio_seconds": settings.max_audio_seconds,
             "files": settings.max_files,
+            "decoded_upload_mb": settings.max_decoded_mb,
+            "uploads_per_hour": settings.uploads_per_hour,
+            "files_per_hour": settings.files_per_hour,
+            "starts_per_hour": settings.starts_per_hour,
+            "logins_per_hour": settings.logins_per_hour,
+            "quota_mb_per_user": settings.quota_mb_per_user,
         },
+        "login": services.callers.accounts is not None,
         "input_formats": ["wav", "flac", "mp3", "m4a", "ogg", "opus", "aac"],
         "output_formats": ["wav", "flac", "mp3", "ogg"],
         "job_types": ["preprocessing", "training", "conversion"],
-        "how_to_call": "Keep the client, which keeps your identity in a cookie, or send x-timbre-token.",
+        "how_to_call": "Keep the client, which keeps your identity in a cookie, or send Authorization: Bearer "
+        "with a token from create_token. A limit of 0 is none.",
     }
 
 

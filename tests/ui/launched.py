@@ -41,7 +41,6 @@ def launched(folder: Path, *, steps: int = 10) -> Iterator[Launched]:
     """Serve a page whose trainings and conversions take `steps` steps of 20 ms."""
     before = {name: os.environ.get(name) for name in ("GRADIO_TEMP_DIR", "TOY_STEPS", "NO_PROXY")}
     os.environ |= {"GRADIO_TEMP_DIR": str(folder / "cache"), "TOY_STEPS": str(steps), "NO_PROXY": "127.0.0.1"}
-    from ui.callers import Callers
     from ui.page import build_page, launch_options
     from ui.services import Services
 
@@ -49,7 +48,7 @@ def launched(folder: Path, *, steps: int = 10) -> Iterator[Launched]:
     settings.data_dir.mkdir(parents=True)
     jobs = Jobs(settings, worker_command=WORKER, retry_pauses_s=())
     jobs.start()
-    services = Services(settings=settings, jobs=jobs, library=jobs.library, callers=Callers(settings.secret))
+    services = Services.of(settings, jobs)
     page = build_page(services)
     try:
         page.launch(
