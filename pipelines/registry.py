@@ -2,8 +2,8 @@
 
     Registry(DATA_DIR)          DATA_DIR/registry.json through TinyDB; DATA_DIR/server.lock while it is open
 
-Rows are plain dicts with a text "id"; "jobs", "models" and "usage" are the tables. What the registry
-guarantees:
+Rows are plain dicts with a text "id"; "jobs", "models", "usage" and "tokens" are the tables. What the
+registry guarantees:
 
     one writer      a lock file is held while it is open; a second server on the folder is refused
     no torn file    a write goes to a temporary file, is flushed to the disk and renamed into place
@@ -35,7 +35,7 @@ Tables = dict[str, dict[str, Row]]
 
 SCHEMA_VERSION = 1
 SCHEMA_TABLE = "schema"
-TABLES = ("jobs", "models", "usage")
+TABLES = ("jobs", "models", "usage", "tokens")
 
 
 def _number_the_schema(tables: Tables) -> None:
