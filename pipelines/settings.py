@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipelines.envfile import checked_origins, checked_proxies, unknown_names
 from rvc.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,13 @@ class Settings(BaseSettings):
         weights_dir: Folder of published weights that were downloaded by hand; searched first; absolute.
         hf_hub_offline: Whether nothing is ever downloaded; the name is the one that other programs know.
         log_level: DEBUG, INFO, WARNING or ERROR.
+        log_format: text for people, json for machines that collect logs.
+        progress_interval_s: Longest silence, in seconds, between two rows that a follower of a job is sent.
+        allow_training: Whether voices can be trained here; conversions always can.
+        allowed_origins: Web sites that may call the API from a browser, comma-separated; this one always may.
+        require_https: Whether what does not come over HTTPS is refused.
+        trusted_proxies: Addresses of the proxies whose X-Forwarded-* headers are believed, comma-separated.
+        metrics_token: What /metrics asks for as bearer token from other machines; None: it answers none.
         configured_secret: SECRET as it was set, or None; read `secret` instead.
     """
 
@@ -100,6 +108,13 @@ class Settings(BaseSettings):
     weights_dir: Annotated[Path, AfterValidator(_absolute)] | None = None
     hf_hub_offline: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+    progress_interval_s: float = Field(default=2, ge=0.1, le=60)
+    allow_training: bool = True
+    allowed_origins: Annotated[str, AfterValidator(checked_origins)] = ""
+    require_https: bool = False
+    trusted_proxies: Annotated[str, AfterValidator(checked_proxies)] = ""
+    metrics_token: SecretStr | None = Field(default=None, min_length=_SHORTEST_SECRET)
     configured_secret: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("secret", "SECRET"), min_length=_SHORTEST_SECRET
     )
@@ -149,6 +164,18 @@ def get_settings() -> Settings:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]).upper()
         raise ConfigError(f"{name}: {first['msg']}; correct it in the environment or in .env.") from error
+
+
+def warn_of_misspelt_names() -> None:
+    """Log the names in .env that look like settings and are none; call it when logging is set up."""
+    env_file = Settings.model_config.get("env_file")
+    for unknown, meant in unknown_names(Path(str(env_file or os.devnull)), setting_names()):
+        logger.warning("%s in .env is no setting of Timbre and has no effect; %s is one.", unknown, meant)
+
+
+def setting_names() -> list[str]:
+    """Return the names of all variables, as they stand in .env.example."""
+    return ["SECRET" if name == "configured_secret" else name.upper() for name in Settings.model_fields]
 
 
 def _kept_secret(path: Path) -> str:
