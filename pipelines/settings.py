@@ -10,7 +10,6 @@ import logging
 import os
 import secrets
 from functools import lru_cache
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,12 +27,6 @@ _SHORTEST_SECRET = 16
 def _absolute(path: Path) -> Path:
     # Child processes may start elsewhere.
     return path.expanduser().resolve()
-
-
-def _networks(text: str) -> str:
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        ip_network(part)  # its ValueError names what is wrong
-    return text
 
 
 class Settings(BaseSettings):
@@ -54,7 +47,6 @@ class Settings(BaseSettings):
         api_host: Address on which the page and the API are served.
         api_port: Port on which they are served.
         auth_file: File of the users who may log in; absolute; None: no login.
-        trusted_proxies: Addresses or networks, comma-separated, whose X-Forwarded-For is believed.
         uploads_per_hour: Recordings and voices that one user may send in within an hour; 0 = any number.
         files_per_hour: Files that one user may send within an hour; 0 = any number.
         starts_per_hour: Jobs that one user may start within an hour; 0 = any number.
@@ -95,7 +87,6 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=7_860, ge=0, le=65_535)
     auth_file: Annotated[Path, AfterValidator(_absolute)] | None = None
-    trusted_proxies: Annotated[str, AfterValidator(_networks)] = ""
     uploads_per_hour: int = Field(default=600, ge=0)
     files_per_hour: int = Field(default=3_000, ge=0)
     starts_per_hour: int = Field(default=600, ge=0)
