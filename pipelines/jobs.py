@@ -11,7 +11,6 @@ on the job. This process never imports torch.
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -46,8 +45,6 @@ from pipelines.uploads import StoredFile, receive, require_enough
 from rvc.errors import AudioError, ConfigError, NotAllowedError
 
 __all__ = ["Caller", "Jobs"]
-
-logger = logging.getLogger(__name__)
 
 FOLLOW_INTERVAL_S = 2.0
 MAX_PENDING_PER_USER = 100
@@ -340,7 +337,7 @@ class Jobs(JobFiles):
         return self._again(caller, job_id, from_start=False)
 
     def remove(self, caller: Caller, job_id: str) -> Row:
-        """Delete a job that has ended, or an upload, with its files, and return its row; voices stay.
+        """Delete a job that has ended, or an upload, with its files; return its row. Voices stay.
 
         Raises:
             UnknownNameError: There is no such job, or it is somebody else's.

@@ -24,6 +24,7 @@ from pipelines.limits import network_of
 from pipelines.rows import Caller
 from pipelines.tokens import LOGIN_LIFE
 from rvc.errors import LimitError
+from ui.arrivals import is_same_site
 from ui.callers import set_cookie
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Login:
         """Check a name and a password."""
         if not 0 < int(request.headers.get("content-length") or 0) <= MOST_BYTES:
             return _refusal(request, "Send a name and a password, and nothing else.", 413)
-        if request.headers.get("sec-fetch-site") == "cross-site":
+        if not is_same_site(request.headers):
             return _refusal(request, "Log in on the page itself, not from another site.", 403)
         fields = await request.form()
         name, password = _text(fields, "username").strip(), _text(fields, "password")

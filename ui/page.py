@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import Any
 
@@ -13,6 +12,7 @@ from ui.account import account_bar
 from ui.api import GPU, WATCH, Endpoints
 from ui.api_account import AccountEndpoints
 from ui.api_voices import ServerEndpoints, VoiceEndpoints
+from ui.arrivals import believe_proxies
 from ui.callers import CallerCookie
 from ui.clone import CloneTab, Progress, clone_tab
 from ui.clone import wire_load as load_clone
@@ -20,8 +20,8 @@ from ui.convert import ConvertTab, convert_tab, voice_choices, wire_voices
 from ui.jobs import jobs_tab
 from ui.jobs import wire_refresh as refresh_jobs
 from ui.login import Login, LoginGate, user_of
+from ui.metrics import routes
 from ui.services import Services, Update, plain_errors
-from ui.status import routes
 from ui.theme import CSS, theme
 from ui.upload_gate import UploadGate
 from ui.voices import VoicesTab, voices_tab
@@ -71,11 +71,13 @@ def build_page(services: Services) -> gr.Blocks:
 
 
 def launch_options(services: Services) -> dict[str, Any]:
-    """Return the arguments of `Blocks.launch` that every launch of the page shares."""
+    """Return the arguments of `Blocks.launch` that every launch of the page shares.
+
+    The server that is then launched believes the forwarded headers of the trusted proxies alone.
+    """
     settings = services.settings
+    believe_proxies(settings)
     accounts = services.callers.accounts
-    # uvicorn reads it when it starts; unset, it would believe whatever calls from this machine.
-    os.environ["FORWARDED_ALLOW_IPS"] = settings.trusted_proxies
     identity = (
         Middleware(CallerCookie, callers=services.callers)
         if accounts is None
