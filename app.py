@@ -4,6 +4,7 @@
     python app.py --share         the same, and a public link to it
     python app.py --demo          the page, and the example voice is trained and tried while it is served
     python app.py --demo-only     only that; ends when it is done
+    python app.py --add-user ADA  lets Ada log in (AUTH_FILE); asks for her password
 
 This process serves and never computes: no torch here. Ctrl-C and SIGTERM end it in order; trainings are
 saved and go on from there when they are resumed.
@@ -20,6 +21,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("timbre")
 
+OPEN_TO_ALL = (
+    "There is no login: everybody who reaches this page from outside this machine can use it, train on it "
+    "and fill its disk (though nobody sees what others made). To ask for a password, set AUTH_FILE and add "
+    "users with python app.py --add-user NAME."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
@@ -45,6 +53,8 @@ class Arguments:
         demo: Whether to train and try the example voice.
         demo_only: Whether to end after that.
         data_dir: Folder of all data; None for the settings'.
+        add_user: Name of a user to add, instead of serving; None to serve.
+        admin: Whether that user becomes an admin.
     """
 
     share: bool
@@ -53,6 +63,8 @@ class Arguments:
     demo: bool
     demo_only: bool
     data_dir: Path | None
+    add_user: str | None = None
+    admin: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,6 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.data_dir is not None:
             settings = settings.model_copy(update={"data_dir": arguments.data_dir.expanduser().resolve()})
         _start_logging(settings)
+        if arguments.add_user is not None:
+            from ui.add_user import add_user
+
+            _say(add_user(settings, arguments.add_user, admin=arguments.admin))
+            return 0
         return _run(arguments, settings)
     except RvcError as error:
         logger.error("%s", error)  # noqa: TRY400  # the sentence is the message; a traceback would hide it
@@ -79,7 +96,9 @@ def read_arguments(argv: Sequence[str] | None) -> Arguments:
     """Read the command line; ends the process with a usage message when it is wrong."""
     parser = argparse.ArgumentParser(description="Clone a voice, and convert any recording into it.")
     parser.add_argument(
-        "--share", action="store_true", help="also make a public link, open to anyone who has it"
+        "--share",
+        action="store_true",
+        help="also make a public link, open to anyone who has it unless there are users",
     )
     parser.add_argument(
         "--host", help="address to serve on, 0.0.0.0 for all (default: API_HOST or 127.0.0.1)"
@@ -92,6 +111,8 @@ def read_arguments(argv: Sequence[str] | None) -> Arguments:
     parser.add_argument(
         "--data-dir", type=Path, help="folder of voices and jobs (default: DATA_DIR or ./data)"
     )
+    parser.add_argument("--add-user", metavar="NAME", help="add a user to AUTH_FILE, or change the password")
+    parser.add_argument("--admin", action="store_true", help="with --add-user: one who sees everything")
     return Arguments(**vars(parser.parse_args(argv)))
 
 
@@ -167,12 +188,23 @@ def serve(jobs: Jobs, settings: Settings, arguments: Arguments) -> gr.Blocks:
             f"Port {port} on {host} cannot be used ({error}); choose another with --port."
         ) from error
     logger.info("Timbre is ready: %s", page.local_url)
+    if warning := warning_of(arguments, host, settings):
+        logger.warning("%s", warning)
     if arguments.share:
         if page.share_url:
             logger.info("Public link, open to anyone who has it: %s", page.share_url)
         else:
             logger.warning("No public link could be made; the page is served here only.")
     return page
+
+
+def warning_of(arguments: Arguments, host: str, settings: Settings) -> str:
+    """Return what to warn of when the page is open to strangers, "" when it is not."""
+    try:
+        only_here = host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        only_here = False
+    return OPEN_TO_ALL if settings.auth_file is None and (arguments.share or not only_here) else ""
 
 
 def _demonstrate(jobs: Jobs, settings: Settings) -> bool:
