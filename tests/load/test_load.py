@@ -202,7 +202,7 @@ def test_large_uploads_at_once_arrive_whole(tmp_path: Path) -> None:
     paths = []
     for number in range(UPLOADS):
         wav = (0.1 * noise.standard_normal(samples)).astype(np.float32)
-        paths.append(write(tmp_path / f"{number}.wav", "wav16", wav, rate_hz))
+        paths.append(write(tmp_path / f"{number}.wav", "wav16", wav[:, None], rate_hz))
     with served(data) as (url, _):
         clients = [client_of(url, number) for number in range(UPLOADS)]
 
