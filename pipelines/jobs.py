@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.cleanup import daily
 from pipelines.dispatcher import WORKER_COMMAND, Desk, Dispatcher
 from pipelines.eventlog import EventLog
 from pipelines.handover import RETRY_PAUSES_S
@@ -61,6 +62,7 @@ class Jobs(JobFiles):
 
     Attributes:
         library: The voices.
+        lock: Held while rows are looked at and changed together.
 
     Raises:
         ConfigError: Another server uses the data folder, or its registry cannot be read.
@@ -87,7 +89,7 @@ class Jobs(JobFiles):
                 housekeeping=self._keep_house,
             )
         )
-        self._lock = self._dispatcher.lock
+        self._lock = self.lock = self._dispatcher.lock
         self._last_seq = max((row["seq"] for row in self.registry.list("jobs")), default=0)
 
     def start(self) -> None:
@@ -369,3 +371,4 @@ class Jobs(JobFiles):
         with self._lock:
             remove_expired(self.registry, self._settings)
             self.library.expire_exports()
+            daily(self.registry, self._settings)
