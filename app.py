@@ -193,7 +193,13 @@ def serve(jobs: Jobs, settings: Settings, arguments: Arguments) -> gr.Blocks:
     from ui.page import build_page, launch_options
     from ui.services import Services
 
-    services = Services(settings=settings, jobs=jobs, library=jobs.library, callers=Callers(settings.secret))
+    services = Services(
+        settings=settings,
+        jobs=jobs,
+        library=jobs.library,
+        callers=Callers(settings.secret),
+        shared=arguments.share,
+    )
     page = build_page(services)
     # Gradio's own two variables are how a Space or a container says where to listen.
     host = arguments.host or os.environ.get("GRADIO_SERVER_NAME") or settings.api_host

@@ -94,6 +94,10 @@ footer .divider:last-child, footer > .divider { display: none !important; }
 .tm-card ul.tm-files { list-style: none; margin: .5rem 0 0; }
 .tm-files li { border-top: 1px solid var(--border-color-primary); padding: .45rem 0; margin: 0; }
 .tm-card summary { cursor: pointer; margin-top: .5rem; font-weight: 600; }
+.tm-table { width: 100%; border-collapse: collapse; }
+.tm-table th, .tm-table td { text-align: left; padding: .3rem .5rem .3rem 0; font-weight: 400;
+  border-bottom: 1px solid var(--border-color-primary); overflow-wrap: anywhere; }
+.tm-table thead th { color: var(--body-text-color-subdued); }
 .tm-danger { border: 1px solid #b91c1c !important; border-radius: 10px; padding: .8rem !important; }
 @media (max-width: 640px) {
   .gradio-container { padding: .5rem !important; }
