@@ -5,11 +5,12 @@ Every call checks the caller. Single jobs are cancelled, retried and resumed thr
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines import cleanup
-from pipelines.cleanup import CleanUp, bytes_in
+from pipelines.cleanup import CleanUp
 from rvc.errors import NotAllowedError
 
 if TYPE_CHECKING:
@@ -70,16 +71,18 @@ class Administration:
             NotAllowedError: The caller is no admin.
         """
         _require_admin(caller)
-        registry, data_dir = self._jobs.registry, self._settings.data_dir
-        jobs, voices = registry.list("jobs"), registry.list("models", builtin=False)
-        shares = []
-        for user_id in {str(row["user_id"]) for row in (*jobs, *voices)}:
-            own_jobs = [row for row in jobs if str(row["user_id"]) == user_id]
-            own_voices = [row for row in voices if str(row["user_id"]) == user_id]
-            folders = [data_dir / "jobs" / row["id"] for row in own_jobs]
-            folders += [data_dir / "models" / row["id"] for row in own_voices]
-            size = sum(bytes_in(folder) for folder in folders)
-            shares.append(Share(user_id=user_id, jobs=len(own_jobs), voices=len(own_voices), size_bytes=size))
+        registry = self._jobs.registry
+        jobs = Counter(str(row["user_id"]) for row in registry.list("jobs"))
+        voices = Counter(str(row["user_id"]) for row in registry.list("models", builtin=False))
+        shares = [
+            Share(
+                user_id=user_id,
+                jobs=jobs[user_id],
+                voices=voices[user_id],
+                size_bytes=self._jobs.quota.used(user_id).total,
+            )
+            for user_id in jobs.keys() | voices.keys()
+        ]
         return sorted(shares, key=lambda share: (-share.size_bytes, share.user_id))
 
     def dead_letters(self, caller: Caller) -> Rows:

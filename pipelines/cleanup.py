@@ -10,7 +10,6 @@ was lost rather than for an empty one: then no file is an orphan, because all wo
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shutil
 import time
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.backup import back_up_daily
+from pipelines.disk import bytes_in
 from pipelines.housekeeping import expired, remove_rows
 from pipelines.registry import Registry
 from pipelines.rows import Rows
@@ -62,12 +62,12 @@ class CleanUp:
         """
         if self.empty:
             return "There is nothing to clean up."
-        counts = {
-            "old jobs": len(self.jobs),
-            "unused uploads": len(self.uploads),
-            "files or folders of no job or voice": len(self.orphans),
-        }
-        parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        counts = [
+            (len(self.jobs), "old job", "old jobs"),
+            (len(self.uploads), "unused upload", "unused uploads"),
+            (len(self.orphans), "file or folder of no job or voice", "files or folders of no job or voice"),
+        ]
+        parts = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
         verb = "Removed" if done else "A clean-up would remove"
         return f"{verb} {parts}: {self.size_bytes / 1e6:.1f} MB."
 
@@ -119,20 +119,6 @@ def daily(registry: Registry, settings: Settings) -> None:
         return
     if made is not None:
         carry_out(registry, settings)
-
-
-def bytes_in(path: Path) -> int:
-    """Return what a file, or all files of a folder, take; those that vanish meanwhile take nothing."""
-    if path.is_file():
-        return path.stat().st_size
-    total = 0
-    for parent, _, names in os.walk(path):
-        for name in names:
-            try:
-                total += (Path(parent) / name).lstat().st_size
-            except OSError:
-                continue
-    return total
 
 
 def _orphans(registry: Registry, data_dir: Path, before_s: float) -> Iterator[Path]:

@@ -2,8 +2,8 @@
 
     Registry(DATA_DIR)          DATA_DIR/registry.json through TinyDB; DATA_DIR/server.lock while it is open
 
-Rows are plain dicts with a text "id"; "jobs", "models" and "usage" are the tables. What the registry
-guarantees:
+Rows are plain dicts with a text "id"; "jobs", "models", "usage" and "tokens" are the tables. What the
+registry guarantees:
 
     one writer      a lock file is held while it is open; a second server on the folder is refused
     no torn file    a write goes to a temporary file, is flushed to the disk and renamed into place
@@ -36,7 +36,7 @@ Tables = dict[str, dict[str, Row]]
 SCHEMA_VERSION = 1
 SCHEMA_TABLE = "schema"
 REGISTRY_NAME, LOCK_NAME = "registry.json", "server.lock"
-TABLES = ("jobs", "models", "usage")
+TABLES = ("jobs", "models", "usage", "tokens")
 
 
 def _number_the_schema(tables: Tables) -> None:
@@ -191,9 +191,9 @@ class Registry:
         return SCHEMA_VERSION
 
     def counts(self) -> dict[str, int]:
-        """Return how many rows each table has."""
+        """Return how many jobs and models there are."""
         with self._mutex:
-            return {name: len(self._database.table(name)) for name in TABLES}
+            return {name: len(self._database.table(name)) for name in ("jobs", "models")}
 
     @property
     def fault(self) -> str:

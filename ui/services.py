@@ -70,7 +70,7 @@ class Services:
     @property
     def local_admin(self) -> bool:
         """Whether who sits at this machine is an admin: where nobody logs in and nothing is shared."""
-        return not self.shared and getattr(self.settings, "auth_file", None) is None
+        return not self.shared and self.settings.auth_file is None
 
     def caller(self, request: gr.Request | None) -> Caller:
         """Return who sent a request.

@@ -74,7 +74,7 @@ def test_a_dry_run_names_everything_and_changes_nothing(settings: Settings, data
     assert set(found.orphans) == {orphan, voice, half}
     assert found.size_bytes == 2 * 1000 + 3 * 500
     assert found.sentence(done=False).startswith(
-        "A clean-up would remove 1 old jobs, 1 unused uploads, 3 files"
+        "A clean-up would remove 1 old job, 1 unused upload, 3 files"
     )
     registry.close()
 
@@ -151,7 +151,7 @@ def test_on_the_command_line_it_is_the_same_and_waits_for_no_server(
     listed = maintenance.clean_up(settings, dry_run=True)
     assert any(old in line for line in listed)
     assert (data_dir / "jobs" / old).exists()
-    assert maintenance.clean_up(settings, dry_run=False)[-1].startswith("Removed 1 old jobs")
+    assert maintenance.clean_up(settings, dry_run=False)[-1].startswith("Removed 1 old job")
     assert not (data_dir / "jobs" / old).exists()
 
 

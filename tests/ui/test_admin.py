@@ -134,11 +134,11 @@ def test_a_clean_up_is_shown_before_it_is_done(page: Launched) -> None:
     listeners = _Listeners(services_of(page))
     old = add(page, "anna", updated_at="2020-01-01T00:00:00.000+00:00")
     found, button = listeners.look(request())
-    assert "would remove 1 old jobs" in found.value
+    assert "would remove 1 old job" in found.value
     assert button.visible is True
     assert page.jobs.registry.get("jobs", old) is not None
     gone, button, shares = listeners.remove(request())
-    assert "Removed 1 old jobs" in gone.value
+    assert "Removed 1 old job" in gone.value
     assert button.visible is False
     assert "anna" in shares
     assert page.jobs.registry.get("jobs", old) is None
