@@ -4,6 +4,7 @@
     python app.py --share         the same, and a public link to it
     python app.py --demo          the page, and the example voice is trained and tried while it is served
     python app.py --demo-only     only that; ends when it is done
+    python app.py --backup FILE   copies the registry; --restore FILE puts it back; --clean-up [--dry-run]
 
 This process serves and never computes: no torch here. Ctrl-C and SIGTERM end it in order; trainings are
 saved and go on from there when they are resumed.
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.settings import Settings, get_settings
+from pipelines.settings import Settings, get_settings, warn_of_misspelt_names
 from rvc.errors import RvcError
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class Arguments:
         demo: Whether to train and try the example voice.
         demo_only: Whether to end after that.
         data_dir: Folder of all data; None for the settings'.
+        clean_up: Whether to remove what had its time, and end.
+        dry_run: Whether a clean-up only tells what it would remove.
+        backup: File to copy the registry to; None for no backup.
+        restore: Backup to put in the registry's place; None for none.
     """
 
     share: bool
@@ -53,6 +58,15 @@ class Arguments:
     demo: bool
     demo_only: bool
     data_dir: Path | None
+    clean_up: bool = False
+    dry_run: bool = False
+    backup: Path | None = None
+    restore: Path | None = None
+
+    @property
+    def maintains(self) -> bool:
+        """Whether something is done to the data folder instead of serving it."""
+        return self.clean_up or self.backup is not None or self.restore is not None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,6 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.data_dir is not None:
             settings = settings.model_copy(update={"data_dir": arguments.data_dir.expanduser().resolve()})
         _start_logging(settings)
+        warn_of_misspelt_names()
+        if arguments.maintains:
+            _maintain(arguments, settings)
+            return 0
         return _run(arguments, settings)
     except RvcError as error:
         logger.error("%s", error)  # noqa: TRY400  # the sentence is the message; a traceback would hide it
@@ -92,7 +110,33 @@ def read_arguments(argv: Sequence[str] | None) -> Arguments:
     parser.add_argument(
         "--data-dir", type=Path, help="folder of voices and jobs (default: DATA_DIR or ./data)"
     )
-    return Arguments(**vars(parser.parse_args(argv)))
+    care = parser.add_argument_group("care for the data folder, instead of serving")
+    care.add_argument(
+        "--clean-up", action="store_true", help="remove old jobs and files that belong to nothing"
+    )
+    care.add_argument(
+        "--dry-run", action="store_true", help="with --clean-up: only say what would be removed"
+    )
+    care.add_argument("--backup", type=Path, metavar="FILE", help="copy the registry to a file")
+    care.add_argument("--restore", type=Path, metavar="FILE", help="put a backup in the registry's place")
+    arguments = Arguments(**vars(parser.parse_args(argv)))
+    if arguments.dry_run and not arguments.clean_up:
+        parser.error("--dry-run goes with --clean-up")
+    return arguments
+
+
+def _maintain(arguments: Arguments, settings: Settings) -> None:
+    from pipelines import maintenance
+
+    lines: list[str] = []
+    if arguments.backup is not None:
+        lines += maintenance.make_backup(settings, arguments.backup)
+    if arguments.restore is not None:
+        lines += maintenance.put_back(settings, arguments.restore)
+    if arguments.clean_up:
+        lines += maintenance.clean_up(settings, dry_run=arguments.dry_run)
+    for line in lines:
+        _say(line)
 
 
 def _run(arguments: Arguments, settings: Settings) -> int:
@@ -149,7 +193,13 @@ def serve(jobs: Jobs, settings: Settings, arguments: Arguments) -> gr.Blocks:
     from ui.page import build_page, launch_options
     from ui.services import Services
 
-    services = Services(settings=settings, jobs=jobs, library=jobs.library, callers=Callers(settings.secret))
+    services = Services(
+        settings=settings,
+        jobs=jobs,
+        library=jobs.library,
+        callers=Callers(settings.secret),
+        shared=arguments.share,
+    )
     page = build_page(services)
     # Gradio's own two variables are how a Space or a container says where to listen.
     host = arguments.host or os.environ.get("GRADIO_SERVER_NAME") or settings.api_host

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.cleanup import daily
 from pipelines.dispatcher import WORKER_COMMAND, Desk, Dispatcher
 from pipelines.eventlog import EventLog
 from pipelines.handover import RETRY_PAUSES_S
@@ -65,6 +66,7 @@ class Jobs(JobFiles):
         library: The voices.
         limits: How often each caller may do what.
         quota: How much of the disk each caller may take.
+        lock: Held while rows are looked at and changed together.
 
     Raises:
         ConfigError: Another server uses the data folder, or its registry cannot be read.
@@ -93,7 +95,7 @@ class Jobs(JobFiles):
                 housekeeping=self._keep_house,
             )
         )
-        self._lock = self._dispatcher.lock
+        self._lock = self.lock = self._dispatcher.lock
         self._last_seq = max((row["seq"] for row in self.registry.list("jobs")), default=0)
 
     def start(self) -> None:
@@ -387,3 +389,4 @@ class Jobs(JobFiles):
         with self._lock:
             remove_expired(self.registry, self._settings)
             self.library.expire_exports()
+            daily(self.registry, self._settings)

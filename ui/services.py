@@ -58,12 +58,19 @@ class Services:
         jobs: The dispatcher; checks the owner of every row itself.
         library: The voices on disk; checks the owner too.
         callers: Tells who is calling.
+        shared: Whether the page is also served by a public link.
     """
 
     settings: Settings
     jobs: Jobs
     library: Library
     callers: Callers
+    shared: bool = False
+
+    @property
+    def local_admin(self) -> bool:
+        """Whether who sits at this machine is an admin: where nobody logs in and nothing is shared."""
+        return not self.shared and self.settings.auth_file is None
 
     def caller(self, request: gr.Request | None) -> Caller:
         """Return who sent a request.
