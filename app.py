@@ -5,6 +5,7 @@
     python app.py --demo          the page, and the example voice is trained and tried while it is served
     python app.py --demo-only     only that; ends when it is done
     python app.py --add-user ADA  lets Ada log in (AUTH_FILE); asks for her password
+    python app.py --backup FILE   copies the registry; --restore FILE puts it back; --clean-up [--dry-run]
 
 This process serves and never computes: no torch here. Ctrl-C and SIGTERM end it in order; trainings are
 saved and go on from there when they are resumed.
@@ -25,7 +26,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.settings import Settings, get_settings
+from pipelines.settings import Settings, get_settings, warn_of_misspelt_names
 from rvc.errors import RvcError
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ class Arguments:
         data_dir: Folder of all data; None for the settings'.
         add_user: Name of a user to add, instead of serving; None to serve.
         admin: Whether that user becomes an admin.
+        clean_up: Whether to remove what had its time, and end.
+        dry_run: Whether a clean-up only tells what it would remove.
+        backup: File to copy the registry to; None for no backup.
+        restore: Backup to put in the registry's place; None for none.
     """
 
     share: bool
@@ -65,6 +70,15 @@ class Arguments:
     data_dir: Path | None
     add_user: str | None = None
     admin: bool = False
+    clean_up: bool = False
+    dry_run: bool = False
+    backup: Path | None = None
+    restore: Path | None = None
+
+    @property
+    def maintains(self) -> bool:
+        """Whether something is done to the data folder instead of serving it."""
+        return self.clean_up or self.backup is not None or self.restore is not None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,10 +93,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.data_dir is not None:
             settings = settings.model_copy(update={"data_dir": arguments.data_dir.expanduser().resolve()})
         _start_logging(settings)
+        warn_of_misspelt_names()
         if arguments.add_user is not None:
             from ui.add_user import add_user
 
             _say(add_user(settings, arguments.add_user, admin=arguments.admin))
+            return 0
+        if arguments.maintains:
+            _maintain(arguments, settings)
             return 0
         return _run(arguments, settings)
     except RvcError as error:
@@ -113,7 +131,33 @@ def read_arguments(argv: Sequence[str] | None) -> Arguments:
     )
     parser.add_argument("--add-user", metavar="NAME", help="add a user to AUTH_FILE, or change the password")
     parser.add_argument("--admin", action="store_true", help="with --add-user: one who sees everything")
-    return Arguments(**vars(parser.parse_args(argv)))
+    care = parser.add_argument_group("care for the data folder, instead of serving")
+    care.add_argument(
+        "--clean-up", action="store_true", help="remove old jobs and files that belong to nothing"
+    )
+    care.add_argument(
+        "--dry-run", action="store_true", help="with --clean-up: only say what would be removed"
+    )
+    care.add_argument("--backup", type=Path, metavar="FILE", help="copy the registry to a file")
+    care.add_argument("--restore", type=Path, metavar="FILE", help="put a backup in the registry's place")
+    arguments = Arguments(**vars(parser.parse_args(argv)))
+    if arguments.dry_run and not arguments.clean_up:
+        parser.error("--dry-run goes with --clean-up")
+    return arguments
+
+
+def _maintain(arguments: Arguments, settings: Settings) -> None:
+    from pipelines import maintenance
+
+    lines: list[str] = []
+    if arguments.backup is not None:
+        lines += maintenance.make_backup(settings, arguments.backup)
+    if arguments.restore is not None:
+        lines += maintenance.put_back(settings, arguments.restore)
+    if arguments.clean_up:
+        lines += maintenance.clean_up(settings, dry_run=arguments.dry_run)
+    for line in lines:
+        _say(line)
 
 
 def _run(arguments: Arguments, settings: Settings) -> int:
@@ -169,7 +213,7 @@ def serve(jobs: Jobs, settings: Settings, arguments: Arguments) -> gr.Blocks:
     from ui.page import build_page, launch_options
     from ui.services import Services
 
-    services = Services.of(settings, jobs)
+    services = Services.of(settings, jobs, shared=arguments.share)
     page = build_page(services)
     # Gradio's own two variables are how a Space or a container says where to listen.
     host = arguments.host or os.environ.get("GRADIO_SERVER_NAME") or settings.api_host

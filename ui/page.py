@@ -1,4 +1,4 @@
-"""The page: four tabs, the named endpoints, and how to launch them."""
+"""The page: five tabs, the named endpoints, and how to launch them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from ui.account import account_bar
+from ui.admin import admin_tab, wire_admin
 from ui.api import GPU, WATCH, Endpoints
 from ui.api_account import AccountEndpoints
 from ui.api_voices import ServerEndpoints, VoiceEndpoints
@@ -60,10 +61,13 @@ def build_page(services: Services) -> gr.Blocks:
                 voices = voices_tab(services)
             with gr.Tab("Jobs", id="jobs") as jobs_opened:
                 jobs = jobs_tab(services)
+            with gr.Tab("Admin", id="admin", visible=False) as admin_opened:
+                admin = admin_tab(services)
         load_clone(page, clone, services)
         wire_voices(page, convert, convert_opened, services)
         refresh_voices(voices_opened.select, voices, services)
         refresh_jobs(jobs_opened.select, jobs, services)
+        wire_admin(page, admin_opened, admin, services)
         _wire_next_steps(tabs, (clone, convert, voices), services)
         _add_endpoints(services)
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=8)

@@ -62,20 +62,28 @@ class Services:
         jobs: The dispatcher; checks the owner of every row itself.
         library: The voices on disk; checks the owner too.
         callers: Tells who is calling.
+        shared: Whether the page is also served by a public link.
     """
 
     settings: Settings
     jobs: Jobs
     library: Library
     callers: Callers
+    shared: bool = False
+
+    @property
+    def local_admin(self) -> bool:
+        """Whether who sits at this machine is an admin: where nobody logs in and nothing is shared."""
+        return not self.shared and self.settings.auth_file is None
 
     @classmethod
-    def of(cls, settings: Settings, jobs: Jobs) -> Services:
+    def of(cls, settings: Settings, jobs: Jobs, *, shared: bool = False) -> Services:
         """Put together the services of one server.
 
         Args:
             settings: Limits and folders.
             jobs: The dispatcher.
+            shared: Whether the page is also served by a public link.
 
         Raises:
             ConfigError: AUTH_FILE names nobody who could log in.
@@ -85,7 +93,7 @@ class Services:
             accounts = Accounts(settings.auth_file)
             accounts.require()
         callers = Callers(settings.secret, tokens=Tokens(jobs.registry), accounts=accounts)
-        return cls(settings=settings, jobs=jobs, library=jobs.library, callers=callers)
+        return cls(settings=settings, jobs=jobs, library=jobs.library, callers=callers, shared=shared)
 
     def caller(self, request: gr.Request | HTTPConnection | None) -> Caller:
         """Return who sent a request.

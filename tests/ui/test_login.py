@@ -11,26 +11,19 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from argon2 import PasswordHasher
 from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError, AuthenticationError  # type: ignore[import-untyped]
 
-from pipelines.accounts import Accounts
+from tests.cheap_accounts import accounts_of, password_of
 from tests.ui.launched import RECORDING, VOICE_FILES, Launched, launched
 from tests.ui.raw_http import Answer, ask
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
-PASSWORDS = {"ada": "the password of ada", "bob": "the password of bob", "root": "the password of root"}
-OPEN = {"/health", "/login"}
+PASSWORDS = {name: password_of(name) for name in ("ada", "bob", "root")}
 
 
 def users_file(folder: Path) -> Path:
-    accounts = Accounts(
-        folder / "users.json", hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    )
-    for name, password in PASSWORDS.items():
-        accounts.put(name, password, admin=name == "root")
-    return accounts.path
+    return accounts_of(folder, *PASSWORDS).path
 
 
 @pytest.fixture(scope="module")
