@@ -23,6 +23,8 @@ from pipelines.handover import RETRY_PAUSES_S
 from pipelines.housekeeping import remove_expired, sweep_at_start
 from pipelines.jobfiles import JobFiles
 from pipelines.library import Library
+from pipelines.limits import Limits
+from pipelines.quota import Quota
 from pipelines.registry import Registry
 from pipelines.rows import (
     ENDED,
@@ -39,7 +41,7 @@ from pipelines.rows import (
     now,
 )
 from pipelines.settings import Settings
-from pipelines.uploads import receive, require_enough
+from pipelines.uploads import StoredFile, receive, require_enough
 from rvc.errors import AudioError, ConfigError, NotAllowedError
 
 __all__ = ["Caller", "Jobs"]
@@ -61,6 +63,8 @@ class Jobs(JobFiles):
 
     Attributes:
         library: The voices.
+        limits: How often each caller may do what.
+        quota: How much of the disk each caller may take.
 
     Raises:
         ConfigError: Another server uses the data folder, or its registry cannot be read.
@@ -77,6 +81,8 @@ class Jobs(JobFiles):
         super().__init__(Registry(settings.data_dir), settings.data_dir / "jobs")
         self._jobs_dir.mkdir(exist_ok=True)
         self.library = Library(settings.data_dir, self.registry)
+        self.limits = Limits.of(settings)
+        self.quota = Quota(self.registry, self._jobs_dir, settings.quota_bytes)
         self._dispatcher = Dispatcher(
             Desk(
                 settings=settings,
@@ -119,33 +125,39 @@ class Jobs(JobFiles):
         Raises:
             AudioError: A file is refused; nothing is kept then.
             ConfigError: The purpose is unknown.
+            LimitError: The caller has sent in too much within an hour, or has no room on the disk.
         """
         if purpose not in UPLOAD_TYPES:
             raise ConfigError(f"Unknown purpose {purpose!r}. Choose one of: {', '.join(UPLOAD_TYPES)}.")
         if purpose == "target" and len(files) > 1:
             raise AudioError("A conversion takes one recording; upload the others one by one.")
+        self.limits.take("uploads", caller)
         job_id = new_id()
         folder = self._folder(job_id)
         folder.mkdir()
         try:
-            stored = receive(files, folder, self._settings)
-            if purpose == "training":
-                require_enough(stored)
-            with self._lock:
-                row = new_job(
-                    caller.user_id,
-                    UPLOAD_TYPES[purpose],
-                    status="uploaded",
-                    seq=self._next_seq(),
-                    id=job_id,
-                    files=[file.to_json() for file in stored],
-                    input_audio_path=f"jobs/{job_id}/{stored[0].original}",
-                    progress=1.0,
-                )
-                return self._dispatcher.public(self.registry.insert("jobs", row))
+            with self.quota.room(caller) as spend:
+                stored = receive(files, folder, self._settings, spend)
+                if purpose == "training":
+                    require_enough(stored)
+                return self._keep(caller, purpose, job_id, stored)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+    def _keep(self, caller: Caller, purpose: str, job_id: str, stored: Sequence[StoredFile]) -> Row:
+        with self._lock:
+            row = new_job(
+                caller.user_id,
+                UPLOAD_TYPES[purpose],
+                status="uploaded",
+                seq=self._next_seq(),
+                id=job_id,
+                files=[file.to_json() for file in stored],
+                input_audio_path=f"jobs/{job_id}/{stored[0].original}",
+                progress=1.0,
+            )
+            return self._dispatcher.public(self.registry.insert("jobs", row))
 
     def submit(  # noqa: PLR0913  # one parameter for each of the endpoint's
         self,
@@ -172,17 +184,19 @@ class Jobs(JobFiles):
             UnknownNameError: There is no such job or voice, or it is somebody else's.
             ConfigError: The type, the name or the settings are wrong.
             NotAllowedError: The caller has too many jobs waiting.
+            LimitError: The caller has started too many jobs within an hour, or has no room on the disk.
         """
         if type not in JOB_TYPES:
             raise ConfigError(f"Unknown type of job {type!r}. Choose one of: {', '.join(JOB_TYPES)}.")
         options = checked_settings({} if settings is None else settings)
         voice = self._voice_of(caller, type, model_name, model_id)
+        self.quota.require(caller)
         with self._lock:
             source = self._row(caller, input_job_id)
             upload = self._upload_of(source)
             if type == "conversion" and len(upload["files"]) != 1:
                 raise ConfigError("A conversion takes one recording; upload the one to convert by itself.")
-            self._refuse_too_many(caller)
+            self._admit(caller)
             row = new_job(
                 caller.user_id,
                 type,
@@ -215,10 +229,12 @@ class Jobs(JobFiles):
             return {"model_name": model["model_name"], "model_id": model["id"]}
         return {"model_name": None, "model_id": None}
 
-    def _refuse_too_many(self, caller: Caller) -> None:
+    def _admit(self, caller: Caller) -> None:
+        """Refuse a start that is one too many, by whatever limit."""
         waiting = self.registry.list("jobs", status="pending", user_id=caller.user_id)
         if len(waiting) >= MAX_PENDING_PER_USER:
             raise NotAllowedError(f"You have {len(waiting)} jobs waiting; wait for one, or cancel one.")
+        self.limits.take("starts", caller)
 
     # --- looking -----------------------------------------------------------------------------------
 
@@ -323,6 +339,7 @@ class Jobs(JobFiles):
         return self._again(caller, job_id, from_start=False)
 
     def _again(self, caller: Caller, job_id: str, *, from_start: bool) -> Row:
+        self.quota.require(caller)
         with self._lock:
             row = self._row(caller, job_id)
             if row["status"] not in RESTARTABLE:
@@ -330,6 +347,7 @@ class Jobs(JobFiles):
                     f"This job is {row['status']}; what failed or was cancelled or interrupted runs again."
                 )
             self._upload_of(row)
+            self._admit(caller)
             changes: Row = {"progress": 0.0} if from_start else {}
             if from_start:
                 for name in ("work", "bundle", "result"):

@@ -2,8 +2,8 @@
 
     Registry(DATA_DIR)          DATA_DIR/registry.json through TinyDB; DATA_DIR/server.lock while it is open
 
-Rows are plain dicts with a text "id"; "jobs", "models" and "usage" are the tables. What the registry
-guarantees:
+Rows are plain dicts with a text "id"; "jobs", "models", "usage" and "tokens" are the tables. What the
+registry guarantees:
 
     one writer      a lock file is held while it is open; a second server on the folder is refused
     no torn file    a write goes to a temporary file, is flushed to the disk and renamed into place
@@ -35,7 +35,7 @@ Tables = dict[str, dict[str, Row]]
 
 SCHEMA_VERSION = 1
 SCHEMA_TABLE = "schema"
-TABLES = ("jobs", "models", "usage")
+TABLES = ("jobs", "models", "usage", "tokens")
 
 
 def _number_the_schema(tables: Tables) -> None:
@@ -52,6 +52,9 @@ class AtomicStorage(Storage):
     Args:
         path: The JSON file; it need not exist.
 
+    Attributes:
+        fault: Why the last write failed; empty when it did not.
+
     Raises:
         ConfigError: The file exists and is not a JSON document of tables.
     """
@@ -59,6 +62,7 @@ class AtomicStorage(Storage):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
+        self.fault = ""
         self._tables: Tables | None = None
         if path.exists():
             try:
@@ -87,11 +91,16 @@ class AtomicStorage(Storage):
             OSError: The disk refused; file and memory still hold the previous document.
         """
         temporary = self.path.with_name(self.path.name + ".tmp")
-        with temporary.open("wb") as file:
-            file.write(orjson.dumps(data, option=orjson.OPT_INDENT_2))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(orjson.dumps(data, option=orjson.OPT_INDENT_2))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path)
+        except OSError as error:
+            self.fault = error.strerror or type(error).__name__
+            raise
+        self.fault = ""
         self._tables = data
 
 
@@ -141,6 +150,21 @@ class Registry:
     def version(self) -> int:
         """A number that rises with every write; equal numbers mean unchanged rows."""
         return self._version
+
+    @property
+    def schema(self) -> int:
+        """Version of the document's form."""
+        return SCHEMA_VERSION
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows each table has."""
+        with self._mutex:
+            return {name: len(self._database.table(name)) for name in TABLES}
+
+    @property
+    def fault(self) -> str:
+        """Why the last write failed, such as "No space left on device"; empty when it did not."""
+        return str(getattr(self._database.storage, "fault", ""))
 
     def close(self) -> None:
         """Release the lock file; the registry must not be used afterwards."""

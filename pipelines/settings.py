@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipelines.envfile import checked_origins, checked_proxies, unknown_names
 from rvc.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Settings(BaseSettings):
         max_file_size_mb: Largest file of an upload, in MB (10**6 bytes).
         max_voice_file_mb: Largest file of a voice that is imported, in MB; an index of RVC has up to 620.
         max_audio_seconds: Longest recording, in seconds.
+        max_decoded_mb: Most MB on the disk of one upload, with its decoded recordings.
         max_files: Most files in one upload.
         job_timeout: Seconds that preparing or converting may compute before it is stopped.
         training_timeout: Seconds that a training may compute before it is stopped.
@@ -44,6 +46,12 @@ class Settings(BaseSettings):
         upload_expiry_s: Seconds after which an upload that was never used is removed.
         api_host: Address on which the page and the API are served.
         api_port: Port on which they are served.
+        auth_file: File of the users who may log in; absolute; None: no login.
+        uploads_per_hour: Recordings and voices that one user may send in within an hour; 0 = any number.
+        files_per_hour: Files that one user may send within an hour; 0 = any number.
+        starts_per_hour: Jobs that one user may start within an hour; 0 = any number.
+        logins_per_hour: Passwords that may be tried for one user within an hour; 0 = any number.
+        quota_mb_per_user: MB that uploads, jobs and voices of one user may take; 0 = any number.
         converter_idle_s: Seconds without work after which the warm converter leaves memory.
         cancel_grace_s: Seconds that a cancelled job has to save and leave before it is killed.
         max_pause_s: Longest pause, in seconds, that conversions may force on a training at a stretch.
@@ -51,6 +59,13 @@ class Settings(BaseSettings):
         weights_dir: Folder of published weights that were downloaded by hand; searched first; absolute.
         hf_hub_offline: Whether nothing is ever downloaded; the name is the one that other programs know.
         log_level: DEBUG, INFO, WARNING or ERROR.
+        log_format: text for people, json for machines that collect logs.
+        progress_interval_s: Longest silence, in seconds, between two rows that a follower of a job is sent.
+        allow_training: Whether voices can be trained here; conversions always can.
+        allowed_origins: Web sites that may call the API from a browser, comma-separated; this one always may.
+        require_https: Whether what does not come over HTTPS is refused.
+        trusted_proxies: Addresses of the proxies whose X-Forwarded-* headers are believed, comma-separated.
+        metrics_token: What /metrics asks for as bearer token from other machines; None: it answers none.
         configured_secret: SECRET as it was set, or None; read `secret` instead.
     """
 
@@ -62,6 +77,7 @@ class Settings(BaseSettings):
     max_file_size_mb: float = Field(default=100, gt=0, le=4_000)
     max_voice_file_mb: float = Field(default=700, gt=0, le=4_000)
     max_audio_seconds: float = Field(default=5_400, ge=1, le=86_400)
+    max_decoded_mb: float = Field(default=8_000, gt=0)
     max_files: int = Field(default=500, ge=1, le=1_000)
     job_timeout: float = Field(default=3_600, gt=0)
     training_timeout: float = Field(default=86_400, gt=0)
@@ -70,6 +86,12 @@ class Settings(BaseSettings):
     upload_expiry_s: float = Field(default=86_400, gt=0)
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=7_860, ge=0, le=65_535)
+    auth_file: Annotated[Path, AfterValidator(_absolute)] | None = None
+    uploads_per_hour: int = Field(default=600, ge=0)
+    files_per_hour: int = Field(default=3_000, ge=0)
+    starts_per_hour: int = Field(default=600, ge=0)
+    logins_per_hour: int = Field(default=20, ge=0)
+    quota_mb_per_user: float = Field(default=0, ge=0)
     converter_idle_s: float = Field(default=600, ge=0)
     cancel_grace_s: float = Field(default=5, ge=0)
     max_pause_s: float = Field(default=600, ge=0)
@@ -77,6 +99,13 @@ class Settings(BaseSettings):
     weights_dir: Annotated[Path, AfterValidator(_absolute)] | None = None
     hf_hub_offline: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+    progress_interval_s: float = Field(default=2, ge=0.1, le=60)
+    allow_training: bool = True
+    allowed_origins: Annotated[str, AfterValidator(checked_origins)] = ""
+    require_https: bool = False
+    trusted_proxies: Annotated[str, AfterValidator(checked_proxies)] = ""
+    metrics_token: SecretStr | None = Field(default=None, min_length=_SHORTEST_SECRET)
     configured_secret: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("secret", "SECRET"), min_length=_SHORTEST_SECRET
     )
@@ -90,6 +119,16 @@ class Settings(BaseSettings):
     def max_sent_bytes(self) -> int:
         """Largest file of any kind that is let in at all, in bytes."""
         return round(max(self.max_file_size_mb, self.max_voice_file_mb) * 1_000_000)
+
+    @property
+    def max_decoded_bytes(self) -> int:
+        """Most bytes on the disk of one upload, with its decoded recordings."""
+        return round(self.max_decoded_mb * 1_000_000)
+
+    @property
+    def quota_bytes(self) -> int:
+        """Bytes that uploads, jobs and voices of one user may take; 0 = any number."""
+        return round(self.quota_mb_per_user * 1_000_000)
 
     @property
     def secret(self) -> str:
@@ -116,6 +155,18 @@ def get_settings() -> Settings:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]).upper()
         raise ConfigError(f"{name}: {first['msg']}; correct it in the environment or in .env.") from error
+
+
+def warn_of_misspelt_names() -> None:
+    """Log the names in .env that look like settings and are none; call it when logging is set up."""
+    env_file = Settings.model_config.get("env_file")
+    for unknown, meant in unknown_names(Path(str(env_file or os.devnull)), setting_names()):
+        logger.warning("%s in .env is no setting of Timbre and has no effect; %s is one.", unknown, meant)
+
+
+def setting_names() -> list[str]:
+    """Return the names of all variables, as they stand in .env.example."""
+    return ["SECRET" if name == "configured_secret" else name.upper() for name in Settings.model_fields]
 
 
 def _kept_secret(path: Path) -> str:

@@ -202,7 +202,7 @@ def test_health_and_metrics_are_plain_routes_that_name_nobody(page: Launched, vo
         assert json.load(answer)["status"] == "ok"
     with urllib.request.urlopen(page.url + "metrics") as answer:
         text = answer.read().decode()
-    assert 'timbre_jobs{status="completed"}' in text
+    assert 'timbre_jobs{status="completed",type=' in text
     assert voice["model_name"] not in text
 
 

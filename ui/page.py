@@ -9,14 +9,15 @@ from starlette.middleware import Middleware
 
 from ui.api import GPU, WATCH, Endpoints
 from ui.api_voices import ServerEndpoints, VoiceEndpoints
+from ui.arrivals import believe_proxies
 from ui.callers import CallerCookie
 from ui.clone import CloneTab, Progress, clone_tab
 from ui.clone import wire_load as load_clone
 from ui.convert import ConvertTab, convert_tab, voice_choices, wire_voices
 from ui.jobs import jobs_tab
 from ui.jobs import wire_refresh as refresh_jobs
+from ui.metrics import routes
 from ui.services import Services, Update, plain_errors
-from ui.status import routes
 from ui.theme import CSS, theme
 from ui.voices import VoicesTab, voices_tab
 from ui.voices import wire_refresh as refresh_voices
@@ -64,8 +65,12 @@ def build_page(services: Services) -> gr.Blocks:
 
 
 def launch_options(services: Services) -> dict[str, Any]:
-    """Return the arguments of `Blocks.launch` that every launch of the page shares."""
+    """Return the arguments of `Blocks.launch` that every launch of the page shares.
+
+    The server that is then launched believes the forwarded headers of the trusted proxies alone.
+    """
     settings = services.settings
+    believe_proxies(settings)
     return {
         "theme": theme(),
         "css": CSS,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import re
 import secrets
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from pipelines.meters import REFUSALS
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from pipelines.rows import Caller
     from pipelines.settings import Settings
     from ui.callers import Callers
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 Update = Any
@@ -36,6 +41,11 @@ POLL_S = 0.5
 SIGN_OF_LIFE_S = 2.0
 ACTIVE = ("pending", "preprocessing", "training", "converting")
 ENDED = ("completed", "failed", "cancelled", "interrupted")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (
+    "The server's disk is full, so nothing was kept; delete jobs or voices that you no longer need, "
+    "or ask whoever runs the server."
+)
 EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
 
 
@@ -187,11 +197,18 @@ class Services:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Show an RvcError's sentence as it stands; anything else is a bug and goes to the log."""
+    """Show an RvcError's sentence as it stands, and a full disk as one; anything else goes to the log."""
     try:
         yield
     except RvcError as error:
+        REFUSALS.labels(type(error).__name__).inc()
         raise gr.Error(str(error), print_exception=False) from error
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        REFUSALS.labels("DiskFull").inc()
+        logger.exception("the disk is full")
+        raise gr.Error(DISK_FULL, print_exception=False) from error
 
 
 def calmly(rows: Iterator[Row], every_s: float = 0.5) -> Iterator[Row]:
