@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
 import pytest
+from argon2 import PasswordHasher
 from starlette.datastructures import Headers
 
+from pipelines.accounts import Accounts
 from pipelines.rows import Caller, new_id, new_job
+from pipelines.tokens import Tokens
 from rvc.errors import NotAllowedError
 from tests.ui.launched import RECORDING, Launched, launched
 from ui.admin import ACTIVE_ONES, EVERYTHING, FAILED, GIVEN_UP, _Listeners, admin_of
@@ -28,24 +32,24 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
         yield page
 
 
-def services_of(page: Launched, *, shared: bool = False, admins: frozenset[str] = frozenset()) -> Services:
+def services_of(page: Launched, *, shared: bool = False, accounts: Accounts | None = None) -> Services:
     return Services(
         settings=page.jobs._settings,
         jobs=page.jobs,
         library=page.jobs.library,
-        callers=Callers("s" * 32, admins=admins),
+        callers=Callers("s" * 32, tokens=Tokens(page.jobs.registry), accounts=accounts),
         shared=shared,
     )
 
 
-def request(peer: str = "127.0.0.1", user: str | None = None, **headers: str) -> Any:  # noqa: ANN401
+def request(peer: str = "127.0.0.1", **headers: str) -> Any:  # noqa: ANN401
     sent = (
         HOST
         | {"x-timbre-token": "a-token-of-a-test-1"}
         | {k.replace("_", "-"): v for k, v in headers.items()}
     )
     client = SimpleNamespace(host=peer)
-    return SimpleNamespace(username=user, headers=Headers(sent), cookies={}, client=client)
+    return SimpleNamespace(username=None, headers=Headers(sent), cookies={}, client=client)
 
 
 REMOTE = [
@@ -68,11 +72,18 @@ def test_nobody_is_the_admin_of_a_shared_page_without_a_login(page: Launched) ->
         admin_of(services_of(page, shared=True), request())
 
 
-def test_with_a_login_its_admins_are_and_nobody_else(page: Launched) -> None:
-    services = services_of(page, shared=True, admins=frozenset({"root"}))
-    assert admin_of(services, request("10.0.0.7", user="root")).admin
+def test_with_a_login_its_admins_are_and_nobody_else(page: Launched, tmp_path: Path) -> None:
+    accounts = Accounts(
+        tmp_path / "users.json", hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    )
+    tokens = Tokens(page.jobs.registry)
+    for name in ("root", "anna"):
+        accounts.put(name, "a long password", admin=name == "root")
+    roots, annas = (tokens.create(name, "personal", "test")[0] for name in ("root", "anna"))
+    services = services_of(page, shared=True, accounts=accounts)
+    assert admin_of(services, request("10.0.0.7", x_timbre_token=roots)).admin
     with pytest.raises(NotAllowedError):
-        admin_of(services, request(user="anna"))
+        admin_of(services, request(x_timbre_token=annas))
     with pytest.raises(NotAllowedError):
         admin_of(services, None)
 
