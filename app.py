@@ -4,8 +4,8 @@
     python app.py --share         the same, and a public link to it
     python app.py --demo          the page, and the example voice is trained and tried while it is served
     python app.py --demo-only     only that; ends when it is done
-    python app.py --add-user ADA  lets Ada log in (AUTH_FILE); asks for her password
     python app.py --backup FILE   copies the registry; --restore FILE puts it back; --clean-up [--dry-run]
+    python app.py --add-user ADA  lets Ada log in (AUTH_FILE); asks for her password
 
 This process serves and never computes: no torch here. Ctrl-C and SIGTERM end it in order; trainings are
 saved and go on from there when they are resumed.
@@ -54,12 +54,12 @@ class Arguments:
         demo: Whether to train and try the example voice.
         demo_only: Whether to end after that.
         data_dir: Folder of all data; None for the settings'.
-        add_user: Name of a user to add, instead of serving; None to serve.
-        admin: Whether that user becomes an admin.
         clean_up: Whether to remove what had its time, and end.
         dry_run: Whether a clean-up only tells what it would remove.
         backup: File to copy the registry to; None for no backup.
         restore: Backup to put in the registry's place; None for none.
+        add_user: Name of a user to add, instead of serving; None to serve.
+        admin: Whether that user becomes an admin.
     """
 
     share: bool
@@ -68,12 +68,12 @@ class Arguments:
     demo: bool
     demo_only: bool
     data_dir: Path | None
-    add_user: str | None = None
-    admin: bool = False
     clean_up: bool = False
     dry_run: bool = False
     backup: Path | None = None
     restore: Path | None = None
+    add_user: str | None = None
+    admin: bool = False
 
     @property
     def maintains(self) -> bool:
@@ -94,13 +94,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings = settings.model_copy(update={"data_dir": arguments.data_dir.expanduser().resolve()})
         _start_logging(settings)
         warn_of_misspelt_names()
+        if arguments.maintains:
+            _maintain(arguments, settings)
+            return 0
         if arguments.add_user is not None:
             from ui.add_user import add_user
 
             _say(add_user(settings, arguments.add_user, admin=arguments.admin))
-            return 0
-        if arguments.maintains:
-            _maintain(arguments, settings)
             return 0
         return _run(arguments, settings)
     except RvcError as error:
@@ -129,8 +129,6 @@ def read_arguments(argv: Sequence[str] | None) -> Arguments:
     parser.add_argument(
         "--data-dir", type=Path, help="folder of voices and jobs (default: DATA_DIR or ./data)"
     )
-    parser.add_argument("--add-user", metavar="NAME", help="add a user to AUTH_FILE, or change the password")
-    parser.add_argument("--admin", action="store_true", help="with --add-user: one who sees everything")
     care = parser.add_argument_group("care for the data folder, instead of serving")
     care.add_argument(
         "--clean-up", action="store_true", help="remove old jobs and files that belong to nothing"
@@ -140,6 +138,8 @@ def read_arguments(argv: Sequence[str] | None) -> Arguments:
     )
     care.add_argument("--backup", type=Path, metavar="FILE", help="copy the registry to a file")
     care.add_argument("--restore", type=Path, metavar="FILE", help="put a backup in the registry's place")
+    parser.add_argument("--add-user", metavar="NAME", help="add a user to AUTH_FILE, or change the password")
+    parser.add_argument("--admin", action="store_true", help="with --add-user: one who sees everything")
     arguments = Arguments(**vars(parser.parse_args(argv)))
     if arguments.dry_run and not arguments.clean_up:
         parser.error("--dry-run goes with --clean-up")

@@ -3,9 +3,9 @@
     python -m tests.bench.quality_table --speech FOLDER --judge JUDGE_ENV/bin/python --json table.json
 
 Every line is a trial of `tests.bench.quality`: built-in voices and voices freshly trained on 1, 5 and 20
-minutes, women to men and men to women, Dutch and German sentences into an English voice. The floor is the unconverted
-source, the ceiling the target's own recordings. Lines that the file of `--json` already holds are not
-measured again, so a run that was cut off goes on; prints the table in Markdown.
+minutes, women to men and men to women, Dutch and German sentences into an English voice. The floor is the
+unconverted source, the ceiling the target's own recordings. Lines that the file of `--json` already holds
+are not measured again, so a run that was cut off goes on; prints the table in Markdown.
 """
 
 from __future__ import annotations
