@@ -11,7 +11,6 @@ on the job. This process never imports torch.
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from pipelines.library import Library
 from pipelines.limits import Limits
 from pipelines.quota import Quota
 from pipelines.registry import Registry
+from pipelines.removal import forget_job, remove_folders
 from pipelines.rows import (
     ENDED,
     JOB_TYPES,
@@ -46,8 +46,6 @@ from pipelines.uploads import StoredFile, receive, require_enough
 from rvc.errors import AudioError, ConfigError, NotAllowedError
 
 __all__ = ["Caller", "Jobs"]
-
-logger = logging.getLogger(__name__)
 
 FOLLOW_INTERVAL_S = 2.0
 MAX_PENDING_PER_USER = 100
@@ -339,6 +337,18 @@ class Jobs(JobFiles):
             NotAllowedError: It is in another state.
         """
         return self._again(caller, job_id, from_start=False)
+
+    def remove(self, caller: Caller, job_id: str) -> Row:
+        """Delete a job that has ended, or an upload, with its files; return its row. Voices stay.
+
+        Raises:
+            UnknownNameError: There is no such job, or it is somebody else's.
+            NotAllowedError: It waits or runs, or other jobs need it.
+        """
+        with self._lock:
+            gone = forget_job(self.registry, row := self._row(caller, job_id))
+        remove_folders(self._jobs_dir, gone)
+        return self._dispatcher.public(row)
 
     def _again(self, caller: Caller, job_id: str, *, from_start: bool) -> Row:
         self.quota.require(caller)

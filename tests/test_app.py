@@ -50,6 +50,11 @@ ENDPOINTS = {
     "model_stats",
     "import_model",
     "export_model",
+    "account",
+    "create_token",
+    "list_tokens",
+    "revoke_token",
+    "delete_job",
     "health",
     "info",
 }

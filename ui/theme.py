@@ -58,6 +58,7 @@ footer .divider:last-child, footer > .divider { display: none !important; }
 .gradio-container .html-container { padding: 0; }
 .tm-head h1 { font-size: 1.7rem; margin: .2rem 0 0; letter-spacing: -.01em; }
 .tm-head p { margin: .1rem 0 .4rem; color: var(--body-text-color-subdued); }
+.tm-account { display: flex; gap: .9rem; justify-content: flex-end; margin: 0; overflow-wrap: anywhere; }
 .tm-step { font-weight: 600; font-size: 1.02rem; margin: .2rem 0 0; }
 .tm-card { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: .8rem 1rem;
   background: var(--block-background-fill); overflow-wrap: anywhere; }
