@@ -98,15 +98,15 @@ footer .divider:last-child, footer > .divider { display: none !important; }
 .tm-files li { border-top: 1px solid var(--border-color-primary); padding: .45rem 0; margin: 0; }
 .tm-card summary { cursor: pointer; margin-top: .5rem; font-weight: 600; }
 .tm-table { width: 100%; border-collapse: collapse; }
-.tm-table :is(table, th, td, tr) { border: 0 !important; }
+.tm-table, .tm-table :is(th, td, tr) { border: 0 !important; }
 .tm-table th, .tm-table td { text-align: left; padding: .3rem .5rem .3rem 0; font-weight: 400;
   overflow-wrap: anywhere; }
-.tm-table tbody tr { border-top: 1px solid var(--border-color-primary) !important; }
+.tm-table tbody :is(th, td) { border-top: 1px solid var(--border-color-primary) !important; }
 .tm-table thead th { color: var(--body-text-color-subdued); }
 .tm-danger { border: 1px solid #b91c1c !important; border-radius: 10px; padding: .8rem !important; }
 @media (max-width: 640px) {
   .gradio-container { padding: .5rem !important; }
   .tm-card { padding: .7rem .8rem; }
-  .gradio-container button[role="tab"] { padding: 0 .5rem; font-size: .9rem; }
+  .tab-wrapper .tab-container button { padding: 0 .4rem !important; font-size: .9rem !important; }
 }
 """
