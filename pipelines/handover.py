@@ -21,7 +21,7 @@ from pathlib import Path
 from pipelines.library import Library
 from pipelines.order import WorkOrder
 from pipelines.registry import Registry
-from pipelines.rows import Caller, Row, now
+from pipelines.rows import CONVERTING, Caller, Row, now
 from pipelines.settings import Settings
 from rvc.errors import CheckpointError, ConfigError, RvcError
 
@@ -79,9 +79,12 @@ def make_order(
         settings=row["settings"],
         prepare_settings=source["settings"] if source["type"] == "preprocessing" else {},
         model_name=row["model_name"],
-        model_folder=library.folder(anyone, row["model_id"]) if row["type"] == "conversion" else None,
+        model_id=row["model_id"],
+        model_folder=library.folder(anyone, row["model_id"]) if row["type"] in CONVERTING else None,
         device_lock=settings.data_dir / "gpu.lock",
         grace_s=settings.cancel_grace_s,
+        max_audio_seconds=settings.max_audio_seconds,
+        attempt=row["attempts"],
     )
 
 
