@@ -176,12 +176,7 @@ class Jobs(JobFiles):
         if type not in JOB_TYPES:
             raise ConfigError(f"Unknown type of job {type!r}. Choose one of: {', '.join(JOB_TYPES)}.")
         options = checked_settings({} if settings is None else settings)
-        voice: Row = {"model_name": None, "model_id": None}
-        if type == "training":
-            voice["model_name"] = checked_name(model_name, "voice")
-        elif type == "conversion":
-            model = self.library.get(caller, str(model_id))
-            voice = {"model_name": model["model_name"], "model_id": model["id"]}
+        voice = self._voice_of(caller, type, model_name, model_id)
         with self._lock:
             source = self._row(caller, input_job_id)
             upload = self._upload_of(source)
@@ -210,6 +205,15 @@ class Jobs(JobFiles):
                 folder.rmdir()
                 raise
             return self._changed(row)
+
+    def _voice_of(self, caller: Caller, type: str, model_name: str | None, model_id: str | None) -> Row:
+        """Name and id of the voice that is to be made (no id yet) or spoken; none for a preparation."""
+        if type == "training":
+            return {"model_name": checked_name(model_name, "voice"), "model_id": None}
+        if type == "conversion":
+            model = self.library.get(caller, str(model_id))
+            return {"model_name": model["model_name"], "model_id": model["id"]}
+        return {"model_name": None, "model_id": None}
 
     def _refuse_too_many(self, caller: Caller) -> None:
         waiting = self.registry.list("jobs", status="pending", user_id=caller.user_id)
