@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.batch_upload import batch_files, has_more_to_do, receive_batch
 from pipelines.dispatcher import WORKER_COMMAND, Desk, Dispatcher
 from pipelines.eventlog import EventLog
 from pipelines.handover import RETRY_PAUSES_S
@@ -25,6 +26,7 @@ from pipelines.jobfiles import JobFiles
 from pipelines.library import Library
 from pipelines.registry import Registry
 from pipelines.rows import (
+    CONVERTING,
     ENDED,
     JOB_TYPES,
     RESTARTABLE,
@@ -92,7 +94,7 @@ class Jobs(JobFiles):
 
     def start(self) -> None:
         """Sweep up behind an earlier server, then run what is pending."""
-        sweep_at_start(self.registry, self._jobs_dir)
+        sweep_at_start(self.registry, self._jobs_dir, self.library)
         self.library.sweep()
         self._keep_house()
         self._dispatcher.start()
@@ -114,10 +116,11 @@ class Jobs(JobFiles):
         Args:
             caller: Who will own them.
             files: Where each lies now, and what the person calls it.
-            purpose: "training" for recordings of a voice, "target" for one to convert.
+            purpose: "training" for recordings of a voice, "target" for one to convert, "batch" for many to
+                convert, zips among them; there a file that is refused stays in the list with its reason.
 
         Raises:
-            AudioError: A file is refused; nothing is kept then.
+            AudioError: A file is refused, or all of a batch; nothing is kept then.
             ConfigError: The purpose is unknown.
         """
         if purpose not in UPLOAD_TYPES:
@@ -128,9 +131,8 @@ class Jobs(JobFiles):
         folder = self._folder(job_id)
         folder.mkdir()
         try:
-            stored = receive(files, folder, self._settings)
-            if purpose == "training":
-                require_enough(stored)
+            kept = self._receive(files, folder, purpose)
+            first = next(file for file in kept if "original" in file)
             with self._lock:
                 row = new_job(
                     caller.user_id,
@@ -138,14 +140,22 @@ class Jobs(JobFiles):
                     status="uploaded",
                     seq=self._next_seq(),
                     id=job_id,
-                    files=[file.to_json() for file in stored],
-                    input_audio_path=f"jobs/{job_id}/{stored[0].original}",
+                    files=kept,
+                    input_audio_path=f"jobs/{job_id}/{first['original']}",
                     progress=1.0,
                 )
                 return self._dispatcher.public(self.registry.insert("jobs", row))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+    def _receive(self, files: Sequence[tuple[Path, str]], folder: Path, purpose: str) -> Rows:
+        if purpose == "batch":
+            return receive_batch(files, folder, self._settings)
+        stored = receive(files, folder, self._settings)
+        if purpose == "training":
+            require_enough(stored)
+        return [file.to_json() for file in stored]
 
     def submit(  # noqa: PLR0913  # one parameter for each of the endpoint's
         self,
@@ -161,11 +171,11 @@ class Jobs(JobFiles):
 
         Args:
             caller: Who asks.
-            type: "preprocessing", "training" or "conversion".
+            type: "preprocessing", "training", "conversion" or "batch".
             input_job_id: An upload, or a job that worked on one; a training that names a preparation
                 uses that one's settings.
             model_name: What the voice shall be called (training).
-            model_id: The voice to convert into (conversion).
+            model_id: The voice to convert into (conversion, batch).
             settings: The pipeline's options by name; every key is optional.
 
         Raises:
@@ -175,42 +185,77 @@ class Jobs(JobFiles):
         """
         if type not in JOB_TYPES:
             raise ConfigError(f"Unknown type of job {type!r}. Choose one of: {', '.join(JOB_TYPES)}.")
+        if type == "batch":
+            return self.submit_batch(caller, [input_job_id], model_id=model_id, settings=settings)
         options = checked_settings({} if settings is None else settings)
         voice = self._voice_of(caller, type, model_name, model_id)
         with self._lock:
             source = self._row(caller, input_job_id)
             upload = self._upload_of(source)
+            if upload["type"] == "batch":
+                raise ConfigError("These recordings were sent in for a batch; upload them again for this.")
             if type == "conversion" and len(upload["files"]) != 1:
                 raise ConfigError("A conversion takes one recording; upload the one to convert by itself.")
-            self._refuse_too_many(caller)
-            row = new_job(
-                caller.user_id,
-                type,
-                status="pending",
-                seq=self._next_seq(),
-                input_job_id=source["id"],
-                upload_id=upload["id"],
-                input_audio_path=upload["input_audio_path"],
-                quality_snr=source["quality_snr"],
-                settings=options,
-                files=upload["files"],
-                message="Waiting",
-                **voice,
-            )
-            folder = self._folder(row["id"])
-            folder.mkdir()
-            try:
-                self.registry.insert("jobs", row)
-            except BaseException:
-                folder.rmdir()
-                raise
-            return self._changed(row)
+            return self._enqueue(caller, type, source, [upload], {"settings": options, **voice})
+
+    def submit_batch(
+        self,
+        caller: Caller,
+        input_job_ids: Sequence[str],
+        *,
+        model_id: str | None,
+        settings: dict[str, Any] | None = None,
+    ) -> Row:
+        """Queue the conversion of many recordings and return its row at once.
+
+        Args:
+            caller: Who asks.
+            input_job_ids: Uploads, or jobs that worked on them; all their recordings are converted.
+            model_id: The voice.
+            settings: As for a conversion.
+
+        Raises:
+            UnknownNameError: There is no such job or voice, or it is somebody else's.
+            ConfigError: No upload, one that has expired, too many files, or wrong settings.
+            NotAllowedError: The caller has too many jobs waiting.
+        """
+        options = checked_settings({} if settings is None else settings)
+        voice = self._voice_of(caller, "batch", None, model_id)
+        with self._lock:
+            sources = [self._row(caller, job_id) for job_id in dict.fromkeys(input_job_ids)]
+            if not sources:
+                raise ConfigError("The batch names no recordings; upload them first.")
+            uploads = {upload["id"]: upload for source in sources for upload in self._uploads_of(source)}
+            files = batch_files(list(uploads.values()), self._settings)
+            facts = {"settings": options, "files": files, "upload_ids": list(uploads), **voice}
+            return self._enqueue(caller, "batch", sources[0], list(uploads.values()), facts)
+
+    def _enqueue(self, caller: Caller, type: str, source: Row, uploads: Rows, facts: Row) -> Row:
+        """Write the row of work on uploads, and its folder; the caller holds the lock."""
+        self._refuse_too_many(caller)
+        common: Row = {
+            "input_job_id": source["id"],
+            "upload_id": uploads[0]["id"],
+            "input_audio_path": uploads[0]["input_audio_path"],
+            "quality_snr": source["quality_snr"],
+            "files": uploads[0]["files"],
+            "message": "Waiting",
+        }
+        row = new_job(caller.user_id, type, status="pending", seq=self._next_seq(), **(common | facts))
+        folder = self._folder(row["id"])
+        folder.mkdir()
+        try:
+            self.registry.insert("jobs", row)
+        except BaseException:
+            folder.rmdir()
+            raise
+        return self._changed(row)
 
     def _voice_of(self, caller: Caller, type: str, model_name: str | None, model_id: str | None) -> Row:
         """Name and id of the voice that is to be made (no id yet) or spoken; none for a preparation."""
         if type == "training":
             return {"model_name": checked_name(model_name, "voice"), "model_id": None}
-        if type == "conversion":
+        if type in CONVERTING:
             model = self.library.get(caller, str(model_id))
             return {"model_name": model["model_name"], "model_id": model["id"]}
         return {"model_name": None, "model_id": None}
@@ -307,6 +352,8 @@ class Jobs(JobFiles):
     def retry(self, caller: Caller, job_id: str) -> Row:
         """Queue a failed, cancelled or interrupted job again, from its start; return its row.
 
+        A batch never starts again with what it has converted: it goes on, as with resume().
+
         Raises:
             UnknownNameError: There is no such job, or it is somebody else's.
             NotAllowedError: It is in another state.
@@ -315,6 +362,8 @@ class Jobs(JobFiles):
 
     def resume(self, caller: Caller, job_id: str) -> Row:
         """Queue a failed, cancelled or interrupted job again, from what it has saved; return its row.
+
+        A completed batch of which some recordings failed tries those again.
 
         Raises:
             UnknownNameError: There is no such job, or it is somebody else's.
@@ -325,11 +374,12 @@ class Jobs(JobFiles):
     def _again(self, caller: Caller, job_id: str, *, from_start: bool) -> Row:
         with self._lock:
             row = self._row(caller, job_id)
-            if row["status"] not in RESTARTABLE:
+            from_start = from_start and row["type"] != "batch"
+            if row["status"] not in RESTARTABLE and not has_more_to_do(row):
                 raise NotAllowedError(
                     f"This job is {row['status']}; what failed or was cancelled or interrupted runs again."
                 )
-            self._upload_of(row)
+            self._uploads_of(row)
             changes: Row = {"progress": 0.0} if from_start else {}
             if from_start:
                 for name in ("work", "bundle", "result"):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -169,8 +169,8 @@ def _store(path: Path, name: str, info: AudioInfo, place: _Place) -> StoredFile:
     original = place.staging / f"{place.number:03d}.original.{info.container}"
     audio = place.staging / f"{place.number:03d}.wav"
     _check_room(path, name, info, place)
-    sha256 = _copy(path, original)
-    seconds = _decode(original, audio, name, place.settings.max_audio_seconds)
+    sha256 = copy(path, original)
+    seconds = decode(original, audio, name, place.settings.max_audio_seconds)
     return StoredFile(
         name=name,
         original=f"inputs/{original.name}",
@@ -193,7 +193,7 @@ def _check_room(path: Path, name: str, info: AudioInfo, place: _Place) -> None:
         )
 
 
-def _copy(source: Path, destination: Path) -> str:
+def copy(source: Path, destination: Path) -> str:
     """Copy a file and return the sha256 of its bytes."""
     digest = hashlib.sha256()
     with source.open("rb") as reading, destination.open("wb") as writing:
@@ -203,14 +203,41 @@ def _copy(source: Path, destination: Path) -> str:
     return digest.hexdigest()
 
 
-def _decode(original: Path, audio: Path, name: str, max_seconds: float) -> float:
-    """Decode to mono float32 at the file's own rate; return the seconds."""
+def decode(original: Path, audio: Path, name: str, max_seconds: float) -> float:
+    """Decode as `decoding` does, without a stop."""
+    steps = decoding(original, audio, name, max_seconds)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return float(stop.value)
+
+
+def decoding(original: Path, audio: Path, name: str, max_seconds: float) -> Generator[float, None, float]:
+    """Decode to a WAV of mono float32 at the recording's own rate.
+
+    Args:
+        original: The recording as it came.
+        audio: Where the WAV shall be.
+        name: What a message shall call the recording.
+        max_seconds: Longest that it may be.
+
+    Yields:
+        The seconds decoded so far, about every second of sound.
+
+    Returns:
+        The seconds.
+
+    Raises:
+        AudioError: It is damaged, too short, too long or silent; nothing is left behind then.
+    """
     rate_hz = probe(original, name=name).sample_rate_hz
     peak = 0.0
     with AudioWriter(audio, rate_hz, "wav", bits=32) as out:
         for block in blocks(original, max_seconds=max_seconds, name=name):
             peak = max(peak, float(np.abs(block).max(initial=0.0)))
             out.write(block)
+            yield out.samples / rate_hz
         seconds = out.samples / rate_hz
         if seconds < MIN_SECONDS:
             raise AudioError(f"{name} is only {seconds:.2f} seconds long; record at least half a second.")
