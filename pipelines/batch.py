@@ -40,11 +40,15 @@ Convert = Callable[[Row, Path], Events[float]]
 STATES = Path("work") / "files.json"
 RESULTS = "result"
 STATE_KEYS = ("status", "reason", "output", "seconds")
-"""What the work changes in a recording's row: where it stands, why it failed, the result's name, its length."""
+"""What the work changes in a row: where it stands, why it failed, the result's name, its length."""
 
 SHORTEST_S = 1.0
 """What a recording counts for at least in the progress, in seconds."""
 
+_BROKE_DOWN = (
+    "{name} broke the program down, perhaps for want of memory; cut it into parts, or resume the batch "
+    "to try it again."
+)
 _LONGEST_STEM = 80
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|results)", re.IGNORECASE)
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -194,8 +198,7 @@ def _begun(files: Sequence[Row], folder: Path, format: str, attempt: int) -> Row
         elif state["status"] == "completed" and (results / output).is_file():
             pass
         elif attempt > 1 and state["status"] == "converting":
-            state |= {"status": "failed", "reason": f"{file['name']} broke the program down, perhaps for want "
-                      "of memory; cut it into parts, or resume the batch to try it again."}  # fmt: skip
+            state |= {"status": "failed", "reason": _BROKE_DOWN.format(name=file["name"])}
         elif attempt == 1 or state["status"] != "failed":
             state |= {"status": "waiting", "reason": None}
         states.append(state)

@@ -61,7 +61,7 @@ def results_zip(row: Row, folder: Path) -> Path:
         except OSError as error:
             archive.with_name(archive.name + ".tmp").unlink(missing_ok=True)
             raise AudioError(
-                "There is no room on the server's disk to pack the results; delete old jobs, or ask its owner."
+                "The server's disk has no room for the zip; delete old jobs, or tell its owner."
             ) from error
         finally:
             shutil.rmtree(tables, ignore_errors=True)

@@ -3,8 +3,8 @@
     <folder>/inputs/000.original.mp3    the bytes as they came, extension by content
 
 Unlike an upload of single recordings, one that is refused does not refuse the others: it stays in the list
-with its reason. Nothing is decoded here, which would take minutes; the batch does, file by file. A zip that is
-itself not in order, or too much altogether, refuses everything.
+with its reason. Nothing is decoded here, which would take minutes; the batch does, file by file. A zip that
+is itself not in order, or too much altogether, refuses everything.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.quota import Spend
 from pipelines.recordings_zip import Entry, extract, is_zip, list_recordings, opened
 from pipelines.rows import Row, Rows
 from pipelines.settings import Settings
@@ -39,13 +40,16 @@ class _Source:
     entry: Entry | None = None
 
 
-def receive_batch(files: Sequence[tuple[Path, str]], folder: Path, settings: Settings) -> Rows:
+def receive_batch(
+    files: Sequence[tuple[Path, str]], folder: Path, settings: Settings, spend: Spend | None = None
+) -> Rows:
     """Keep the recordings of a batch.
 
     Args:
-        files: For each file or zip, where it lies now (it is copied, and stays) and what the person called it.
+        files: For each file or zip, where it lies now (it is copied, and stays) and what it was called.
         folder: An existing folder of the upload's job, without an `inputs` folder.
         settings: Gives the bounds.
+        spend: Asks for room on the disk, in bytes, before it is taken; raises when there is none.
 
     Returns:
         One row for each recording, in order: those of `StoredFile` with status "waiting", and reason None;
@@ -54,22 +58,18 @@ def receive_batch(files: Sequence[tuple[Path, str]], folder: Path, settings: Set
     Raises:
         AudioError: No file, too many or too much in all, a zip that is not in order, or not one recording
             among them. Nothing is left behind then.
+        LimitError: From `spend`; nothing is left behind either.
     """
     if not files:
         raise AudioError("No file was chosen; choose recordings, or a zip of them.")
     staging = folder / f".inputs.{uuid.uuid4().hex[:8]}"
     with ExitStack() as zips:
         sources = _listed(files, settings, zips)
-        _check_room(sources, folder)
+        _check_room(sources, folder, spend)
         staging.mkdir()
         try:
             rows = [_keep(source, number, staging, settings) for number, source in enumerate(sources)]
-            refused = [row for row in rows if row["status"] == "failed"]
-            if len(refused) == len(rows):
-                said = str(refused[0]["reason"])
-                raise AudioError(
-                    said if len(rows) == 1 else f"None of the {len(rows)} files can be used: {said}"
-                )
+            _require_one(rows)
             staging.rename(folder / "inputs")
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
@@ -130,23 +130,28 @@ def _listed(files: Sequence[tuple[Path, str]], settings: Settings, zips: ExitSta
     return sources
 
 
-def _check_room(sources: Sequence[_Source], folder: Path) -> None:
-    needed = sum(source.size_bytes for source in sources) + _SPARE_BYTES
-    if shutil.disk_usage(folder).free < needed:
+def _check_room(sources: Sequence[_Source], folder: Path, spend: Spend | None) -> None:
+    needed = sum(source.size_bytes for source in sources)
+    if spend is not None:
+        spend(needed)
+    if shutil.disk_usage(folder).free < needed + _SPARE_BYTES:
         raise AudioError(
             "There is no room for these recordings on the server's disk; delete old jobs, or ask its owner."
         )
+
+
+def _require_one(rows: Rows) -> None:
+    refused = [row for row in rows if row["status"] == "failed"]
+    if len(refused) == len(rows):
+        said = str(refused[0]["reason"])
+        raise AudioError(said if len(rows) == 1 else f"None of the {len(rows)} files can be used: {said}")
 
 
 def _keep(source: _Source, number: int, staging: Path, settings: Settings) -> Row:
     """Put one recording into the folder and return its row."""
     arrived = staging / f"{number:03d}.part"
     try:
-        if source.size_bytes > settings.max_file_size_bytes:
-            raise AudioError(
-                f"{source.name} has {source.size_bytes / 1e6:.4g} MB; "
-                f"send files of at most {settings.max_file_size_mb:g} MB."
-            )
+        _check_size(source, settings)
         if source.zipped is not None and source.entry is not None:
             extract(source.zipped, source.entry, arrived)
         info = probe(arrived if source.zipped else source.path, name=source.name)
@@ -178,3 +183,11 @@ def _keep(source: _Source, number: int, staging: Path, settings: Settings) -> Ro
         size_bytes=source.size_bytes,
     )
     return stored.to_json() | {"status": "waiting", "reason": None}
+
+
+def _check_size(source: _Source, settings: Settings) -> None:
+    if source.size_bytes > settings.max_file_size_bytes:
+        raise AudioError(
+            f"{source.name} has {source.size_bytes / 1e6:.4g} MB; "
+            f"send files of at most {settings.max_file_size_mb:g} MB."
+        )

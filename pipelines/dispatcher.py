@@ -5,8 +5,8 @@
     jobs.py ───────────wake────────────┘
 
 What runs side by side: one converter (warm; it leaves when idle), one batch, one preparation, and as many
-trainings as may compute at the same time. Which of them computes on the device is the lease's decision. All state
-is guarded by `lock`, which the callers in jobs.py share.
+trainings as may compute at the same time. Which of them computes on the device is the lease's decision.
+All state is guarded by `lock`, which the callers in jobs.py share.
 """
 
 from __future__ import annotations

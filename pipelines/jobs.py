@@ -13,21 +13,21 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines.batch_upload import batch_files, has_more_to_do, receive_batch
 from pipelines.dispatcher import WORKER_COMMAND, Desk, Dispatcher
-from pipelines.eventlog import EventLog
 from pipelines.handover import RETRY_PAUSES_S
 from pipelines.housekeeping import remove_expired, sweep_at_start
-from pipelines.jobfiles import JobFiles
+from pipelines.jobview import JobView
 from pipelines.library import Library
+from pipelines.limits import Limits
+from pipelines.quota import Quota, Spend
 from pipelines.registry import Registry
 from pipelines.rows import (
     CONVERTING,
-    ENDED,
     JOB_TYPES,
     RESTARTABLE,
     UPLOAD_TYPES,
@@ -48,11 +48,10 @@ __all__ = ["Caller", "Jobs"]
 
 logger = logging.getLogger(__name__)
 
-FOLLOW_INTERVAL_S = 2.0
 MAX_PENDING_PER_USER = 100
 
 
-class Jobs(JobFiles):
+class Jobs(JobView):
     """All jobs of one data folder. Safe for threads.
 
     Args:
@@ -63,6 +62,8 @@ class Jobs(JobFiles):
 
     Attributes:
         library: The voices.
+        limits: How often each caller may do what.
+        quota: How much of the disk each caller may take.
 
     Raises:
         ConfigError: Another server uses the data folder, or its registry cannot be read.
@@ -79,6 +80,8 @@ class Jobs(JobFiles):
         super().__init__(Registry(settings.data_dir), settings.data_dir / "jobs")
         self._jobs_dir.mkdir(exist_ok=True)
         self.library = Library(settings.data_dir, self.registry)
+        self.limits = Limits.of(settings)
+        self.quota = Quota(self.registry, self._jobs_dir, settings.quota_bytes)
         self._dispatcher = Dispatcher(
             Desk(
                 settings=settings,
@@ -122,40 +125,46 @@ class Jobs(JobFiles):
         Raises:
             AudioError: A file is refused, or all of a batch; nothing is kept then.
             ConfigError: The purpose is unknown.
+            LimitError: The caller has sent in too much within an hour, or has no room on the disk.
         """
         if purpose not in UPLOAD_TYPES:
             raise ConfigError(f"Unknown purpose {purpose!r}. Choose one of: {', '.join(UPLOAD_TYPES)}.")
         if purpose == "target" and len(files) > 1:
             raise AudioError("A conversion takes one recording; upload the others one by one.")
+        self.limits.take("uploads", caller)
         job_id = new_id()
         folder = self._folder(job_id)
         folder.mkdir()
         try:
-            kept = self._receive(files, folder, purpose)
-            first = next(file for file in kept if "original" in file)
-            with self._lock:
-                row = new_job(
-                    caller.user_id,
-                    UPLOAD_TYPES[purpose],
-                    status="uploaded",
-                    seq=self._next_seq(),
-                    id=job_id,
-                    files=kept,
-                    input_audio_path=f"jobs/{job_id}/{first['original']}",
-                    progress=1.0,
-                )
-                return self._dispatcher.public(self.registry.insert("jobs", row))
+            with self.quota.room(caller) as spend:
+                kept = self._receive(files, folder, purpose, spend)
+                return self._keep(caller, purpose, job_id, kept)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def _receive(self, files: Sequence[tuple[Path, str]], folder: Path, purpose: str) -> Rows:
+    def _receive(self, files: Sequence[tuple[Path, str]], folder: Path, purpose: str, spend: Spend) -> Rows:
         if purpose == "batch":
-            return receive_batch(files, folder, self._settings)
-        stored = receive(files, folder, self._settings)
+            return receive_batch(files, folder, self._settings, spend)
+        stored = receive(files, folder, self._settings, spend)
         if purpose == "training":
             require_enough(stored)
         return [file.to_json() for file in stored]
+
+    def _keep(self, caller: Caller, purpose: str, job_id: str, files: Rows) -> Row:
+        first = next(file for file in files if "original" in file)
+        with self._lock:
+            row = new_job(
+                caller.user_id,
+                UPLOAD_TYPES[purpose],
+                status="uploaded",
+                seq=self._next_seq(),
+                id=job_id,
+                files=files,
+                input_audio_path=f"jobs/{job_id}/{first['original']}",
+                progress=1.0,
+            )
+            return self._dispatcher.public(self.registry.insert("jobs", row))
 
     def submit(  # noqa: PLR0913  # one parameter for each of the endpoint's
         self,
@@ -182,6 +191,7 @@ class Jobs(JobFiles):
             UnknownNameError: There is no such job or voice, or it is somebody else's.
             ConfigError: The type, the name or the settings are wrong.
             NotAllowedError: The caller has too many jobs waiting.
+            LimitError: The caller has started too many jobs within an hour, or has no room on the disk.
         """
         if type not in JOB_TYPES:
             raise ConfigError(f"Unknown type of job {type!r}. Choose one of: {', '.join(JOB_TYPES)}.")
@@ -189,6 +199,7 @@ class Jobs(JobFiles):
             return self.submit_batch(caller, [input_job_id], model_id=model_id, settings=settings)
         options = checked_settings({} if settings is None else settings)
         voice = self._voice_of(caller, type, model_name, model_id)
+        self.quota.require(caller)
         with self._lock:
             source = self._row(caller, input_job_id)
             upload = self._upload_of(source)
@@ -221,6 +232,7 @@ class Jobs(JobFiles):
         """
         options = checked_settings({} if settings is None else settings)
         voice = self._voice_of(caller, "batch", None, model_id)
+        self.quota.require(caller)
         with self._lock:
             sources = [self._row(caller, job_id) for job_id in dict.fromkeys(input_job_ids)]
             if not sources:
@@ -232,7 +244,7 @@ class Jobs(JobFiles):
 
     def _enqueue(self, caller: Caller, type: str, source: Row, uploads: Rows, facts: Row) -> Row:
         """Write the row of work on uploads, and its folder; the caller holds the lock."""
-        self._refuse_too_many(caller)
+        self._admit(caller)
         common: Row = {
             "input_job_id": source["id"],
             "upload_id": uploads[0]["id"],
@@ -260,72 +272,12 @@ class Jobs(JobFiles):
             return {"model_name": model["model_name"], "model_id": model["id"]}
         return {"model_name": None, "model_id": None}
 
-    def _refuse_too_many(self, caller: Caller) -> None:
+    def _admit(self, caller: Caller) -> None:
+        """Refuse a start that is one too many, by whatever limit."""
         waiting = self.registry.list("jobs", status="pending", user_id=caller.user_id)
         if len(waiting) >= MAX_PENDING_PER_USER:
             raise NotAllowedError(f"You have {len(waiting)} jobs waiting; wait for one, or cancel one.")
-
-    # --- looking -----------------------------------------------------------------------------------
-
-    def get(self, caller: Caller, job_id: str) -> Row:
-        """Return a job's row.
-
-        Raises:
-            UnknownNameError: There is no such job, or it is somebody else's.
-        """
-        with self._lock:
-            return self._dispatcher.public(self._row(caller, job_id))
-
-    def list(
-        self,
-        caller: Caller,
-        *,
-        user_id: str | None = None,
-        type: str | None = None,
-        status: str | None = None,
-    ) -> Rows:
-        """Return the caller's jobs, newest first; an admin's list holds everybody's.
-
-        Args:
-            caller: Who asks.
-            user_id: Only this user's jobs; heeded for an admin only.
-            type: Only jobs of this type.
-            status: Only jobs in this state.
-        """
-        owner = user_id if caller.admin else caller.user_id
-        wanted = {"user_id": owner, "type": type, "status": status}
-        equal: dict[str, Any] = {name: value for name, value in wanted.items() if value}
-        with self._lock:
-            rows = self.registry.list("jobs", **equal)
-            return self._dispatcher.public_rows(sorted(rows, key=lambda row: row["seq"], reverse=True))
-
-    def follow(self, caller: Caller, job_id: str) -> Iterator[Row]:
-        """Iterate over a job's row: at every change, at least every 2 s, the last when it has ended.
-
-        Raises:
-            UnknownNameError: There is no such job, or it is somebody else's; raised by the call itself.
-        """
-        self.get(caller, job_id)
-        return self._follow(caller, job_id)
-
-    def events(self, caller: Caller, job_id: str, since: int = 0) -> Rows:
-        """Return what a job has reported, oldest first.
-
-        Each event has n (1, 2, ...), time, fraction, stage, message, eta_s and data (losses, the name of a
-        sample for artifact(), ...).
-
-        Args:
-            caller: Who asks.
-            job_id: The job.
-            since: Only events with a greater n.
-
-        Raises:
-            UnknownNameError: There is no such job, or it is somebody else's.
-        """
-        with self._lock:
-            row = self._row(caller, job_id)
-            log = self._dispatcher.event_log(row["id"]) or EventLog(self._folder(row["id"]) / "events.jsonl")
-            return log.read(since)
+        self.limits.take("starts", caller)
 
     # --- steering ----------------------------------------------------------------------------------
 
@@ -372,6 +324,7 @@ class Jobs(JobFiles):
         return self._again(caller, job_id, from_start=False)
 
     def _again(self, caller: Caller, job_id: str, *, from_start: bool) -> Row:
+        self.quota.require(caller)
         with self._lock:
             row = self._row(caller, job_id)
             from_start = from_start and row["type"] != "batch"
@@ -380,6 +333,7 @@ class Jobs(JobFiles):
                     f"This job is {row['status']}; what failed or was cancelled or interrupted runs again."
                 )
             self._uploads_of(row)
+            self._admit(caller)
             changes: Row = {"progress": 0.0} if from_start else {}
             if from_start:
                 for name in ("work", "bundle", "result"):
@@ -391,19 +345,6 @@ class Jobs(JobFiles):
             return self._changed(self.registry.update("jobs", row["id"], **changes))
 
     # --- inside ------------------------------------------------------------------------------------
-
-    def _follow(self, caller: Caller, job_id: str) -> Iterator[Row]:
-        watch = self._dispatcher.watch
-        with watch.subscription(job_id) as inbox:
-            row = self.get(caller, job_id)
-            yield row
-            while row["status"] not in ENDED and row["status"] != "uploaded":
-                with self._lock:
-                    rows = watch.wait(inbox, FOLLOW_INTERVAL_S) or [self.get(caller, job_id)]
-                for row in rows:
-                    yield row
-                    if row["status"] in ENDED:
-                        return
 
     def _changed(self, row: Row) -> Row:
         """Tell the dispatcher and the followers of a changed row, and return it as callers see it."""

@@ -12,7 +12,7 @@ are ISO 8601 in UTC with milliseconds, which sort as text.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -76,10 +76,12 @@ class Caller:
     Attributes:
         user_id: The user of a login, or the owner id of a signed cookie or token.
         admin: Whether rows of other users are visible too.
+        address: Network address of the request, "" for the server's own wishes; it only counts for limits.
     """
 
     user_id: str
     admin: bool = False
+    address: str = field(default="", compare=False)
 
     def may_see(self, row: Row) -> bool:
         """Whether the row belongs to the caller, or the caller is an admin."""

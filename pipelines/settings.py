@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,6 +29,12 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().resolve()
 
 
+def _networks(text: str) -> str:
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        ip_network(part)  # its ValueError names what is wrong
+    return text
+
+
 class Settings(BaseSettings):
     """What a person who runs Timbre may set; frozen.
 
@@ -36,6 +43,7 @@ class Settings(BaseSettings):
         max_file_size_mb: Largest file of an upload, in MB (10**6 bytes).
         max_voice_file_mb: Largest file of a voice that is imported, in MB; an index of RVC has up to 620.
         max_audio_seconds: Longest recording, in seconds.
+        max_decoded_mb: Most MB on the disk of one upload, with its decoded recordings.
         max_files: Most files in one upload.
         max_batch_mb: Largest sum of the recordings of one batch, unpacked, in MB.
         job_timeout: Seconds that preparing or converting may compute before it is stopped.
@@ -45,6 +53,13 @@ class Settings(BaseSettings):
         upload_expiry_s: Seconds after which an upload that was never used is removed.
         api_host: Address on which the page and the API are served.
         api_port: Port on which they are served.
+        auth_file: File of the users who may log in; absolute; None: no login, whoever reaches the page uses it.
+        trusted_proxies: Addresses or networks, comma-separated, whose X-Forwarded-For is believed.
+        uploads_per_hour: Recordings and voices that one user may send in within an hour; 0 = any number.
+        files_per_hour: Files that one user may send within an hour; 0 = any number.
+        starts_per_hour: Jobs that one user may start within an hour; 0 = any number.
+        logins_per_hour: Passwords that may be tried for one user within an hour; 0 = any number.
+        quota_mb_per_user: MB that uploads, jobs and voices of one user may take; 0 = any number.
         converter_idle_s: Seconds without work after which the warm converter leaves memory.
         cancel_grace_s: Seconds that a cancelled job has to save and leave before it is killed.
         max_pause_s: Longest pause, in seconds, that conversions may force on a training at a stretch.
@@ -63,6 +78,7 @@ class Settings(BaseSettings):
     max_file_size_mb: float = Field(default=100, gt=0, le=4_000)
     max_voice_file_mb: float = Field(default=700, gt=0, le=4_000)
     max_audio_seconds: float = Field(default=5_400, ge=1, le=86_400)
+    max_decoded_mb: float = Field(default=8_000, gt=0)
     max_files: int = Field(default=500, ge=1, le=1_000)
     max_batch_mb: float = Field(default=2_000, gt=0, le=100_000)
     job_timeout: float = Field(default=3_600, gt=0)
@@ -72,6 +88,13 @@ class Settings(BaseSettings):
     upload_expiry_s: float = Field(default=86_400, gt=0)
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=7_860, ge=0, le=65_535)
+    auth_file: Annotated[Path, AfterValidator(_absolute)] | None = None
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] = ""
+    uploads_per_hour: int = Field(default=600, ge=0)
+    files_per_hour: int = Field(default=3_000, ge=0)
+    starts_per_hour: int = Field(default=600, ge=0)
+    logins_per_hour: int = Field(default=20, ge=0)
+    quota_mb_per_user: float = Field(default=0, ge=0)
     converter_idle_s: float = Field(default=600, ge=0)
     cancel_grace_s: float = Field(default=5, ge=0)
     max_pause_s: float = Field(default=600, ge=0)
@@ -97,6 +120,16 @@ class Settings(BaseSettings):
     def max_sent_bytes(self) -> int:
         """Largest file of any kind that is let in at all, in bytes."""
         return round(max(self.max_file_size_mb, self.max_voice_file_mb) * 1_000_000)
+
+    @property
+    def max_decoded_bytes(self) -> int:
+        """Most bytes on the disk of one upload, with its decoded recordings."""
+        return round(self.max_decoded_mb * 1_000_000)
+
+    @property
+    def quota_bytes(self) -> int:
+        """Bytes that uploads, jobs and voices of one user may take; 0 = any number."""
+        return round(self.quota_mb_per_user * 1_000_000)
 
     @property
     def secret(self) -> str:

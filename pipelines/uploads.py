@@ -14,13 +14,14 @@ from __future__ import annotations
 import hashlib
 import shutil
 import uuid
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
+from pipelines.quota import Spend
 from pipelines.settings import Settings
 from rvc.audio import AudioInfo, AudioWriter, blocks, probe
 from rvc.errors import AudioError
@@ -34,6 +35,7 @@ SILENCE_PEAK = 1e-3
 
 _NAME_LENGTH = 120
 _COPY_BYTES = 1 << 20
+_SAMPLE_BYTES = 4
 _SPARE_BYTES = 200_000_000
 
 
@@ -73,32 +75,38 @@ class StoredFile:
         return cls(**{field.name: row[field.name] for field in fields(cls)})
 
 
-def receive(files: Sequence[tuple[Path, str]], folder: Path, settings: Settings) -> list[StoredFile]:
+def receive(
+    files: Sequence[tuple[Path, str]], folder: Path, settings: Settings, spend: Spend | None = None
+) -> list[StoredFile]:
     """Check, keep and decode the files of one upload; all of them or none.
 
     Args:
         files: For each file, where it lies now (it is copied, and stays) and what the person called it.
         folder: Folder of the upload's job, made if need be; must not hold an `inputs` folder yet.
         settings: Gives the bounds.
+        spend: Asks for room on the disk, in bytes, before it is taken; raises when there is none.
 
     Returns:
         The stored files, in the order given.
 
     Raises:
         AudioError: No file, too many, too large, no sound file, cut short or damaged, more than two
-            channels, too short, too long, silent, or no room on the disk. The sentence names the file.
-            Nothing is left behind then.
+            channels, too short, too long, silent, too much when decoded, or no room on the disk. The sentence
+            names the file. Nothing is left behind then.
+        LimitError: From `spend`; nothing is left behind either.
     """
     named = [(path, readable_name(name)) for path, name in files]
     _check_sizes(named, settings)
     probed = [(path, name, probe(path, name=name)) for path, name in named]
+    meter = _Meter(settings, spend)
+    meter.plan(sum(_planned_bytes(path, info, settings) for path, _, info in probed))
     made_folder = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     staging = folder / f".inputs.{uuid.uuid4().hex[:8]}"
     staging.mkdir()
     try:
         stored = [
-            _store(path, name, info, _Place(staging=staging, number=number, settings=settings))
+            _store(path, name, info, _Place(staging=staging, number=number, settings=settings, meter=meter))
             for number, (path, name, info) in enumerate(probed)
         ]
         staging.rename(folder / "inputs")
@@ -149,6 +157,48 @@ class _Place:
     staging: Path
     number: int
     settings: Settings
+    meter: _Meter
+
+
+class _Meter:
+    """Counts what one upload takes on the disk: first what its files say, then what they turn out to be.
+
+    A recording of a few MB may decode to gigabytes, so it is the decoded size that is bounded.
+    """
+
+    def __init__(self, settings: Settings, spend: Spend | None) -> None:
+        self._settings = settings
+        self._spend = spend
+        self._allowed = 0
+        self._written = 0
+
+    def plan(self, count: int) -> None:
+        """Ask for this many bytes more.
+
+        Raises:
+            AudioError: The upload takes more than one may.
+            LimitError: Its owner has no room.
+        """
+        if self._allowed + count > self._settings.max_decoded_bytes:
+            raise AudioError(
+                f"These recordings take more than {self._settings.max_decoded_mb:g} MB when decoded; "
+                "upload fewer or shorter ones, or at a lower sample rate."
+            )
+        if self._spend is not None:
+            self._spend(count)
+        self._allowed += count
+
+    def wrote(self, count: int) -> None:
+        """Count bytes that are about to be written; ask for more where the plan fell short."""
+        self._written += count
+        if self._written > self._allowed:
+            self.plan(self._written - self._allowed)
+
+
+def _planned_bytes(path: Path, info: AudioInfo, settings: Settings) -> int:
+    """Return what a file takes with its decoded recording, as far as it says so itself."""
+    seconds = min(info.seconds, settings.max_audio_seconds) if info.length_is_stated else 0.0
+    return path.stat().st_size + round(seconds * info.sample_rate_hz * _SAMPLE_BYTES)
 
 
 def _check_sizes(files: Sequence[tuple[Path, str]], settings: Settings) -> None:
@@ -169,8 +219,17 @@ def _store(path: Path, name: str, info: AudioInfo, place: _Place) -> StoredFile:
     original = place.staging / f"{place.number:03d}.original.{info.container}"
     audio = place.staging / f"{place.number:03d}.wav"
     _check_room(path, name, info, place)
+    place.meter.wrote(path.stat().st_size)
     sha256 = copy(path, original)
-    seconds = decode(original, audio, name, place.settings.max_audio_seconds)
+    max_seconds = place.settings.max_audio_seconds
+    steps = decoding(original, audio, name, max_seconds, wrote=place.meter.wrote)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            seconds = float(stop.value)
+            break
+
     return StoredFile(
         name=name,
         original=f"inputs/{original.name}",
@@ -185,8 +244,7 @@ def _store(path: Path, name: str, info: AudioInfo, place: _Place) -> StoredFile:
 
 
 def _check_room(path: Path, name: str, info: AudioInfo, place: _Place) -> None:
-    seconds = min(info.seconds, place.settings.max_audio_seconds)
-    needed = path.stat().st_size + seconds * info.sample_rate_hz * 4 + _SPARE_BYTES
+    needed = _planned_bytes(path, info, place.settings) + _SPARE_BYTES
     if shutil.disk_usage(place.staging).free < needed:
         raise AudioError(
             f"There is no room for {name} on the server's disk; delete old jobs, or ask its owner."
@@ -203,17 +261,13 @@ def copy(source: Path, destination: Path) -> str:
     return digest.hexdigest()
 
 
-def decode(original: Path, audio: Path, name: str, max_seconds: float) -> float:
-    """Decode as `decoding` does, without a stop."""
-    steps = decoding(original, audio, name, max_seconds)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return float(stop.value)
-
-
-def decoding(original: Path, audio: Path, name: str, max_seconds: float) -> Generator[float, None, float]:
+def decoding(
+    original: Path,
+    audio: Path,
+    name: str,
+    max_seconds: float,
+    wrote: Callable[[int], None] = lambda count: None,
+) -> Generator[float, None, float]:
     """Decode to a WAV of mono float32 at the recording's own rate.
 
     Args:
@@ -221,6 +275,7 @@ def decoding(original: Path, audio: Path, name: str, max_seconds: float) -> Gene
         audio: Where the WAV shall be.
         name: What a message shall call the recording.
         max_seconds: Longest that it may be.
+        wrote: Hears of the bytes of every block before it is written, and may refuse them.
 
     Yields:
         The seconds decoded so far, about every second of sound.
@@ -235,6 +290,7 @@ def decoding(original: Path, audio: Path, name: str, max_seconds: float) -> Gene
     peak = 0.0
     with AudioWriter(audio, rate_hz, "wav", bits=32) as out:
         for block in blocks(original, max_seconds=max_seconds, name=name):
+            wrote(block.size * _SAMPLE_BYTES)
             peak = max(peak, float(np.abs(block).max(initial=0.0)))
             out.write(block)
             yield out.samples / rate_hz

@@ -7,6 +7,7 @@
     ├── DownloadError      a published file is not here and cannot be had, or is not the one published
     ├── UnknownNameError   a registry has no entry of that name
     └── NotAllowedError    the caller may not see or change this, or the state of the job forbids it
+        └── LimitError     the caller has sent, started or stored as much as the server allows for now
 
 Each message is one sentence that names the thing and the way out; the page shows it as it stands.
 A job that ends in an RvcError failed because of its input and is not retried. Anything that is not
@@ -42,3 +43,16 @@ class UnknownNameError(RvcError):
 
 class NotAllowedError(RvcError):
     """The caller may not see or change this, or the state of the job forbids it."""
+
+
+class LimitError(NotAllowedError):
+    """The caller has sent, started or stored as much as the server allows for now.
+
+    Args:
+        message: The sentence.
+        retry_after_s: Seconds after which the same wish is allowed; 0 where waiting does not help.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

@@ -34,6 +34,7 @@ def test_the_environment_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("TRAIN_THREADS", "0"),
         ("LOG_LEVEL", "loud"),
         ("SECRET", "short"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8, somewhere"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused_by_name(
