@@ -25,7 +25,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pipelines.events import Done, Events, Progress
 from rvc.errors import AudioError, RvcError
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 Rows = list[Row]
-Convert = Callable[[Row, Path], Events[float]]
+Convert: TypeAlias = "Callable[[Row, Path], Events[float]]"
 """Converts the recording of a row into a file; its result is the file's length in seconds."""
 
 STATES = Path("work") / "files.json"
@@ -132,9 +132,7 @@ def saved_states(files: Sequence[Row], folder: Path) -> Rows:
         files: Their rows as they were before.
         folder: The job's folder; nothing need ever have been done.
     """
-    path = folder / STATES
-    saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else [{}] * len(files)
-    rows = [dict(file) | state for file, state in zip(files, saved, strict=True)]
+    rows = [dict(file) | state for file, state in zip(files, _saved(files, folder), strict=True)]
     return [row | {"status": "waiting"} if row["status"] == "converting" else row for row in rows]
 
 
@@ -186,12 +184,9 @@ def _begun(files: Sequence[Row], folder: Path, format: str, attempt: int) -> Row
     results.mkdir(exist_ok=True)
     for part in results.glob(".*"):
         part.unlink()  # of a writer that was killed
-    path = folder / STATES
-    saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else [{}] * len(files)
+    outputs = result_names([file["name"] for file in files], format)
     states = []
-    for file, before, output in zip(
-        files, saved, result_names([file["name"] for file in files], format), strict=True
-    ):
+    for file, before, output in zip(files, _saved(files, folder), outputs, strict=True):
         state = {"reason": None, **file, **before, "output": output}
         if "audio" not in file:
             state["output"] = None
@@ -204,6 +199,17 @@ def _begun(files: Sequence[Row], folder: Path, format: str, attempt: int) -> Row
         states.append(state)
     save_states(states, folder)
     return states
+
+
+def _saved(files: Sequence[Row], folder: Path) -> Rows:
+    """Read what was written down; nothing of each recording if there is no such file, or a damaged one."""
+    try:
+        saved = json.loads((folder / STATES).read_text(encoding="utf-8"))
+        if [set(state) for state in saved] == [set(STATE_KEYS)] * len(files):
+            return list(saved)
+    except (OSError, ValueError, TypeError):
+        logger.info("%s tells nothing of an earlier try", folder / STATES)
+    return [{} for _ in files]
 
 
 def _convert_one(state: Row, results: Path, convert: Convert) -> Generator[Progress, None, None]:

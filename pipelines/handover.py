@@ -76,7 +76,7 @@ def make_order(
         type=row["type"],
         folder=folder,
         upload_folder=settings.data_dir / "jobs" / upload["id"],
-        files=upload["files"],
+        files=row["files"],
         settings=row["settings"],
         prepare_settings=source["settings"] if source["type"] == "preprocessing" else {},
         model_name=row["model_name"],

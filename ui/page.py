@@ -8,6 +8,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from ui.api import GPU, WATCH, Endpoints
+from ui.api_batch import BatchEndpoints
 from ui.api_voices import ServerEndpoints, VoiceEndpoints
 from ui.callers import CallerCookie
 from ui.clone import CloneTab, Progress, clone_tab
@@ -116,6 +117,7 @@ class _NextStep:
 
 def _add_endpoints(services: Services) -> None:
     jobs, voices, server = Endpoints(services), VoiceEndpoints(services), ServerEndpoints(services)
+    batch = BatchEndpoints(services)
     quick = [
         jobs.upload_training_audio,
         jobs.upload_target_audio,
@@ -124,6 +126,8 @@ def _add_endpoints(services: Services) -> None:
         jobs.dataset_report,
         jobs.start_training,
         jobs.start_conversion,
+        batch.upload_batch_audio,
+        batch.start_batch,
         jobs.job_status,
         jobs.list_jobs,
         jobs.cancel_job,

@@ -50,10 +50,11 @@ def info_of(services: Services) -> dict[str, Any]:
             "voice_file_size_mb": settings.max_voice_file_mb,
             "audio_seconds": settings.max_audio_seconds,
             "files": settings.max_files,
+            "batch_size_mb": settings.max_batch_mb,
         },
         "input_formats": ["wav", "flac", "mp3", "m4a", "ogg", "opus", "aac"],
         "output_formats": ["wav", "flac", "mp3", "ogg"],
-        "job_types": ["preprocessing", "training", "conversion"],
+        "job_types": ["preprocessing", "training", "conversion", "batch"],
         "how_to_call": "Keep the client, which keeps your identity in a cookie, or send x-timbre-token.",
     }
 
