@@ -98,9 +98,10 @@ def batch_files(uploads: Rows, settings: Settings) -> Rows:
 
 
 def has_more_to_do(row: Row) -> bool:
-    """Whether a completed batch left out recordings that may be tried again."""
+    """Whether a completed batch left out recordings that may be tried again; the row may be a public one."""
     files = row["files"] if row["type"] == "batch" and row["status"] == "completed" else []
-    return any(file["status"] == "failed" and "audio" in file for file in files)
+    # Of what was refused at its upload nothing is known, nor kept.
+    return any(file["status"] == "failed" and "codec" in file for file in files)
 
 
 def _listed(files: Sequence[tuple[Path, str]], settings: Settings, zips: ExitStack) -> list[_Source]:

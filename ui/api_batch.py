@@ -22,8 +22,8 @@ class BatchEndpoints:
     def upload_batch_audio(self, files: list[FileData], request: gr.Request) -> Row:
         """Send in many recordings, or zips of them, that shall be converted into another voice.
 
-        Answers {"job_id", "files"}: the id for start_batch, and per recording what it holds; one that cannot be
-        used has status "failed" and a reason, and the others go on without it.
+        Answers {"job_id", "files"}: the id for start_batch, and per recording what it holds; one that
+        cannot be used has status "failed" and a reason, and the others go on without it.
 
         Args:
             files: Audio files, and .zip files of them.

@@ -180,7 +180,7 @@ class Services:
         return self.library.import_voice(caller, [path for path, _ in files], name)
 
     def with_result(self, caller: Caller, row: Row) -> Row:
-        """Add to a completed row what it made: "audio", a file, "zip", one too, or "model", the voice's row."""
+        """Add to a completed row what it made: "audio" or "zip", a file, or "model", the voice's row."""
         if row["status"] != "completed":
             return row
         if row["type"] == "batch":
