@@ -68,6 +68,12 @@ def results_zip(row: Row, folder: Path) -> Path:
     return archive
 
 
+def _told(row: Row) -> list[Row]:
+    """Return what is told of each file: of one that was not converted, no result's name."""
+    files = [{name: file.get(name) for name in COLUMNS} for file in row["files"]]
+    return [file if file["status"] == "completed" else file | {"output": None} for file in files]
+
+
 def _as_json(row: Row) -> str:
     record = RunRecord(
         voice_name=str(row["model_name"]),
@@ -75,7 +81,7 @@ def _as_json(row: Row) -> str:
         settings=row["settings"],
         made_at=row["updated_at"],
     )
-    files = [{name: file.get(name) for name in COLUMNS} for file in row["files"]]
+    files = _told(row)
     return json.dumps({"about": STATEMENT, **record.document(), "files": files}, indent=1, ensure_ascii=False)
 
 
@@ -83,7 +89,7 @@ def _as_csv(row: Row) -> str:
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(COLUMNS)
-    table.writerows([_cell(file.get(name)) for name in COLUMNS] for file in row["files"])
+    table.writerows([_cell(file[name]) for name in COLUMNS] for file in _told(row))
     return text.getvalue()
 
 
