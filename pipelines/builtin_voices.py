@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 INDEX_ROWS = 12_000
 """Fewer than of a voice of one's own: what ships is downloaded by everybody."""
 
-SOURCE = "Recordings published under this licence to be used for synthetic voices."
+SOURCE = "Recordings published under CC0, to be used for synthetic voices."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from pipelines.handover import RETRY_PAUSES_S, Ending, count_use, make_order, se
 from pipelines.lanes import next_up, positions
 from pipelines.lease import BACKGROUND, URGENCY, Claim, DeviceLease
 from pipelines.library import Library
+from pipelines.meters import JOB_SECONDS
 from pipelines.registry import Registry
 from pipelines.rows import RUNNING_STATUS, Row, Rows, now, public_row
 from pipelines.settings import Settings
@@ -39,6 +40,7 @@ Item = tuple[Child, Row | None] | None
 
 TICK_S = 0.2
 LOG_INTERVAL_S = 1.0
+LOCK_PATIENCE_S = 5.0
 HOUSEKEEPING_INTERVAL_S = 300.0
 WORKER_COMMAND = (sys.executable, "-m", "pipelines.worker")
 
@@ -105,8 +107,15 @@ class Dispatcher:
             self._thread.join()
 
     def health(self) -> Row:
-        """Return whether the thread runs, the children's process ids, and who is warm or computes."""
-        with self.lock:
+        """Return whether the thread works, the children's process ids, and who is warm or computes.
+
+        A dispatcher that holds on to its lock does not work; then the counts are not known (None).
+        """
+        if not self.lock.acquire(timeout=LOCK_PATIENCE_S):
+            return {"dispatcher": False} | dict.fromkeys(
+                ("pending", "running", "computing", "converter", "pids")
+            )
+        try:
             return {
                 "dispatcher": self._thread.is_alive(),
                 "pending": len(self._queue()),
@@ -115,6 +124,8 @@ class Dispatcher:
                 "converter": self._staff.warm,
                 "pids": self._staff.pids,
             }
+        finally:
+            self.lock.release()
 
     def wake(self) -> None:
         """Have the dispatcher look at the rows now."""
@@ -369,6 +380,7 @@ class Dispatcher:
         count_use(before, row, desk.library)
         # Only now: had the disk refused, the next tick would come here again.
         self._live.pop(row["id"], None)
+        JOB_SECONDS.labels(row["type"], row["status"]).observe(ending.ran_s)
         logger.info("job %s is %s", row["id"], row["status"])
         self.announce(row, state_changed=True)
 

@@ -6,8 +6,8 @@
     logins    passwords that are tried                         LOGINS_PER_HOUR
 
 What is counted are the moments of the last hour, so a limit of n is never exceeded in any hour. An address
-may do five times as much as a user, since people share addresses; without that, a visitor without a login would
-be a new user with every new cookie. Pure: the clock comes from outside, nothing is stored.
+may do five times as much as a user, since people share addresses; without that, a visitor without a login
+would be a new user with every new cookie. Pure: the clock comes from outside, nothing is stored.
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ def ready_voice(folder: Path, f0_estimator: str | None, store: WeightStore) -> E
     share = DOWNLOAD_SHARE if any(store.find(name) is None for name in wanted) else 0.0
     weights = {}
     for number, name in enumerate(names):
-        weights[name] = yield from _fitted(store.fetch(name), share, number, len(wanted))
-    chosen, path = yield from _fetched_estimator(candidates, store, share)
+        weights[name] = yield from fitted(store.fetch(name), share, number, len(wanted))
+    chosen, path = yield from fetched_estimator(candidates, store, share)
     yield Progress(stage="Loading the voice", fraction=share)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     voice = _voice(folder, (folder / "model.safetensors").stat().st_mtime_ns, device, tuple(weights.items()))
@@ -95,10 +95,19 @@ def ready_voice(folder: Path, f0_estimator: str | None, store: WeightStore) -> E
     yield Done(result=Ready(voice=voice, estimator=estimator, estimator_name=chosen, share=share))
 
 
-def _fetched_estimator(
+def fetched_estimator(
     candidates: Sequence[str], store: WeightStore, share: float
 ) -> Generator[Progress, None, tuple[str | None, Path | None]]:
-    """Choose the first estimator whose weights can be had; return its name, and the file of its weights."""
+    """Choose the first estimator whose weights can be had; return its name, and the file of its weights.
+
+    Args:
+        candidates: Names in `F0_ESTIMATORS`, the best first.
+        store: Where published weights are.
+        share: How much of a progress bar the downloads get.
+
+    Raises:
+        DownloadError: The last one's cannot be had.
+    """
     for name in candidates:
         needed = ESTIMATOR_WEIGHTS.get(name)
         if needed is None:
@@ -107,7 +116,7 @@ def _fetched_estimator(
         if not last and time.monotonic() - _gave_up_s.get(needed, -RETRY_S) < RETRY_S:
             continue
         try:
-            path = yield from _fitted(store.fetch(needed), share, len(candidates) - 1, len(candidates))
+            path = yield from fitted(store.fetch(needed), share, len(candidates) - 1, len(candidates))
         except DownloadError as error:
             if last:
                 raise
@@ -119,7 +128,7 @@ def _fetched_estimator(
     return None, None
 
 
-def _fitted(work: Events[Path], share: float, number: int, of: int) -> Found:
+def fitted(work: Events[Path], share: float, number: int, of: int) -> Found:
     """Pass a download's progress on as the so-manieth part of the share; return its file."""
     for event in work:
         if isinstance(event, Done):

@@ -2,8 +2,8 @@
 
     Registry(DATA_DIR)          DATA_DIR/registry.json through TinyDB; DATA_DIR/server.lock while it is open
 
-Rows are plain dicts with a text "id"; "jobs", "models" and "usage" are the tables. What the registry
-guarantees:
+Rows are plain dicts with a text "id"; "jobs", "models", "usage" and "tokens" are the tables. What the
+registry guarantees:
 
     one writer      a lock file is held while it is open; a second server on the folder is refused
     no torn file    a write goes to a temporary file, is flushed to the disk and renamed into place
@@ -35,7 +35,8 @@ Tables = dict[str, dict[str, Row]]
 
 SCHEMA_VERSION = 1
 SCHEMA_TABLE = "schema"
-TABLES = ("jobs", "models", "usage")
+REGISTRY_NAME, LOCK_NAME = "registry.json", "server.lock"
+TABLES = ("jobs", "models", "usage", "tokens")
 
 
 def _number_the_schema(tables: Tables) -> None:
@@ -46,11 +47,55 @@ MIGRATIONS: dict[int, Callable[[Tables], None]] = {0: _number_the_schema}
 """Per version the step to the next one; it changes the document in place."""
 
 
+def read_tables(content: bytes, path: Path) -> Tables:
+    """Return the tables of a registry's file.
+
+    Args:
+        content: What the file holds.
+        path: Its name, for the message.
+
+    Raises:
+        ConfigError: It is no JSON document of tables, or a newer version wrote it.
+    """
+    try:
+        tables = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise ConfigError(f"The registry {path} is not readable JSON; {_way_out(path)}.") from error
+    whole = isinstance(tables, dict) and all(
+        isinstance(table, dict) and all(isinstance(row, dict) for row in table.values())
+        for table in tables.values()
+    )
+    if not whole:
+        raise ConfigError(f"The registry {path} holds no tables; {_way_out(path)}.")
+    version = _version_of(tables)
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"The registry {path} was written by a newer Timbre (schema {version}); "
+            "update this one, or set DATA_DIR to another folder."
+        )
+    return tables
+
+
+def _version_of(tables: Tables) -> object:
+    return tables.get(SCHEMA_TABLE, {}).get("schema", {}).get("version", 0)
+
+
+def _way_out(path: Path) -> str:
+    """Return what to do about a damaged registry: take the newest backup that lies beside it, if any."""
+    backups = sorted((path.parent / "backups").glob("registry-????-??-??.json"))
+    if backups and path.name == REGISTRY_NAME:
+        return f"take the newest backup with: python app.py --restore {backups[-1]}"
+    return "restore it from a backup or move it away"
+
+
 class AtomicStorage(Storage):
     """TinyDB storage that keeps the document in memory and replaces the file as a whole.
 
     Args:
         path: The JSON file; it need not exist.
+
+    Attributes:
+        fault: Why the last write failed; empty when it did not.
 
     Raises:
         ConfigError: The file exists and is not a JSON document of tables.
@@ -59,17 +104,10 @@ class AtomicStorage(Storage):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
+        self.fault = ""
         self._tables: Tables | None = None
         if path.exists():
-            try:
-                tables = orjson.loads(path.read_bytes())
-            except orjson.JSONDecodeError as error:
-                raise ConfigError(
-                    f"The registry {path} is not readable JSON; restore it from a backup or move it away."
-                ) from error
-            if not isinstance(tables, dict):
-                raise ConfigError(f"The registry {path} holds no tables; restore it or move it away.")
-            self._tables = tables
+            self._tables = read_tables(path.read_bytes(), path)
 
     def read(self) -> Tables | None:
         """Return the document with every row copied, None if nothing was ever written."""
@@ -87,11 +125,16 @@ class AtomicStorage(Storage):
             OSError: The disk refused; file and memory still hold the previous document.
         """
         temporary = self.path.with_name(self.path.name + ".tmp")
-        with temporary.open("wb") as file:
-            file.write(orjson.dumps(data, option=orjson.OPT_INDENT_2))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(orjson.dumps(data, option=orjson.OPT_INDENT_2))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path)
+        except OSError as error:
+            self.fault = error.strerror or type(error).__name__
+            raise
+        self.fault = ""
         self._tables = data
 
 
@@ -118,11 +161,11 @@ class Registry:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "registry.json"
+        self.path = folder / REGISTRY_NAME
         self._mutex = threading.RLock()
         self._version = 0
         # thread_local would let only the opening thread release it.
-        self._lock = FileLock(folder / "server.lock", timeout=0, thread_local=False)
+        self._lock = FileLock(folder / LOCK_NAME, timeout=0, thread_local=False)
         try:
             self._lock.acquire()
         except Timeout as error:
@@ -141,6 +184,21 @@ class Registry:
     def version(self) -> int:
         """A number that rises with every write; equal numbers mean unchanged rows."""
         return self._version
+
+    @property
+    def schema(self) -> int:
+        """Version of the document's form."""
+        return SCHEMA_VERSION
+
+    def counts(self) -> dict[str, int]:
+        """Return how many jobs and models there are."""
+        with self._mutex:
+            return {name: len(self._database.table(name)) for name in ("jobs", "models")}
+
+    @property
+    def fault(self) -> str:
+        """Why the last write failed, such as "No space left on device"; empty when it did not."""
+        return str(getattr(self._database.storage, "fault", ""))
 
     def close(self) -> None:
         """Release the lock file; the registry must not be used afterwards."""
@@ -214,14 +272,9 @@ class Registry:
         storage = self._database.storage
         tables: Tables = storage.read() or {}
         fresh = not tables
-        version = tables.get(SCHEMA_TABLE, {}).get("schema", {}).get("version", 0)
-        if version == SCHEMA_VERSION:
+        version = _version_of(tables)
+        if version == SCHEMA_VERSION or not isinstance(version, int):
             return
-        if not isinstance(version, int) or version > SCHEMA_VERSION:
-            raise ConfigError(
-                f"The registry {self.path} was written by a newer Timbre (schema {version}); "
-                "update this one, or set DATA_DIR to another folder."
-            )
         if not fresh:
             self.path.with_name(f"registry.v{version}.json").write_bytes(self.path.read_bytes())
         for step in range(version, SCHEMA_VERSION):

@@ -133,6 +133,11 @@ def new_job(user_id: str, job_type: str, *, status: str, seq: int, **fields: obj
     return row | fields
 
 
+def uploads_of(row: Row) -> set[str]:
+    """Return the ids of the uploads that a job works on: one, several for a batch, none for an upload."""
+    return {upload_id for upload_id in (row["upload_id"], *row.get("upload_ids", ())) if upload_id}
+
+
 def public_file(stored: Row) -> Row:
     """Return what is shown of an uploaded file: everything but where it lies."""
     return {name: value for name, value in stored.items() if name not in ("original", "audio", "upload_id")}

@@ -10,13 +10,13 @@ import logging
 import os
 import secrets
 from functools import lru_cache
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipelines.envfile import checked_origins, checked_proxies, unknown_names
 from rvc.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -27,12 +27,6 @@ _SHORTEST_SECRET = 16
 def _absolute(path: Path) -> Path:
     # Child processes may start elsewhere.
     return path.expanduser().resolve()
-
-
-def _networks(text: str) -> str:
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        ip_network(part)  # its ValueError names what is wrong
-    return text
 
 
 class Settings(BaseSettings):
@@ -53,8 +47,7 @@ class Settings(BaseSettings):
         upload_expiry_s: Seconds after which an upload that was never used is removed.
         api_host: Address on which the page and the API are served.
         api_port: Port on which they are served.
-        auth_file: File of the users who may log in; absolute; None: no login, whoever reaches the page uses it.
-        trusted_proxies: Addresses or networks, comma-separated, whose X-Forwarded-For is believed.
+        auth_file: File of the users who may log in; absolute; None: no login.
         uploads_per_hour: Recordings and voices that one user may send in within an hour; 0 = any number.
         files_per_hour: Files that one user may send within an hour; 0 = any number.
         starts_per_hour: Jobs that one user may start within an hour; 0 = any number.
@@ -67,6 +60,13 @@ class Settings(BaseSettings):
         weights_dir: Folder of published weights that were downloaded by hand; searched first; absolute.
         hf_hub_offline: Whether nothing is ever downloaded; the name is the one that other programs know.
         log_level: DEBUG, INFO, WARNING or ERROR.
+        log_format: text for people, json for machines that collect logs.
+        progress_interval_s: Longest silence, in seconds, between two rows that a follower of a job is sent.
+        allow_training: Whether voices can be trained here; conversions always can.
+        allowed_origins: Web sites that may call the API from a browser, comma-separated; this one always may.
+        require_https: Whether what does not come over HTTPS is refused.
+        trusted_proxies: Addresses of the proxies whose X-Forwarded-* headers are believed, comma-separated.
+        metrics_token: What /metrics asks for as bearer token from other machines; None: it answers none.
         configured_secret: SECRET as it was set, or None; read `secret` instead.
     """
 
@@ -89,7 +89,6 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=7_860, ge=0, le=65_535)
     auth_file: Annotated[Path, AfterValidator(_absolute)] | None = None
-    trusted_proxies: Annotated[str, AfterValidator(_networks)] = ""
     uploads_per_hour: int = Field(default=600, ge=0)
     files_per_hour: int = Field(default=3_000, ge=0)
     starts_per_hour: int = Field(default=600, ge=0)
@@ -102,6 +101,13 @@ class Settings(BaseSettings):
     weights_dir: Annotated[Path, AfterValidator(_absolute)] | None = None
     hf_hub_offline: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+    progress_interval_s: float = Field(default=2, ge=0.1, le=60)
+    allow_training: bool = True
+    allowed_origins: Annotated[str, AfterValidator(checked_origins)] = ""
+    require_https: bool = False
+    trusted_proxies: Annotated[str, AfterValidator(checked_proxies)] = ""
+    metrics_token: SecretStr | None = Field(default=None, min_length=_SHORTEST_SECRET)
     configured_secret: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("secret", "SECRET"), min_length=_SHORTEST_SECRET
     )
@@ -156,6 +162,18 @@ def get_settings() -> Settings:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]).upper()
         raise ConfigError(f"{name}: {first['msg']}; correct it in the environment or in .env.") from error
+
+
+def warn_of_misspelt_names() -> None:
+    """Log the names in .env that look like settings and are none; call it when logging is set up."""
+    env_file = Settings.model_config.get("env_file")
+    for unknown, meant in unknown_names(Path(str(env_file or os.devnull)), setting_names()):
+        logger.warning("%s in .env is no setting of Timbre and has no effect; %s is one.", unknown, meant)
+
+
+def setting_names() -> list[str]:
+    """Return the names of all variables, as they stand in .env.example."""
+    return ["SECRET" if name == "configured_secret" else name.upper() for name in Settings.model_fields]
 
 
 def _kept_secret(path: Path) -> str:

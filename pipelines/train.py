@@ -28,22 +28,24 @@ from numpy.typing import NDArray
 
 from pipelines.bundles import FORMAT_VERSION, INDEX, write_card
 from pipelines.events import Done, Events, Progress
+from pipelines.train_start import TASKS
 from rvc.errors import AudioError, ConfigError
-from rvc.f0 import f0_statistics
-from rvc.registry import Registry
+from rvc.f0 import F0Statistics, f0_statistics
 from rvc.retrieval import MAX_ROWS, RetrievalIndex, thinned
+from rvc.steps import result_of
 from rvc.training.bundle import new_bundle
 from rvc.training.features import Slice, TrainingSet, extract_features
+from rvc.training.group import Group
 from rvc.training.loop import REPORT_INTERVAL_S, Training
 from rvc.training.order import fixed_arithmetic, seed_of
 from rvc.training.settings import TrainSettings
 from rvc.training.state import Outcome, Report
-from rvc.training.task import Task, TaskBuilder
+from rvc.training.task import Task, WritesCheckpoints
 
 if TYPE_CHECKING:
     from pipelines.prepare import SliceRef
 
-__all__ = ["MIN_SPEECH_S", "TASKS", "TrainRequest", "TrainResult", "TrainSettings", "train"]
+__all__ = ["MIN_SPEECH_S", "TASKS", "TrainRequest", "TrainResult", "TrainSettings", "assist", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,16 +56,6 @@ FEATURES_UNTIL = 0.08
 TRAINING_UNTIL = 0.95
 INDEX_UNTIL = 0.99
 """Shares of the progress bar at which the stages end."""
-
-TASKS: Registry[TaskBuilder] = Registry("engine")
-
-
-@TASKS.register("lite")
-def lite_builder() -> TaskBuilder:
-    """Import the built-in engine only when it is to be trained."""
-    from rvc.lite.task import build_task
-
-    return build_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +104,7 @@ class TrainResult:
         best_step: Step of the state that was kept.
         reason: Why it ended: "budget", "patience" or "diverged".
         score: Score of that state on the held-out slices, lower is better; None if it had none.
+        note: What is worth knowing of how it began; else empty.
     """
 
     bundle_dir: Path
@@ -123,6 +116,18 @@ class TrainResult:
     best_step: int
     reason: str
     score: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """A training that can run."""
+
+    task: Task
+    data: TrainingSet
+    training: Training
+    f0: F0Statistics
+    note: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,13 +138,16 @@ class _Trained:
     content: NDArray[np.float32]
     outcome: Outcome
     seconds: float
+    batch_size: int
+    note: str
 
 
-def train(request: TrainRequest) -> Events[TrainResult]:
+def train(request: TrainRequest, group: Group | None = None) -> Events[TrainResult]:
     """Train a voice, or go on with a training that was stopped.
 
     Args:
         request: What to train, from where and to where.
+        group: The processes that train together, of which this is the first; the others call `assist`.
 
     Yields:
         Progress with, while training, `data`: step, total_steps, losses (smoothed, by name), steps_per_s;
@@ -151,12 +159,13 @@ def train(request: TrainRequest) -> Events[TrainResult]:
         ConfigError: Other recordings or settings than those the folder's training began with, or it
             diverged before there was anything to keep.
         CheckpointError: All checkpoints are damaged.
+        DownloadError: Weights without which the engine cannot train are not here and cannot be had.
         UnknownNameError: There is no such engine.
     """
-    builder = TASKS.build(request.settings.engine)
+    TASKS.build(request.settings.engine)
     slices = _load_slices(request.prepared_folder)
     with new_bundle(request.bundle_dir) as folder:
-        trained = yield from _train(request, slices, builder, folder)
+        trained = yield from _train(request, slices, folder, group or Group.alone())
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()
         index = yield from _build_index(thinned(trained.content, request.index_rows), folder / INDEX)
@@ -175,8 +184,25 @@ def train(request: TrainRequest) -> Events[TrainResult]:
             best_step=trained.outcome.best_step,
             reason=trained.outcome.reason,
             score=best[-1] if best else None,
+            note=trained.note,
         )
     )
+
+
+def assist(request: TrainRequest, group: Group) -> None:
+    """Take part in a training that another process of the group reports on and writes.
+
+    Args:
+        request: The same as the first process's.
+        group: With this process's number.
+
+    Raises:
+        RvcError: As `train`.
+    """
+    with closing(_begin(request, _load_slices(request.prepared_folder), group)) as steps:
+        begun: _Begun = result_of(steps)
+    with closing(begun.training.run()) as reports:
+        result_of(reports)
 
 
 def _load_slices(prepared_folder: Path) -> Sequence[SliceRef]:
@@ -193,31 +219,55 @@ def _load_slices(prepared_folder: Path) -> Sequence[SliceRef]:
 
 
 def _train(
-    request: TrainRequest, slices: Sequence[SliceRef], builder: TaskBuilder, folder: Path
+    request: TrainRequest, slices: Sequence[SliceRef], folder: Path, group: Group
 ) -> Generator[Progress, None, _Trained]:
     """Everything that needs the networks; they are gone from memory when it returns."""
+    begun = yield from _begin(request, slices, group)
+    task = begun.task
+    with fixed_arithmetic(request.settings.thread_count, task.device):
+        outcome = yield from _run(begun.training, begun.note)
+        card = {**task.export(folder), "f0": asdict(begun.f0)}
+        if isinstance(task, WritesCheckpoints):
+            task.write_checkpoints(request.work_dir)
+        content = yield from _collect_content(task, begun.data)
+    return _Trained(
+        card=card,
+        content=content,
+        outcome=outcome,
+        seconds=begun.data.seconds,
+        batch_size=begun.training.batch_size,
+        note=begun.note,
+    )
+
+
+def _begin(
+    request: TrainRequest, slices: Sequence[SliceRef], group: Group
+) -> Generator[Progress, None, _Begun]:
+    """Build the task and take the features; in a group, one process first and the others from its cache."""
     settings = request.settings
+    if not group.is_first:
+        group.from_first(None)
     yield Progress(stage="Loading", fraction=0.0, message="Loading the engine.", needs_device=True)
+    start = yield from TASKS.build(settings.engine)(settings, group)
     torch.manual_seed(seed_of(settings.seed, "first weights"))
-    task = builder()
+    task = start.build()
     with fixed_arithmetic(settings.thread_count, task.device):
-        found = yield from _extract(task, slices, request)
-        # Asked before the training and not after it, because the answer may be that there is no voice.
-        f0 = f0_statistics(np.concatenate([task.f0(piece.features) for piece in found]))
-        if f0 is None:
-            raise AudioError(
-                "No voiced sound was found in the prepared recordings; add recordings with clear speech."
-            )
-        data = TrainingSet.divide(found)
-        training = Training(task, data, settings, request.work_dir)
-        outcome = yield from _run(training)
-        card = {**task.export(folder), "f0": asdict(f0)}
-        content = yield from _collect_content(task, data)
-    return _Trained(card=card, content=content, outcome=outcome, seconds=data.seconds)
+        found = yield from _extract(task, slices, request, start.note)
+    if group.is_first:
+        group.from_first(None)
+    # Asked before the training and not after it, because the answer may be that there is no voice.
+    f0 = f0_statistics(np.concatenate([task.f0(piece.features) for piece in found]))
+    if f0 is None:
+        raise AudioError(
+            "No voiced sound was found in the prepared recordings; add recordings with clear speech."
+        )
+    data = TrainingSet.divide(found)
+    training = Training(task, data, settings, request.work_dir, group=group)
+    return _Begun(task=task, data=data, training=training, f0=f0, note=start.note)
 
 
 def _extract(
-    task: Task, slices: Sequence[SliceRef], request: TrainRequest
+    task: Task, slices: Sequence[SliceRef], request: TrainRequest, note: str
 ) -> Generator[Progress, None, list[Slice]]:
     pace = _Pace()
     with closing(
@@ -233,12 +283,12 @@ def _extract(
                 yield Progress(
                     stage="Features",
                     fraction=FEATURES_UNTIL * done / len(slices),
-                    message=f"Slice {done} of {len(slices)}.",
+                    message=f"Slice {done} of {len(slices)}. {note}".strip(),
                     needs_device=True,
                 )
 
 
-def _run(training: Training) -> Generator[Progress, None, Outcome]:
+def _run(training: Training, note: str) -> Generator[Progress, None, Outcome]:
     # Closing this generator closes the loop, which then saves its checkpoint.
     with closing(training.run()) as reports:
         while True:
@@ -247,10 +297,10 @@ def _run(training: Training) -> Generator[Progress, None, Outcome]:
             except StopIteration as stop:
                 outcome: Outcome = stop.value
                 return outcome
-            yield _progress_of(report)
+            yield _progress_of(report, note)
 
 
-def _progress_of(report: Report) -> Progress:
+def _progress_of(report: Report, note: str) -> Progress:
     data: dict[str, Any] = {
         "step": report.step,
         "total_steps": report.total_steps,
@@ -265,7 +315,7 @@ def _progress_of(report: Report) -> Progress:
     return Progress(
         stage=report.stage,
         fraction=FEATURES_UNTIL + (TRAINING_UNTIL - FEATURES_UNTIL) * share,
-        message=report.message or f"Step {report.step} of {report.total_steps}.",
+        message=f"{report.message or f'Step {report.step} of {report.total_steps}.'} {note}".strip(),
         eta_s=report.seconds_left,
         needs_device=True,
         data=data,
@@ -317,7 +367,7 @@ def _own_card(request: TrainRequest, trained: _Trained, slices: Sequence[SliceRe
             "seconds_of_audio": round(trained.seconds, 2),
             "scores": outcome.scores,
             "seed": settings.seed,
-            "batch_size": settings.batch_size,
+            "batch_size": trained.batch_size,
         },
         "sources": sorted({piece.source_name for piece in slices}),
         **{name: value for name, value in stated.items() if value is not None},

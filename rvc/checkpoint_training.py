@@ -114,19 +114,22 @@ def read_generator(path: Path, config: SynthesizerConfig) -> tuple[SynthesizerCo
     return config, _checkpoint(document, weights, path)
 
 
-def read_discriminators(path: Path, version: Version) -> TrainingCheckpoint:
+def read_discriminators(path: Path, version: Version, narrowing: int = 1) -> TrainingCheckpoint:
     """Read discriminators in training, or pretrained ones.
 
     Args:
         path: D_*.pth, or a pretrained D file.
         version: "v1" or "v2".
+        narrowing: As `Discriminators` has it; 1 is what is published.
 
     Raises:
         CheckpointError: The file cannot be read, or its weights are not those of that version.
     """
     document, weights = _read(path)
     with torch.device("meta"):
-        expected = {name: tensor.shape for name, tensor in published_state(Discriminators(version)).items()}
+        expected = {
+            name: tensor.shape for name, tensor in published_state(Discriminators(version, narrowing)).items()
+        }
     check_weights(weights, expected, path.name)
     return _checkpoint(document, weights, path)
 

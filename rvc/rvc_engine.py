@@ -133,12 +133,16 @@ class RvcEngine:
         """Speak a piece; see `Engine`."""
         frames = self._frames(content, source.f0_hz[piece.first : piece.last])
         noise = self._placed(piece.first, len(content), source.phase[piece.first])
+        spoken = (piece.start - piece.first, piece.stop - piece.first)
+        samples = (spoken[1] - spoken[0]) * self.config.hop_samples
         yield 0.0
-        with torch.inference_mode(), self._half():
-            audio = self.synthesizer.infer(frames, noise).audio[0, 0]
-        hop = self.config.hop_samples
-        spoken = audio[(piece.start - piece.first) * hop : (piece.stop - piece.first) * hop]
-        return spoken.float().cpu().numpy()
+        passages: list[NDArray[np.float32]] = []
+        done = 0
+        for passage in self.synthesizer.speak(frames, noise, spoken):
+            passages.append(passage.cpu().numpy())
+            done += passage.shape[0]
+            yield done / samples
+        return np.concatenate(passages)
 
     def loudness(
         self, source: Source, source_rms: Contour, spoken: FrameLoudness, follow_loudness: float

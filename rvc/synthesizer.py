@@ -222,7 +222,7 @@ class Synthesizer(nn.Module):
     def speak(
         self, frames: Frames, noise: Noise | None = None, spoken: tuple[int, int] | None = None
     ) -> Iterator[Tensor]:
-        """Speak one item in passages of some seconds: what `infer` says without a window, in float32.
+        """Speak one item in passages of a second: what `infer` says without a window, in float32.
 
         A passage is a good moment to look whether anybody still waits for it. On a GPU it is all one passage,
         in half precision but for the phase of the source.

@@ -85,6 +85,7 @@ class TinyTask:
     sample_rate_hz = RATE_HZ
     features_key = "tiny 1"
     device = torch.device("cpu")
+    epoch = 0
 
     def __init__(self, explode_at: int | None = None, unlearn_from: int | None = None) -> None:
         self.network = TinySynthesizer()

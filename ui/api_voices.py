@@ -119,10 +119,10 @@ class ServerEndpoints:
         self._services = services
 
     def health(self) -> Row:
-        """Tell whether the server works: registry, disk, jobs waiting and running.
+        """Tell whether the server works: device, memory, disk, registry, queue, worker, version.
 
         Returns:
-            status "ok" or "degraded", and the numbers.
+            status "ok" or "degraded", the reason, and the facts.
         """
         return health_of(self._services)
 

@@ -97,6 +97,7 @@ class LiteTask:
         others: OtherSpeakers, features_key: str, settings: LiteTraining | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings or LiteTraining()
+        self.epoch = 0
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.encoder = encoder.to(self.device).eval().requires_grad_(requires_grad=False)
         self.synthesizer = synthesizer.to(self.device).train()

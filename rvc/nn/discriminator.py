@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import gcd
 
 import torch
 from torch import Tensor, nn
@@ -46,15 +47,21 @@ class Judgement:
 
 
 class ScaleDiscriminator(nn.Module):
-    """Looks at the wave itself."""
+    """Looks at the wave itself.
 
-    def __init__(self) -> None:
+    Args:
+        narrowing: Its layers have this many times fewer channels than published ones.
+    """
+
+    def __init__(self, narrowing: int = 1) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(
-            weight_norm(nn.Conv1d(inputs, outputs, kernel, stride, kernel // 2, groups=groups))
-            for inputs, outputs, kernel, stride, groups in _SCALE_LAYERS
-        )
-        self.conv_post = weight_norm(nn.Conv1d(_SCALE_LAYERS[-1][1], 1, 3, padding=1))
+        layers = []
+        for inputs, outputs, kernel, stride, groups in _SCALE_LAYERS:
+            few, more = max(inputs // narrowing, 1), max(outputs // narrowing, 1)
+            conv = nn.Conv1d(few, more, kernel, stride, kernel // 2, groups=gcd(few, more, groups))
+            layers.append(weight_norm(conv))
+        self.convs = nn.ModuleList(layers)
+        self.conv_post = weight_norm(nn.Conv1d(_SCALE_LAYERS[-1][1] // narrowing, 1, 3, padding=1))
 
     def forward(self, wave: Tensor) -> Judgement:
         """Judge audio, (B, 1, N)."""
@@ -66,12 +73,14 @@ class PeriodDiscriminator(nn.Module):
 
     Args:
         period: p.
+        narrowing: As the scale discriminator's.
     """
 
-    def __init__(self, period: int) -> None:
+    def __init__(self, period: int, narrowing: int = 1) -> None:
         super().__init__()
         self.period = period
         last = len(_PERIOD_CHANNELS) - 2
+        widths = [max(width // narrowing, 1) for width in _PERIOD_CHANNELS]
         self.convs = nn.ModuleList(
             weight_norm(
                 nn.Conv2d(
@@ -82,9 +91,9 @@ class PeriodDiscriminator(nn.Module):
                     (_PERIOD_KERNEL // 2, 0),
                 )
             )
-            for layer, (inputs, outputs) in enumerate(pairwise(_PERIOD_CHANNELS))
+            for layer, (inputs, outputs) in enumerate(pairwise(widths))
         )
-        self.conv_post = weight_norm(nn.Conv2d(_PERIOD_CHANNELS[-1], 1, (3, 1), padding=(1, 0)))
+        self.conv_post = weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0)))
 
     def forward(self, wave: Tensor) -> Judgement:
         """Judge audio, (B, 1, N)."""
@@ -100,13 +109,13 @@ class Discriminators(nn.Module):
 
     Args:
         version: "v1" has six periods, "v2" eight.
+        narrowing: Their layers have this many times fewer channels than published ones; 1, 2, 4, 8 or 16.
     """
 
-    def __init__(self, version: Version) -> None:
+    def __init__(self, version: Version, narrowing: int = 1) -> None:
         super().__init__()
-        self.discriminators = nn.ModuleList(
-            [ScaleDiscriminator(), *(PeriodDiscriminator(period) for period in PERIODS[version])]
-        )
+        periods = (PeriodDiscriminator(period, narrowing) for period in PERIODS[version])
+        self.discriminators = nn.ModuleList([ScaleDiscriminator(narrowing), *periods])
 
     def forward(self, wave: Tensor) -> list[Judgement]:
         """Judge audio, (B, 1, N)."""

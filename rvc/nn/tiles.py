@@ -4,7 +4,7 @@ Why:     a stage's activations take megabytes for each second of audio, so convo
          it wait for memory. Given a tile, they find it in the cache; with the channels of a sample side by
          side (channels last) oneDNN's run nearly as fast as a matrix product; and with a tile to each core
          no core waits for another.
-How:     some seconds of frames at a time (a passage) go through the stages one after the other, and each
+How:     a second of frames at a time (a passage) go through the stages one after the other, and each
          stage goes through its passage in tiles. What a tile has to see beyond its ends is computed along
          with it and cut off, so where passages and tiles end is not heard.
 Shapes:  C = channels, L = samples of a stretch, N = samples of audio. A stretch's numbers are (1, C, 1, L),
@@ -41,7 +41,7 @@ class Tiles:
         ConfigError: One of them is below 1.
     """
 
-    frames: int = 500
+    frames: int = 100
     numbers: int = 2**18
 
     def __post_init__(self) -> None:

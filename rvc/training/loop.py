@@ -8,6 +8,8 @@ the schedule follow from (seed, step), and the state holds the rest.
 
 How long:  `total_steps` at most; earlier when the held-out slices have not been reconstructed better for
            `patience` scorings. What is handed on is the state that reconstructed them best.
+Several:   processes of a group (group.py) take every step together. The first one alone writes, scores and
+           reports; what it decides, all do.
 Not here:  networks and losses (the engine's Task), files of states (checkpoints.py), scores (scoring.py).
 """
 
@@ -28,10 +30,12 @@ import torch
 from rvc.audio import save
 from rvc.errors import CheckpointError, ConfigError
 from rvc.f0 import F0_ESTIMATORS
-from rvc.training.checkpoints import CheckpointStore
+from rvc.training.batch_size import AUTOMATIC, fitting_batch_size, on_cpu
+from rvc.training.checkpoints import CheckpointStore, Found
 from rvc.training.features import Slice, TrainingSet
+from rvc.training.group import Group
 from rvc.training.order import Order, fixed_arithmetic, generator_of, seed_of
-from rvc.training.scoring import Score, mean_score, score_slice
+from rvc.training.scoring import WORST, Score, mean_score, score_slice
 from rvc.training.settings import TrainSettings
 from rvc.training.state import EndReason, LoopState, Outcome, Report
 from rvc.training.task import Task
@@ -59,9 +63,11 @@ class Training:
         settings: How to train.
         work_dir: Where checkpoints and samples lie; a checkpoint there is resumed.
         report_interval_s: Least time between two reports.
+        group: The processes that train together; by default this one alone.
+        tries_batch: Whether a batch size that nobody set is tried before it is used; by default on a GPU.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- two of them are for tests and groups
         self,
         task: Task,
         data: TrainingSet,
@@ -69,10 +75,19 @@ class Training:
         work_dir: Path,
         *,
         report_interval_s: float = REPORT_INTERVAL_S,
+        group: Group | None = None,
+        tries_batch: bool | None = None,
     ) -> None:
         self.task, self.data, self.settings, self.work_dir = task, data, settings, work_dir
         self.total_steps = settings.total_steps or task.default_steps(data.seconds)
         self._interval_s = report_interval_s
+        self._group = group or Group.alone()
+        size = self._group.size
+        self.batch_size = settings.batch_size or max(AUTOMATIC // size, 1) * size
+        if tries_batch is None:
+            # In a group, the others would wait for ever for the one whose memory is full.
+            tries_batch = task.device.type == "cuda" and size == 1
+        self._tries_batch = tries_batch and settings.batch_size is None
         self._order = Order([piece.seconds for piece in data.train], settings.seed)
         # The longest says most about a voice; the key decides between equals.
         self._sentence = max(data.held_out, key=lambda piece: (piece.seconds, piece.key))
@@ -100,7 +115,11 @@ class Training:
         """
         settings, task = self.settings, self.task
         with fixed_arithmetic(settings.thread_count, task.device):
-            yield self._report("Training", self._resume())
+            said = self._resume()
+            if not self._state.step and self._tries_batch:
+                self.batch_size = fitting_batch_size(self._try_batch)
+                said = f"{said} A batch has {self.batch_size} slices.".strip()
+            yield self._report("Training", said)
             try:
                 reason = yield from self._train()
             except GeneratorExit:
@@ -137,7 +156,8 @@ class Training:
         """Take one step; all that is random in it follows from the seed and the step's number."""
         seed, step, task = self.settings.seed, self._state.step, self.task
         began = time.perf_counter()
-        chosen = self._order.items(step, self.settings.batch_size)
+        chosen = self._order.items(step, self.batch_size)
+        task.epoch = self._order.epoch(step, self.batch_size)
         # For layers that ask torch's global generators, such as dropout.
         torch.manual_seed(seed_of(seed, "global", step))
         batch = task.batch(
@@ -147,11 +167,23 @@ class Training:
             losses = task.step(batch, step, self.total_steps, generator_of(task.device, seed, "step", step))
         except torch.OutOfMemoryError as error:
             raise ConfigError(
-                f"The memory of the GPU does not hold a batch of {self.settings.batch_size}; close what else "
+                f"The memory of the GPU does not hold a batch of {self.batch_size}; close what else "
                 "uses the GPU, or start a new training with a smaller batch_size."
             ) from error
         self._step_s.append(time.perf_counter() - began)
-        return losses
+        return self._group.average(losses)
+
+    def _try_batch(self, items: int) -> None:
+        """Take a step with the longest slices, and go back."""
+        task, seed = self.task, self.settings.seed
+        before = on_cpu(task.state_dict())
+        longest = sorted(self.data.train, key=lambda piece: piece.seconds, reverse=True)
+        features = [longest[number % len(longest)].features for number in range(items)]
+        batch = task.batch(features, generator_of("cpu", seed, "trial"))
+        try:
+            task.step(batch, 0, self.total_steps, generator_of(task.device, seed, "trial"))
+        finally:
+            task.load_state_dict(before)
 
     def _diverged(self, losses: dict[str, float]) -> EndReason:
         state = self._state
@@ -175,7 +207,7 @@ class Training:
         scores: list[Score] = []
         sample: str | None = None
         spent_s = 0.0
-        for number, piece in enumerate(pieces, start=1):
+        for number, piece in enumerate(pieces if self._group.is_first else (), start=1):
             began = time.perf_counter()
             score, spoken = self._score_slice(piece)
             scores.append(score)
@@ -184,7 +216,7 @@ class Training:
             if self._is_time_to_report():
                 yield self._report("Scoring", f"Listening to held-out slice {number} of {len(pieces)}.")
         self._scoring_s = spent_s
-        is_best = state.add_score(mean_score(scores))
+        is_best = state.add_score(self._group.from_first(mean_score(scores) if scores else None) or WORST)
         self._save()
         logger.info(
             "step %d scored %s%s", state.step, state.scores[-1], ", the best so far" if is_best else ""
@@ -218,14 +250,16 @@ class Training:
             "engine version": self.task.features_key,
             "set of recordings": self.data.digest,
             "seed": self.settings.seed,
-            "batch size": self.settings.batch_size,
+            "batch size": self.batch_size,
         }
 
     def _resume(self) -> str:
         """Load the newest good checkpoint, if there is any; return what to say about it."""
-        found = self._store.newest()
+        found = self._newest()
         if found is None:
             return ""
+        if self.settings.batch_size is None:
+            self.batch_size = found.state["identity"]["batch size"]
         other = [
             name for name, value in self._identity().items() if found.state["identity"].get(name) != value
         ]
@@ -241,10 +275,19 @@ class Training:
         logger.info("%s", message)
         return message
 
+    def _newest(self) -> Found | None:
+        """Find the newest good checkpoint; only the first process sets damaged ones aside."""
+        group = self._group
+        found = self._store.newest() if group.is_first else None
+        step, message = group.from_first((found.step, found.message) if found else (None, ""))
+        if found is None and step is not None:
+            found = Found(step=step, state=self._store.read(step), message=message)
+        return found
+
     def _save(self) -> None:
         state = self._state
         now = (state.step, state.scored_step)
-        if now == self._saved or not state.step:
+        if now == self._saved or not state.step or not self._group.is_first:
             return
         whole = {"identity": self._identity(), "loop": asdict(state), "task": self.task.state_dict()}
         self._store.save(state.step, state.best_step, whole)
@@ -253,6 +296,9 @@ class Training:
     def _take_best(self) -> tuple[int, str]:
         """Load the best state, or the newest good one if it is damaged; return its step and a message."""
         best_step = self._state.best_step
+        # What the others have by now may be deleted by the first, and nobody asks them for it.
+        if best_step is not None and not self._group.is_first:
+            return best_step, ""
         if best_step is None:
             raise ConfigError(
                 "The training never gave audio that could be scored; start a new training with another "

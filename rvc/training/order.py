@@ -99,6 +99,15 @@ class Order:
         first = step * batch_size
         return [self._at(position) for position in range(first, first + batch_size)]
 
+    def epoch(self, step: int, batch_size: int) -> int:
+        """Say how many times everything was heard before a step.
+
+        Args:
+            step: Number of the step, from 0.
+            batch_size: Slices per step.
+        """
+        return step * batch_size // len(self.tickets)
+
     def _at(self, position: int) -> int:
         epoch, place = divmod(position, len(self.tickets))
         if epoch != self._epoch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -19,21 +20,44 @@ RANGES: dict[str, tuple[int, int]] = {
 }
 """Lowest and highest value of each whole-number setting."""
 
+CHOICES: dict[str, tuple[object, ...]] = {
+    "version": ("v1", "v2"),
+    "sample_rate_hz": (32_000, 40_000, 48_000),
+    "f0_estimator": (None, "rmvpe", "praat"),
+    "precision": (None, "float32", "tf32", "bfloat16", "float16"),
+    "f0": (True, False),
+    "gradient_checkpointing": (False, True),
+}
+"""The values of each setting that is a choice; all of them are the engine "rvc"'s."""
+
+ENGINE_DEFAULTS: dict[str, dict[str, int]] = {
+    # Its steps are many and its states large, and what it speaks gets better by fits and starts.
+    "rvc": {"score_every": 500, "checkpoint_every": 500, "patience": 12},
+}
+"""Other defaults of an engine."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """How to train. Everything is counted in steps, so that a slow machine gives the same voice.
 
     Attributes:
-        engine: Name of the engine, one of `pipelines.train.TASKS`.
+        engine: Name of the engine, one of `pipelines.train_start.TASKS`.
         total_steps: Optimizer steps at most; None lets the engine choose by the length of the audio.
-        batch_size: Slices per step.
+        batch_size: Slices per step; None is 8, or on a GPU what its memory holds if that is less.
         score_every: Steps between two scorings of the held-out slices.
         checkpoint_every: Steps between two checkpoints; there is also one at each scoring.
         patience: Scorings in a row without a better one after which the training stops.
         seed: Seed of all randomness.
         threads: CPU threads; None is all cores. Results are equal bit for bit only between
             trainings with the same number.
+        version: Of the RVC voice: "v1" or "v2".
+        sample_rate_hz: Rate of the RVC voice: 32000, 40000 or 48000.
+        f0: Whether the RVC voice is told the melody; without, it makes one up, which suits speech only.
+        f0_estimator: Who finds the melody: "rmvpe", "praat", or None for the better one that can be had.
+        precision: In which the networks of RVC compute: "float32", "tf32" (the GPU's own shorter one),
+            "bfloat16", "float16"; None is float32 without a GPU, bfloat16 on one that has it, else float16.
+        gradient_checkpointing: Whether RVC's generator computes twice what it would otherwise keep in memory.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -41,12 +65,18 @@ class TrainSettings:
 
     engine: str = "lite"
     total_steps: int | None = None
-    batch_size: int = 8
+    batch_size: int | None = None
     score_every: int = 100
     checkpoint_every: int = 100
     patience: int = 6
     seed: int = 0
     threads: int | None = None
+    version: str = "v2"
+    sample_rate_hz: int = 40_000
+    f0: bool = True
+    f0_estimator: str | None = None
+    precision: str | None = None
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.engine, str):
@@ -60,6 +90,14 @@ class TrainSettings:
                 raise ConfigError(
                     f"The setting {name!r} is {value!r}; give a whole number from {low} to {high}."
                 )
+        for name, allowed in CHOICES.items():
+            value = getattr(self, name)
+            # True equals 1 in Python, and 40000.0 equals 40000.
+            if not any(
+                value is choice or (value == choice and type(value) is type(choice)) for choice in allowed
+            ):
+                shown = ", ".join("none" if choice is None else json.dumps(choice) for choice in allowed)
+                raise ConfigError(f"The setting {name!r} is {value!r}; give one of: {shown}.")
 
     @classmethod
     def from_json(cls, settings: Mapping[str, object]) -> TrainSettings:
@@ -72,13 +110,19 @@ class TrainSettings:
             The checked settings.
 
         Raises:
-            ConfigError: A name is unknown or a value out of range.
+            ConfigError: A name is unknown, a value out of range, or a setting is another engine's.
         """
         known = [field.name for field in fields(cls)]
+        engine = settings.get("engine", cls.engine)
         for name in settings:
             if name not in known:
                 raise ConfigError(f"Training has no setting {name!r}; choose from: {', '.join(known)}.")
-        return cls(**settings)  # type: ignore[arg-type]  # __post_init__ checks every value
+            if name in CHOICES and engine != "rvc":
+                raise ConfigError(
+                    f"The setting {name!r} is for the engine 'rvc' alone; leave it out or choose that engine."
+                )
+        own = ENGINE_DEFAULTS.get(engine, {}) if isinstance(engine, str) else {}
+        return cls(**{**own, **settings})  # type: ignore[arg-type]  # __post_init__ checks every value
 
     @property
     def thread_count(self) -> int:
@@ -86,5 +130,5 @@ class TrainSettings:
         return self.threads or os.cpu_count() or 1
 
 
-OPTIONAL = ("total_steps", "threads")
+OPTIONAL = ("total_steps", "batch_size", "threads")
 """Settings that may be None."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -42,11 +42,14 @@ class Task(Protocol):
         features_key: Changes whenever `extract` would give something else for the same slice (its
             version, its encoder's checksum); part of the name of each cached file.
         device: Where the networks are.
+        epoch: How many times everything was heard; the loop says it before each step, as it follows from
+            the step's number.
     """
 
     sample_rate_hz: int
     features_key: str
     device: torch.device
+    epoch: int
 
     def default_steps(self, seconds_of_audio: float) -> int:
         """Say how many steps suit this many seconds of training audio.
@@ -170,6 +173,25 @@ class Task(Protocol):
         Returns:
             The card's fields that only the engine knows: at least `engine`, `sample_rate_hz`,
             `content_encoder` and `content_dim`. JSON-able.
+        """
+        ...
+
+
+@runtime_checkable
+class WritesCheckpoints(Protocol):
+    """A task from whose training other programs can go on."""
+
+    def write_checkpoints(self, folder: Path) -> list[Path]:
+        """Write the networks and optimizers as they are now.
+
+        Args:
+            folder: An existing folder; files of an earlier writing are removed from it.
+
+        Returns:
+            The files.
+
+        Raises:
+            OSError: The disk refuses.
         """
         ...
 

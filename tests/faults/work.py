@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import tests.tiny  # noqa: F401 -- registers the engine "toy", which the conversions speak with
-from pipelines import train, worker_tasks
+from pipelines import worker_tasks
 from pipelines.events import Events
 from pipelines.order import WorkOrder
+from pipelines.train_start import TASKS as ENGINES
+from pipelines.train_start import at_once
 from rvc.training import checkpoints
 from tests.tiny_task import build_tiny_task
 
 PACE_VARIABLE = "PACE_S"
 FULL_DISK_VARIABLE = "FULL_DISK"
 
-train.TASKS.register("tiny")(lambda: build_tiny_task)
+ENGINES.register("tiny")(lambda: at_once(build_tiny_task))
 
 
 def paced(task: worker_tasks.Task) -> worker_tasks.Task:

@@ -1,4 +1,4 @@
-"""How often somebody may do something: by user and by address, in any hour, and never counted when refused."""
+"""How often somebody may do something: by user and by address, in any hour; a refusal does not count."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from pipelines.events import Done, Events, Progress, finish
 from pipelines.prepare import PrepareSettings, load_prepared, prepare
 from pipelines.settings import Settings
-from pipelines.train import TASKS, TrainRequest, TrainResult, TrainSettings, train
+from pipelines.train import TrainRequest, TrainResult, TrainSettings, train
+from pipelines.train_start import TASKS, at_once
 from pipelines.uploads import receive
 from rvc.audio import load_mono
 from rvc.card import read_card
@@ -41,7 +42,7 @@ def prepare_speech(seconds: float, folder: Path) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def tiny_engine() -> None:
     """The toy engine beside the real ones."""
-    TASKS.register("tiny")(lambda: build_tiny_task)
+    TASKS.register("tiny")(lambda: at_once(build_tiny_task))
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +224,7 @@ def test_whispering_without_a_voice_is_refused_before_training(
         def f0(self, item: object) -> np.ndarray:
             return np.zeros(10)
 
-    TASKS.register("whisper")(lambda: Whisper)
+    TASKS.register("whisper")(lambda: at_once(Whisper))
     asked = request_for(engine="whisper")
     with pytest.raises(AudioError, match="No voiced sound"):
         finish(train(asked))

@@ -19,6 +19,7 @@ EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
 VOICE_FILES = sorted((EXAMPLES / "voice").glob("*.ogg"))
 RECORDING = EXAMPLES / "recordings" / "visitor.flac"
 PATIENCE_S = 120.0
+CHANGED = ("GRADIO_TEMP_DIR", "TOY_STEPS", "NO_PROXY", "FORWARDED_ALLOW_IPS")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +38,19 @@ class Launched:
 
 
 @contextmanager
-def launched(folder: Path, *, steps: int = 10) -> Iterator[Launched]:
-    """Serve a page whose trainings and conversions take `steps` steps of 20 ms."""
-    before = {name: os.environ.get(name) for name in ("GRADIO_TEMP_DIR", "TOY_STEPS", "NO_PROXY")}
+def launched(folder: Path, *, steps: int = 10, **wishes: object) -> Iterator[Launched]:
+    """Serve a page whose trainings and conversions take `steps` steps of 20 ms, with these settings."""
+    before = {name: os.environ.get(name) for name in CHANGED}
+
     os.environ |= {"GRADIO_TEMP_DIR": str(folder / "cache"), "TOY_STEPS": str(steps), "NO_PROXY": "127.0.0.1"}
-    from ui.callers import Callers
     from ui.page import build_page, launch_options
     from ui.services import Services
 
-    settings = Settings(data_dir=folder / "data", max_file_size_mb=5)
+    settings = Settings.model_validate({"data_dir": folder / "data", "max_file_size_mb": 5, **wishes})
     settings.data_dir.mkdir(parents=True)
     jobs = Jobs(settings, worker_command=WORKER, retry_pauses_s=())
     jobs.start()
-    services = Services(settings=settings, jobs=jobs, library=jobs.library, callers=Callers(settings.secret))
+    services = Services.of(settings, jobs)
     page = build_page(services)
     try:
         page.launch(

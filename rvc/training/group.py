@@ -1,0 +1,134 @@
+"""Several processes that train one voice together, each on its own GPU, on equal parts of every batch.
+
+    torchrun --nproc-per-node 2 -m pipelines.train_group ...
+
+Every process puts the whole batch together and draws the whole batch's noise, and computes only its own
+items: so the result is that of one process with the same batch, but for the order in which floating-point
+numbers are added. Library: torch.distributed, over nccl on GPUs and gloo on processors.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn import Parameter
+
+from rvc.errors import ConfigError
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(hours=24)
+"""One process may extract the features of hours of recordings while the others wait for it."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes that train together.
+
+    Attributes:
+        rank: Number of this process, 0..size - 1; number 0 alone writes and reports.
+        size: How many there are; 1 is a training by itself.
+        device: Where this process computes.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @staticmethod
+    def alone() -> Group:
+        """Train by oneself, on the GPU if there is one."""
+        return Group(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+    @staticmethod
+    def join() -> Group:
+        """Join the group that torchrun describes in the environment.
+
+        Raises:
+            ConfigError: torchrun did not start this process, or there are fewer GPUs than processes.
+        """
+        if not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"} <= set(os.environ):
+            raise ConfigError(
+                "This is started by torchrun: torchrun --nproc-per-node NUMBER -m pipelines.train_group ..."
+            )
+        local, size = int(os.environ["LOCAL_RANK"]), int(os.environ["WORLD_SIZE"])
+        cards = torch.cuda.device_count()
+        if cards and local >= cards:
+            raise ConfigError(f"There are {cards} GPUs; start torchrun with --nproc-per-node {cards}.")
+        device = torch.device("cuda", local) if cards else torch.device("cpu")
+        if cards:
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if cards else "gloo", timeout=PATIENCE)
+        return Group(int(os.environ["RANK"]), size, device)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes and reports."""
+        return self.rank == 0
+
+    def leave(self) -> None:
+        """End the group; every process calls it."""
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+    def own(self, items: int) -> slice:
+        """Say which items of a batch are this process's.
+
+        Args:
+            items: Of the whole batch.
+
+        Raises:
+            ConfigError: They cannot be divided evenly.
+        """
+        if items % self.size:
+            raise ConfigError(
+                f"A batch of {items} cannot be divided among {self.size} processes; "
+                f"choose a batch_size that is a multiple of {self.size}."
+            )
+        each = items // self.size
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def average_gradients(self, parameters: Iterable[Parameter]) -> None:
+        """Replace each gradient by its mean over all processes."""
+        if self.size == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        # One message instead of hundreds.
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= self.size
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def average(self, numbers: Mapping[str, float]) -> dict[str, float]:
+        """Average numbers over all processes, so that all of them decide alike."""
+        if self.size == 1:
+            return dict(numbers)
+        whole = torch.tensor(list(numbers.values()), dtype=torch.float64, device=self.device)
+        dist.all_reduce(whole)
+        return dict(zip(numbers, (whole / self.size).tolist(), strict=True))
+
+    def from_first(self, value: T) -> T:
+        """Give every process what the first one has; the others wait for it.
+
+        Args:
+            value: Plain data; that of the other processes is not looked at.
+        """
+        if self.size == 1:
+            return value
+        box: list[Any] = [value]
+        dist.broadcast_object_list(box, device=self.device)
+        given: T = box[0]
+        return given
+
+    def share_noise(self, noise: Tensor) -> Tensor:
+        """Cut this process's items out of what was drawn for the whole batch."""
+        return noise[self.own(len(noise))]

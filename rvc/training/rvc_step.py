@@ -1,0 +1,164 @@
+"""One step of RVC's training: first the discriminators learn to tell real from made, then who makes.
+
+Shapes:  B = batch, T = frames of 10 ms, N = samples.
+Source:  RVC's own order and weights of losses, which published weights were trained with. Two savings change
+         no number: the discriminators get no gradients while the synthesizer learns, and judge real audio
+         then without any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rvc.losses import KL_WEIGHT, discriminator_loss, feature_loss, generator_loss, kl_loss, mel_loss
+from rvc.nn.discriminator import Discriminators, Judgement
+from rvc.nn.frames import segments
+from rvc.spectrogram import SpectrogramConfig, mel_of_linear, mel_spectrogram
+from rvc.synthesizer import Frames, Noise, Synthesizer, Target, Trained
+from rvc.training.group import Group
+from rvc.training.precision import Precision
+
+BETAS, EPSILON, WEIGHT_DECAY = (0.8, 0.99), 1e-9, 0.01
+PARTS = ("synthesizer", "discriminators", "optimizer", "judge_optimizer", "scaler")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passage:
+    """A batch of recordings on the device.
+
+    Attributes:
+        frames: What is said in them, T frames.
+        spectrogram: Linear magnitudes, zero in the padding, (B, bins, T).
+        wave: (B, 1, T * hop).
+        frame_share: How many times more frames it holds than the average process's part of the batch.
+    """
+
+    frames: Frames
+    spectrogram: Tensor
+    wave: Tensor
+    frame_share: float = 1.0
+
+
+class Trainer:
+    """A synthesizer and its discriminators in training.
+
+    Args:
+        synthesizer: With posterior encoder, not folded; on the group's device.
+        discriminators: On the same device.
+        spectrogram: How sound becomes what the mel loss compares.
+        segment_frames: How many frames of each item are spoken and judged.
+        precision: In which the networks compute.
+        group: The processes that train together.
+    """
+
+    def __init__(  # noqa: PLR0913 -- the parts of a training, each named
+        self,
+        synthesizer: Synthesizer,
+        discriminators: Discriminators,
+        spectrogram: SpectrogramConfig,
+        segment_frames: int,
+        precision: Precision,
+        group: Group,
+    ) -> None:
+        self.synthesizer, self.discriminators = synthesizer.train(), discriminators.train()
+        self.spectrogram, self.segment_frames = spectrogram, segment_frames
+        self.precision, self.group = precision, group
+        self.optimizer, self.judge_optimizer = (_optimizer(part) for part in (synthesizer, discriminators))
+        # One for both, as published programs have it.
+        self.scaler = precision.scaler()
+
+    def step(self, passage: Passage, noise: Noise, learning_rate: float) -> dict[str, Tensor]:
+        """Take one step of both.
+
+        Args:
+            passage: What to learn from.
+            noise: All random draws.
+            learning_rate: Of both optimizers.
+
+        Returns:
+            The losses, weighted, detached: discriminator, adversarial, features, mel, kl.
+        """
+        for optimizer in (self.optimizer, self.judge_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+        target = Target(
+            spectrogram=passage.spectrogram,
+            lengths=passage.frames.lengths,
+            segment_frames=self.segment_frames,
+        )
+        with self.precision.multiplication():
+            with self.precision.networks():
+                made = self.synthesizer(passage.frames, target, noise)
+            made = replace(made, audio=made.audio.float())
+            hop = self.spectrogram.hop_samples
+            real = segments(passage.wave, made.starts * hop, self.segment_frames * hop)
+            caught = self._teach_discriminators(real, made.audio.detach())
+            losses = self._teach_synthesizer(passage, made, real)
+            self.scaler.update()
+        return {"discriminator": caught.detach()} | {name: loss.detach() for name, loss in losses.items()}
+
+    def _teach_discriminators(self, real: Tensor, made: Tensor) -> Tensor:
+        with self.precision.networks():
+            of_both = self.discriminators(torch.cat([real, made]))
+        loss = discriminator_loss(*_halves(of_both))
+        self._learn(loss, self.judge_optimizer, self.discriminators)
+        return loss
+
+    def _teach_synthesizer(self, passage: Passage, made: Trained, real: Tensor) -> dict[str, Tensor]:
+        config, length = self.spectrogram, self.segment_frames
+        self.discriminators.requires_grad_(requires_grad=False)
+        with self.precision.networks():
+            of_made = self.discriminators(made.audio)
+            with torch.no_grad():
+                of_real = self.discriminators(real)
+        self.discriminators.requires_grad_(requires_grad=True)
+        real_mel = mel_of_linear(segments(passage.spectrogram, made.starts, length), config)
+        losses = {
+            "adversarial": generator_loss(of_made),
+            "features": feature_loss(of_real, of_made),
+            "mel": mel_loss(mel_spectrogram(made.audio[:, 0], config), real_mel),
+            "kl": KL_WEIGHT * passage.frame_share * kl_loss(made),
+        }
+        self._learn(torch.stack(list(losses.values())).sum(), self.optimizer, self.synthesizer)
+        return losses
+
+    def _learn(self, loss: Tensor, optimizer: torch.optim.Optimizer, network: nn.Module) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.group.average_gradients(network.parameters())
+        self.scaler.step(optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give networks, optimizers and the scale of the losses."""
+        return {name: getattr(self, name).state_dict() for name in PARTS}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a state that `state_dict` gave."""
+        for name in PARTS:
+            # Without scaling there is nothing to load, and torch refuses to load nothing.
+            if state[name]:
+                getattr(self, name).load_state_dict(state[name])
+
+
+def _optimizer(network: nn.Module) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        network.parameters(), 1e-4, betas=BETAS, eps=EPSILON, weight_decay=WEIGHT_DECAY, fused=True
+    )
+
+
+def _halves(of_both: list[Judgement]) -> tuple[list[Judgement], list[Judgement]]:
+    """Part what was judged of real and of made audio side by side."""
+    parted = [
+        [
+            Judgement(score=score, layers=list(layers))
+            for score, *layers in zip(
+                judged.score.chunk(2), *(layer.chunk(2) for layer in judged.layers), strict=True
+            )
+        ]
+        for judged in of_both
+    ]
+    return [real for real, _ in parted], [made for _, made in parted]
