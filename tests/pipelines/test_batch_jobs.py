@@ -256,3 +256,18 @@ def test_a_full_disk_is_said_in_words_when_the_zip_is_packed(
         with pytest.raises(AudioError, match="no room"):
             batches.result_path(ME, job)
     assert batches.result_path(ME, job).is_file()
+
+
+def test_deleting_a_batch_takes_along_the_uploads_that_only_it_used(
+    batches: Jobs, tmp_path: Path, data_dir: Path
+) -> None:
+    alone, shared = (batch_upload(batches, tmp_path, f"{name}.wav") for name in "ab")
+    first = batches.submit_batch(ME, [alone, shared], model_id="voice")["id"]
+    second = batches.submit_batch(ME, [shared], model_id="voice")["id"]
+    for job in (first, second):
+        end_of(batches, job)
+    with pytest.raises(NotAllowedError, match="work on this upload"):
+        batches.remove(ME, alone)
+    batches.remove(ME, first)
+    assert {row["id"] for row in batches.list(ME)} == {shared, second}
+    assert {path.name for path in (data_dir / "jobs").iterdir()} == {shared, second}
