@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from pipelines.rows import ENDED, unknown_job
+from pipelines.rows import ENDED, unknown_job, uploads_of
 from rvc.errors import NotAllowedError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def remove_job(jobs: Jobs, caller: Caller, job_id: str) -> Row:
 
 
 def _forget(registry: Registry, job_id: str) -> list[str]:
-    """Remove the row of a job, and its upload's if no other job works on that; return the ids."""
+    """Remove the row of a job, and those of its uploads on which no other job works; return the ids."""
     row = registry.get("jobs", job_id)
     if row is None:
         raise unknown_job(job_id)
@@ -49,7 +49,7 @@ def _forget(registry: Registry, job_id: str) -> list[str]:
         raise NotAllowedError(f"This job is {row['status']}; stop it first, then delete it.")
     others = [other for other in registry.list("jobs") if other["id"] != row["id"]]
     if row["status"] == "uploaded":
-        users = [other for other in others if other["upload_id"] == row["id"]]
+        users = [other for other in others if row["id"] in uploads_of(other)]
         if users:
             raise NotAllowedError(
                 f"{len(users)} of your jobs work on this upload; delete them, and it goes with the last."
@@ -60,7 +60,6 @@ def _forget(registry: Registry, job_id: str) -> list[str]:
             raise NotAllowedError(
                 "A job that was started from this one waits or runs; wait for it, or stop it."
             )
-        shared = any(other["upload_id"] == row["upload_id"] for other in others)
-        gone = [row["id"]] if shared or not row["upload_id"] else [row["id"], row["upload_id"]]
+        gone = [row["id"], *uploads_of(row).difference(*(uploads_of(other) for other in others))]
     registry.delete("jobs", gone)
     return gone
