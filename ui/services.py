@@ -20,6 +20,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from pipelines.meters import REFUSALS
+from pipelines.training_wish import check_training
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Services:
 
         Raises:
             NotAllowedError: The settings say that there is no permission.
-            RvcError: The dispatcher refuses it.
+            RvcError: A setting is wrong, or the dispatcher refuses it.
         """
         if not isinstance(settings, dict):
             raise ConfigError(
@@ -103,6 +104,8 @@ class Services:
                 )
             given_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
             settings = settings | {"consent": {"statement": CONSENT, "given_at": given_at}}
+        if kind == "training":
+            check_training(settings)
         return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
 
     def changes(self, caller: Caller, user_id: str | None) -> Iterator[Row]:
