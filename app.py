@@ -4,6 +4,8 @@
     python app.py --share         the same, and a public link to it
     python app.py --demo          the page, and the example voice is trained and tried while it is served
     python app.py --demo-only     only that; ends when it is done
+    python app.py --backup FILE   copies the registry; --restore FILE puts it back; --clean-up [--dry-run]
+    python app.py --add-user ADA  lets Ada log in (AUTH_FILE); asks for her password
 
 This process serves and never computes: no torch here. Ctrl-C and SIGTERM end it in order; trainings are
 saved and go on from there when they are resumed.
@@ -20,10 +22,11 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.settings import Settings, get_settings
+from pipelines.settings import Settings, get_settings, warn_of_misspelt_names
 from rvc.errors import RvcError
 
 if TYPE_CHECKING:
@@ -32,6 +35,12 @@ if TYPE_CHECKING:
     from pipelines.jobs import Jobs
 
 logger = logging.getLogger("timbre")
+
+OPEN_TO_ALL = (
+    "There is no login: everybody who reaches this page from outside this machine can use it, train on it "
+    "and fill its disk (though nobody sees what others made). To ask for a password, set AUTH_FILE and add "
+    "users with python app.py --add-user NAME."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +54,12 @@ class Arguments:
         demo: Whether to train and try the example voice.
         demo_only: Whether to end after that.
         data_dir: Folder of all data; None for the settings'.
+        clean_up: Whether to remove what had its time, and end.
+        dry_run: Whether a clean-up only tells what it would remove.
+        backup: File to copy the registry to; None for no backup.
+        restore: Backup to put in the registry's place; None for none.
+        add_user: Name of a user to add, instead of serving; None to serve.
+        admin: Whether that user becomes an admin.
     """
 
     share: bool
@@ -53,6 +68,17 @@ class Arguments:
     demo: bool
     demo_only: bool
     data_dir: Path | None
+    clean_up: bool = False
+    dry_run: bool = False
+    backup: Path | None = None
+    restore: Path | None = None
+    add_user: str | None = None
+    admin: bool = False
+
+    @property
+    def maintains(self) -> bool:
+        """Whether something is done to the data folder instead of serving it."""
+        return self.clean_up or self.backup is not None or self.restore is not None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,6 +93,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.data_dir is not None:
             settings = settings.model_copy(update={"data_dir": arguments.data_dir.expanduser().resolve()})
         _start_logging(settings)
+        warn_of_misspelt_names()
+        if arguments.maintains:
+            _maintain(arguments, settings)
+            return 0
+        if arguments.add_user is not None:
+            from ui.add_user import add_user
+
+            _say(add_user(settings, arguments.add_user, admin=arguments.admin))
+            return 0
         return _run(arguments, settings)
     except RvcError as error:
         logger.error("%s", error)  # noqa: TRY400  # the sentence is the message; a traceback would hide it
@@ -79,7 +114,9 @@ def read_arguments(argv: Sequence[str] | None) -> Arguments:
     """Read the command line; ends the process with a usage message when it is wrong."""
     parser = argparse.ArgumentParser(description="Clone a voice, and convert any recording into it.")
     parser.add_argument(
-        "--share", action="store_true", help="also make a public link, open to anyone who has it"
+        "--share",
+        action="store_true",
+        help="also make a public link, open to anyone who has it unless there are users",
     )
     parser.add_argument(
         "--host", help="address to serve on, 0.0.0.0 for all (default: API_HOST or 127.0.0.1)"
@@ -92,7 +129,35 @@ def read_arguments(argv: Sequence[str] | None) -> Arguments:
     parser.add_argument(
         "--data-dir", type=Path, help="folder of voices and jobs (default: DATA_DIR or ./data)"
     )
-    return Arguments(**vars(parser.parse_args(argv)))
+    care = parser.add_argument_group("care for the data folder, instead of serving")
+    care.add_argument(
+        "--clean-up", action="store_true", help="remove old jobs and files that belong to nothing"
+    )
+    care.add_argument(
+        "--dry-run", action="store_true", help="with --clean-up: only say what would be removed"
+    )
+    care.add_argument("--backup", type=Path, metavar="FILE", help="copy the registry to a file")
+    care.add_argument("--restore", type=Path, metavar="FILE", help="put a backup in the registry's place")
+    parser.add_argument("--add-user", metavar="NAME", help="add a user to AUTH_FILE, or change the password")
+    parser.add_argument("--admin", action="store_true", help="with --add-user: one who sees everything")
+    arguments = Arguments(**vars(parser.parse_args(argv)))
+    if arguments.dry_run and not arguments.clean_up:
+        parser.error("--dry-run goes with --clean-up")
+    return arguments
+
+
+def _maintain(arguments: Arguments, settings: Settings) -> None:
+    from pipelines import maintenance
+
+    lines: list[str] = []
+    if arguments.backup is not None:
+        lines += maintenance.make_backup(settings, arguments.backup)
+    if arguments.restore is not None:
+        lines += maintenance.put_back(settings, arguments.restore)
+    if arguments.clean_up:
+        lines += maintenance.clean_up(settings, dry_run=arguments.dry_run)
+    for line in lines:
+        _say(line)
 
 
 def _run(arguments: Arguments, settings: Settings) -> int:
@@ -145,11 +210,10 @@ def serve(jobs: Jobs, settings: Settings, arguments: Arguments) -> gr.Blocks:
         shutil.rmtree(cache, ignore_errors=True)
         os.environ["GRADIO_TEMP_DIR"] = str(cache)
     from rvc.errors import ConfigError
-    from ui.callers import Callers
     from ui.page import build_page, launch_options
     from ui.services import Services
 
-    services = Services(settings=settings, jobs=jobs, library=jobs.library, callers=Callers(settings.secret))
+    services = Services.of(settings, jobs, shared=arguments.share)
     page = build_page(services)
     # Gradio's own two variables are how a Space or a container says where to listen.
     host = arguments.host or os.environ.get("GRADIO_SERVER_NAME") or settings.api_host
@@ -168,12 +232,23 @@ def serve(jobs: Jobs, settings: Settings, arguments: Arguments) -> gr.Blocks:
             f"Port {port} on {host} cannot be used ({error}); choose another with --port."
         ) from error
     logger.info("Timbre is ready: %s", page.local_url)
+    if warning := warning_of(arguments, host, settings):
+        logger.warning("%s", warning)
     if arguments.share:
         if page.share_url:
             logger.info("Public link, open to anyone who has it: %s", page.share_url)
         else:
             logger.warning("No public link could be made; the page is served here only.")
     return page
+
+
+def warning_of(arguments: Arguments, host: str, settings: Settings) -> str:
+    """Return what to warn of when the page is open to strangers, "" when it is not."""
+    try:
+        only_here = host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        only_here = False
+    return OPEN_TO_ALL if settings.auth_file is None and (arguments.share or not only_here) else ""
 
 
 def _demonstrate(jobs: Jobs, settings: Settings) -> bool:

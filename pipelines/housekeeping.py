@@ -52,6 +52,8 @@ def sweep_at_start(registry: Registry, jobs_dir: Path) -> None:
     if lost:
         logger.warning("%d jobs were interrupted; they can be resumed", len(lost))
     known = {row["id"] for row in registry.list("jobs")}
+    if not known:
+        return  # a registry that was lost, perhaps, and is about to be restored
     for folder in jobs_dir.iterdir():
         if _JOB_FOLDER.fullmatch(folder.name) and folder.name not in known:
             shutil.rmtree(folder, ignore_errors=True)
@@ -63,6 +65,11 @@ def remove_expired(registry: Registry, settings: Settings) -> None:
     Raises:
         OSError: The archive could not be written; nothing is removed then.
     """
+    remove_rows(registry, settings.data_dir, *expired(registry, settings))
+
+
+def expired(registry: Registry, settings: Settings) -> tuple[Rows, Rows]:
+    """Return the rows of (ended jobs, unused uploads) that had their time."""
     moment = datetime.now(UTC)
     oldest_job = _text(moment - timedelta(days=settings.cleanup_days))
     oldest_upload = _text(moment - timedelta(seconds=settings.upload_expiry_s))
@@ -76,14 +83,29 @@ def remove_expired(registry: Registry, settings: Settings) -> None:
         for row in rows
         if row["status"] == "uploaded" and row["id"] not in used and row["created_at"] < oldest_upload
     ]
-    if old:
-        _archive(old, settings.data_dir / "archive" / f"jobs-{moment:%Y-%m-%d}.jsonl")
-    leaving = [row["id"] for row in [*old, *stale]]
+    return old, stale
+
+
+def remove_rows(registry: Registry, data_dir: Path, jobs: Rows, uploads: Rows) -> None:
+    """Remove jobs and uploads with their folders; the jobs' rows are archived first.
+
+    Args:
+        registry: The open registry.
+        data_dir: The data folder.
+        jobs: Rows of ended jobs.
+        uploads: Rows of uploads.
+
+    Raises:
+        OSError: The archive could not be written; nothing is removed then.
+    """
+    if jobs:
+        _archive(jobs, data_dir / "archive" / f"jobs-{datetime.now(UTC):%Y-%m-%d}.jsonl")
+    leaving = [row["id"] for row in [*jobs, *uploads]]
     registry.delete("jobs", leaving)
     for job_id in leaving:
-        shutil.rmtree(settings.data_dir / "jobs" / job_id, ignore_errors=True)
+        shutil.rmtree(data_dir / "jobs" / job_id, ignore_errors=True)
     if leaving:
-        logger.info("removed %d old jobs and %d unused uploads", len(old), len(stale))
+        logger.info("removed %d old jobs and %d unused uploads", len(jobs), len(uploads))
 
 
 def _archive(rows: Rows, path: Path) -> None:

@@ -11,12 +11,12 @@ on the job. This process never imports torch.
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.cleanup import daily
 from pipelines.dispatcher import WORKER_COMMAND, Desk, Dispatcher
 from pipelines.eventlog import EventLog
 from pipelines.handover import RETRY_PAUSES_S
@@ -26,6 +26,7 @@ from pipelines.library import Library
 from pipelines.limits import Limits
 from pipelines.quota import Quota
 from pipelines.registry import Registry
+from pipelines.removal import forget_job, remove_folders
 from pipelines.rows import (
     ENDED,
     JOB_TYPES,
@@ -46,8 +47,6 @@ from rvc.errors import AudioError, ConfigError, NotAllowedError
 
 __all__ = ["Caller", "Jobs"]
 
-logger = logging.getLogger(__name__)
-
 FOLLOW_INTERVAL_S = 2.0
 MAX_PENDING_PER_USER = 100
 
@@ -65,6 +64,7 @@ class Jobs(JobFiles):
         library: The voices.
         limits: How often each caller may do what.
         quota: How much of the disk each caller may take.
+        lock: Held while rows are looked at and changed together.
 
     Raises:
         ConfigError: Another server uses the data folder, or its registry cannot be read.
@@ -93,7 +93,7 @@ class Jobs(JobFiles):
                 housekeeping=self._keep_house,
             )
         )
-        self._lock = self._dispatcher.lock
+        self._lock = self.lock = self._dispatcher.lock
         self._last_seq = max((row["seq"] for row in self.registry.list("jobs")), default=0)
 
     def start(self) -> None:
@@ -338,6 +338,18 @@ class Jobs(JobFiles):
         """
         return self._again(caller, job_id, from_start=False)
 
+    def remove(self, caller: Caller, job_id: str) -> Row:
+        """Delete a job that has ended, or an upload, with its files; return its row. Voices stay.
+
+        Raises:
+            UnknownNameError: There is no such job, or it is somebody else's.
+            NotAllowedError: It waits or runs, or other jobs need it.
+        """
+        with self._lock:
+            gone = forget_job(self.registry, row := self._row(caller, job_id))
+        remove_folders(self._jobs_dir, gone)
+        return self._dispatcher.public(row)
+
     def _again(self, caller: Caller, job_id: str, *, from_start: bool) -> Row:
         self.quota.require(caller)
         with self._lock:
@@ -387,3 +399,4 @@ class Jobs(JobFiles):
         with self._lock:
             remove_expired(self.registry, self._settings)
             self.library.expire_exports()
+            daily(self.registry, self._settings)

@@ -20,6 +20,7 @@ from typing import Any
 from pipelines.bundles import WEIGHTS, check_weights, pack, pack_files, read_card, size_bytes, write_card
 from pipelines.exchange import ENGINE as RVC
 from pipelines.exchange import give_out, take_in
+from pipelines.quota import Spend
 from pipelines.registry import Registry
 from pipelines.rows import Caller, Row, Rows, checked_name, new_id, now
 from rvc.errors import CheckpointError, ConfigError, NotAllowedError, UnknownNameError
@@ -156,7 +157,13 @@ class Library:
             },
         )
 
-    def import_voice(self, caller: Caller, files: Sequence[Path], model_name: str | None = None) -> Row:
+    def import_voice(
+        self,
+        caller: Caller,
+        files: Sequence[Path],
+        model_name: str | None = None,
+        spend: Spend | None = None,
+    ) -> Row:
         """Take in a voice and return it; that of another program takes a child process and some seconds.
 
         Args:
@@ -164,6 +171,7 @@ class Library:
             files: One zip, as `export_bundle` or `export_rvc` gives it; or a .pth of an RVC program, maybe
                 with its .index. What messages call them is their name.
             model_name: What it shall be called; by default what the files say.
+            spend: Asks for the room that the voice takes on the disk; raises LimitError when there is none.
 
         Raises:
             CheckpointError: It is not one voice, not whole, or of a kind that is not supported. Nothing is
@@ -178,6 +186,8 @@ class Library:
         unpacked.mkdir()
         try:
             take_in(files, bundle, unpacked)
+            if spend is not None:
+                spend(size_bytes(bundle))
             name = wanted or read_card(bundle).get("name")
             row = self._adopt(bundle, model_id, {"user_id": caller.user_id, "model_name": name})
         finally:

@@ -6,7 +6,6 @@ kept, room is asked for; several wishes of one user at the same time count toget
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.disk import bytes_in
 from rvc.errors import LimitError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Quota:
         jobs = self._registry.list("jobs", user_id=user_id)
         voices = self._registry.list("models", user_id=user_id)
         return Usage(
-            jobs=sum(_bytes_in(self._jobs_dir / row["id"]) for row in jobs),
+            jobs=sum(bytes_in(self._jobs_dir / row["id"]) for row in jobs),
             voices=sum(int(row["size_bytes"]) for row in voices),
         )
 
@@ -150,15 +150,3 @@ def _any_number(count: int) -> None:
 
 def _mb(count: int) -> str:
     return f"{count / 1e6:.4g}" if count < 1e9 else f"{count / 1e6:.0f}"
-
-
-def _bytes_in(folder: Path) -> int:
-    """Return what the files of a folder take; those that vanish meanwhile take nothing."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += (Path(parent) / name).lstat().st_size
-            except OSError:
-                continue
-    return total

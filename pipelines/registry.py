@@ -35,6 +35,7 @@ Tables = dict[str, dict[str, Row]]
 
 SCHEMA_VERSION = 1
 SCHEMA_TABLE = "schema"
+REGISTRY_NAME, LOCK_NAME = "registry.json", "server.lock"
 TABLES = ("jobs", "models", "usage", "tokens")
 
 
@@ -44,6 +45,47 @@ def _number_the_schema(tables: Tables) -> None:
 
 MIGRATIONS: dict[int, Callable[[Tables], None]] = {0: _number_the_schema}
 """Per version the step to the next one; it changes the document in place."""
+
+
+def read_tables(content: bytes, path: Path) -> Tables:
+    """Return the tables of a registry's file.
+
+    Args:
+        content: What the file holds.
+        path: Its name, for the message.
+
+    Raises:
+        ConfigError: It is no JSON document of tables, or a newer version wrote it.
+    """
+    try:
+        tables = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise ConfigError(f"The registry {path} is not readable JSON; {_way_out(path)}.") from error
+    whole = isinstance(tables, dict) and all(
+        isinstance(table, dict) and all(isinstance(row, dict) for row in table.values())
+        for table in tables.values()
+    )
+    if not whole:
+        raise ConfigError(f"The registry {path} holds no tables; {_way_out(path)}.")
+    version = _version_of(tables)
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"The registry {path} was written by a newer Timbre (schema {version}); "
+            "update this one, or set DATA_DIR to another folder."
+        )
+    return tables
+
+
+def _version_of(tables: Tables) -> object:
+    return tables.get(SCHEMA_TABLE, {}).get("schema", {}).get("version", 0)
+
+
+def _way_out(path: Path) -> str:
+    """Return what to do about a damaged registry: take the newest backup that lies beside it, if any."""
+    backups = sorted((path.parent / "backups").glob("registry-????-??-??.json"))
+    if backups and path.name == REGISTRY_NAME:
+        return f"take the newest backup with: python app.py --restore {backups[-1]}"
+    return "restore it from a backup or move it away"
 
 
 class AtomicStorage(Storage):
@@ -65,15 +107,7 @@ class AtomicStorage(Storage):
         self.fault = ""
         self._tables: Tables | None = None
         if path.exists():
-            try:
-                tables = orjson.loads(path.read_bytes())
-            except orjson.JSONDecodeError as error:
-                raise ConfigError(
-                    f"The registry {path} is not readable JSON; restore it from a backup or move it away."
-                ) from error
-            if not isinstance(tables, dict):
-                raise ConfigError(f"The registry {path} holds no tables; restore it or move it away.")
-            self._tables = tables
+            self._tables = read_tables(path.read_bytes(), path)
 
     def read(self) -> Tables | None:
         """Return the document with every row copied, None if nothing was ever written."""
@@ -127,11 +161,11 @@ class Registry:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "registry.json"
+        self.path = folder / REGISTRY_NAME
         self._mutex = threading.RLock()
         self._version = 0
         # thread_local would let only the opening thread release it.
-        self._lock = FileLock(folder / "server.lock", timeout=0, thread_local=False)
+        self._lock = FileLock(folder / LOCK_NAME, timeout=0, thread_local=False)
         try:
             self._lock.acquire()
         except Timeout as error:
@@ -157,9 +191,9 @@ class Registry:
         return SCHEMA_VERSION
 
     def counts(self) -> dict[str, int]:
-        """Return how many rows each table has."""
+        """Return how many jobs and models there are."""
         with self._mutex:
-            return {name: len(self._database.table(name)) for name in TABLES}
+            return {name: len(self._database.table(name)) for name in ("jobs", "models")}
 
     @property
     def fault(self) -> str:
@@ -238,14 +272,9 @@ class Registry:
         storage = self._database.storage
         tables: Tables = storage.read() or {}
         fresh = not tables
-        version = tables.get(SCHEMA_TABLE, {}).get("schema", {}).get("version", 0)
-        if version == SCHEMA_VERSION:
+        version = _version_of(tables)
+        if version == SCHEMA_VERSION or not isinstance(version, int):
             return
-        if not isinstance(version, int) or version > SCHEMA_VERSION:
-            raise ConfigError(
-                f"The registry {self.path} was written by a newer Timbre (schema {version}); "
-                "update this one, or set DATA_DIR to another folder."
-            )
         if not fresh:
             self.path.with_name(f"registry.v{version}.json").write_bytes(self.path.read_bytes())
         for step in range(version, SCHEMA_VERSION):

@@ -18,6 +18,8 @@ import soundfile as sf
 from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
+from pipelines.registry import Registry
+from pipelines.rows import new_job
 from tests.ui.launched import RECORDING, VOICE_FILES, Launched, free_port, launched, wait_for
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +50,11 @@ ENDPOINTS = {
     "model_stats",
     "import_model",
     "export_model",
+    "account",
+    "create_token",
+    "list_tokens",
+    "revoke_token",
+    "delete_job",
     "health",
     "info",
 }
@@ -237,3 +244,32 @@ def test_the_program_serves_without_torch_and_ends_in_order_when_told(tmp_path: 
         process.kill()
     assert told.split() == ["False", "0"]
     assert not (tmp_path / "data" / "registry.json.tmp").exists()
+
+
+def test_the_data_folder_is_cared_for_on_the_command_line(tmp_path: Path) -> None:
+    data_dir, copy = tmp_path / "data", tmp_path / "copy.json"
+    registry = Registry(data_dir)
+    registry.insert(
+        "jobs", new_job("me", "training", status="completed", seq=1, updated_at="2020-01-01T00:00")
+    )
+    registry.close()
+
+    def run(*arguments: object) -> tuple[int, str]:
+        command = [sys.executable, "app.py", "--data-dir", str(data_dir), *map(str, arguments)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    assert run("--backup", copy) == (0, f"Backed up 1 jobs and voices to {copy}.\n")
+    status, told = run("--clean-up", "--dry-run")
+    assert (status, told.splitlines()[-1]) == (0, "A clean-up would remove 1 old job: 0.0 MB.")
+    status, told = run("--clean-up")
+    assert "Removed 1 old job" in told
+    status, told = run("--restore", copy)
+    assert (status, told.splitlines()[0]) == (0, f"Restored 1 jobs and voices from {copy}.")
+    registry = Registry(data_dir)
+    assert len(registry.list("jobs")) == 1
+    status, told = run("--restore", copy)
+    registry.close()
+    assert status == 1
+    assert "stop it before you restore" in told
+    assert run("--dry-run")[0] == 2

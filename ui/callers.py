@@ -1,12 +1,13 @@
 """Who is calling: the login user, the bearer of a token, or the browser that holds a signed cookie.
 
-Order:   a login decides alone; else the header `x-timbre-token`; else the cookie.
-Tokens:  `<id>.<signature>` as this server signs them (the cookie holds one, and the page shows it to
-         people who want their own voices from Python), or any secret of 16..200 characters without a
-         dot, which a client makes up for itself.
-Cookie:  named after the server's secret, because cookies ignore ports and two servers on one machine
-         would otherwise overwrite each other's. Python's gradio_client keeps it as browsers do.
-Not here: what a caller may see or change; `pipelines.jobs` and `pipelines.library` check that.
+With users:     a personal token, else the login in the cookie (`ui.login`); nobody else is anybody.
+Without users:  a personal token, else the header `x-timbre-token`, else the signed cookie.
+Personal:       `Authorization: Bearer tmb_...`, or the same in `x-timbre-token`; made on the page, revocable.
+Signed:         `<id>.<signature>` as this server signs them; the cookie holds one. A client may also make up
+                a secret of its own, 16..200 characters without a dot, for its header.
+Cookies:        named after the server's secret, because cookies ignore ports and two servers on one machine
+                would otherwise overwrite each other's. Python's gradio_client keeps them as browsers do.
+Not here:       what a caller may see or change; `pipelines.jobs` and `pipelines.library` check that.
 """
 
 from __future__ import annotations
@@ -20,11 +21,16 @@ from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 
+from pipelines.accounts import Account, Accounts
 from pipelines.rows import Caller, Row
+from pipelines.tokens import Tokens, looks_like_one
 from rvc.errors import NotAllowedError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import gradio as gr
+    from starlette.requests import HTTPConnection
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = "x-timbre-token"
@@ -43,17 +49,26 @@ class Visitor(Caller):
 
 
 class Callers:
-    """Issues and reads the tokens of one server.
+    """Tells who sent a request, and issues the signed tokens of those who have no login.
 
     Args:
         secret: The server's secret; tokens signed with another one are not accepted.
-        admins: Login names that may see and change everything.
+        tokens: Logins and personal tokens.
+        accounts: Who may log in; None: a login is not needed.
+
+    Attributes:
+        tokens: As given.
+        accounts: As given.
+        cookie_name: Name of the cookie of those without a login.
+        login_name: Name of the cookie of those with one.
     """
 
-    def __init__(self, secret: str, *, admins: frozenset[str] = frozenset()) -> None:
+    def __init__(self, secret: str, *, tokens: Tokens, accounts: Accounts | None = None) -> None:
         self._key = secret.encode()
-        self._admins = admins
-        self.cookie_name = "timbre_" + hashlib.sha256(self._key).hexdigest()[:8]
+        self.tokens = tokens
+        self.accounts = accounts
+        mark = hashlib.sha256(self._key).hexdigest()[:8]
+        self.cookie_name, self.login_name = f"timbre_{mark}", f"timbre_login_{mark}"
 
     def issue(self) -> str:
         """Return a new signed token for a browser that has none."""
@@ -65,34 +80,74 @@ class Callers:
         match = SIGNED.fullmatch(token)
         return match is not None and hmac.compare_digest(match[2], self._signature(match[1]))
 
-    def of(self, request: gr.Request | None) -> Caller:
+    def of(self, request: gr.Request | HTTPConnection | None) -> Caller:
         """Return who sent a request.
 
         Raises:
-            NotAllowedError: The token is malformed or foreign, or nothing tells who is calling.
+            NotAllowedError: The token is malformed, foreign or revoked, or nothing tells who is calling.
         """
         if request is None:
             raise NotAllowedError("This can only be called through the page or a client of it.")
-        if request.username:
-            return Visitor(user_id=request.username, admin=request.username in self._admins)
-        token = self.token(request)
-        if self.is_signed(token):
-            return Visitor(user_id="visitor-" + token.partition(".")[0], admin=False)
-        if OWN_SECRET.fullmatch(token):
-            return Visitor(user_id="client-" + self._signature(token)[:32], admin=False)
-        raise NotAllowedError(
-            f"Nothing tells who is calling: allow cookies for this page, or send a header {HEADER} with the "
-            "token that the page's Voices tab shows, or with a secret of your own of 16 to 200 characters "
-            "without dots or spaces."
-        )
+        address = request.client.host if request.client else ""
+        if self.accounts is not None:
+            account = self.account(request)
+            if account is None:
+                raise NotAllowedError(
+                    "Log in first: open the page, or use Client(url, auth=(name, password)), or send a "
+                    "header Authorization: Bearer with a personal token."
+                )
+            return Visitor(account.name, admin=account.admin, address=address)
+        return Visitor(self._without_login(request), address=address)
 
-    def token(self, request: gr.Request) -> str:
-        """Return the token that a request carries, or ""."""
-        header = request.headers.get(HEADER)
-        return str(header) if header else str(dict(request.cookies).get(self.cookie_name, ""))
+    def account(self, request: gr.Request | HTTPConnection) -> Account | None:
+        """Return the user whose token or login a request carries, None if it carries none that is valid."""
+        if self.accounts is None:
+            return None
+        personal = personal_token(request.headers)
+        if personal:
+            row = self.tokens.find(personal, "personal")
+            return self.accounts.get(row["user_id"]) if row else None
+        row = self.tokens.find(self.login_token(request), "login")
+        account = self.accounts.get(row["user_id"]) if row else None
+        # The stamp is the password's: a login does not outlive the password that opened it.
+        return account if account and row and account.stamp == row["stamp"] else None
+
+    def login_token(self, request: gr.Request | HTTPConnection) -> str:
+        """Return the login that a request's cookie holds, or ""."""
+        return str(dict(request.cookies).get(self.login_name, ""))
+
+    def _without_login(self, request: gr.Request | HTTPConnection) -> str:
+        personal = personal_token(request.headers)
+        if personal:
+            row = self.tokens.find(personal, "personal")
+            if row is None:
+                raise NotAllowedError(
+                    "This personal token is not valid (any more); make a new one on the page."
+                )
+            return str(row["user_id"])
+        token = str(request.headers.get(HEADER) or dict(request.cookies).get(self.cookie_name, ""))
+        if self.is_signed(token):
+            return "visitor-" + token.partition(".")[0]
+        if OWN_SECRET.fullmatch(token):
+            return "client-" + self._signature(token)[:32]
+        raise NotAllowedError(
+            "Nothing tells who is calling: allow cookies for this page, or send a header Authorization: "
+            f"Bearer with a token that the page's Voices tab makes, or {HEADER} with a secret of your own of "
+            "16 to 200 characters without dots or spaces."
+        )
 
     def _signature(self, text: str) -> str:
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()[:40]
+
+
+def personal_token(headers: Mapping[str, str]) -> str:
+    """Return the personal token that the headers carry, or ""; other bearers' tokens are not meant for us."""
+    bearer = str(headers.get("authorization") or "")
+    scheme, _, token = bearer.partition(" ")
+    for text in (token.strip() if scheme.lower() == "bearer" else "", str(headers.get(HEADER) or "")):
+        if looks_like_one(text, "personal"):
+            return text
+    return ""
 
 
 class CallerCookie:
@@ -120,7 +175,7 @@ class CallerCookie:
 
         async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start" and (token != held or scope["path"] == "/"):
-                line = f"{name}={token}; Max-Age={COOKIE_AGE_S}; Path=/; HttpOnly; {_site_rule(scope)}"
+                line = set_cookie(name, token, COOKIE_AGE_S, scope)
                 message.setdefault("headers", []).append((b"set-cookie", line.encode()))
             await send(message)
 
@@ -144,6 +199,11 @@ def _with_cookie(headers: list[tuple[bytes, bytes]], name: str, token: str) -> l
     pairs = [p.strip() for v in kept for p in v.decode("latin-1").split(";")]
     pairs = [p for p in pairs if p and not p.startswith(f"{name}=")]
     return [*others, (b"cookie", "; ".join([*pairs, f"{name}={token}"]).encode("latin-1"))]
+
+
+def set_cookie(name: str, value: str, age_s: int, scope: Scope) -> str:
+    """Return the line that sets a cookie which scripts cannot read; an age of 0 removes it."""
+    return f"{name}={value}; Max-Age={age_s}; Path=/; HttpOnly; {_site_rule(scope)}"
 
 
 def _site_rule(scope: Scope) -> str:

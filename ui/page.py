@@ -1,13 +1,17 @@
-"""The page: four tabs, the named endpoints, and how to launch them."""
+"""The page: five tabs, the named endpoints, and how to launch them."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
+from ui.account import account_bar
+from ui.admin import admin_tab, wire_admin
 from ui.api import GPU, WATCH, Endpoints
+from ui.api_account import AccountEndpoints
 from ui.api_voices import ServerEndpoints, VoiceEndpoints
 from ui.arrivals import believe_proxies
 from ui.callers import CallerCookie
@@ -16,9 +20,11 @@ from ui.clone import wire_load as load_clone
 from ui.convert import ConvertTab, convert_tab, voice_choices, wire_voices
 from ui.jobs import jobs_tab
 from ui.jobs import wire_refresh as refresh_jobs
+from ui.login import Login, LoginGate, user_of
 from ui.metrics import routes
 from ui.services import Services, Update, plain_errors
 from ui.theme import CSS, theme
+from ui.upload_gate import UploadGate
 from ui.voices import VoicesTab, voices_tab
 from ui.voices import wire_refresh as refresh_voices
 
@@ -45,6 +51,7 @@ def build_page(services: Services) -> gr.Blocks:
     page = gr.Blocks(title="Timbre", delete_cache=(CLEAN_EVERY_S, CLEAN_AFTER_S))
     with page:
         gr.HTML(HEAD, padding=False)
+        account_bar(page, services)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Clone", id="clone"):
                 clone = clone_tab(services)
@@ -54,10 +61,13 @@ def build_page(services: Services) -> gr.Blocks:
                 voices = voices_tab(services)
             with gr.Tab("Jobs", id="jobs") as jobs_opened:
                 jobs = jobs_tab(services)
+            with gr.Tab("Admin", id="admin", visible=False) as admin_opened:
+                admin = admin_tab(services)
         load_clone(page, clone, services)
         wire_voices(page, convert, convert_opened, services)
         refresh_voices(voices_opened.select, voices, services)
         refresh_jobs(jobs_opened.select, jobs, services)
+        wire_admin(page, admin_opened, admin, services)
         _wire_next_steps(tabs, (clone, convert, voices), services)
         _add_endpoints(services)
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=8)
@@ -71,6 +81,12 @@ def launch_options(services: Services) -> dict[str, Any]:
     """
     settings = services.settings
     believe_proxies(settings)
+    accounts = services.callers.accounts
+    identity = (
+        Middleware(CallerCookie, callers=services.callers)
+        if accounts is None
+        else Middleware(LoginGate, services=services)
+    )
     return {
         "theme": theme(),
         "css": CSS,
@@ -82,9 +98,10 @@ def launch_options(services: Services) -> dict[str, Any]:
         "run_history": False,
         "footer_links": ["api"],
         "app_kwargs": {
-            "routes": routes(services),
-            "middleware": [Middleware(CallerCookie, callers=services.callers)],
+            "routes": [*routes(services), *(Login(services, accounts).routes() if accounts else [])],
+            "middleware": [identity, Middleware(UploadGate, services=services)],
         },
+        "auth_dependency": partial(user_of, services) if accounts else None,
     }
 
 
@@ -120,6 +137,7 @@ class _NextStep:
 
 
 def _add_endpoints(services: Services) -> None:
+    account = AccountEndpoints(services)
     jobs, voices, server = Endpoints(services), VoiceEndpoints(services), ServerEndpoints(services)
     quick = [
         jobs.upload_training_audio,
@@ -143,6 +161,11 @@ def _add_endpoints(services: Services) -> None:
         voices.model_stats,
         voices.import_model,
         voices.export_model,
+        account.account,
+        account.create_token,
+        account.list_tokens,
+        account.revoke_token,
+        account.delete_job,
         server.health,
         server.info,
     ]

@@ -19,16 +19,20 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from pipelines.accounts import Accounts
 from pipelines.meters import REFUSALS
+from pipelines.tokens import Tokens
 from pipelines.training_wish import check_training
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
+from ui.callers import Callers
 
 if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
+
     from pipelines.jobs import Jobs
     from pipelines.library import Library
     from pipelines.rows import Caller
     from pipelines.settings import Settings
-    from ui.callers import Callers
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +63,40 @@ class Services:
         jobs: The dispatcher; checks the owner of every row itself.
         library: The voices on disk; checks the owner too.
         callers: Tells who is calling.
+        shared: Whether the page is also served by a public link.
     """
 
     settings: Settings
     jobs: Jobs
     library: Library
     callers: Callers
+    shared: bool = False
 
-    def caller(self, request: gr.Request | None) -> Caller:
+    @property
+    def local_admin(self) -> bool:
+        """Whether who sits at this machine is an admin: where nobody logs in and nothing is shared."""
+        return not self.shared and self.settings.auth_file is None
+
+    @classmethod
+    def of(cls, settings: Settings, jobs: Jobs, *, shared: bool = False) -> Services:
+        """Put together the services of one server.
+
+        Args:
+            settings: Limits and folders.
+            jobs: The dispatcher.
+            shared: Whether the page is also served by a public link.
+
+        Raises:
+            ConfigError: AUTH_FILE names nobody who could log in.
+        """
+        accounts = None
+        if settings.auth_file is not None:
+            accounts = Accounts(settings.auth_file)
+            accounts.require()
+        callers = Callers(settings.secret, tokens=Tokens(jobs.registry), accounts=accounts)
+        return cls(settings=settings, jobs=jobs, library=jobs.library, callers=callers, shared=shared)
+
+    def caller(self, request: gr.Request | HTTPConnection | None) -> Caller:
         """Return who sent a request.
 
         Raises:
@@ -148,8 +178,10 @@ class Services:
             ConfigError: The form is unknown, or the voice cannot take it.
             UnknownNameError: There is no such voice of the caller's.
             CheckpointError: The voice's files are damaged.
+            LimitError: The caller has started too much within an hour.
         """
         row = self.library.get(caller, model_id)
+        self.jobs.limits.take("starts", caller)
         if form == "bundle":
             archive = self.library.export_bundle(caller, model_id)
         elif form == "rvc":
@@ -173,6 +205,7 @@ class Services:
 
         Raises:
             CheckpointError: It is too large, or not one voice.
+            LimitError: The caller has sent in too much within an hour, or has no room on the disk.
         """
         limit = self.settings.max_voice_file_mb
         for path, called in files:
@@ -182,7 +215,10 @@ class Services:
                     f"{called} has {size_mb:.4g} MB; import files of at most {limit:g} MB "
                     "(a voice can do without its index)."
                 )
-        return self.library.import_voice(caller, [path for path, _ in files], name)
+        self.jobs.limits.take("uploads", caller)
+        self.jobs.quota.require(caller, sum(path.stat().st_size for path, _ in files))
+        with self.jobs.quota.room(caller) as spend:
+            return self.library.import_voice(caller, [path for path, _ in files], name, spend)
 
     def with_result(self, caller: Caller, row: Row) -> Row:
         """Add to a completed row what it made: "audio", a file, or "model", the voice's row."""

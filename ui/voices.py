@@ -10,8 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from rvc.errors import NotAllowedError
-from ui.callers import HEADER
+from ui.account import account_part
 from ui.convert import voice_choices
 from ui.panels import NO_VOICES, voice_card
 from ui.services import Services, Update, plain_errors, plain_id, received, remind
@@ -52,8 +51,6 @@ class VoicesTab:
     bundle: gr.File
     bundle_name: gr.Textbox
     take_in: gr.Button
-    show_token: gr.Button
-    token: gr.Code
 
     @property
     def drawn(self) -> list[Any]:
@@ -79,7 +76,7 @@ def voices_tab(services: Services) -> VoicesTab:
                 label="Voices", choices=[], visible=False, elem_id="voices", elem_classes=["tm-list"]
             )
             parts = _taking_in()
-            parts |= _token()
+            account_part(services)
         with gr.Column(scale=6, min_width=320):
             details = gr.HTML(NO_VOICES, elem_id="voice-details", padding=False)
             use = gr.Button("Convert with this voice", variant="primary", visible=False, elem_id="voice-use")
@@ -129,17 +126,6 @@ def _taking_in() -> dict[str, Any]:
     return {"bundle": bundle, "bundle_name": bundle_name, "take_in": take_in}
 
 
-def _token() -> dict[str, Any]:
-    with gr.Accordion("Use your voices from Python", open=False):
-        gr.Markdown(
-            "Voices and jobs belong to this browser. A program that sends your token is taken for you, "
-            "so keep the token to yourself."
-        )
-        show_token = gr.Button("Show the code with my token", size="sm")
-        token = gr.Code(language="python", label="Python", visible=False, interactive=False)
-    return {"show_token": show_token, "token": token}
-
-
 def _wire(tab: VoicesTab, listeners: _Listeners) -> None:
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     busy: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
@@ -170,7 +156,6 @@ def _wire(tab: VoicesTab, listeners: _Listeners) -> None:
         show_progress_on=[tab.take_in],
         **busy,
     )
-    tab.show_token.click(listeners.token, None, tab.token, **quiet)
 
 
 def wire_refresh(trigger: Update, tab: VoicesTab, services: Services) -> None:
@@ -260,23 +245,3 @@ class _Listeners:
             row = self._services.take_in(self._services.caller(request), received(bundle), name)
         gr.Info(f"{row['model_name']} is one of your voices now.")
         return *self.show(row["id"], request), None, ""
-
-    def token(self, request: gr.Request) -> Update:
-        """Show how a program calls in the name of this visitor."""
-        with plain_errors():
-            self._services.caller(request)
-            if request.username:
-                raise NotAllowedError(
-                    "You are logged in: a program logs in with Client(url, auth=(name, password))."
-                )
-        host = str(request.headers.get("origin") or request.headers.get("host") or "http://127.0.0.1:7860")
-        url = host if host.startswith("http") else f"http://{host}"
-        lines = [
-            "from gradio_client import Client, handle_file",
-            "",
-            f'client = Client("{url}", headers={{"{HEADER}": "{self._services.callers.token(request)}"}})',
-            'voices = client.predict(api_name="/list_models")',
-            'job = client.submit(handle_file("speech.wav"), voices[0]["id"], api_name="/convert_voice")',
-            'print(job.result()["audio"])',
-        ]
-        return gr.Code("\n".join(lines), visible=True)

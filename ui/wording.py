@@ -93,4 +93,6 @@ def size(size_bytes: float) -> str:
     """Return a file size ("3.4 MB")."""
     if size_bytes < 1_000_000:
         return f"{size_bytes / 1000:.0f} kB"
-    return f"{size_bytes / 1_000_000:.1f} MB"
+    if size_bytes < 1_000_000_000:
+        return f"{size_bytes / 1_000_000:.1f} MB"
+    return f"{size_bytes / 1_000_000_000:.1f} GB"

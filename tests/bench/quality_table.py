@@ -3,9 +3,9 @@
     python -m tests.bench.quality_table --speech FOLDER --judge JUDGE_ENV/bin/python --json table.json
 
 Every line is a trial of `tests.bench.quality`: built-in voices and voices freshly trained on 1, 5 and 20
-minutes, women to men and men to women, Dutch sentences into an English voice. The floor is the unconverted
-source, the ceiling the target's own recordings. Lines that the file of `--json` already holds are not
-measured again, so a run that was cut off goes on; prints the table in Markdown.
+minutes, women to men and men to women, Dutch and German sentences into an English voice. The floor is the
+unconverted source, the ceiling the target's own recordings. Lines that the file of `--json` already holds
+are not measured again, so a run that was cut off goes on; prints the table in Markdown.
 """
 
 from __future__ import annotations
@@ -25,6 +25,12 @@ TRIALS = {
     "flemishguy (built in) from 26 (man)": Trial(target="flemishguy", minutes=0, source="26"),
     "kathleen (built in) from nathalie (woman, Dutch)": Trial(
         target="kathleen", minutes=0, source="nathalie", words=False
+    ),
+    "kathleen (built in) from flemishguy (man, Flemish)": Trial(
+        target="kathleen", minutes=0, source="flemishguy", words=False
+    ),
+    "kathleen (built in) from kerstin (woman, German)": Trial(
+        target="kathleen", minutes=0, source="kerstin", words=False
     ),
     "flemishguy (built in) from kathleen (woman)": Trial(target="flemishguy", minutes=0, source="kathleen"),
     "nathalie, 1 min from 26 (man)": Trial(target="nathalie", minutes=1, source="26"),

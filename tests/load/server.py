@@ -13,13 +13,12 @@ from pipelines.settings import Settings
 from tests.pipelines.toy_jobs import TOY_WORKER
 from tests.pipelines.toy_tasks import write_voice
 
-UNLIMITED = {"UPLOADS_PER_HOUR": "0", "STARTS_PER_HOUR": "0", "DISK_QUOTA_MB": "0"}
+UNLIMITED = {"UPLOADS_PER_HOUR": "0", "FILES_PER_HOUR": "0", "STARTS_PER_HOUR": "0"}
 
 
 def main(port: int, data_dir: Path) -> None:
     """Serve until the process is ended."""
     os.environ["GRADIO_TEMP_DIR"] = str(data_dir / "cache")
-    from ui.callers import Callers
     from ui.page import build_page, launch_options
     from ui.services import Services
 
@@ -29,7 +28,7 @@ def main(port: int, data_dir: Path) -> None:
     jobs.library.adopt(job | {"id": "voice"}, write_voice(data_dir / "bundle"))
     jobs.library.offer_to_all("voice")
     jobs.start()
-    services = Services(settings=settings, jobs=jobs, library=jobs.library, callers=Callers(settings.secret))
+    services = Services.of(settings, jobs)
     page = build_page(services)
     options = launch_options(services)
     page.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, **options)

@@ -88,31 +88,42 @@ def at(moment: str) -> float:
 
 
 class Crowd:
-    """Everybody's jobs, and how fast the server says where they stand."""
+    """Everybody's jobs, and how fast the server says where they stand.
+
+    A client serves one thread at a time: when its last answer has come it closes the stream that another
+    thread's question has just begun to share.
+    """
 
     def __init__(self, url: str, folder: Path) -> None:
         self.clients = [client_of(url, number) for number in range(CLIENTS)]
+        self.watchers = [client_of(url, number) for number in range(CLIENTS)]
+        self.followers = [client_of(url, number) for number in range(STREAMS)]
         self.recording = write(folder / "a.wav", "wav16", tone(12.0, 8_000), 8_000)
-        self.jobs: list[tuple[Client, str]] = []
+        self.jobs: list[tuple[int, str]] = []
         self.answer_s: list[float] = []
         self.streamed: list[Row] = []
         self.over = threading.Event()
 
-    def ask(self, number: int) -> None:
+    def ask_all(self, person: int) -> None:
+        """Submit all jobs of one person."""
+        for number in range(person, CONVERSIONS + TRAININGS, CLIENTS):
+            self.ask(person, number)
+
+    def ask(self, person: int, number: int) -> None:
         """Submit one job; every fifth is a training."""
-        client = self.clients[number % CLIENTS]
-        if number % 5 == 0:
+        client = self.clients[person]
+        if (person + number // CLIENTS) % 5 == 0:
             sent = client.predict([handle_file(self.recording)], api_name="/upload_training_audio")
             row = client.predict(sent["job_id"], "Mine", TOY, api_name="/start_training")
         else:
             sent = client.predict(handle_file(self.recording), api_name="/upload_target_audio")
             row = client.predict(sent["job_id"], "voice", TOY, api_name="/start_conversion")
-        self.jobs.append((client, row["id"]))
+        self.jobs.append((person, row["id"]))
 
     def follow(self, number: int) -> None:
-        """Follow one job to its end."""
-        wait_for(lambda: len(self.jobs) > number, "jobs to follow")
-        client, job_id = self.jobs[number]
+        """Follow the first job of one person to its end."""
+        wait_for(lambda: number in dict(self.jobs), "jobs to follow")
+        client, job_id = self.followers[number], next(job for person, job in self.jobs if person == number)
         self.streamed.append(client.submit(job_id, api_name="/follow_job").result(timeout=900))
 
     def watch(self) -> None:
@@ -121,8 +132,8 @@ class Crowd:
         while not self.over.is_set():
             began = time.monotonic()
             if self.jobs:
-                client, job_id = self.jobs[number % len(self.jobs)]
-                client.predict(job_id, api_name="/job_status")
+                person, job_id = self.jobs[number % len(self.jobs)]
+                self.watchers[person].predict(job_id, api_name="/job_status")
                 self.answer_s.append(time.monotonic() - began)
             number += 1
             time.sleep(max(0.0, 1 / STATUS_CALLS_PER_S - (time.monotonic() - began)))
@@ -143,7 +154,7 @@ def test_fifty_people_are_served_in_order_and_none_is_lost(tmp_path: Path) -> No
         watching.start()
         with ThreadPoolExecutor(CLIENTS) as asking, ThreadPoolExecutor(STREAMS) as following:
             streams = [following.submit(crowd.follow, number) for number in range(STREAMS)]
-            asked = [asking.submit(crowd.ask, number) for number in range(CONVERSIONS + TRAININGS)]
+            asked = [asking.submit(crowd.ask_all, person) for person in range(CLIENTS)]
             for one in [*asked, *streams]:
                 one.result()
             wait_for(lambda: all(row["status"] == "completed" for row in crowd.rows()), "all jobs")
@@ -191,7 +202,7 @@ def test_large_uploads_at_once_arrive_whole(tmp_path: Path) -> None:
     paths = []
     for number in range(UPLOADS):
         wav = (0.1 * noise.standard_normal(samples)).astype(np.float32)
-        paths.append(write(tmp_path / f"{number}.wav", "wav16", wav, rate_hz))
+        paths.append(write(tmp_path / f"{number}.wav", "wav16", wav[:, None], rate_hz))
     with served(data) as (url, _):
         clients = [client_of(url, number) for number in range(UPLOADS)]
 

@@ -43,7 +43,6 @@ def launched(folder: Path, *, steps: int = 10, **wishes: object) -> Iterator[Lau
     before = {name: os.environ.get(name) for name in CHANGED}
 
     os.environ |= {"GRADIO_TEMP_DIR": str(folder / "cache"), "TOY_STEPS": str(steps), "NO_PROXY": "127.0.0.1"}
-    from ui.callers import Callers
     from ui.page import build_page, launch_options
     from ui.services import Services
 
@@ -51,7 +50,7 @@ def launched(folder: Path, *, steps: int = 10, **wishes: object) -> Iterator[Lau
     settings.data_dir.mkdir(parents=True)
     jobs = Jobs(settings, worker_command=WORKER, retry_pauses_s=())
     jobs.start()
-    services = Services(settings=settings, jobs=jobs, library=jobs.library, callers=Callers(settings.secret))
+    services = Services.of(settings, jobs)
     page = build_page(services)
     try:
         page.launch(

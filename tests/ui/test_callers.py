@@ -3,29 +3,69 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Iterator
 from http.cookies import SimpleCookie
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from starlette.types import Message, Receive, Scope, Send
 
+from pipelines.accounts import Accounts
+from pipelines.registry import Registry
 from pipelines.rows import Caller
+from pipelines.tokens import Tokens
 from rvc.errors import NotAllowedError
 from ui.callers import HEADER, CallerCookie, Callers, Visitor
 
-CALLERS = Callers("a secret that is long enough", admins=frozenset({"ada"}))
+TOKENS: Any = SimpleNamespace(find=lambda token, kind: None)  # nobody has one
+CALLERS = Callers("a secret that is long enough", tokens=TOKENS)
 
 
 Request = Any  # as much of Gradio's as is looked at
 
 
-def request(username: str | None = None, token: str = "", cookie: str = "") -> Request:
+def request(token: str = "", cookie: str = "", login: str = "", bearer: str = "") -> Request:
+    headers = {HEADER: token, "authorization": f"Bearer {bearer}" if bearer else ""}
+    cookies = {CALLERS.cookie_name: cookie, CALLERS.login_name: login}
     return SimpleNamespace(
-        username=username,
-        headers={HEADER: token} if token else {},
-        cookies={CALLERS.cookie_name: cookie} if cookie else {},
+        headers={name: value for name, value in headers.items() if value},
+        cookies={name: value for name, value in cookies.items() if value},
+        client=SimpleNamespace(host="192.0.2.7"),
     )
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Iterator[Tokens]:
+    registry = Registry(tmp_path / "data")
+    yield Tokens(registry)
+    registry.close()
+
+
+@pytest.fixture
+def accounts(tmp_path: Path) -> Accounts:
+    accounts = Accounts(
+        tmp_path / "users.json", hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    )
+    accounts.put("ada", "a long password", admin=True)
+    accounts.put("bob", "a long password")
+    return accounts
+
+
+@pytest.fixture
+def guarded(tokens: Tokens, accounts: Accounts) -> Callers:
+    """Callers of a server where one has to log in."""
+    return Callers("a secret that is long enough", tokens=tokens, accounts=accounts)
+
+
+def logged_in(guarded: Callers, name: str) -> str:
+    assert guarded.accounts is not None
+    account = guarded.accounts.get(name)
+    assert account is not None
+    return guarded.tokens.create(name, "login", "browser", stamp=account.stamp)[0]
 
 
 def test_a_signed_token_is_the_same_person_in_the_cookie_and_in_the_header() -> None:
@@ -34,9 +74,50 @@ def test_a_signed_token_is_the_same_person_in_the_cookie_and_in_the_header() -> 
     assert CALLERS.of(request(cookie=token)) != CALLERS.of(request(cookie=CALLERS.issue()))
 
 
-def test_a_login_decides_alone_and_only_named_ones_are_admins() -> None:
-    assert CALLERS.of(request("ada", token=CALLERS.issue())) == Visitor("ada", admin=True)
-    assert CALLERS.of(request("bob")) == Visitor("bob", admin=False)
+def test_with_users_a_login_or_a_personal_token_decides_alone(guarded: Callers) -> None:
+    personal, row = guarded.tokens.create("bob", "personal", "x")
+    assert guarded.of(request(login=logged_in(guarded, "ada"))) == Visitor("ada", admin=True)
+    assert guarded.of(request(login=logged_in(guarded, "bob"))) == Visitor("bob", admin=False)
+    for way in ({"bearer": personal}, {"token": personal}, {"bearer": "hf_other", "token": personal}):
+        assert guarded.of(request(**way)) == Visitor("bob")
+    guarded.tokens.revoke("bob", row["id"])
+    nobody = [{}, {"bearer": personal}, {"token": "sixteen-letters-or-more"}, {"cookie": CALLERS.issue()}]
+    for way in nobody:
+        with pytest.raises(NotAllowedError, match="Log in first"):
+            guarded.of(request(**way))
+    with pytest.raises(NotAllowedError):
+        guarded.of(request(bearer=personal, login=logged_in(guarded, "ada")))
+
+
+def test_a_login_ends_with_the_password_and_everything_with_the_user(
+    guarded: Callers, accounts: Accounts
+) -> None:
+    login, (personal, _) = logged_in(guarded, "bob"), guarded.tokens.create("bob", "personal", "x")
+    accounts.put("bob", "another long password")
+    assert guarded.account(request(login=login)) is None
+    assert guarded.account(request(bearer=personal)) is not None
+    users = json.loads(accounts.path.read_text())
+    del users["users"]["bob"]
+    accounts.path.write_text(json.dumps(users))
+    assert guarded.account(request(bearer=personal)) is None
+
+
+def test_without_users_a_personal_token_stands_for_the_browser_that_made_it(tokens: Tokens) -> None:
+    callers = Callers("a secret that is long enough", tokens=tokens)
+    browser = callers.of(request(cookie=CALLERS.issue()))
+    personal, row = tokens.create(browser.user_id, "personal", "x")
+    assert callers.of(request(bearer=personal)) == browser
+    assert callers.of(request(token=personal, cookie=CALLERS.issue())) == browser
+    assert callers.of(request(bearer="hf_other", cookie=CALLERS.issue())) != browser
+    tokens.revoke(browser.user_id, row["id"])
+    with pytest.raises(NotAllowedError, match="not valid"):
+        callers.of(request(token=personal, cookie=CALLERS.issue()))
+
+
+def test_the_address_of_a_request_counts_for_limits_and_makes_no_other_person() -> None:
+    caller = CALLERS.of(request(token="sixteen-letters-or-more"))
+    assert caller.address == "192.0.2.7"
+    assert caller == Visitor(caller.user_id)
 
 
 def test_an_own_secret_is_a_person_and_does_not_appear_in_the_name() -> None:
@@ -55,7 +136,7 @@ def test_nothing_else_is_anybody(token: str) -> None:
 
 
 def test_a_token_of_another_server_is_refused() -> None:
-    foreign = Callers("another secret, long enough").issue()
+    foreign = Callers("another secret, long enough", tokens=TOKENS).issue()
     assert not CALLERS.is_signed(foreign)
     with pytest.raises(NotAllowedError):
         CALLERS.of(request(cookie=foreign))
@@ -125,4 +206,4 @@ def test_machines_that_poll_get_no_cookie() -> None:
 
 
 def test_two_servers_on_one_machine_do_not_share_a_cookie_name() -> None:
-    assert Callers("another secret, long enough").cookie_name != CALLERS.cookie_name
+    assert Callers("another secret, long enough", tokens=TOKENS).cookie_name != CALLERS.cookie_name

@@ -1,0 +1,248 @@
+"""The Admin tab: everybody's jobs, what was given up, the disk by user, clean-up, limits, health.
+
+Who may see it: with a login, its admins. Without one, who sits at the machine: requests from this machine
+that nobody passed on, and nobody while the page is shared by a public link.
+A hidden tab hides nothing, so every listener checks its caller itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from pipelines.administration import Administration
+from pipelines.rows import Caller
+from rvc.errors import NotAllowedError, RvcError
+from ui.admin_view import clean_up_card, health_card, limits_card, line_with_user, shares_card, short_user
+from ui.arrivals import is_local
+from ui.jobs import RESTARTABLE, details_of, title_of
+from ui.panels import card, job_card, paragraph
+from ui.services import ACTIVE, Services, Update, plain_errors, plain_id
+from ui.status import health_of
+
+if TYPE_CHECKING:
+    from pipelines.rows import Rows
+
+SHOWN = 200
+EVERYTHING, ACTIVE_ONES, FAILED, GIVEN_UP = "All", "Waiting and running", "Failed", "Given up"
+FILTERS = (EVERYTHING, ACTIVE_ONES, FAILED, GIVEN_UP)
+NOTHING = card("No such jobs", paragraph("Choose another list."), tone="empty")
+NO_LETTERS = card(
+    "Nothing was given up",
+    paragraph("Jobs that failed every time through a fault of the program or the machine are listed here."),
+    tone="empty",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Steering:
+    """The buttons."""
+
+    cancel: gr.Button
+    resume: gr.Button
+    retry: gr.Button
+    look: gr.Button
+    refresh: gr.Button
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdminTab:
+    """Components that the listeners refer to."""
+
+    shown: gr.Radio
+    choice: gr.Radio
+    details: gr.HTML
+    steering: _Steering
+    log: gr.HTML
+    health: gr.HTML
+    shares: gr.HTML
+    found: gr.HTML
+    remove: gr.Button
+
+    @property
+    def drawn(self) -> list[Any]:
+        """What shows jobs, in the order in which the listeners return it."""
+        buttons = [self.steering.cancel, self.steering.resume, self.steering.retry]
+        return [self.choice, self.details, *buttons, self.log]
+
+    @property
+    def all(self) -> list[Any]:
+        """Everything that opening the tab draws."""
+        return [*self.drawn, self.health, self.shares, self.found, self.remove]
+
+
+def admin_of(services: Services, request: gr.Request | None) -> Caller:
+    """Return who sent a request as an admin.
+
+    Raises:
+        NotAllowedError: It is no admin's.
+    """
+    caller = services.caller(request)
+    if caller.admin:
+        return caller
+    peer = request.client.host if request is not None and request.client else None
+    if request is not None and services.local_admin and is_local(peer, request.headers):
+        return Caller(caller.user_id, admin=True)
+    raise NotAllowedError("This is for who runs the server; log in as an admin.")
+
+
+def admin_tab(services: Services) -> AdminTab:
+    """Lay out the tab and wire it; its contents come when it is opened."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            shown = gr.Radio(FILTERS, value=EVERYTHING, label="Jobs of all users", elem_id="admin-filter")
+            choice = gr.Radio([], label="Newest first", visible=False, elem_id="admin-jobs")
+            choice.elem_classes = ["tm-list"]
+        with gr.Column(scale=6, min_width=320):
+            details = gr.HTML(elem_id="admin-details", padding=False)
+            with gr.Row():
+                cancel = gr.Button("Stop", variant="stop", visible=False, elem_id="admin-cancel")
+                resume = gr.Button("Resume", variant="primary", visible=False, elem_id="admin-resume")
+                retry = gr.Button("Start again", visible=False, elem_id="admin-retry")
+            log = gr.HTML(visible=False, elem_id="admin-log", padding=False)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            health = gr.HTML(elem_id="admin-health", padding=False)
+            gr.HTML(limits_card(services.settings), padding=False)
+        with gr.Column(scale=6, min_width=320):
+            shares = gr.HTML(elem_id="admin-shares", padding=False)
+            look = gr.Button("What would a clean-up remove?", elem_id="admin-look")
+            found = gr.HTML(visible=False, elem_id="admin-found", padding=False)
+            remove = gr.Button("Remove it", variant="stop", visible=False, elem_id="admin-remove")
+            refresh = gr.Button("Look again", elem_id="admin-refresh")
+    steering = _Steering(cancel=cancel, resume=resume, retry=retry, look=look, refresh=refresh)
+    tab = AdminTab(
+        shown=shown,
+        choice=choice,
+        details=details,
+        steering=steering,
+        log=log,
+        health=health,
+        shares=shares,
+        found=found,
+        remove=remove,
+    )
+    _wire(tab, _Listeners(services))
+    return tab
+
+
+def _wire(tab: AdminTab, listeners: _Listeners) -> None:
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    which, steering = [tab.shown, tab.choice], tab.steering
+    tab.shown.input(listeners.choose, which, tab.drawn, **quiet)
+    tab.choice.input(listeners.choose, which, tab.drawn, **quiet)
+    steering.cancel.click(listeners.cancel, which, tab.drawn, **quiet)
+    steering.resume.click(listeners.resume, which, tab.drawn, **quiet)
+    steering.retry.click(listeners.retry, which, tab.drawn, **quiet)
+    steering.look.click(listeners.look, None, [tab.found, tab.remove], **quiet)
+    steering.refresh.click(listeners.open, which, tab.all, **quiet)
+    tab.remove.click(listeners.remove, None, [tab.found, tab.remove, tab.shares], **quiet)
+
+
+def wire_admin(page: gr.Blocks, opened: gr.Tab, tab: AdminTab, services: Services) -> None:
+    """Show the tab to admins, and fill it when it is opened."""
+    listeners = _Listeners(services)
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    page.load(listeners.show, None, opened, **quiet)
+    opened.select(listeners.open, [tab.shown, tab.choice], tab.all, **quiet)
+
+
+class _Listeners:
+    """What happens at each event; every one checks who calls."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._jobs = services.jobs
+        self._administration = Administration(services.jobs, services.settings)
+
+    def show(self, request: gr.Request) -> Update:
+        """Show the tab to an admin."""
+        try:
+            admin_of(self._services, request)
+        except RvcError:
+            return gr.Tab(visible=False)
+        return gr.Tab(visible=True)
+
+    def open(self, shown: str, job_id: str | None, request: gr.Request) -> tuple[Any, ...]:
+        """Draw everything."""
+        with plain_errors():
+            admin = admin_of(self._services, request)
+            shares = shares_card(self._administration.shares(admin))
+            health = health_card(health_of(self._services))
+            nothing = gr.HTML(visible=False), gr.Button(visible=False)
+            return *self._draw(admin, shown, job_id), health, shares, *nothing
+
+    def choose(self, shown: str, job_id: str | None, request: gr.Request) -> tuple[Any, ...]:
+        """Show another list, or another job."""
+        with plain_errors():
+            return self._draw(admin_of(self._services, request), shown, job_id)
+
+    def cancel(self, shown: str, job_id: str | None, request: gr.Request) -> tuple[Any, ...]:
+        """Stop the chosen job."""
+        return self._act("cancel", shown, job_id, request)
+
+    def resume(self, shown: str, job_id: str | None, request: gr.Request) -> tuple[Any, ...]:
+        """Go on with the chosen job where it was last saved."""
+        return self._act("resume", shown, job_id, request)
+
+    def retry(self, shown: str, job_id: str | None, request: gr.Request) -> tuple[Any, ...]:
+        """Run the chosen job again from its start."""
+        return self._act("retry", shown, job_id, request)
+
+    def look(self, request: gr.Request) -> tuple[Update, Update]:
+        """Tell what a clean-up would remove."""
+        with plain_errors():
+            admin = admin_of(self._services, request)
+            found = self._administration.clean_up(admin, dry_run=True)
+        return gr.HTML(clean_up_card(found, done=False), visible=True), gr.Button(visible=not found.empty)
+
+    def remove(self, request: gr.Request) -> tuple[Update, Update, Update]:
+        """Clean up."""
+        with plain_errors():
+            admin = admin_of(self._services, request)
+            gone = self._administration.clean_up(admin, dry_run=False)
+            shares = shares_card(self._administration.shares(admin))
+        return gr.HTML(clean_up_card(gone, done=True), visible=True), gr.Button(visible=False), shares
+
+    def _act(self, action: str, shown: str, job_id: str | None, request: gr.Request) -> tuple[Any, ...]:
+        with plain_errors():
+            admin = admin_of(self._services, request)
+            getattr(self._jobs, action)(admin, plain_id(job_id, "job"))
+            return self._draw(admin, shown, job_id)
+
+    def _listed(self, admin: Caller, shown: str) -> Rows:
+        if shown == GIVEN_UP:
+            return self._administration.dead_letters(admin)
+        rows = [row for row in self._jobs.list(admin) if row["status"] != "uploaded"]
+        if shown == ACTIVE_ONES:
+            return [row for row in rows if row["status"] in ACTIVE]
+        return [row for row in rows if row["status"] == "failed"] if shown == FAILED else rows
+
+    def _draw(self, admin: Caller, shown: str, job_id: str | None) -> tuple[Any, ...]:
+        rows = self._listed(admin, shown)[:SHOWN]
+        if not rows:
+            empty = NO_LETTERS if shown == GIVEN_UP else NOTHING
+            hidden = (gr.Button(visible=False),) * 3
+            return gr.Radio(choices=[], value=None, visible=False), empty, *hidden, gr.HTML(visible=False)
+        chosen = next((row for row in rows if row["id"] == job_id), rows[0])
+        again = chosen["status"] in RESTARTABLE
+        log = self._jobs.log(admin, chosen["id"])
+        owner = paragraph(f"Of {short_user(chosen['user_id'])} ({chosen['user_id']})", quiet=True)
+        return (
+            gr.Radio(
+                choices=[(line_with_user(row), row["id"]) for row in rows], value=chosen["id"], visible=True
+            ),
+            job_card(chosen, title=title_of(chosen)) + owner + details_of(chosen),
+            gr.Button(visible=chosen["status"] in ACTIVE),
+            gr.Button(visible=again and chosen["type"] == "training"),
+            gr.Button(visible=again),
+            gr.HTML(_log(log, open_it=chosen["status"] == "failed"), visible=bool(log)),
+        )
+
+
+def _log(text: str, *, open_it: bool) -> str:
+    head = f"<details{' open' if open_it else ''}><summary>The end of its log</summary>"
+    return f'{head}<pre class="tm-log" tabindex="0">{escape(text)}</pre></details>'
