@@ -22,6 +22,7 @@ from gradio.utils import get_upload_folder
 from pipelines.accounts import Accounts
 from pipelines.meters import REFUSALS
 from pipelines.tokens import Tokens
+from pipelines.training_wish import check_training
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
 from ui.callers import Callers
 
@@ -119,7 +120,7 @@ class Services:
 
         Raises:
             NotAllowedError: The settings say that there is no permission.
-            RvcError: The dispatcher refuses it.
+            RvcError: A setting is wrong, or the dispatcher refuses it.
         """
         if not isinstance(settings, dict):
             raise ConfigError(
@@ -133,6 +134,8 @@ class Services:
                 )
             given_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
             settings = settings | {"consent": {"statement": CONSENT, "given_at": given_at}}
+        if kind == "training":
+            check_training(settings)
         return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
 
     def start_batch(self, caller: Caller, job_ids: list[str], model_id: str, settings: Row) -> Row:
