@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -13,10 +16,12 @@ import pytest
 from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 from gradio_client.exceptions import AuthenticationError  # type: ignore[import-untyped]
 
+from pipelines.accounts import Accounts
 from tests.cheap_accounts import accounts_of, password_of
 from tests.ui.launched import RECORDING, Launched, launched
 from tests.ui.raw_http import Answer, ask
 from tests.ui.strangers import refusal, same_answer_everywhere, things_of
+from ui.login import AT_ONCE
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 PASSWORDS = {name: password_of(name) for name in ("ada", "bob", "root")}
@@ -159,6 +164,28 @@ def test_a_login_ends_with_the_logout(page: Launched) -> None:
     gone = ask(page.url, "/logout", cookie=cookie)
     assert "Max-Age=0" in (gone.header("set-cookie") or "")
     assert ask(page.url, "/config", cookie=cookie).status == 401
+
+
+def test_only_a_few_passwords_are_verified_at_once(page: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
+    verify, lock, now, most = Accounts.verify, threading.Lock(), 0, 0
+
+    def counted(self: Accounts, name: str, password: str) -> object:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        try:
+            return verify(self, name, password)
+        finally:
+            with lock:
+                now -= 1
+
+    monkeypatch.setattr(Accounts, "verify", counted)
+    with ThreadPoolExecutor(10) as crowd:
+        answers = list(crowd.map(lambda n: post_login(page, f"user{n}", "a guess"), range(10)))
+    assert {answer.status for answer in answers} == {401}
+    assert 1 <= most <= AT_ONCE
 
 
 def test_another_site_cannot_log_somebody_in(page: Launched) -> None:
