@@ -47,7 +47,6 @@ from rvc.errors import AudioError, ConfigError, NotAllowedError
 
 __all__ = ["Caller", "Jobs"]
 
-FOLLOW_INTERVAL_S = 2.0
 MAX_PENDING_PER_USER = 100
 
 
@@ -230,7 +229,6 @@ class Jobs(JobFiles):
         return {"model_name": None, "model_id": None}
 
     def _admit(self, caller: Caller) -> None:
-        """Refuse a start that is one too many, by whatever limit."""
         waiting = self.registry.list("jobs", status="pending", user_id=caller.user_id)
         if len(waiting) >= MAX_PENDING_PER_USER:
             raise NotAllowedError(f"You have {len(waiting)} jobs waiting; wait for one, or cancel one.")
@@ -379,7 +377,7 @@ class Jobs(JobFiles):
             yield row
             while row["status"] not in ENDED and row["status"] != "uploaded":
                 with self._lock:
-                    rows = watch.wait(inbox, FOLLOW_INTERVAL_S) or [self.get(caller, job_id)]
+                    rows = watch.wait(inbox, self._settings.progress_interval_s) or [self.get(caller, job_id)]
                 for row in rows:
                     yield row
                     if row["status"] in ENDED:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
 import itertools
 import json
@@ -273,12 +274,19 @@ def run_job(folder: Path, link: Link, tasks: Mapping[str, Task]) -> int:
     except Exception as error:
         # The one place that catches everything: the fault must cross the process to be seen.
         logger.exception("job %s failed", order.id)
-        first_line = (str(error).splitlines() or [""])[0]
-        link.tell(order.id, "failed", kind="internal", message=f"{type(error).__name__}: {first_line}"[:300])
+        link.tell(order.id, "failed", kind="internal", message=in_a_line(error))
         return INTERNAL_FAULT
     logger.info("done after %.1f s", time.monotonic() - started_s)
     link.tell(order.id, "done", result=plain(result))
     return DONE
+
+
+def in_a_line(error: Exception) -> str:
+    """Return what went wrong, for whoever has to put it right."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error.strerror})"
+    first_line = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first_line}"[:300]
 
 
 def serve(link: Link, tasks: Mapping[str, Task], own_log: Path) -> int:

@@ -99,7 +99,8 @@ def _ending(row: Row) -> str:
     if status == "completed":
         return paragraph(f"Finished {ago(row.get('completed_at') or row.get('updated_at'))}.", quiet=True)
     if status == "interrupted":
-        return paragraph("The server stopped while this ran. What was done is kept; press Resume to go on.")
+        said = str(row.get("message") or "The server stopped while this ran").rstrip(".")
+        return paragraph(f"{said}. What was done is kept; press Resume to go on.")
     kept = " What was learned is kept; press Resume to go on." if row["type"] == "training" else ""
     return paragraph("Stopped." + kept)
 

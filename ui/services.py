@@ -20,6 +20,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from pipelines.accounts import Accounts
+from pipelines.handover import require_training
 from pipelines.meters import REFUSALS
 from pipelines.tokens import Tokens
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
@@ -118,13 +119,15 @@ class Services:
             The job's row.
 
         Raises:
-            NotAllowedError: The settings say that there is no permission.
+            NotAllowedError: The settings say that there is no permission, or nothing is trained here.
             RvcError: The dispatcher refuses it.
         """
         if not isinstance(settings, dict):
             raise ConfigError(
                 "The settings are not a JSON object; give names and values, or {} for the defaults."
             )
+        if kind == "training":
+            require_training(self.settings)
         if kind == "training" and "consent" in settings:
             if settings["consent"] is not True:
                 raise NotAllowedError(
