@@ -110,7 +110,8 @@ class Endpoints:
         """Start to train a voice; answers at once. The training goes on when you disconnect.
 
         settings may hold "consent": true (this is my voice, or I have permission to use it). Optional are
-        total_steps, batch_size, patience, seed and reduce_noise.
+        total_steps, batch_size, patience, seed and reduce_noise; and "engine": "rvc" with version ("v1",
+        "v2"), sample_rate_hz (32000, 40000, 48000), f0, f0_estimator, precision, gradient_checkpointing.
 
         Args:
             job_id: From upload_training_audio.
@@ -198,7 +199,7 @@ class Endpoints:
 
         Args:
             user_id: Whose jobs; heeded for an admin only.
-            type: preprocessing, training or conversion; all when empty.
+            type: preprocessing, training, conversion or batch; all when empty.
             status: For example completed or failed; all when empty.
 
         Returns:
@@ -268,13 +269,13 @@ class Endpoints:
             yield from self._services.changes(self._services.caller(request), user_id or None)
 
     def download_audio(self, job_id: str, request: gr.Request) -> FileData:
-        """Download the converted recording of a job.
+        """Download the converted recording of a job, or a zip of all that a batch has converted.
 
         Args:
-            job_id: A completed conversion of yours.
+            job_id: A completed conversion of yours, or a batch that has ended.
 
         Returns:
-            An audio file that a browser can play.
+            An audio file that a browser can play, or a zip.
         """
         with plain_errors():
             path = self._jobs.result_path(self._services.caller(request), plain_id(job_id, "job"))

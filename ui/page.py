@@ -12,6 +12,7 @@ from ui.account import account_bar
 from ui.admin import admin_tab, wire_admin
 from ui.api import GPU, WATCH, Endpoints
 from ui.api_account import AccountEndpoints
+from ui.api_batch import BatchEndpoints
 from ui.api_voices import ServerEndpoints, VoiceEndpoints
 from ui.arrivals import believe_proxies
 from ui.callers import CallerCookie
@@ -142,6 +143,7 @@ class _NextStep:
 def _add_endpoints(services: Services) -> None:
     account = AccountEndpoints(services)
     jobs, voices, server = Endpoints(services), VoiceEndpoints(services), ServerEndpoints(services)
+    batch = BatchEndpoints(services)
     quick = [
         jobs.upload_training_audio,
         jobs.upload_target_audio,
@@ -150,6 +152,8 @@ def _add_endpoints(services: Services) -> None:
         jobs.dataset_report,
         jobs.start_training,
         jobs.start_conversion,
+        batch.upload_batch_audio,
+        batch.start_batch,
         jobs.job_status,
         jobs.list_jobs,
         jobs.cancel_job,

@@ -23,6 +23,7 @@ from pipelines.accounts import Accounts
 from pipelines.handover import require_training
 from pipelines.meters import REFUSALS
 from pipelines.tokens import Tokens
+from pipelines.training_wish import check_training
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
 from ui.callers import Callers
 
@@ -43,7 +44,6 @@ Update = Any
 CONSENT = "This is my voice, or I have permission to use it"
 """What a person states before a training; kept in the voice's card."""
 POLL_S = 0.5
-SIGN_OF_LIFE_S = 2.0
 ACTIVE = ("pending", "preprocessing", "training", "converting")
 ENDED = ("completed", "failed", "cancelled", "interrupted")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -120,7 +120,7 @@ class Services:
 
         Raises:
             NotAllowedError: The settings say that there is no permission, or nothing is trained here.
-            RvcError: The dispatcher refuses it.
+            RvcError: A setting is wrong, or the dispatcher refuses it.
         """
         if not isinstance(settings, dict):
             raise ConfigError(
@@ -136,7 +136,17 @@ class Services:
                 )
             given_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
             settings = settings | {"consent": {"statement": CONSENT, "given_at": given_at}}
+        if kind == "training":
+            check_training(settings)
         return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
+
+    def start_batch(self, caller: Caller, job_ids: list[str], model_id: str, settings: Row) -> Row:
+        """Start to convert all recordings of some uploads; return the job's row.
+
+        Raises:
+            RvcError: The dispatcher refuses it.
+        """
+        return self.jobs.submit_batch(caller, job_ids, model_id=model_id, settings=settings)
 
     def changes(self, caller: Caller, user_id: str | None) -> Iterator[Row]:
         """Give the rows of all jobs of a caller as they change, until none waits or runs.
@@ -158,7 +168,7 @@ class Services:
                 seen[row["id"]] = row
             if not active:
                 return
-            if time.monotonic() - told_at >= SIGN_OF_LIFE_S:
+            if time.monotonic() - told_at >= self.settings.progress_interval_s:
                 told_at = time.monotonic()
                 yield active[0]
             time.sleep(POLL_S)
@@ -221,9 +231,12 @@ class Services:
             return self.library.import_voice(caller, [path for path, _ in files], name, spend)
 
     def with_result(self, caller: Caller, row: Row) -> Row:
-        """Add to a completed row what it made: "audio", a file, or "model", the voice's row."""
+        """Add to a completed row what it made: "audio" or "zip", a file, or "model", the voice's row."""
         if row["status"] != "completed":
             return row
+        if row["type"] == "batch":
+            path = hand_out(self.jobs.result_path(caller, row["id"]), f"as {row['model_name']}")
+            return row | {"zip": gr.FileData(path=path).model_dump()}
         if row["type"] == "conversion":
             path = hand_out(self.jobs.result_path(caller, row["id"]), "converted")
             return row | {"audio": gr.FileData(path=path).model_dump()}

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +38,13 @@ class Launched:
 
 
 @contextmanager
-def launched(folder: Path, *, steps: int = 10, **wishes: object) -> Iterator[Launched]:
-    """Serve a page whose trainings and conversions take `steps` steps of 20 ms, with these settings."""
+def launched(
+    folder: Path, *, steps: int = 10, worker: Sequence[str] = WORKER, **wishes: object
+) -> Iterator[Launched]:
+    """Serve a page whose trainings and conversions take `steps` steps of 20 ms, with these settings.
+
+    With another worker, its trainings and conversions are that one's.
+    """
     before = {name: os.environ.get(name) for name in CHANGED}
 
     os.environ |= {"GRADIO_TEMP_DIR": str(folder / "cache"), "TOY_STEPS": str(steps), "NO_PROXY": "127.0.0.1"}
@@ -48,7 +53,7 @@ def launched(folder: Path, *, steps: int = 10, **wishes: object) -> Iterator[Lau
 
     settings = Settings.model_validate({"data_dir": folder / "data", "max_file_size_mb": 5, **wishes})
     settings.data_dir.mkdir(parents=True)
-    jobs = Jobs(settings, worker_command=WORKER, retry_pauses_s=())
+    jobs = Jobs(settings, worker_command=worker, retry_pauses_s=())
     jobs.start()
     services = Services.of(settings, jobs)
     page = build_page(services)

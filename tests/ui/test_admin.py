@@ -9,12 +9,11 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from argon2 import PasswordHasher
 from starlette.datastructures import Headers
 
-from pipelines.accounts import Accounts
 from pipelines.rows import Caller, new_id, new_job
 from rvc.errors import NotAllowedError
+from tests.cheap_accounts import accounts_of
 from tests.ui.launched import RECORDING, Launched, launched
 from ui.admin import ACTIVE_ONES, EVERYTHING, FAILED, GIVEN_UP, _Listeners, admin_of
 from ui.admin_view import short_user
@@ -30,14 +29,19 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
         yield page
 
 
-def services_of(page: Launched, *, shared: bool = False) -> Services:
-    return Services.of(page.jobs._settings, page.jobs, shared=shared)
+def services_of(page: Launched, *, shared: bool = False, users: Path | None = None) -> Services:
+    settings = page.jobs._settings.model_copy(update={"auth_file": users})
+    return Services.of(settings, page.jobs, shared=shared)
 
 
 def request(peer: str = "127.0.0.1", **headers: str) -> Any:  # noqa: ANN401
-    given = {name.replace("_", "-"): value for name, value in headers.items()}
-    sent = HOST | {"x-timbre-token": "a-token-of-a-test-1"} | given
-    return SimpleNamespace(headers=Headers(sent), cookies={}, client=SimpleNamespace(host=peer))
+    sent = (
+        HOST
+        | {"x-timbre-token": "a-token-of-a-test-1"}
+        | {k.replace("_", "-"): v for k, v in headers.items()}
+    )
+    client = SimpleNamespace(host=peer)
+    return SimpleNamespace(headers=Headers(sent), cookies={}, client=client)
 
 
 REMOTE = [
@@ -61,21 +65,15 @@ def test_nobody_is_the_admin_of_a_shared_page_without_a_login(page: Launched) ->
 
 
 def test_with_a_login_its_admins_are_and_nobody_else(page: Launched, tmp_path: Path) -> None:
-    accounts = Accounts(
-        tmp_path / "users.json", hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    )
-    for name in ("root", "anna"):
-        accounts.put(name, "a long enough password", admin=name == "root")
-    settings = page.jobs._settings.model_copy(update={"auth_file": accounts.path})
-    services = Services.of(settings, page.jobs, shared=True)
-    root, anna = (services.callers.tokens.create(name, "personal", "test")[0] for name in ("root", "anna"))
-    assert admin_of(services, request("10.0.0.7", authorization=f"Bearer {root}")).admin
-    for asked in (request(authorization=f"Bearer {anna}"), request(), None):
+    users = accounts_of(tmp_path, "root", "anna").path
+    services = services_of(page, shared=True, users=users)
+    token = {name: services.callers.tokens.create(name, "personal", "x")[0] for name in ("root", "anna")}
+    assert admin_of(services, request("10.0.0.7", authorization=f"Bearer {token['root']}")).admin
+    for asked in (request(authorization=f"Bearer {token['anna']}"), request()):
         with pytest.raises(NotAllowedError):
             admin_of(services, asked)
-    unshared = Services.of(settings, page.jobs)
     with pytest.raises(NotAllowedError):
-        admin_of(unshared, request(authorization=f"Bearer {anna}"))
+        admin_of(services, None)
 
 
 def test_every_listener_refuses_who_is_no_admin(page: Launched) -> None:
