@@ -20,6 +20,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from pipelines.accounts import Accounts
+from pipelines.handover import require_training
 from pipelines.meters import REFUSALS
 from pipelines.tokens import Tokens
 from pipelines.training_wish import check_training
@@ -43,7 +44,6 @@ Update = Any
 CONSENT = "This is my voice, or I have permission to use it"
 """What a person states before a training; kept in the voice's card."""
 POLL_S = 0.5
-SIGN_OF_LIFE_S = 2.0
 ACTIVE = ("pending", "preprocessing", "training", "converting")
 ENDED = ("completed", "failed", "cancelled", "interrupted")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -119,13 +119,15 @@ class Services:
             The job's row.
 
         Raises:
-            NotAllowedError: The settings say that there is no permission.
+            NotAllowedError: The settings say that there is no permission, or nothing is trained here.
             RvcError: A setting is wrong, or the dispatcher refuses it.
         """
         if not isinstance(settings, dict):
             raise ConfigError(
                 "The settings are not a JSON object; give names and values, or {} for the defaults."
             )
+        if kind == "training":
+            require_training(self.settings)
         if kind == "training" and "consent" in settings:
             if settings["consent"] is not True:
                 raise NotAllowedError(
@@ -166,7 +168,7 @@ class Services:
                 seen[row["id"]] = row
             if not active:
                 return
-            if time.monotonic() - told_at >= SIGN_OF_LIFE_S:
+            if time.monotonic() - told_at >= self.settings.progress_interval_s:
                 told_at = time.monotonic()
                 yield active[0]
             time.sleep(POLL_S)
