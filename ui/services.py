@@ -329,7 +329,15 @@ def received(files: object) -> list[tuple[Path, str]]:
         facts = one if isinstance(one, dict) else getattr(one, "model_dump", dict)()
         path = facts.get("path") if facts else one
         # A path is only a name that a client sent: without this check it could be any file of this machine.
-        if not isinstance(path, str) or not Path(path).resolve().is_relative_to(uploads):
+        if not isinstance(path, str) or not _arrived(path, uploads):
             raise AudioError("One of the files did not arrive; send files with gradio_client's handle_file.")
         found.append((Path(path), str(facts.get("orig_name") or Path(path).name)))
     return found
+
+
+def _arrived(path: str, uploads: Path) -> bool:
+    """Whether a path names a file in the folder of uploads; it may hold anything that a text can."""
+    try:
+        return Path(path).resolve().is_relative_to(uploads) and Path(path).is_file()
+    except (OSError, ValueError):  # longer than paths can be, or with a null character
+        return False

@@ -38,8 +38,11 @@ class Launched:
 
 
 @contextmanager
-def launched(folder: Path, *, steps: int = 10, **wishes: object) -> Iterator[Launched]:
-    """Serve a page whose trainings and conversions take `steps` steps of 20 ms, with these settings."""
+def launched(folder: Path, *, steps: int = 10, shared: bool = False, **wishes: object) -> Iterator[Launched]:
+    """Serve a page whose trainings and conversions take `steps` steps of 20 ms, with these settings.
+
+    One that is `shared` takes nobody for its admin.
+    """
     before = {name: os.environ.get(name) for name in CHANGED}
 
     os.environ |= {"GRADIO_TEMP_DIR": str(folder / "cache"), "TOY_STEPS": str(steps), "NO_PROXY": "127.0.0.1"}
@@ -50,7 +53,7 @@ def launched(folder: Path, *, steps: int = 10, **wishes: object) -> Iterator[Lau
     settings.data_dir.mkdir(parents=True)
     jobs = Jobs(settings, worker_command=WORKER, retry_pauses_s=())
     jobs.start()
-    services = Services.of(settings, jobs)
+    services = Services.of(settings, jobs, shared=shared)
     page = build_page(services)
     try:
         page.launch(
