@@ -21,6 +21,7 @@ from gradio.utils import get_upload_folder
 
 from pipelines.accounts import Accounts
 from pipelines.meters import REFUSALS
+from pipelines.rows import UPLOAD_TYPES
 from pipelines.tokens import Tokens
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
 from ui.callers import Callers
@@ -134,6 +135,32 @@ class Services:
             given_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
             settings = settings | {"consent": {"statement": CONSENT, "given_at": given_at}}
         return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
+
+    def send_and_submit(
+        self, caller: Caller, files: list[tuple[Path, str]], kind: str, settings: Row, **voice: str
+    ) -> Row:
+        """Take in recordings and start a job on them; when that is refused, nothing of them is kept.
+
+        Args:
+            caller: Who asks.
+            files: Where each lies, and its name.
+            kind: training, conversion or batch.
+            settings: The job's settings.
+            **voice: model_name or model_id.
+
+        Returns:
+            The job's row.
+
+        Raises:
+            RvcError: The recordings or the job are refused.
+        """
+        purpose = next(purpose for purpose, job_type in UPLOAD_TYPES.items() if job_type == kind)
+        uploaded = self.jobs.upload(caller, files, purpose)
+        try:
+            return self.submit(caller, kind, uploaded["id"], settings, **voice)
+        except BaseException:
+            self.jobs.remove(caller, uploaded["id"])
+            raise
 
     def start_batch(self, caller: Caller, job_ids: list[str], model_id: str, settings: Row) -> Row:
         """Start to convert all recordings of some uploads; return the job's row.

@@ -272,6 +272,27 @@ def test_bad_files_that_are_really_sent_are_refused_in_a_sentence(
     assert new == len(taken) + converted - imported
 
 
+@pytest.mark.parametrize("name", ["convert_voice", "train_voice"])
+def test_when_the_job_is_refused_the_recording_that_came_with_it_is_not_kept(
+    victim: Victim, attacker: Attacker, faults: list[str], name: str
+) -> None:
+    before = state_of(victim.page)
+    listener = next(one["id"] for one in attacker.listeners() if one["api_name"] == name)
+    sent = attacker.send("r.ogg", VOICE_FILES[0].read_bytes())
+    wrong: list[tuple[Any, Any]] = [
+        (victim.model, {}),
+        ("builtin-kathleen", []),
+        ("builtin-kathleen", {"x": "y" * 70_000}),
+    ]
+    if name == "train_voice":
+        wrong = [("", {}), ("x" * 1_000, {}), (5, {}), ("Mine", {"consent": False}), ("Mine", "text")]
+    wishes = [(listener, [[sent] if name == "train_voice" else sent, *rest]) for rest in wrong]
+    for heard in attacker.join(wishes):
+        check(heard, victim, faults)
+        assert heard.error, heard
+    assert state_of(victim.page) == before
+
+
 def test_what_another_has_is_not_served_by_any_path(victim: Victim, attacker: Attacker) -> None:
     data = victim.page.data_dir
     paths = [str(path) for path in sorted(data.rglob("*")) if path.is_file()][:25]
