@@ -26,7 +26,6 @@ from pipelines.library import Library
 from pipelines.limits import Limits
 from pipelines.quota import Quota, Spend
 from pipelines.registry import Registry
-from pipelines.removal import forget_job, remove_folders
 from pipelines.rows import (
     CONVERTING,
     JOB_TYPES,
@@ -322,18 +321,6 @@ class Jobs(JobView):
             NotAllowedError: It is in another state.
         """
         return self._again(caller, job_id, from_start=False)
-
-    def remove(self, caller: Caller, job_id: str) -> Row:
-        """Delete a job that has ended, or an upload, with its files; return its row. Voices stay.
-
-        Raises:
-            UnknownNameError: There is no such job, or it is somebody else's.
-            NotAllowedError: It waits or runs, or other jobs need it.
-        """
-        with self._lock:
-            gone = forget_job(self.registry, row := self._row(caller, job_id))
-        remove_folders(self._jobs_dir, gone)
-        return self._dispatcher.public(row)
 
     def _again(self, caller: Caller, job_id: str, *, from_start: bool) -> Row:
         self.quota.require(caller)

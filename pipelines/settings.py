@@ -58,6 +58,7 @@ class Settings(BaseSettings):
         max_pause_s: Longest pause, in seconds, that conversions may force on a training at a stretch.
         train_threads: Processor threads of a training; by default all.
         weights_dir: Folder of published weights that were downloaded by hand; searched first; absolute.
+        unverified_weights: Whether files in weights_dir are used though they are not the published ones.
         hf_hub_offline: Whether nothing is ever downloaded; the name is the one that other programs know.
         log_level: DEBUG, INFO, WARNING or ERROR.
         log_format: text for people, json for machines that collect logs.
@@ -99,6 +100,7 @@ class Settings(BaseSettings):
     max_pause_s: float = Field(default=600, ge=0)
     train_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     weights_dir: Annotated[Path, AfterValidator(_absolute)] | None = None
+    unverified_weights: bool = False
     hf_hub_offline: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"

@@ -3,7 +3,8 @@
     WEIGHTS_DIR         what a person downloaded by hand, searched first; never written to
     DATA_DIR/weights    what was downloaded here: whole files only, and one that is on its way as *.part
 
-A file counts only with the published size and SHA-256; what was verified is remembered until it changes.
+A file counts only with the published size and SHA-256; what was verified is remembered until it changes. With
+UNVERIFIED_WEIGHTS a file of the right name in WEIGHTS_DIR counts as it is: for encoders of one's own.
 How a file comes over the network: download.py.
 """
 
@@ -78,20 +79,23 @@ class WeightStore:
         offline: Whether nothing may be downloaded.
         manifest: The published files by name; by default those of assets/manifest.json.
         patience: How long a download waits.
+        unverified: Whether files in `own_folder` count whatever their sums are.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- by name, and all have a default
         self,
         folder: Path,
         own_folder: Path | None = None,
         *,
         offline: bool = False,
+        unverified: bool = False,
         manifest: Mapping[str, Weight] | None = None,
         patience: Patience | None = None,
     ) -> None:
         self.folder = folder
         self._own_folder = own_folder
         self._offline = offline
+        self._unverified = unverified
         self._manifest = read_manifest() if manifest is None else manifest
         self._patience = patience or Patience()
 
@@ -146,6 +150,8 @@ class WeightStore:
         """Whether this is the published file; a sum is computed once per file and change of it."""
         if not path.is_file():
             return False
+        if self._unverified and self._own_folder is not None and path.is_relative_to(self._own_folder):
+            return True
         if self._verified().get(str(path)) == _mark(path, weight):
             return True
         right = _has_the_sum(path, weight)
@@ -264,7 +270,12 @@ def pretrained(version: str, sample_rate_hz: int, *, uses_f0: bool) -> tuple[str
 def weight_store() -> WeightStore:
     """Return the store that the settings describe."""
     settings = get_settings()
-    return WeightStore(settings.data_dir / "weights", settings.weights_dir, offline=settings.hf_hub_offline)
+    return WeightStore(
+        settings.data_dir / "weights",
+        settings.weights_dir,
+        offline=settings.hf_hub_offline,
+        unverified=settings.unverified_weights,
+    )
 
 
 def _mark(path: Path, weight: Weight) -> list[Any]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipelines.events import Done, Events, Progress
 from pipelines.order import WorkOrder
+from pipelines.training_wish import FOR_THE_CARD, divided
 from rvc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ Task: TypeAlias = "Callable[[WorkOrder], Events[dict[str, Any]]]"
 
 PREPARE_SHARE = 0.1
 """How much of a training's progress bar its preparation gets."""
-
-FOR_THE_CARD = ("consent", "licence")
-"""What a person states with a training: it is no setting, it goes into the voice's card."""
 
 
 def preparation(order: WorkOrder) -> Events[dict[str, Any]]:
@@ -48,9 +46,8 @@ def training(order: WorkOrder) -> Events[dict[str, Any]]:
     """Recordings, prepared if they are not yet, to a voice."""
     prepare = importlib.import_module("pipelines.prepare")  # loads the voice detector
     train = importlib.import_module("pipelines.train")  # loads torch
-    asked = {name: value for name, value in order.settings.items() if name not in FOR_THE_CARD}
-    for_preparing = order.prepare_settings | _those_of(prepare.PrepareSettings, asked)
-    for_training = {name: value for name, value in asked.items() if name not in for_preparing}
+    asked, for_training = divided(order.settings)
+    for_preparing = order.prepare_settings | asked
     request = train.TrainRequest(
         prepared_folder=order.upload_folder,
         work_dir=order.work_folder,
@@ -167,11 +164,6 @@ def _until_done(
 def _files(order: WorkOrder) -> list[StoredFile]:
     stored: type[StoredFile] = importlib.import_module("pipelines.uploads").StoredFile  # loads the decoders
     return [stored.from_json(file) for file in order.files]
-
-
-def _those_of(options: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    names = {field.name for field in fields(options)}
-    return {name: value for name, value in settings.items() if name in names}
 
 
 def _options(options: type[Any], settings: Mapping[str, Any]) -> Any:  # noqa: ANN401  # whichever class it is

@@ -34,8 +34,9 @@ def tiny_sizes(version: str = "v1", sample_rate_hz: int = 40_000, *, uses_f0: bo
     )
 
 
-def tiny_files(folder: Path, **files: Path) -> RvcFiles:
-    return RvcFiles(encoder=encoder_file(folder / "encoder.bin"), **files)
+def tiny_files(folder: Path, generator: Path | None = None, discriminators: Path | None = None) -> RvcFiles:
+    encoder = encoder_file(folder / "encoder.bin")
+    return RvcFiles(encoder=encoder, generator=generator, discriminators=discriminators)
 
 
 def tiny_rvc_task(

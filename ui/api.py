@@ -110,7 +110,8 @@ class Endpoints:
         """Start to train a voice; answers at once. The training goes on when you disconnect.
 
         settings may hold "consent": true (this is my voice, or I have permission to use it). Optional are
-        total_steps, batch_size, patience, seed and reduce_noise.
+        total_steps, batch_size, patience, seed and reduce_noise; and "engine": "rvc" with version ("v1",
+        "v2"), sample_rate_hz (32000, 40000, 48000), f0, f0_estimator, precision, gradient_checkpointing.
 
         Args:
             job_id: From upload_training_audio.

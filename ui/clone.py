@@ -21,6 +21,7 @@ from rvc.errors import RvcError
 from ui.panels import CLONE_START, card, job_card, paragraph
 from ui.report import report_card
 from ui.services import ACTIVE, CONSENT, Services, Update, hand_out, plain_errors, received, remind
+from ui.training_settings import TrainingSettings, settings_from, training_settings
 from ui.training_view import TrainingView, Watched, sample_of, training_view, view_of
 
 TICK_S = 2.0
@@ -61,8 +62,7 @@ class CloneTab:
     microphone: gr.Audio
     name: gr.Textbox
     consent: gr.Checkbox
-    reduce_noise: gr.Checkbox
-    steps: gr.Number
+    expert: TrainingSettings
     train: gr.Button
     report: gr.HTML
     view: TrainingView
@@ -106,21 +106,7 @@ def _name_and_permission() -> dict[str, Any]:
     gr.HTML('<p class="tm-step">2. Name and permission</p>', padding=False)
     name = gr.Textbox(label="Name of the voice", placeholder="Anna", max_length=80, elem_id="clone-name")
     consent = gr.Checkbox(label=CONSENT, elem_id="clone-consent")
-    with gr.Accordion("Expert settings", open=False):
-        reduce_noise = gr.Checkbox(
-            label="Take steady noise out of the recordings",
-            info="For hum and hiss only: it makes clean recordings duller.",
-        )
-        steps = gr.Number(
-            label="Training steps at most",
-            value=None,
-            precision=0,
-            minimum=1,
-            elem_id="clone-steps",
-            info="Leave empty: the length of the recordings decides, and training stops by itself "
-            "when the voice no longer gets better.",
-        )
-    return {"name": name, "consent": consent, "reduce_noise": reduce_noise, "steps": steps}
+    return {"name": name, "consent": consent, "expert": training_settings()}
 
 
 def _wire(tab: CloneTab, services: Services) -> None:
@@ -140,7 +126,7 @@ def _wire(tab: CloneTab, services: Services) -> None:
     )
     tab.train.click(
         listeners.train,
-        [tab.progress, tab.name, tab.consent, tab.reduce_noise, tab.steps],
+        [tab.progress, tab.name, tab.consent, *tab.expert.inputs],
         drawn,
         api_visibility="private",
         show_progress="minimal",
@@ -215,13 +201,8 @@ class _Listeners:
             else:
                 remind(f"Tick '{CONSENT}'." if named else "Give the voice a name.")
             return (gr.skip(),) * (TrainingView.SIZE + 3)
-        reduce_noise, steps = expert
-        settings: dict[str, Any] = {"consent": True}
-        if reduce_noise:
-            settings["reduce_noise"] = True
-        if steps:
-            settings["total_steps"] = int(steps)
         with plain_errors():
+            settings = {"consent": True} | settings_from(expert)
             caller = self._services.caller(request)
             job = self._services.submit(caller, "training", progress.upload_id, settings, model_name=named)
             progress.watched = Watched(job_id=job["id"])

@@ -19,6 +19,7 @@ from ui.callers import CallerCookie
 from ui.clone import CloneTab, Progress, clone_tab
 from ui.clone import wire_load as load_clone
 from ui.convert import ConvertTab, convert_tab, voice_choices, wire_voices
+from ui.gate import gated
 from ui.jobs import jobs_tab
 from ui.jobs import wire_refresh as refresh_jobs
 from ui.login import Login, LoginGate, user_of
@@ -101,6 +102,7 @@ def launch_options(services: Services) -> dict[str, Any]:
         "app_kwargs": {
             "routes": [*routes(services), *(Login(services, accounts).routes() if accounts else [])],
             "middleware": [identity, Middleware(UploadGate, services=services)],
+            "lifespan": gated(settings),
         },
         "auth_dependency": partial(user_of, services) if accounts else None,
     }

@@ -23,6 +23,7 @@ from pipelines.accounts import Accounts
 from pipelines.meters import REFUSALS
 from pipelines.rows import UPLOAD_TYPES
 from pipelines.tokens import Tokens
+from pipelines.training_wish import check_training
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
 from ui.callers import Callers
 
@@ -120,7 +121,7 @@ class Services:
 
         Raises:
             NotAllowedError: The settings say that there is no permission.
-            RvcError: The dispatcher refuses it.
+            RvcError: A setting is wrong, or the dispatcher refuses it.
         """
         if not isinstance(settings, dict):
             raise ConfigError(
@@ -134,6 +135,8 @@ class Services:
                 )
             given_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
             settings = settings | {"consent": {"statement": CONSENT, "given_at": given_at}}
+        if kind == "training":
+            check_training(settings)
         return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
 
     def send_and_submit(

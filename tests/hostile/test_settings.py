@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ VALUES: tuple[Any, ...] = (
     {"a": 1},
     "9" * 4_000,
 )
-OPTIONS = {
+OPTIONS: dict[str, tuple[Any, int]] = {
     "preprocessing": (PrepareSettings, 60),
     "training": (TrainSettings, 100),
     "conversion": (ConvertOptions, 80),
@@ -51,10 +52,10 @@ WRONG = ("text", "\0", -(10**30), float("nan"), [1], {"a": 1})
 def wishes() -> Iterator[tuple[str, dict[str, Any]]]:
     chance = random.Random(SEED)
     for kind, (options, count) in OPTIONS.items():
-        names = [*options.__dataclass_fields__, "__class__", "settings", "voice", ""]
+        names = [*(field.name for field in fields(options)), "__class__", "settings", "voice", ""]
         for _ in range(count):
             yield kind, {name: chance.choice(VALUES) for name in chance.sample(names, chance.randrange(1, 4))}
-        yield from ((kind, {name: wrong}) for name in options.__dataclass_fields__ for wrong in WRONG)
+        yield from ((kind, {field.name: wrong}) for field in fields(options) for wrong in WRONG)
 
 
 def order(kind: str, settings: dict[str, Any], folder: Path) -> WorkOrder:

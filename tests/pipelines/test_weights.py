@@ -250,6 +250,19 @@ def test_a_person_s_own_folder_is_searched_first_and_stays_as_it_is(place: str, 
     assert files(own) == {place}
 
 
+def test_files_of_a_person_s_own_making_count_only_where_that_was_asked_for(tmp_path: Path) -> None:
+    own, data = tmp_path / "own", tmp_path / "data"
+    for folder in (own, data / "sub"):
+        folder.mkdir(parents=True)
+        (folder / "weights.bin").write_bytes(b"self-made")
+    weight = weight_of("https://example.org/w")
+    assert store_of(data, weight, own, offline=True).find("w") is None
+    assert store_of(data, weight, own, offline=True, unverified=True).find("w") == own / "weights.bin"
+    (own / "weights.bin").unlink()
+    # What lies among the downloads must be what was published.
+    assert store_of(data, weight, own, offline=True, unverified=True).find("w") is None
+
+
 def test_a_file_that_was_changed_is_verified_again(publisher: Publisher, tmp_path: Path) -> None:
     store = store_of(tmp_path, weight_of(publisher.url))
     path = finish(store.fetch("w"))

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +38,13 @@ class Launched:
 
 
 @contextmanager
-def launched(folder: Path, *, steps: int = 10, shared: bool = False, **wishes: object) -> Iterator[Launched]:
+def launched(
+    folder: Path, *, steps: int = 10, shared: bool = False, worker: Sequence[str] = WORKER, **wishes: object
+) -> Iterator[Launched]:
     """Serve a page whose trainings and conversions take `steps` steps of 20 ms, with these settings.
 
-    One that is `shared` takes nobody for its admin.
+    One that is `shared` takes nobody for its admin. With another worker, its trainings and conversions are
+    that one's.
     """
     before = {name: os.environ.get(name) for name in CHANGED}
 
@@ -51,7 +54,7 @@ def launched(folder: Path, *, steps: int = 10, shared: bool = False, **wishes: o
 
     settings = Settings.model_validate({"data_dir": folder / "data", "max_file_size_mb": 5, **wishes})
     settings.data_dir.mkdir(parents=True)
-    jobs = Jobs(settings, worker_command=WORKER, retry_pauses_s=())
+    jobs = Jobs(settings, worker_command=worker, retry_pauses_s=())
     jobs.start()
     services = Services.of(settings, jobs, shared=shared)
     page = build_page(services)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,10 +13,10 @@ from starlette.datastructures import Headers
 
 from pipelines.rows import Caller, new_id, new_job
 from rvc.errors import NotAllowedError
+from tests.cheap_accounts import accounts_of
 from tests.ui.launched import RECORDING, Launched, launched
 from ui.admin import ACTIVE_ONES, EVERYTHING, FAILED, GIVEN_UP, _Listeners, admin_of
 from ui.admin_view import short_user
-from ui.callers import Callers
 from ui.services import Services
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
@@ -28,24 +29,19 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
         yield page
 
 
-def services_of(page: Launched, *, shared: bool = False, admins: frozenset[str] = frozenset()) -> Services:
-    return Services(
-        settings=page.jobs._settings,
-        jobs=page.jobs,
-        library=page.jobs.library,
-        callers=Callers("s" * 32, admins=admins),
-        shared=shared,
-    )
+def services_of(page: Launched, *, shared: bool = False, users: Path | None = None) -> Services:
+    settings = page.jobs._settings.model_copy(update={"auth_file": users})
+    return Services.of(settings, page.jobs, shared=shared)
 
 
-def request(peer: str = "127.0.0.1", user: str | None = None, **headers: str) -> Any:  # noqa: ANN401
+def request(peer: str = "127.0.0.1", **headers: str) -> Any:  # noqa: ANN401
     sent = (
         HOST
         | {"x-timbre-token": "a-token-of-a-test-1"}
         | {k.replace("_", "-"): v for k, v in headers.items()}
     )
     client = SimpleNamespace(host=peer)
-    return SimpleNamespace(username=user, headers=Headers(sent), cookies={}, client=client)
+    return SimpleNamespace(headers=Headers(sent), cookies={}, client=client)
 
 
 REMOTE = [
@@ -68,11 +64,14 @@ def test_nobody_is_the_admin_of_a_shared_page_without_a_login(page: Launched) ->
         admin_of(services_of(page, shared=True), request())
 
 
-def test_with_a_login_its_admins_are_and_nobody_else(page: Launched) -> None:
-    services = services_of(page, shared=True, admins=frozenset({"root"}))
-    assert admin_of(services, request("10.0.0.7", user="root")).admin
-    with pytest.raises(NotAllowedError):
-        admin_of(services, request(user="anna"))
+def test_with_a_login_its_admins_are_and_nobody_else(page: Launched, tmp_path: Path) -> None:
+    users = accounts_of(tmp_path, "root", "anna").path
+    services = services_of(page, shared=True, users=users)
+    token = {name: services.callers.tokens.create(name, "personal", "x")[0] for name in ("root", "anna")}
+    assert admin_of(services, request("10.0.0.7", authorization=f"Bearer {token['root']}")).admin
+    for asked in (request(authorization=f"Bearer {token['anna']}"), request()):
+        with pytest.raises(NotAllowedError):
+            admin_of(services, asked)
     with pytest.raises(NotAllowedError):
         admin_of(services, None)
 

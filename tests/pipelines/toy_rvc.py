@@ -1,0 +1,41 @@
+"""RVC's engine at toy size for the children of a test: `pipelines.worker --tasks tests.pipelines.toy_rvc`.
+
+Loading this module makes voices of version v1 at 40 kHz small, and takes the toy encoder for ContentVec; all
+the rest is as it always is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.dispatcher import WORKER_COMMAND
+from pipelines.train_start import TASKS as TRAINABLE
+from pipelines.train_start import RvcSource, TaskSource
+from rvc.engine import ENGINES, EngineLoader
+from rvc.rvc_engine import RvcLoader
+from tests.tiny_rvc_training import tiny_sizes
+from tests.tiny_rvc_voice import TOY_HUBERT, encoder_file
+
+TASKS: dict[str, Any] = {}
+WORKER = (*WORKER_COMMAND, "--tasks", "tests.pipelines.toy_rvc")
+SETTINGS = {
+    "engine": "rvc", "version": "v1", "f0_estimator": "praat", "total_steps": 4, "batch_size": 2,
+    "score_every": 2, "checkpoint_every": 2,
+}  # fmt: skip
+
+
+@TRAINABLE.register("rvc")
+def toy_source() -> TaskSource:
+    return RvcSource(tiny_sizes)
+
+
+@ENGINES.register("rvc")
+def toy_loader() -> EngineLoader:
+    return RvcLoader(TOY_HUBERT)
+
+
+def weights_folder(folder: Path) -> Path:
+    """A folder of weights as a person may have it: an encoder of their own where ContentVec's would be."""
+    encoder_file(folder / "hubert_base" / "pytorch_model.bin")
+    return folder
