@@ -22,6 +22,7 @@ from gradio.utils import get_upload_folder
 from pipelines.accounts import Accounts
 from pipelines.handover import require_training
 from pipelines.meters import REFUSALS
+from pipelines.rows import UPLOAD_TYPES
 from pipelines.tokens import Tokens
 from pipelines.training_wish import check_training
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
@@ -139,6 +140,32 @@ class Services:
         if kind == "training":
             check_training(settings)
         return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
+
+    def send_and_submit(
+        self, caller: Caller, files: list[tuple[Path, str]], kind: str, settings: Row, **voice: str
+    ) -> Row:
+        """Take in recordings and start a job on them; when that is refused, nothing of them is kept.
+
+        Args:
+            caller: Who asks.
+            files: Where each lies, and its name.
+            kind: training, conversion or batch.
+            settings: The job's settings.
+            **voice: model_name or model_id.
+
+        Returns:
+            The job's row.
+
+        Raises:
+            RvcError: The recordings or the job are refused.
+        """
+        purpose = next(purpose for purpose, job_type in UPLOAD_TYPES.items() if job_type == kind)
+        uploaded = self.jobs.upload(caller, files, purpose)
+        try:
+            return self.submit(caller, kind, uploaded["id"], settings, **voice)
+        except BaseException:
+            self.jobs.remove(caller, uploaded["id"])
+            raise
 
     def start_batch(self, caller: Caller, job_ids: list[str], model_id: str, settings: Row) -> Row:
         """Start to convert all recordings of some uploads; return the job's row.
@@ -334,7 +361,15 @@ def received(files: object) -> list[tuple[Path, str]]:
         facts = one if isinstance(one, dict) else getattr(one, "model_dump", dict)()
         path = facts.get("path") if facts else one
         # A path is only a name that a client sent: without this check it could be any file of this machine.
-        if not isinstance(path, str) or not Path(path).resolve().is_relative_to(uploads):
+        if not isinstance(path, str) or not _arrived(path, uploads):
             raise AudioError("One of the files did not arrive; send files with gradio_client's handle_file.")
         found.append((Path(path), str(facts.get("orig_name") or Path(path).name)))
     return found
+
+
+def _arrived(path: str, uploads: Path) -> bool:
+    """Whether a path names a file in the folder of uploads; it may hold anything that a text can."""
+    try:
+        return Path(path).resolve().is_relative_to(uploads) and Path(path).is_file()
+    except (OSError, ValueError):  # longer than paths can be, or with a null character
+        return False
