@@ -79,6 +79,7 @@ class Accounts:
                 f"AUTH_FILE {self.path} names no user, so nobody could log in; add one with "
                 "python app.py --add-user NAME."
             )
+        _ = self._nobody  # now, so that the first unknown name costs no more than others
 
     def get(self, name: str) -> Account | None:
         """Return the user of this name, None if there is none (any more)."""

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.events import Done, Events, Progress
+from pipelines.run_record import RunRecord
 from rvc.audio import WRITABLE, AudioWriter, StreamResampler, blocks, probe
 from rvc.engine import Source
 from rvc.errors import AudioError, ConfigError
@@ -134,12 +135,13 @@ class _Step:
 _Steps = Generator[_Step, None, T]
 
 
-def convert(
+def convert(  # noqa: PLR0913  # what, where to, who, how, and what is said of it
     source: Path,
     destination: Path,
     voice: Voice,
     options: ConvertOptions,
     estimator: F0Estimator | None = None,
+    record: RunRecord | None = None,
 ) -> Events[ConvertResult]:
     """Convert a recording into another voice.
 
@@ -152,6 +154,7 @@ def convert(
         options: How.
         estimator: Who finds the melody; None makes the one that the options name, or else Praat's, neither
             of which needs weights.
+        record: What the result says of itself in its tags; None for nothing.
 
     Yields:
         Progress, with `needs_device` while the voice speaks, then Done.
@@ -169,7 +172,7 @@ def convert(
     }
     timings = dict.fromkeys(costs, 0.0)
     stage = "Reading"
-    with closing(_convert(source, destination, voice, (options, estimator))) as steps:
+    with closing(_convert(source, destination, voice, (options, estimator, record))) as steps:
         while True:
             started_s = time.perf_counter()
             try:
@@ -200,10 +203,10 @@ def _progress(step: _Step, costs: Mapping[str, float], spent_s: float) -> Progre
 
 
 def _convert(
-    source: Path, destination: Path, voice: Voice, how: tuple[ConvertOptions, F0Estimator]
+    source: Path, destination: Path, voice: Voice, how: tuple[ConvertOptions, F0Estimator, RunRecord | None]
 ) -> _Steps[ConvertResult]:
     """Do the work; `convert` adds the clock."""
-    options, estimator = how
+    options, estimator, record = how
     engine = voice.engine
     recorded, length = yield from _read(source, voice.sample_rate_hz)
     source_rms = np.append(frame_rms(recorded), 0.0)[: recorded.size // HOP_16K + 1]
@@ -225,7 +228,8 @@ def _convert(
         asked = options.follow_loudness
         follow = engine.defaults.follow_loudness if asked is None else asked
         gain = engine.loudness(heard, source_rms, spoken, follow)
-        writer = AudioWriter(destination, voice.sample_rate_hz, options.format)
+        tags = None if record is None else record.tags(transpose_semitones=round(semitones, 3))
+        writer = AudioWriter(destination, voice.sample_rate_hz, options.format, tags=tags)
         yield from _write(scratch, gain, writer, (spoken.rms.size, length))
     return ConvertResult(
         path=destination,

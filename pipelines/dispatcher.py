@@ -4,9 +4,9 @@
                                        │
     jobs.py ───────────wake────────────┘
 
-What runs side by side: one converter (warm; it leaves when idle), one preparation, and as many trainings
-as may compute at the same time. Which of them computes on the device is the lease's decision. All state
-is guarded by `lock`, which the callers in jobs.py share.
+What runs side by side: one converter (warm; it leaves when idle), one batch, one preparation, and as many
+trainings as may compute at the same time. Which of them computes on the device is the lease's decision.
+All state is guarded by `lock`, which the callers in jobs.py share.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pathlib import Path
 
 from pipelines.children import Child
 from pipelines.eventlog import EventLog
-from pipelines.handover import RETRY_PAUSES_S, Ending, make_order, settle
+from pipelines.handover import RETRY_PAUSES_S, Ending, count_use, make_order, settle
 from pipelines.lanes import next_up, positions
-from pipelines.lease import Claim, DeviceLease
+from pipelines.lease import BACKGROUND, URGENCY, Claim, DeviceLease
 from pipelines.library import Library
 from pipelines.meters import JOB_SECONDS
 from pipelines.registry import Registry
@@ -256,6 +256,8 @@ class Dispatcher:
             "eta_s": event.get("eta_s"),
             "updated_at": now(),
         }
+        if live.hear_of_file(event.get("data") or {}):
+            live.shown["files"] = live.files
         moment_s = time.monotonic()
         if event.get("data") or new_stage or moment_s - live.logged_s >= LOG_INTERVAL_S:
             live.logged_s = moment_s
@@ -279,7 +281,7 @@ class Dispatcher:
     def _claim(self, live: Live) -> Claim:
         return Claim(
             job_id=live.row["id"],
-            conversion=live.row["type"] == "conversion",
+            urgency=URGENCY.get(live.row["type"], BACKGROUND),
             seq=live.row["seq"],
             since_s=time.monotonic(),
         )
@@ -345,8 +347,8 @@ class Dispatcher:
         for live in self._live.values():
             if not self._lease.waits(live.row["id"]):
                 live.ran_s += elapsed_s
-            training = live.row["type"] == "training"
-            limit_s = self._settings.training_timeout if training else self._settings.job_timeout
+            long = live.row["type"] in ("training", "batch")
+            limit_s = self._settings.training_timeout if long else self._settings.job_timeout
             if live.reason is None and live.last is None and live.ran_s > limit_s:
                 logger.warning("job %s is out of time after %.0f s", live.row["id"], live.ran_s)
                 self.stop(live.row["id"], "timeout")
@@ -363,7 +365,7 @@ class Dispatcher:
             elif live.last is None or not self._staff.is_converter(live.child):
                 continue
             ending = Ending(last=live.last, returncode=returncode, reason=live.reason, ran_s=live.ran_s)
-            self._conclude(live.row | live.shown, ending)
+            self._conclude(live.row | live.shown | {"files": live.row["files"]}, ending)
             self._lease.release(job_id)
             fault = live.last is not None and live.last.get("kind") == "internal"
             self._staff.finished(live.child, fault=fault, now_s=now_s)
@@ -373,7 +375,9 @@ class Dispatcher:
         desk = self._desk
         changes = settle(row, ending, self._folder(row["id"]), desk.library, desk.retry_pauses_s)
         kept = {name: row[name] for name in ("progress", "stage")}
+        before = row
         row = desk.registry.update("jobs", row["id"], **(kept | changes))
+        count_use(before, row, desk.library)
         # Only now: had the disk refused, the next tick would come here again.
         self._live.pop(row["id"], None)
         JOB_SECONDS.labels(row["type"], row["status"]).observe(ending.ran_s)

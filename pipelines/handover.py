@@ -18,10 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.batch import saved_states
 from pipelines.library import Library
 from pipelines.order import WorkOrder
 from pipelines.registry import Registry
-from pipelines.rows import Caller, Row, now
+from pipelines.rows import CONVERTING, Caller, Row, now
 from pipelines.settings import Settings
 from rvc.errors import CheckpointError, ConfigError, RvcError
 
@@ -75,13 +76,16 @@ def make_order(
         type=row["type"],
         folder=folder,
         upload_folder=settings.data_dir / "jobs" / upload["id"],
-        files=upload["files"],
+        files=row["files"],
         settings=row["settings"],
         prepare_settings=source["settings"] if source["type"] == "preprocessing" else {},
         model_name=row["model_name"],
-        model_folder=library.folder(anyone, row["model_id"]) if row["type"] == "conversion" else None,
+        model_id=row["model_id"],
+        model_folder=library.folder(anyone, row["model_id"]) if row["type"] in CONVERTING else None,
         device_lock=settings.data_dir / "gpu.lock",
         grace_s=settings.cancel_grace_s,
+        max_audio_seconds=settings.max_audio_seconds,
+        attempt=row["attempts"],
     )
 
 
@@ -92,12 +96,37 @@ def settle(row: Row, ending: Ending, folder: Path, library: Library, pauses_s: S
         row: The job's row.
         ending: How the work ended.
         folder: The job's folder.
-        library: Takes in a trained voice and counts the use of one.
+        library: Takes in a trained voice.
         pauses_s: Rest before each further try, in seconds.
 
     Raises:
         OSError: The result could not be moved; asking again is safe.
     """
+    changes = _settled(row, ending, folder, library, pauses_s)
+    return changes | {"files": saved_states(row["files"], folder)} if row["type"] == "batch" else changes
+
+
+def count_use(before: Row, after: Row, library: Library) -> None:
+    """Add to the voice's statistics what a job has converted in this try.
+
+    Args:
+        before: The job's row as it was started.
+        after: Its row as it ended.
+        library: Keeps the statistics.
+
+    Raises:
+        OSError: The disk refused; nothing is counted then.
+    """
+    if after["type"] == "conversion" and after["status"] == "completed":
+        library.record_use(after["model_id"], [float(after["result"].get("seconds") or 0.0)])
+    elif after["type"] == "batch":
+        pairs = zip(before["files"], after["files"], strict=True)
+        new = [now for was, now in pairs if now["status"] == "completed" != was["status"]]
+        library.record_use(after["model_id"], [float(file["seconds"]) for file in new])
+
+
+def _settled(row: Row, ending: Ending, folder: Path, library: Library, pauses_s: Sequence[float]) -> Row:
+    """Return the changes, but for the files of a batch."""
     last = ending.last or {}
     if last.get("event") == "done":
         try:
@@ -132,7 +161,6 @@ def _completed(row: Row, result: Row, folder: Path, library: Library) -> Row:
         if not audio.is_file() or not audio.is_relative_to(folder.resolve()):
             raise CheckpointError("The conversion left no audio; retry it.")
         changes["output_audio_path"] = str(audio.relative_to(folder.resolve()))
-        library.record_use(row["model_id"], float(result.get("seconds") or 0.0))
     elif row["type"] == "training":
         order = WorkOrder.load(folder)
         voice = library.adopt(row | {"quality_snr": changes["quality_snr"]}, order.bundle_folder)

@@ -16,9 +16,12 @@ from pathlib import Path
 
 import orjson
 
+from pipelines.batch import saved_states
 from pipelines.eventlog import EventLog
+from pipelines.handover import count_use
+from pipelines.library import Library
 from pipelines.registry import Registry
-from pipelines.rows import ENDED, RUNNING, Rows, now
+from pipelines.rows import ENDED, RUNNING, Rows, now, uploads_of
 from pipelines.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -26,7 +29,7 @@ logger = logging.getLogger(__name__)
 _JOB_FOLDER = re.compile(r"[0-9a-f]{32}")
 
 
-def sweep_at_start(registry: Registry, jobs_dir: Path) -> None:
+def sweep_at_start(registry: Registry, jobs_dir: Path, library: Library) -> None:
     """Turn what was running into interrupted, and remove folders without a job.
 
     Call it before anything is received or started.
@@ -34,6 +37,7 @@ def sweep_at_start(registry: Registry, jobs_dir: Path) -> None:
     Args:
         registry: The open registry.
         jobs_dir: Folder of the jobs' folders.
+        library: Counts what an interrupted batch had converted.
     """
     lost = registry.list("jobs", lambda row: row["status"] in RUNNING)
     registry.update_many(
@@ -49,6 +53,9 @@ def sweep_at_start(registry: Registry, jobs_dir: Path) -> None:
         log = EventLog(jobs_dir / row["id"] / "events.jsonl")
         for event in log.read(len(log) - 1):
             registry.update("jobs", row["id"], progress=event["fraction"])
+        if row["type"] == "batch":
+            files = saved_states(row["files"], jobs_dir / row["id"])
+            count_use(row, registry.update("jobs", row["id"], files=files), library)
     if lost:
         logger.warning("%d jobs were interrupted; they can be resumed", len(lost))
     known = {row["id"] for row in registry.list("jobs")}
@@ -76,7 +83,8 @@ def expired(registry: Registry, settings: Settings) -> tuple[Rows, Rows]:
     rows = registry.list("jobs")
     old = [row for row in rows if row["status"] in ENDED and row["updated_at"] < oldest_job]
     gone = {row["id"] for row in old}
-    used = {row[name] for row in rows if row["id"] not in gone for name in ("upload_id", "input_job_id")}
+    kept = [row for row in rows if row["id"] not in gone]
+    used = {row["input_job_id"] for row in kept}.union(*(uploads_of(row) for row in kept))
     old = [row for row in old if row["id"] not in used]
     stale = [
         row

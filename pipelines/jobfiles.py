@@ -11,8 +11,9 @@ from typing import Any
 
 import orjson
 
+from pipelines.batch_results import results_zip
 from pipelines.registry import Registry
-from pipelines.rows import Caller, Row, unknown_job
+from pipelines.rows import ENDED, Caller, Row, unknown_job
 from pipelines.uploads import StoredFile
 from pipelines.validation import validate
 from rvc.errors import ConfigError, NotAllowedError, UnknownNameError
@@ -55,9 +56,14 @@ class JobFiles:
 
         Raises:
             UnknownNameError: There is no such job, or it is somebody else's.
-            ConfigError: The upload has expired.
+            ConfigError: The upload has expired, or is one of a batch, which is not decoded yet.
         """
         folder, files = self.stored_files(caller, job_id)
+        if any(file.audio == file.original for file in files):
+            raise ConfigError(
+                "The recordings of a batch are only read when they are converted; "
+                "upload one by itself to measure it."
+            )
         return {"job_id": job_id, "files": [validate(file, folder) for file in files]}
 
     def log(self, caller: Caller, job_id: str) -> str:
@@ -81,7 +87,9 @@ class JobFiles:
             ConfigError: The upload has expired.
         """
         upload = self._upload_of(self._row(caller, job_id))
-        return self._folder(upload["id"]), [StoredFile.from_json(file) for file in upload["files"]]
+        return self._folder(upload["id"]), [
+            StoredFile.from_json(file) for file in upload["files"] if "audio" in file
+        ]
 
     def input_path(self, caller: Caller, job_id: str) -> Path:
         """Return the first file of the upload that a job works on, as it came.
@@ -94,13 +102,16 @@ class JobFiles:
         return folder / files[0].original
 
     def result_path(self, caller: Caller, job_id: str) -> Path:
-        """Return the audio that a conversion made.
+        """Return the audio that a conversion made, or a zip of what a batch that has ended made.
 
         Raises:
             UnknownNameError: There is no such job, or it is somebody else's.
             NotAllowedError: The job has no audio, or not yet.
+            AudioError: There is no room for the zip.
         """
         row = self._row(caller, job_id)
+        if row["type"] == "batch" and row["status"] in ENDED:
+            return results_zip(row, self._folder(row["id"]))
         if row["status"] != "completed" or not row["output_audio_path"]:
             raise NotAllowedError(
                 f"This job ({row['type']}, {row['status']}) has no converted audio; "
@@ -139,6 +150,13 @@ class JobFiles:
         if upload is None:
             raise ConfigError("The upload of this job has expired; upload the recording again.")
         return upload
+
+    def _uploads_of(self, row: Row) -> list[Row]:
+        """Return the uploads that a row is, or works on: a batch may have several."""
+        ids = row.get("upload_ids") or []
+        return [self._upload_of(row | {"upload_id": upload_id}) for upload_id in ids] or [
+            self._upload_of(row)
+        ]
 
     def _folder(self, job_id: str) -> Path:
         return self._jobs_dir / job_id

@@ -12,23 +12,22 @@ on the job. This process never imports torch.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.batch_upload import batch_files, has_more_to_do, receive_batch
 from pipelines.cleanup import daily
 from pipelines.dispatcher import WORKER_COMMAND, Desk, Dispatcher
-from pipelines.eventlog import EventLog
 from pipelines.handover import RETRY_PAUSES_S
 from pipelines.housekeeping import remove_expired, sweep_at_start
-from pipelines.jobfiles import JobFiles
+from pipelines.jobview import JobView
 from pipelines.library import Library
 from pipelines.limits import Limits
-from pipelines.quota import Quota
+from pipelines.quota import Quota, Spend
 from pipelines.registry import Registry
-from pipelines.removal import forget_job, remove_folders
 from pipelines.rows import (
-    ENDED,
+    CONVERTING,
     JOB_TYPES,
     RESTARTABLE,
     UPLOAD_TYPES,
@@ -42,16 +41,15 @@ from pipelines.rows import (
     now,
 )
 from pipelines.settings import Settings
-from pipelines.uploads import StoredFile, receive, require_enough
+from pipelines.uploads import receive, require_enough
 from rvc.errors import AudioError, ConfigError, NotAllowedError
 
 __all__ = ["Caller", "Jobs"]
 
-FOLLOW_INTERVAL_S = 2.0
 MAX_PENDING_PER_USER = 100
 
 
-class Jobs(JobFiles):
+class Jobs(JobView):
     """All jobs of one data folder. Safe for threads.
 
     Args:
@@ -98,7 +96,7 @@ class Jobs(JobFiles):
 
     def start(self) -> None:
         """Sweep up behind an earlier server, then run what is pending."""
-        sweep_at_start(self.registry, self._jobs_dir)
+        sweep_at_start(self.registry, self._jobs_dir, self.library)
         self.library.sweep()
         self._keep_house()
         self._dispatcher.start()
@@ -120,10 +118,11 @@ class Jobs(JobFiles):
         Args:
             caller: Who will own them.
             files: Where each lies now, and what the person calls it.
-            purpose: "training" for recordings of a voice, "target" for one to convert.
+            purpose: "training" for recordings of a voice, "target" for one to convert, "batch" for many to
+                convert, zips among them; there a file that is refused stays in the list with its reason.
 
         Raises:
-            AudioError: A file is refused; nothing is kept then.
+            AudioError: A file is refused, or all of a batch; nothing is kept then.
             ConfigError: The purpose is unknown.
             LimitError: The caller has sent in too much within an hour, or has no room on the disk.
         """
@@ -137,15 +136,22 @@ class Jobs(JobFiles):
         folder.mkdir()
         try:
             with self.quota.room(caller) as spend:
-                stored = receive(files, folder, self._settings, spend)
-                if purpose == "training":
-                    require_enough(stored)
-                return self._keep(caller, purpose, job_id, stored)
+                kept = self._receive(files, folder, purpose, spend)
+                return self._keep(caller, purpose, job_id, kept)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def _keep(self, caller: Caller, purpose: str, job_id: str, stored: Sequence[StoredFile]) -> Row:
+    def _receive(self, files: Sequence[tuple[Path, str]], folder: Path, purpose: str, spend: Spend) -> Rows:
+        if purpose == "batch":
+            return receive_batch(files, folder, self._settings, spend)
+        stored = receive(files, folder, self._settings, spend)
+        if purpose == "training":
+            require_enough(stored)
+        return [file.to_json() for file in stored]
+
+    def _keep(self, caller: Caller, purpose: str, job_id: str, files: Rows) -> Row:
+        first = next(file for file in files if "original" in file)
         with self._lock:
             row = new_job(
                 caller.user_id,
@@ -153,8 +159,8 @@ class Jobs(JobFiles):
                 status="uploaded",
                 seq=self._next_seq(),
                 id=job_id,
-                files=[file.to_json() for file in stored],
-                input_audio_path=f"jobs/{job_id}/{stored[0].original}",
+                files=files,
+                input_audio_path=f"jobs/{job_id}/{first['original']}",
                 progress=1.0,
             )
             return self._dispatcher.public(self.registry.insert("jobs", row))
@@ -173,11 +179,11 @@ class Jobs(JobFiles):
 
         Args:
             caller: Who asks.
-            type: "preprocessing", "training" or "conversion".
+            type: "preprocessing", "training", "conversion" or "batch".
             input_job_id: An upload, or a job that worked on one; a training that names a preparation
                 uses that one's settings.
             model_name: What the voice shall be called (training).
-            model_id: The voice to convert into (conversion).
+            model_id: The voice to convert into (conversion, batch).
             settings: The pipeline's options by name; every key is optional.
 
         Raises:
@@ -188,43 +194,79 @@ class Jobs(JobFiles):
         """
         if type not in JOB_TYPES:
             raise ConfigError(f"Unknown type of job {type!r}. Choose one of: {', '.join(JOB_TYPES)}.")
+        if type == "batch":
+            return self.submit_batch(caller, [input_job_id], model_id=model_id, settings=settings)
         options = checked_settings({} if settings is None else settings)
         voice = self._voice_of(caller, type, model_name, model_id)
         self.quota.require(caller)
         with self._lock:
             source = self._row(caller, input_job_id)
             upload = self._upload_of(source)
+            if upload["type"] == "batch":
+                raise ConfigError("These recordings were sent in for a batch; upload them again for this.")
             if type == "conversion" and len(upload["files"]) != 1:
                 raise ConfigError("A conversion takes one recording; upload the one to convert by itself.")
-            self._admit(caller)
-            row = new_job(
-                caller.user_id,
-                type,
-                status="pending",
-                seq=self._next_seq(),
-                input_job_id=source["id"],
-                upload_id=upload["id"],
-                input_audio_path=upload["input_audio_path"],
-                quality_snr=source["quality_snr"],
-                settings=options,
-                files=upload["files"],
-                message="Waiting",
-                **voice,
-            )
-            folder = self._folder(row["id"])
-            folder.mkdir()
-            try:
-                self.registry.insert("jobs", row)
-            except BaseException:
-                folder.rmdir()
-                raise
-            return self._changed(row)
+            return self._enqueue(caller, type, source, [upload], {"settings": options, **voice})
+
+    def submit_batch(
+        self,
+        caller: Caller,
+        input_job_ids: Sequence[str],
+        *,
+        model_id: str | None,
+        settings: dict[str, Any] | None = None,
+    ) -> Row:
+        """Queue the conversion of many recordings and return its row at once.
+
+        Args:
+            caller: Who asks.
+            input_job_ids: Uploads, or jobs that worked on them; all their recordings are converted.
+            model_id: The voice.
+            settings: As for a conversion.
+
+        Raises:
+            UnknownNameError: There is no such job or voice, or it is somebody else's.
+            ConfigError: No upload, one that has expired, too many files, or wrong settings.
+            NotAllowedError: The caller has too many jobs waiting.
+        """
+        options = checked_settings({} if settings is None else settings)
+        voice = self._voice_of(caller, "batch", None, model_id)
+        self.quota.require(caller)
+        with self._lock:
+            sources = [self._row(caller, job_id) for job_id in dict.fromkeys(input_job_ids)]
+            if not sources:
+                raise ConfigError("The batch names no recordings; upload them first.")
+            uploads = {upload["id"]: upload for source in sources for upload in self._uploads_of(source)}
+            files = batch_files(list(uploads.values()), self._settings)
+            facts = {"settings": options, "files": files, "upload_ids": list(uploads), **voice}
+            return self._enqueue(caller, "batch", sources[0], list(uploads.values()), facts)
+
+    def _enqueue(self, caller: Caller, type: str, source: Row, uploads: Rows, facts: Row) -> Row:
+        """Write the row of work on uploads, and its folder; the caller holds the lock."""
+        self._admit(caller)
+        common: Row = {
+            "input_job_id": source["id"],
+            "upload_id": uploads[0]["id"],
+            "input_audio_path": uploads[0]["input_audio_path"],
+            "quality_snr": source["quality_snr"],
+            "files": uploads[0]["files"],
+            "message": "Waiting",
+        }
+        row = new_job(caller.user_id, type, status="pending", seq=self._next_seq(), **(common | facts))
+        folder = self._folder(row["id"])
+        folder.mkdir()
+        try:
+            self.registry.insert("jobs", row)
+        except BaseException:
+            folder.rmdir()
+            raise
+        return self._changed(row)
 
     def _voice_of(self, caller: Caller, type: str, model_name: str | None, model_id: str | None) -> Row:
         """Name and id of the voice that is to be made (no id yet) or spoken; none for a preparation."""
         if type == "training":
             return {"model_name": checked_name(model_name, "voice"), "model_id": None}
-        if type == "conversion":
+        if type in CONVERTING:
             model = self.library.get(caller, str(model_id))
             return {"model_name": model["model_name"], "model_id": model["id"]}
         return {"model_name": None, "model_id": None}
@@ -235,68 +277,6 @@ class Jobs(JobFiles):
         if len(waiting) >= MAX_PENDING_PER_USER:
             raise NotAllowedError(f"You have {len(waiting)} jobs waiting; wait for one, or cancel one.")
         self.limits.take("starts", caller)
-
-    # --- looking -----------------------------------------------------------------------------------
-
-    def get(self, caller: Caller, job_id: str) -> Row:
-        """Return a job's row.
-
-        Raises:
-            UnknownNameError: There is no such job, or it is somebody else's.
-        """
-        with self._lock:
-            return self._dispatcher.public(self._row(caller, job_id))
-
-    def list(
-        self,
-        caller: Caller,
-        *,
-        user_id: str | None = None,
-        type: str | None = None,
-        status: str | None = None,
-    ) -> Rows:
-        """Return the caller's jobs, newest first; an admin's list holds everybody's.
-
-        Args:
-            caller: Who asks.
-            user_id: Only this user's jobs; heeded for an admin only.
-            type: Only jobs of this type.
-            status: Only jobs in this state.
-        """
-        owner = user_id if caller.admin else caller.user_id
-        wanted = {"user_id": owner, "type": type, "status": status}
-        equal: dict[str, Any] = {name: value for name, value in wanted.items() if value}
-        with self._lock:
-            rows = self.registry.list("jobs", **equal)
-            return self._dispatcher.public_rows(sorted(rows, key=lambda row: row["seq"], reverse=True))
-
-    def follow(self, caller: Caller, job_id: str) -> Iterator[Row]:
-        """Iterate over a job's row: at every change, at least every 2 s, the last when it has ended.
-
-        Raises:
-            UnknownNameError: There is no such job, or it is somebody else's; raised by the call itself.
-        """
-        self.get(caller, job_id)
-        return self._follow(caller, job_id)
-
-    def events(self, caller: Caller, job_id: str, since: int = 0) -> Rows:
-        """Return what a job has reported, oldest first.
-
-        Each event has n (1, 2, ...), time, fraction, stage, message, eta_s and data (losses, the name of a
-        sample for artifact(), ...).
-
-        Args:
-            caller: Who asks.
-            job_id: The job.
-            since: Only events with a greater n.
-
-        Raises:
-            UnknownNameError: There is no such job, or it is somebody else's.
-        """
-        with self._lock:
-            row = self._row(caller, job_id)
-            log = self._dispatcher.event_log(row["id"]) or EventLog(self._folder(row["id"]) / "events.jsonl")
-            return log.read(since)
 
     # --- steering ----------------------------------------------------------------------------------
 
@@ -323,6 +303,8 @@ class Jobs(JobFiles):
     def retry(self, caller: Caller, job_id: str) -> Row:
         """Queue a failed, cancelled or interrupted job again, from its start; return its row.
 
+        A batch never starts again with what it has converted: it goes on, as with resume().
+
         Raises:
             UnknownNameError: There is no such job, or it is somebody else's.
             NotAllowedError: It is in another state.
@@ -332,33 +314,24 @@ class Jobs(JobFiles):
     def resume(self, caller: Caller, job_id: str) -> Row:
         """Queue a failed, cancelled or interrupted job again, from what it has saved; return its row.
 
+        A completed batch of which some recordings failed tries those again.
+
         Raises:
             UnknownNameError: There is no such job, or it is somebody else's.
             NotAllowedError: It is in another state.
         """
         return self._again(caller, job_id, from_start=False)
 
-    def remove(self, caller: Caller, job_id: str) -> Row:
-        """Delete a job that has ended, or an upload, with its files; return its row. Voices stay.
-
-        Raises:
-            UnknownNameError: There is no such job, or it is somebody else's.
-            NotAllowedError: It waits or runs, or other jobs need it.
-        """
-        with self._lock:
-            gone = forget_job(self.registry, row := self._row(caller, job_id))
-        remove_folders(self._jobs_dir, gone)
-        return self._dispatcher.public(row)
-
     def _again(self, caller: Caller, job_id: str, *, from_start: bool) -> Row:
         self.quota.require(caller)
         with self._lock:
             row = self._row(caller, job_id)
-            if row["status"] not in RESTARTABLE:
+            from_start = from_start and row["type"] != "batch"
+            if row["status"] not in RESTARTABLE and not has_more_to_do(row):
                 raise NotAllowedError(
                     f"This job is {row['status']}; what failed or was cancelled or interrupted runs again."
                 )
-            self._upload_of(row)
+            self._uploads_of(row)
             self._admit(caller)
             changes: Row = {"progress": 0.0} if from_start else {}
             if from_start:
@@ -371,19 +344,6 @@ class Jobs(JobFiles):
             return self._changed(self.registry.update("jobs", row["id"], **changes))
 
     # --- inside ------------------------------------------------------------------------------------
-
-    def _follow(self, caller: Caller, job_id: str) -> Iterator[Row]:
-        watch = self._dispatcher.watch
-        with watch.subscription(job_id) as inbox:
-            row = self.get(caller, job_id)
-            yield row
-            while row["status"] not in ENDED and row["status"] != "uploaded":
-                with self._lock:
-                    rows = watch.wait(inbox, FOLLOW_INTERVAL_S) or [self.get(caller, job_id)]
-                for row in rows:
-                    yield row
-                    if row["status"] in ENDED:
-                        return
 
     def _changed(self, row: Row) -> Row:
         """Tell the dispatcher and the followers of a changed row, and return it as callers see it."""

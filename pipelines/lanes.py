@@ -1,8 +1,8 @@
 """Which pending job starts next. Pure functions of rows; the dispatcher asks them under its lock.
 
-Each type of job has a lane of its own, first in, first out: a conversion never stands behind a training,
-and preparing recordings, which needs no device, behind neither. Who computes on the device among the
-jobs that were started is lease.py's matter.
+Each type of job has a lane of its own, first in, first out: a conversion never stands behind a training or
+a batch, and preparing recordings, which needs no device, behind none of them. Who computes on the device
+among the jobs that were started is lease.py's matter.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Who computes on the device: one job per slot (one slot), conversions first, nobody forgotten.
+"""Who computes on the device: one job per slot (one slot), what is urgent first, nobody forgotten.
 
     waits ──grant or continue──> holds ──release──> (gone)
       ^                            │ pause, obeyed at its next yield
       └──────────paused────────────┘
 
 Rules, in their order:
-    1. A training that has waited for max_pause_s, paused or not yet begun, is overdue and comes first; it
-       may interrupt a conversion, and is then left alone for turn_s.
-    2. Conversions come before training and interrupt it.
+    1. A batch or training that has waited for max_pause_s, paused or not yet begun, is overdue and comes
+       first; it may interrupt what is more urgent, and is then left alone for turn_s.
+    2. Conversions come before batches, both before training, and they interrupt what they come before.
     3. Within a kind, the lower sequence number comes first.
 
 Pure bookkeeping: times come in as arguments, the lines to send go out, no process is touched. The
@@ -19,8 +19,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+URGENT, BATCH, BACKGROUND = range(3)
+"""A conversion that somebody waits for, a batch of them, a training."""
+URGENCY = {"conversion": URGENT, "batch": BATCH}
+"""By type of job; whatever else there is, is background."""
+
 TURN_S = 60.0
-"""How long an overdue training computes before a conversion may interrupt it again, in seconds."""
+"""How long an overdue job computes before a more urgent one may interrupt it again, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +34,14 @@ class Claim:
 
     Attributes:
         job_id: Whose it is.
-        conversion: Whether it is of the kind that goes first.
+        urgency: URGENT, BATCH or BACKGROUND; the lower goes first.
         seq: Its place in the order of submission.
         since_s: Monotonic time at which it began to wait.
         paused: Whether it has computed before and was interrupted.
     """
 
     job_id: str
-    conversion: bool
+    urgency: int
     seq: int
     since_s: float = 0.0
     paused: bool = False
@@ -46,7 +51,7 @@ class DeviceLease:
     """The right to compute on the device.
 
     Args:
-        max_pause_s: Longest time that a training waits for conversions at a stretch.
+        max_pause_s: Longest time that a batch or training waits for what is more urgent at a stretch.
         turn_s: How long it is then left alone; at most max_pause_s.
         slots: How many jobs may compute at the same time.
     """
@@ -122,15 +127,18 @@ class DeviceLease:
         return None
 
     def _overdue(self, claim: Claim, now_s: float) -> bool:
-        return not claim.conversion and now_s - claim.since_s >= self.max_pause_s
+        return claim.urgency > URGENT and now_s - claim.since_s >= self.max_pause_s
 
     def _rank(self, claim: Claim, now_s: float) -> tuple[int, int]:
         if self._overdue(claim, now_s):
             return 0, claim.seq
-        return (1 if claim.conversion else 2), claim.seq
+        return 1 + claim.urgency, claim.seq
 
     def _must_yield(self, held: Claim, now_s: float) -> bool:
-        if held.conversion:
-            return any(self._overdue(claim, now_s) for claim in self._waiting.values())
         protected = now_s < self._protected_until_s.get(held.job_id, float("-inf"))
-        return not protected and any(claim.conversion for claim in self._waiting.values())
+        for claim in self._waiting.values():
+            if claim.urgency < held.urgency and not protected:
+                return True
+            if claim.urgency > held.urgency and self._overdue(claim, now_s) and not protected:
+                return True
+        return False

@@ -137,13 +137,15 @@ class Library:
         names = ("uses", "seconds_converted", "last_used_at", "size_bytes", "created_at")
         return {"model_id": row["id"], **{name: row[name] for name in names}}
 
-    def record_use(self, model_id: str, seconds: float) -> None:
-        """Count one conversion into this voice.
+    def record_use(self, model_id: str, seconds: Sequence[float]) -> None:
+        """Count conversions into this voice.
 
         Args:
             model_id: The voice; it may have been deleted meanwhile.
-            seconds: Length of the converted audio.
+            seconds: Length of each converted recording.
         """
+        if not seconds:
+            return
         if not model_id.startswith(BUILTIN_PREFIX) and self._registry.get("models", model_id) is None:
             return
         usage = self._registry.get("usage", model_id) or {"id": model_id, "uses": 0, "seconds_converted": 0.0}
@@ -151,8 +153,8 @@ class Library:
             "usage",
             usage
             | {
-                "uses": usage["uses"] + 1,
-                "seconds_converted": usage["seconds_converted"] + seconds,
+                "uses": usage["uses"] + len(seconds),
+                "seconds_converted": usage["seconds_converted"] + sum(seconds),
                 "last_used_at": now(),
             },
         )

@@ -30,10 +30,10 @@ HOUR_S = 3_600.0
 USERS_PER_ADDRESS = 5
 _PRUNE_EVERY = 1_000
 _DONE = {
-    "uploads": "You have sent in {} recordings or voices",
-    "files": "You have sent {} files",
-    "starts": "You have started {} jobs",
-    "logins": "A password was tried {} times",
+    "uploads": ("You have sent in {}", "recording or voice", "recordings or voices"),
+    "files": ("You have sent {}", "file", "files"),
+    "starts": ("You have started {}", "job", "jobs"),
+    "logins": ("A password was tried {}", "time", "times"),
 }
 """Per kind of act how its refusal begins."""
 
@@ -134,7 +134,9 @@ def in_words(seconds: float) -> str:
 
 
 def _refusal(kind: str, most: int, wait_s: float) -> LimitError:
+    done, one, many = _DONE[kind]
+    count = f"{most} {one if most == 1 else many}"
     return LimitError(
-        f"{_DONE[kind].format(most)} within an hour, which is the most; try again {in_words(wait_s)}.",
+        f"{done.format(count)} within an hour, which is the most; try again {in_words(wait_s)}.",
         retry_after_s=wait_s,
     )

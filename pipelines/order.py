@@ -19,16 +19,19 @@ class WorkOrder:
 
     Attributes:
         id: The job's id.
-        type: "preprocessing", "training" or "conversion", or a name that an extra task table adds.
+        type: "preprocessing", "training", "conversion" or "batch", or a name that an extra task table adds.
         folder: The job's own folder.
         upload_folder: Folder of the upload whose files are worked on.
         files: The stored files, each as StoredFile.to_json gives it; paths relative to upload_folder.
         settings: What the person asked for; every key is optional.
         prepare_settings: Settings of the preparation that a training builds on; {} if there was none.
         model_name: Name that a trained voice gets.
-        model_folder: Bundle of the voice to convert into.
+        model_id: Id of the voice to convert into.
+        model_folder: Its bundle.
         device_lock: Lock file that is held while computing on the device.
         grace_s: Seconds that the child may take to save after its server has died.
+        max_audio_seconds: Longest recording that is decoded; matters to what was not decoded at its upload.
+        attempt: Which try this is since a person last started the job, 1 for the first.
     """
 
     id: str
@@ -39,9 +42,12 @@ class WorkOrder:
     settings: dict[str, Any] = field(default_factory=dict)
     prepare_settings: dict[str, Any] = field(default_factory=dict)
     model_name: str | None = None
+    model_id: str | None = None
     model_folder: Path | None = None
     device_lock: Path
     grace_s: float = 5.0
+    max_audio_seconds: float = 5_400.0
+    attempt: int = 1
 
     @property
     def work_folder(self) -> Path:

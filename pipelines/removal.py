@@ -3,34 +3,53 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipelines.registry import Registry
-from pipelines.rows import ENDED, Row
+from pipelines.rows import ENDED, unknown_job, uploads_of
 from rvc.errors import NotAllowedError
 
+if TYPE_CHECKING:
+    from pipelines.jobs import Jobs
+    from pipelines.registry import Registry
+    from pipelines.rows import Caller, Row
 
-def forget_job(registry: Registry, row: Row) -> list[str]:
-    """Remove the row of a job that has ended, or of an upload; the caller removes the folders afterwards.
 
-    Voices that a training made stay. Hold the dispatcher's lock. A crash in between leaves folders without
+def remove_job(jobs: Jobs, caller: Caller, job_id: str) -> Row:
+    """Delete a job that has ended, or an upload, with its files; voices that a training made stay.
+
+    The upload of a job goes with the last job that works on it. A crash in between leaves folders without
     rows, which the next start removes.
 
     Args:
-        registry: The rows.
-        row: The job's or the upload's row.
+        jobs: The dispatcher.
+        caller: Who asks.
+        job_id: The job or the upload.
 
     Returns:
-        Ids of the rows that are gone: the job's, and its upload's if no other job works on that.
+        The row that is gone.
 
     Raises:
+        UnknownNameError: There is no such job, or it is somebody else's.
         NotAllowedError: It waits or runs, or other jobs need it.
     """
+    with jobs.lock:
+        shown = jobs.get(caller, job_id)
+        gone = _forget(jobs.registry, job_id)
+    for gone_id in gone:
+        shutil.rmtree(jobs.registry.path.parent / "jobs" / gone_id, ignore_errors=True)
+    return shown
+
+
+def _forget(registry: Registry, job_id: str) -> list[str]:
+    """Remove the row of a job, and those of its uploads on which no other job works; return the ids."""
+    row = registry.get("jobs", job_id)
+    if row is None:
+        raise unknown_job(job_id)
     if row["status"] not in ENDED and row["status"] != "uploaded":
         raise NotAllowedError(f"This job is {row['status']}; stop it first, then delete it.")
     others = [other for other in registry.list("jobs") if other["id"] != row["id"]]
     if row["status"] == "uploaded":
-        users = [other for other in others if other["upload_id"] == row["id"]]
+        users = [other for other in others if row["id"] in uploads_of(other)]
         if users:
             raise NotAllowedError(
                 f"{len(users)} of your jobs work on this upload; delete them, and it goes with the last."
@@ -41,13 +60,6 @@ def forget_job(registry: Registry, row: Row) -> list[str]:
             raise NotAllowedError(
                 "A job that was started from this one waits or runs; wait for it, or stop it."
             )
-        shared = any(other["upload_id"] == row["upload_id"] for other in others)
-        gone = [row["id"]] if shared or not row["upload_id"] else [row["id"], row["upload_id"]]
+        gone = [row["id"], *uploads_of(row).difference(*(uploads_of(other) for other in others))]
     registry.delete("jobs", gone)
     return gone
-
-
-def remove_folders(jobs_dir: Path, job_ids: list[str]) -> None:
-    """Remove the folders of jobs whose rows are gone."""
-    for job_id in job_ids:
-        shutil.rmtree(jobs_dir / job_id, ignore_errors=True)

@@ -23,13 +23,20 @@ from rvc.errors import ConfigError, UnknownNameError
 Row = dict[str, Any]
 Rows = list[Row]
 
-RUNNING_STATUS = {"preprocessing": "preprocessing", "training": "training", "conversion": "converting"}
+RUNNING_STATUS = {
+    "preprocessing": "preprocessing",
+    "training": "training",
+    "conversion": "converting",
+    "batch": "converting",
+}
 """Per type of job the status while a child works on it."""
+CONVERTING = frozenset({"conversion", "batch"})
+"""Types of job that speak in a voice."""
 JOB_TYPES = tuple(RUNNING_STATUS)
 RUNNING = frozenset(RUNNING_STATUS.values())
 RESTARTABLE = frozenset({"failed", "cancelled", "interrupted"})
 ENDED = RESTARTABLE | {"completed"}
-UPLOAD_TYPES = {"training": "training", "target": "conversion"}
+UPLOAD_TYPES = {"training": "training", "target": "conversion", "batch": "batch"}
 """Per purpose of an upload the type of its row."""
 
 MAX_NAME_CHARACTERS = 80
@@ -101,6 +108,7 @@ def new_job(user_id: str, job_type: str, *, status: str, seq: int, **fields: obj
         "status": status,
         "input_job_id": None,
         "upload_id": None,
+        "upload_ids": [],
         "progress": 0.0,
         "message": "",
         "stage": "",
@@ -125,9 +133,14 @@ def new_job(user_id: str, job_type: str, *, status: str, seq: int, **fields: obj
     return row | fields
 
 
+def uploads_of(row: Row) -> set[str]:
+    """Return the ids of the uploads that a job works on: one, several for a batch, none for an upload."""
+    return {upload_id for upload_id in (row["upload_id"], *row.get("upload_ids", ())) if upload_id}
+
+
 def public_file(stored: Row) -> Row:
     """Return what is shown of an uploaded file: everything but where it lies."""
-    return {name: value for name, value in stored.items() if name not in ("original", "audio")}
+    return {name: value for name, value in stored.items() if name not in ("original", "audio", "upload_id")}
 
 
 def public_row(row: Row, *, position: int | None = None, live: Row | None = None) -> Row:
@@ -136,10 +149,10 @@ def public_row(row: Row, *, position: int | None = None, live: Row | None = None
     Args:
         row: A job's row.
         position: Place in the queue, 1 = next; None unless the job is pending.
-        live: Newer progress, message, stage, eta_s and updated_at of a job that runs.
+        live: Newer progress, message, stage, eta_s and updated_at of a job that runs, and files of a batch.
     """
     shown = row | (live or {}) | {"position": position}
-    shown["files"] = [public_file(stored) for stored in row["files"]]
+    shown["files"] = [public_file(stored) for stored in shown["files"]]
     return {name: shown[name] for name in PUBLIC}
 
 

@@ -39,8 +39,9 @@ class Settings(BaseSettings):
         max_audio_seconds: Longest recording, in seconds.
         max_decoded_mb: Most MB on the disk of one upload, with its decoded recordings.
         max_files: Most files in one upload.
+        max_batch_mb: Largest sum of the recordings of one batch, unpacked, in MB.
         job_timeout: Seconds that preparing or converting may compute before it is stopped.
-        training_timeout: Seconds that a training may compute before it is stopped.
+        training_timeout: Seconds that a training or a batch may compute before it is stopped.
         max_concurrent_jobs: How many jobs may compute on the device at the same time.
         cleanup_days: Days after which finished jobs and their files are archived and removed.
         upload_expiry_s: Seconds after which an upload that was never used is removed.
@@ -80,6 +81,7 @@ class Settings(BaseSettings):
     max_audio_seconds: float = Field(default=5_400, ge=1, le=86_400)
     max_decoded_mb: float = Field(default=8_000, gt=0)
     max_files: int = Field(default=500, ge=1, le=1_000)
+    max_batch_mb: float = Field(default=2_000, gt=0, le=100_000)
     job_timeout: float = Field(default=3_600, gt=0)
     training_timeout: float = Field(default=86_400, gt=0)
     max_concurrent_jobs: int = Field(default=1, ge=1, le=64)
@@ -116,6 +118,11 @@ class Settings(BaseSettings):
     def max_file_size_bytes(self) -> int:
         """Largest file of an upload, in bytes."""
         return round(self.max_file_size_mb * 1_000_000)
+
+    @property
+    def max_batch_bytes(self) -> int:
+        """Largest sum of the recordings of one batch, in bytes."""
+        return round(self.max_batch_mb * 1_000_000)
 
     @property
     def max_sent_bytes(self) -> int:

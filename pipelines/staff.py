@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.children import Child
 from pipelines.eventlog import EventLog
-from pipelines.rows import Row
+from pipelines.rows import Row, Rows
 from pipelines.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class Live:
         asked: Whether the child stands still for the device, or computes on it.
         grant: The line that gives it the device, kept until it asks.
         logged_s: Monotonic time of the last event in the log.
+        files: Where each recording of a batch stands, once one has changed; else empty.
     """
 
     row: Row
@@ -53,6 +54,17 @@ class Live:
     asked: bool = False
     grant: str | None = None
     logged_s: float = float("-inf")
+    files: Rows = field(default_factory=list)
+
+    def hear_of_file(self, data: Row) -> bool:
+        """Note what an event's data says of one recording of a batch; return whether any has changed yet."""
+        change = data.get("file")
+        if isinstance(change, dict):
+            number = int(change["number"])
+            files = self.files or self.row["files"]
+            changed = files[number] | {name: value for name, value in change.items() if name != "number"}
+            self.files = [*files[:number], changed, *files[number + 1 :]]
+        return bool(self.files)
 
 
 class Staff:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -220,8 +220,16 @@ def _store(path: Path, name: str, info: AudioInfo, place: _Place) -> StoredFile:
     audio = place.staging / f"{place.number:03d}.wav"
     _check_room(path, name, info, place)
     place.meter.wrote(path.stat().st_size)
-    sha256 = _copy(path, original)
-    seconds = _decode(original, audio, name, place)
+    sha256 = copy(path, original)
+    max_seconds = place.settings.max_audio_seconds
+    steps = decoding(original, audio, name, max_seconds, wrote=place.meter.wrote)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            seconds = float(stop.value)
+            break
+
     return StoredFile(
         name=name,
         original=f"inputs/{original.name}",
@@ -243,7 +251,7 @@ def _check_room(path: Path, name: str, info: AudioInfo, place: _Place) -> None:
         )
 
 
-def _copy(source: Path, destination: Path) -> str:
+def copy(source: Path, destination: Path) -> str:
     """Copy a file and return the sha256 of its bytes."""
     digest = hashlib.sha256()
     with source.open("rb") as reading, destination.open("wb") as writing:
@@ -253,15 +261,39 @@ def _copy(source: Path, destination: Path) -> str:
     return digest.hexdigest()
 
 
-def _decode(original: Path, audio: Path, name: str, place: _Place) -> float:
-    """Decode to mono float32 at the file's own rate; return the seconds."""
+def decoding(
+    original: Path,
+    audio: Path,
+    name: str,
+    max_seconds: float,
+    wrote: Callable[[int], None] = lambda count: None,
+) -> Generator[float, None, float]:
+    """Decode to a WAV of mono float32 at the recording's own rate.
+
+    Args:
+        original: The recording as it came.
+        audio: Where the WAV shall be.
+        name: What a message shall call the recording.
+        max_seconds: Longest that it may be.
+        wrote: Hears of the bytes of every block before it is written, and may refuse them.
+
+    Yields:
+        The seconds decoded so far, about every second of sound.
+
+    Returns:
+        The seconds.
+
+    Raises:
+        AudioError: It is damaged, too short, too long or silent; nothing is left behind then.
+    """
     rate_hz = probe(original, name=name).sample_rate_hz
     peak = 0.0
     with AudioWriter(audio, rate_hz, "wav", bits=32) as out:
-        for block in blocks(original, max_seconds=place.settings.max_audio_seconds, name=name):
-            place.meter.wrote(block.size * _SAMPLE_BYTES)
+        for block in blocks(original, max_seconds=max_seconds, name=name):
+            wrote(block.size * _SAMPLE_BYTES)
             peak = max(peak, float(np.abs(block).max(initial=0.0)))
             out.write(block)
+            yield out.samples / rate_hz
         seconds = out.samples / rate_hz
         if seconds < MIN_SECONDS:
             raise AudioError(f"{name} is only {seconds:.2f} seconds long; record at least half a second.")

@@ -2,7 +2,8 @@
 
 A task takes a WorkOrder and is a generator of Progress and one Done whose result is a dict of JSON
 values. "quality_snr" in it goes to the job's row; a conversion names its file, relative to the job's
-folder, as "path" and its length as "seconds"; a training leaves the voice in order.bundle_folder.
+folder, as "path" and its length as "seconds"; a training leaves the voice in order.bundle_folder, a batch
+its recordings and where each stands as batch.py says.
 
 The pipelines are imported inside the tasks: a worker loads only what its job needs. The server imports
 neither this module nor them.
@@ -14,7 +15,7 @@ import contextlib
 import importlib
 import secrets
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -70,28 +71,79 @@ def training(order: WorkOrder) -> Events[dict[str, Any]]:
 def conversion(order: WorkOrder) -> Events[dict[str, Any]]:
     """One recording to the same in another voice."""
     module = importlib.import_module("pipelines.convert")  # loads torch
-    options = _options(module.ConvertOptions, order.settings)
-    if order.model_folder is None:
-        raise ConfigError("The conversion names no voice; choose one.")
     (stored,) = _files(order)
-    yield Progress(stage="Loading the voice", fraction=0.0)
-    ready_voice = importlib.import_module("pipelines.ready_voice").ready_voice
-    store = importlib.import_module("pipelines.weights").weight_store()
-    ready = yield from _until_done(ready_voice(order.model_folder, options.f0_estimator, store))
+    ready, options = yield from _readied(order)
     order.result_folder.mkdir(exist_ok=True)
     # A random name: Gradio serves a file to whoever knows its path.
     destination = order.result_folder / f"{secrets.token_hex(8)}.{options.format}"
     source = order.upload_folder / stored.audio
-    work = module.convert(source, destination, ready.voice, options, ready.estimator)
+    record = _record(order, ready, options)
+    work = module.convert(source, destination, ready.voice, options, ready.estimator, record)
     result = yield from _until_done(work, since=ready.share)
     facts = {"path": str(Path(result.path).relative_to(order.folder)), "seconds": result.seconds}
     yield Done(result=_facts_of(result) | facts | {"f0_estimator": ready.estimator_name})
+
+
+def batch(order: WorkOrder) -> Events[dict[str, Any]]:
+    """Many recordings to the same in another voice."""
+    module = importlib.import_module("pipelines.convert")  # loads torch
+    uploads = importlib.import_module("pipelines.uploads")  # loads the decoders
+    many = importlib.import_module("pipelines.batch")
+    ready, options = yield from _readied(order)
+    decoded = order.work_folder / "decoded.wav"
+
+    def convert(row: dict[str, Any], destination: Path) -> Events[float]:
+        upload = order.folder.parent / row["upload_id"]
+        source = upload / row["audio"]
+        try:
+            if row["audio"] == row["original"]:  # kept as it came
+                reading = uploads.decoding(source, decoded, row["name"], order.max_audio_seconds)
+                with contextlib.closing(reading):
+                    for _ in reading:
+                        yield Progress(stage="Reading", fraction=0.0)
+                source = decoded
+            record = _record(order, ready, options)
+            work = module.convert(source, destination, ready.voice, options, ready.estimator, record)
+            result = yield from _until_done(work)
+            yield Done(result=float(result.seconds))
+        finally:
+            decoded.unlink(missing_ok=True)
+
+    work = many.convert_all(order.files, order.folder, options.format, convert, attempt=order.attempt)
+    result = yield from _until_done(work, since=ready.share)
+    yield Done(result=_facts_of(result) | {"f0_estimator": ready.estimator_name})
+
+
+def _readied(order: WorkOrder) -> Generator[Progress, None, tuple[Any, Any]]:
+    """Check the settings of a conversion and get its voice ready; return it (`Ready`) and the options."""
+    options = _options(importlib.import_module("pipelines.convert").ConvertOptions, order.settings)
+    if order.model_folder is None:
+        raise ConfigError("The conversion names no voice; choose one.")
+    yield Progress(stage="Loading the voice", fraction=0.0)
+    ready_voice = importlib.import_module("pipelines.ready_voice").ready_voice
+    store = importlib.import_module("pipelines.weights").weight_store()
+    ready = yield from _until_done(ready_voice(order.model_folder, options.f0_estimator, store))
+    return ready, options
+
+
+def _record(order: WorkOrder, ready: Any, options: Any) -> Any:  # noqa: ANN401  # imported where they are used
+    """Say how a recording is made, for its tags."""
+    engine = ready.voice.engine.defaults
+    speaking = asdict(options.speaking(engine))
+    follow = engine.follow_loudness if options.follow_loudness is None else options.follow_loudness
+    chosen = {name: speaking[name] for name in ("index_rate", "protect", "chunk_s")}
+    chosen |= {"follow_loudness": follow, "f0_estimator": ready.estimator_name, "format": options.format}
+    module = importlib.import_module("pipelines.run_record")
+    return module.RunRecord(
+        voice_name=order.model_name or ready.voice.card.name, voice_id=order.model_id or "", settings=chosen
+    )
 
 
 TASKS: Mapping[str, Task] = {
     "preprocessing": preparation,
     "training": training,
     "conversion": conversion,
+    "batch": batch,
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -29,6 +30,8 @@ _WRITE_SAMPLES = 65_536
 _WAV_LIMIT_BYTES = 2**32 - 2**16
 _DEFAULT_BITS = {"wav": 16, "flac": 24}
 _SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}
+TAGS = ("title", "artist", "software", "date", "comment")
+"""What a file of every format can say of itself: INFO chunk of WAV, ID3 of MP3, comments of FLAC and Ogg."""
 
 
 class AudioWriter:
@@ -43,6 +46,8 @@ class AudioWriter:
         format: "wav", "flac", "mp3" or "ogg" (Vorbis).
         bits: 16, 24, or 32 for WAV as floating point; by default 16 for WAV and 24 for FLAC. MP3 and
             Ogg have none.
+        tags: What the file says of itself, by a name of `TAGS`. The formats disagree about letters beyond
+            ASCII, so these become question marks.
 
     Attributes:
         samples: Samples written so far, at the rate of the blocks.
@@ -50,14 +55,26 @@ class AudioWriter:
 
     Raises:
         ConfigError: Unknown format, or bits that the format does not have.
+        ValueError: A tag of another name.
     """
 
-    def __init__(self, path: Path, rate_hz: int, format: str = "wav", *, bits: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        rate_hz: int,
+        format: str = "wav",
+        *,
+        bits: int | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
         if format not in WRITABLE:
             raise ConfigError(f"Unknown audio format {format!r}; choose one of: {', '.join(WRITABLE)}.")
         allowed = {"wav": (16, 24, 32), "flac": (16, 24)}.get(format, ())
         if bits is not None and bits not in allowed:
             raise ConfigError(f"A {format} file cannot have {bits} bits per sample; leave the bits out.")
+        self._tags = dict(tags or {})
+        if unknown := set(self._tags) - set(TAGS):
+            raise ValueError(f"A sound file has no tags {unknown}.")
         self.path = path
         self.rate_hz = rate_hz
         self.format = format
@@ -78,6 +95,9 @@ class AudioWriter:
             self._file = sf.SoundFile(
                 self._temporary, "w", self._resampler.to_hz, 1, format=self.format.upper(), **options
             )
+            # Before the first sample: only then do FLAC, Ogg and MP3 have a place for them.
+            for name, text in self._tags.items():
+                setattr(self._file, name, text.encode("ascii", "replace").decode())
         except BaseException:
             self._temporary.unlink(missing_ok=True)
             raise

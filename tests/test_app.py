@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ ENDPOINTS = {
     "dataset_report",
     "start_training",
     "start_conversion",
+    "upload_batch_audio",
+    "start_batch",
     "train_voice",
     "convert_voice",
     "job_status",
@@ -129,6 +132,26 @@ def test_a_recording_comes_back_as_long_as_it_was_sent(client: Client, voice: di
     given_back = Path(client.predict(rows[-1]["id"], api_name="/download_input"))
     assert given_back.read_bytes() == RECORDING.read_bytes()
     assert client.predict(voice["id"], api_name="/model_stats")["uses"] >= 1
+
+
+def test_many_recordings_come_back_as_a_zip_with_a_table(
+    client: Client, voice: dict[str, Any], tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "songs.zip", "w") as zipped:
+        zipped.write(RECORDING, "album/visitor.flac")
+        zipped.writestr("cover.jpg", b"no sound")
+    upload = client.predict(
+        [handle_file(tmp_path / "songs.zip"), handle_file(VOICE_FILES[0])], api_name="/upload_batch_audio"
+    )
+    assert [file["status"] for file in upload["files"]] == ["waiting", "failed", "waiting"]
+    row = client.predict([upload["job_id"]], voice["id"], {"format": "ogg"}, api_name="/start_batch")
+    assert (row["type"], row["status"]) == ("batch", "pending")
+    last = list(client.submit(row["id"], api_name="/follow_job"))[-1]
+    assert last["status"] == "completed"
+    assert [file["status"] for file in last["files"]] == ["completed", "failed", "completed"]
+    for path in (last["zip"], client.predict(row["id"], api_name="/download_audio")):
+        with zipfile.ZipFile(path) as zipped:
+            assert set(zipped.namelist()) == {"visitor.ogg", "wren-1.ogg", "results.json", "results.csv"}
 
 
 def test_a_voice_survives_export_and_import_and_goes_when_deleted(

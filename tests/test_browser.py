@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipelines.library import BUILTIN_VOICES
+from pipelines.rows import Caller, new_job
 from tests.ui.launched import RECORDING, VOICE_FILES, Launched, launched
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def test_the_page_asks_nobody_else_for_anything_and_fits_every_screen(
     context.on("request", lambda request: asked.append(request.url))
     context.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page = opened(context, served)
-    for name in ("Clone", "Convert", "Voices", "Jobs"):
+    for name in ("Clone", "Convert", "Voices", "Jobs", "Admin"):
         tab(page, name)
         page.wait_for_timeout(300)
         assert page.evaluate(OVERFLOW) <= 0, f"{name} is wider than the screen"
@@ -148,4 +149,31 @@ def test_a_browser_sees_nothing_of_another_one(browser: Browser, served: Launche
     assert page.locator("#voices label").count() == len(list(BUILTIN_VOICES.iterdir()))
     (cookie,) = [one for one in context.cookies() if one["name"].startswith("timbre_")]
     assert cookie["httpOnly"]
+    context.close()
+
+
+def test_who_runs_the_server_looks_after_everybody_s_jobs(context: BrowserContext, served: Launched) -> None:
+    upload = served.jobs.upload(Caller("anna"), [(RECORDING, "visitor.flac")], "target")
+    job = new_job("anna", "preprocessing", status="failed", seq=served.jobs._next_seq(), dead_letter=True)
+    job |= {"upload_id": upload["id"], "input_job_id": upload["id"], "error_message": "It failed 3 times."}
+    served.jobs.registry.insert("jobs", job)
+    (served.data_dir / "jobs" / job["id"]).mkdir()
+    page = opened(context, served)
+    tab(page, "Admin")
+    page.locator("#admin-health").get_by_text("Works").wait_for()
+    page.get_by_label("Given up").check()
+    page.locator("#admin-details").get_by_text("It failed 3 times.").wait_for()
+    page.locator("#admin-retry").click()
+    page.locator("#admin-details").get_by_text("Nothing was given up").wait_for()
+    page.locator("#admin-look").click()
+    page.locator("#admin-found").get_by_text("nothing to clean up").wait_for()
+
+
+def test_the_admin_tab_is_not_there_for_who_comes_through_a_proxy(browser: Browser, served: Launched) -> None:
+    context = browser.new_context(extra_http_headers={"x-forwarded-for": "10.0.0.9"})
+    context.set_default_timeout(PATIENCE_MS)
+    page = opened(context, served)
+    page.locator("#clone-files").wait_for()
+    page.wait_for_timeout(3000)
+    assert page.get_by_role("tab", name="Admin").count() == 0
     context.close()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from pipelines.removal import remove_job
 from pipelines.rows import ENDED
 from rvc.errors import NotAllowedError, RvcError
 from ui.callers import personal_token
@@ -151,7 +152,7 @@ class _Listeners:
             for row in jobs.list(caller, user_id=caller.user_id):
                 if row["status"] in ENDED or row["status"] == "uploaded":
                     try:
-                        jobs.remove(caller, row["id"])
+                        remove_job(jobs, caller, row["id"])
                     except RvcError:
                         continue  # something that runs needs it, or it went with another one
             return gr.Column(visible=False), *self._drawn(caller)

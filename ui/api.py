@@ -199,7 +199,7 @@ class Endpoints:
 
         Args:
             user_id: Whose jobs; heeded for an admin only.
-            type: preprocessing, training or conversion; all when empty.
+            type: preprocessing, training, conversion or batch; all when empty.
             status: For example completed or failed; all when empty.
 
         Returns:
@@ -269,13 +269,13 @@ class Endpoints:
             yield from self._services.changes(self._services.caller(request), user_id or None)
 
     def download_audio(self, job_id: str, request: gr.Request) -> FileData:
-        """Download the converted recording of a job.
+        """Download the converted recording of a job, or a zip of all that a batch has converted.
 
         Args:
-            job_id: A completed conversion of yours.
+            job_id: A completed conversion of yours, or a batch that has ended.
 
         Returns:
-            An audio file that a browser can play.
+            An audio file that a browser can play, or a zip.
         """
         with plain_errors():
             path = self._jobs.result_path(self._services.caller(request), plain_id(job_id, "job"))

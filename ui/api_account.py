@@ -7,6 +7,7 @@ No `from __future__ import annotations` here: Gradio reads the return annotation
 
 import gradio as gr
 
+from pipelines.removal import remove_job
 from ui.account import create_token
 from ui.api import Row, Rows
 from ui.services import Services, plain_errors, plain_id
@@ -83,4 +84,5 @@ class AccountEndpoints:
             The row of the job that is gone.
         """
         with plain_errors():
-            return self._services.jobs.remove(self._services.caller(request), plain_id(job_id, "job"))
+            caller = self._services.caller(request)
+            return remove_job(self._services.jobs, caller, plain_id(job_id, "job"))

@@ -1,6 +1,6 @@
-"""The Convert tab: a voice, a recording, one button; the result beside the source.
+"""The Convert tab: a voice, a recording or many, one button; the result beside the source.
 
-convert     upload -> conversion job -> follow it; runs in the group "gpu", one at a time
+convert     upload -> conversion job, or batch (batch.py) -> follow it; in the group "gpu", one at a time
 reattach    on load: a conversion of this visitor that still runs, so that a closed tab loses nothing
 """
 
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from pipelines.rows import CONVERTING
 from rvc.errors import RvcError
+from ui.batch import MANY, ONE, follow_batch, many_files, suited_to_number
 from ui.conversion_settings import ConversionSettings, conversion_settings, settings_from, suited_to
 from ui.panels import CONVERT_START, card, job_card, paragraph
 from ui.players import player, waveform
@@ -33,6 +35,8 @@ from ui.spectrograms import picture_of
 if TYPE_CHECKING:
     from pipelines.rows import Caller
 
+DRAWN = 7
+"""How many components a conversion draws."""
 EXAMPLE = EXAMPLES / "recordings" / "visitor.flac"
 
 
@@ -52,7 +56,9 @@ class ConvertTab:
     """Components that this tab's listeners, and other tabs, refer to."""
 
     voice: gr.Dropdown
+    number: gr.Radio
     source: gr.Audio
+    files: gr.File
     example: gr.Button
     expert: ConversionSettings
     convert: gr.Button
@@ -63,13 +69,15 @@ class ConvertTab:
     after: gr.Audio
     pictures: gr.Accordion
     picture: gr.Image
+    download: gr.DownloadButton
     shown: gr.State
     engine: gr.State
 
     @property
     def drawn(self) -> list[Any]:
         """Components that a conversion draws, in the order in which `_Listeners` returns their values."""
-        return [self.status, self.cancel, self.results, self.before, self.after, self.pictures]
+        result = [self.results, self.before, self.after, self.pictures, self.download]
+        return [self.status, self.cancel, *result]
 
 
 def convert_tab(services: Services) -> ConvertTab:
@@ -77,6 +85,7 @@ def convert_tab(services: Services) -> ConvertTab:
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             voice = gr.Dropdown(label="Voice", choices=[], interactive=True, elem_id="convert-voice")
+            number = gr.Radio([ONE, MANY], value=ONE, show_label=False, elem_id="convert-number")
             source = gr.Audio(
                 label="Recording to convert",
                 sources=["upload", "microphone"],
@@ -86,12 +95,16 @@ def convert_tab(services: Services) -> ConvertTab:
                 elem_id="convert-source",
             )
             example = gr.Button("Take an example recording", size="sm", visible=EXAMPLE.exists())
+            files = many_files()
             expert = conversion_settings()
             convert = gr.Button("Convert", variant="primary", size="lg", elem_id="convert")
         with gr.Column(scale=6, min_width=320):
             status = gr.HTML(CONVERT_START, elem_id="convert-status", padding=False)
             cancel = gr.Button(
                 "Stop converting", variant="stop", size="sm", visible=False, elem_id="convert-cancel"
+            )
+            download = gr.DownloadButton(
+                "Download all as a .zip", variant="primary", visible=False, elem_id="convert-zip"
             )
             with gr.Column(visible=False, elem_id="convert-results") as results:
                 before = player("Before", "before", source=True)
@@ -100,7 +113,9 @@ def convert_tab(services: Services) -> ConvertTab:
                     picture = gr.Image(show_label=False, interactive=False, buttons=[], elem_id="picture")
     tab = ConvertTab(
         voice=voice,
+        number=number,
         source=source,
+        files=files,
         example=example,
         expert=expert,
         convert=convert,
@@ -111,6 +126,7 @@ def convert_tab(services: Services) -> ConvertTab:
         after=after,
         pictures=pictures,
         picture=picture,
+        download=download,
         shown=gr.State(Shown()),
         engine=gr.State("lite"),
     )
@@ -123,13 +139,16 @@ def _wire(tab: ConvertTab, listeners: _Listeners) -> None:
     tab.example.click(lambda: hand_out(EXAMPLE, EXAMPLE.stem), None, tab.source, **quiet)
     tab.convert.click(
         listeners.convert,
-        [tab.shown, tab.voice, tab.source, *tab.expert.inputs],
+        [tab.shown, tab.voice, tab.number, tab.source, tab.files, *tab.expert.inputs],
         tab.drawn,
         concurrency_id="gpu",
         concurrency_limit=1,
         api_visibility="private",
         show_progress="minimal",
         show_progress_on=[tab.status],
+    )
+    tab.number.input(
+        suited_to_number, tab.number, [tab.source, tab.example, tab.files, tab.convert], queue=False, **quiet
     )
     tab.voice.change(
         listeners.suit, [tab.voice, tab.engine], [tab.engine, *tab.expert.suited], queue=False, **quiet
@@ -190,37 +209,45 @@ class _Listeners:
             return (gr.skip(),) * 5
         return str(row["engine"]), *suited_to(row, engine)
 
-    def convert(
-        self, shown: Shown, voice: str | None, source: str | None, request: gr.Request, *expert: object
+    def convert(  # noqa: PLR0913  # one parameter for each component
+        self,
+        shown: Shown,
+        voice: str | None,
+        number: str,
+        source: str | None,
+        files: list[str] | None,
+        request: gr.Request,
+        *expert: object,
     ) -> Iterator[tuple[Any, ...]]:
         """Convert and draw each step; the job goes on when the page is closed."""
-        nothing_new = (gr.skip(),) * 5
-        if not voice or not source:
-            remind(
-                "Add a recording to convert, or take the example."
-                if voice
-                else "Choose a voice; if there is none, train one in the Clone tab."
-            )
-            yield gr.skip(), *nothing_new
+        many = number == MANY
+        wanted = files if many else source
+        if not voice or not wanted:
+            remind(_missing(voice, many=many))
+            yield (gr.skip(),) * DRAWN
             return
         services = self._services
         try:
-            caller = services.caller(request)
-            uploaded = services.jobs.upload(caller, received(source), "target")
-            job = services.submit(caller, "conversion", uploaded["id"], settings_from(expert), model_id=voice)
+            caller, settings = services.caller(request), settings_from(expert)
+            uploaded = services.jobs.upload(caller, received(wanted), "batch" if many else "target")
+            if many:
+                job = services.start_batch(caller, [uploaded["id"]], voice, settings)
+            else:
+                job = services.submit(caller, "conversion", uploaded["id"], settings, model_id=voice)
             shown.job_id = job["id"]
             yield from self._follow(caller, job)
         except RvcError as error:
-            yield card("This recording was not converted", paragraph(str(error)), tone="bad"), *nothing_new
+            title = "These recordings were not converted" if many else "This recording was not converted"
+            yield card(title, paragraph(str(error)), tone="bad"), *(gr.skip(),) * (DRAWN - 1)
 
     def reattach(self, shown: Shown, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Follow a conversion that was started before the page was opened."""
         # A generator that yields nothing would clear its outputs.
-        yield (gr.skip(),) * 6
+        yield (gr.skip(),) * DRAWN
         try:
             caller = self._services.caller(request)
-            rows = self._services.jobs.list(caller, type="conversion")
-            active = [row for row in rows if row["status"] in ACTIVE]
+            rows = self._services.jobs.list(caller)
+            active = [row for row in rows if row["status"] in ACTIVE and row["type"] in CONVERTING]
             if active:
                 shown.job_id = active[0]["id"]
                 yield from self._follow(caller, active[0])
@@ -246,7 +273,12 @@ class _Listeners:
 
     def _follow(self, caller: Caller, job: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
         services = self._services
+        if job["type"] == "batch":
+            for html, active, download in follow_batch(services, caller, job):
+                yield html, gr.Button(visible=active), gr.Column(visible=False), *(gr.skip(),) * 3, download
+            return
         name = _voice_name(services, caller, job["model_id"])
+        no_zip = gr.DownloadButton(visible=False)
         for row in calmly(services.jobs.follow(caller, job["id"])):
             ended = row["status"] not in ACTIVE
             if row["status"] != "completed":
@@ -257,6 +289,7 @@ class _Listeners:
                     gr.skip(),
                     gr.skip(),
                     gr.skip(),
+                    no_zip,
                 )
                 continue
             stem = Path(row["files"][0]["name"]).stem if row["files"] else "recording"
@@ -269,7 +302,16 @@ class _Listeners:
                 before,
                 gr.Audio(after, label=f"After: {name}"),
                 gr.Accordion(open=False),
+                no_zip,
             )
+
+
+def _missing(voice: str | None, *, many: bool) -> str:
+    if not voice:
+        return "Choose a voice; if there is none, train one in the Clone tab."
+    if many:
+        return "Add recordings to convert, or a .zip of them."
+    return "Add a recording to convert, or take the example."
 
 
 def _voice_name(services: Services, caller: Caller, model_id: str | None) -> str:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from pipelines.batch_upload import has_more_to_do
 from rvc.errors import RvcError
+from ui.batch import batch_title, files_table, zip_button
 from ui.panels import NO_JOBS, facts, job_card
 from ui.players import player
 from ui.services import ACTIVE, Services, Update, hand_out, plain_errors, plain_id
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 TICK_S = 3.0
 SHOWN = 100
 RESTARTABLE = ("failed", "cancelled", "interrupted")
+RESUMABLE = ("training", "batch")
+"""Types of job that go on with what they have."""
 
 
 @dataclass(kw_only=True)
@@ -198,16 +202,18 @@ class _Listeners:
         log = self._log(caller, chosen)
         return (
             gr.Radio(choices=[(line_of(row), row["id"]) for row in rows], value=chosen["id"], visible=True),
-            job_card(chosen, title=title_of(chosen)) + details_of(chosen),
+            job_card(chosen, title=title_of(chosen)) + details_of(chosen) + batch_of(chosen),
             gr.Button(visible=status in ACTIVE),
-            gr.Button(visible=again and chosen["type"] == "training"),
-            gr.Button(visible=again),
+            gr.Button(visible=(again and chosen["type"] in RESUMABLE) or has_more_to_do(chosen)),
+            gr.Button(visible=again and chosen["type"] != "batch"),
             *self._result(caller, chosen),
             gr.HTML(log, visible=bool(log)),
         )
 
     def _result(self, caller: Caller, row: dict[str, Any]) -> tuple[Update, Update, Update]:
         nothing = gr.DownloadButton(visible=False), gr.Column(visible=False), None
+        if row["type"] == "batch":
+            return zip_button(self._services, caller, row), gr.Column(visible=False), None
         if row["type"] != "conversion" or row["status"] != "completed":
             return nothing
         try:
@@ -234,6 +240,8 @@ def title_of(row: dict[str, Any]) -> str:
     voice = row.get("model_name") or "a voice"
     if row["type"] == "training":
         return f"Train {voice}"
+    if row["type"] == "batch":
+        return batch_title(row)
     if row["type"] == "conversion":
         return f"Convert {recording} into {voice}"
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
@@ -246,6 +254,11 @@ def line_of(row: dict[str, Any]) -> str:
     if row["status"] in ACTIVE and row["status"] != "pending":
         state = f"{state} {100 * float(row['progress'] or 0):.0f} %"
     return f"{title_of(row)} · {state} · {ago(row['created_at'])}"
+
+
+def batch_of(row: dict[str, Any]) -> str:
+    """Return how each file of a batch fares; nothing for other jobs."""
+    return files_table(row["files"]) if row["type"] == "batch" else ""
 
 
 def details_of(row: dict[str, Any]) -> str:

@@ -12,12 +12,14 @@ from ui.account import account_bar
 from ui.admin import admin_tab, wire_admin
 from ui.api import GPU, WATCH, Endpoints
 from ui.api_account import AccountEndpoints
+from ui.api_batch import BatchEndpoints
 from ui.api_voices import ServerEndpoints, VoiceEndpoints
 from ui.arrivals import believe_proxies
 from ui.callers import CallerCookie
 from ui.clone import CloneTab, Progress, clone_tab
 from ui.clone import wire_load as load_clone
 from ui.convert import ConvertTab, convert_tab, voice_choices, wire_voices
+from ui.gate import gated
 from ui.jobs import jobs_tab
 from ui.jobs import wire_refresh as refresh_jobs
 from ui.login import Login, LoginGate, user_of
@@ -100,6 +102,7 @@ def launch_options(services: Services) -> dict[str, Any]:
         "app_kwargs": {
             "routes": [*routes(services), *(Login(services, accounts).routes() if accounts else [])],
             "middleware": [identity, Middleware(UploadGate, services=services)],
+            "lifespan": gated(settings),
         },
         "auth_dependency": partial(user_of, services) if accounts else None,
     }
@@ -139,6 +142,7 @@ class _NextStep:
 def _add_endpoints(services: Services) -> None:
     account = AccountEndpoints(services)
     jobs, voices, server = Endpoints(services), VoiceEndpoints(services), ServerEndpoints(services)
+    batch = BatchEndpoints(services)
     quick = [
         jobs.upload_training_audio,
         jobs.upload_target_audio,
@@ -147,6 +151,8 @@ def _add_endpoints(services: Services) -> None:
         jobs.dataset_report,
         jobs.start_training,
         jobs.start_conversion,
+        batch.upload_batch_audio,
+        batch.start_batch,
         jobs.job_status,
         jobs.list_jobs,
         jobs.cancel_job,

@@ -9,6 +9,11 @@ from typing import Any
 from ui.services import ENDED
 from ui.wording import KINDS, STATES, ago, duration, moment, position, size, time_left
 
+KEPT = {
+    "training": " What was learned is kept; press Resume to go on.",
+    "batch": " What was converted is kept; press Resume, in the Jobs tab, to do the rest.",
+}
+"""By type of job what is said of one that was stopped."""
 CHIPS = {"completed": "good", "failed": "bad", "interrupted": "warn", "cancelled": ""}
 Row = Mapping[str, Any]
 
@@ -100,7 +105,7 @@ def _ending(row: Row) -> str:
         return paragraph(f"Finished {ago(row.get('completed_at') or row.get('updated_at'))}.", quiet=True)
     if status == "interrupted":
         return paragraph("The server stopped while this ran. What was done is kept; press Resume to go on.")
-    kept = " What was learned is kept; press Resume to go on." if row["type"] == "training" else ""
+    kept = KEPT.get(str(row["type"]), "")
     return paragraph("Stopped." + kept)
 
 

@@ -138,6 +138,14 @@ class Services:
             check_training(settings)
         return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
 
+    def start_batch(self, caller: Caller, job_ids: list[str], model_id: str, settings: Row) -> Row:
+        """Start to convert all recordings of some uploads; return the job's row.
+
+        Raises:
+            RvcError: The dispatcher refuses it.
+        """
+        return self.jobs.submit_batch(caller, job_ids, model_id=model_id, settings=settings)
+
     def changes(self, caller: Caller, user_id: str | None) -> Iterator[Row]:
         """Give the rows of all jobs of a caller as they change, until none waits or runs.
 
@@ -221,9 +229,12 @@ class Services:
             return self.library.import_voice(caller, [path for path, _ in files], name, spend)
 
     def with_result(self, caller: Caller, row: Row) -> Row:
-        """Add to a completed row what it made: "audio", a file, or "model", the voice's row."""
+        """Add to a completed row what it made: "audio" or "zip", a file, or "model", the voice's row."""
         if row["status"] != "completed":
             return row
+        if row["type"] == "batch":
+            path = hand_out(self.jobs.result_path(caller, row["id"]), f"as {row['model_name']}")
+            return row | {"zip": gr.FileData(path=path).model_dump()}
         if row["type"] == "conversion":
             path = hand_out(self.jobs.result_path(caller, row["id"]), "converted")
             return row | {"audio": gr.FileData(path=path).model_dump()}

@@ -98,6 +98,7 @@ def info_of(services: Services) -> Facts:
             "voice_file_size_mb": settings.max_voice_file_mb,
             "audio_seconds": settings.max_audio_seconds,
             "files": settings.max_files,
+            "batch_size_mb": settings.max_batch_mb,
             "decoded_upload_mb": settings.max_decoded_mb,
             "uploads_per_hour": settings.uploads_per_hour,
             "files_per_hour": settings.files_per_hour,
@@ -108,7 +109,7 @@ def info_of(services: Services) -> Facts:
         "login": services.callers.accounts is not None,
         "input_formats": ["wav", "flac", "mp3", "m4a", "ogg", "opus", "aac"],
         "output_formats": ["wav", "flac", "mp3", "ogg"],
-        "job_types": ["preprocessing", "training", "conversion"],
+        "job_types": ["preprocessing", "training", "conversion", "batch"],
         "training": settings.allow_training,
         "how_to_call": "Keep the client, which keeps your identity in a cookie, or send Authorization: "
         "Bearer with a token from create_token. A limit of 0 is none.",

@@ -58,7 +58,9 @@ footer .divider:last-child, footer > .divider { display: none !important; }
 .gradio-container .html-container { padding: 0; }
 .tm-head h1 { font-size: 1.7rem; margin: .2rem 0 0; letter-spacing: -.01em; }
 .tm-head p { margin: .1rem 0 .4rem; color: var(--body-text-color-subdued); }
-.tm-account { display: flex; gap: .9rem; justify-content: flex-end; margin: 0; overflow-wrap: anywhere; }
+.tm-account { display: flex; gap: .9rem; justify-content: flex-end; align-items: baseline; margin: 0;
+  overflow-wrap: anywhere; }
+.gradio-container .tm-account a { color: var(--body-text-color); padding: 0; }
 .tm-step { font-weight: 600; font-size: 1.02rem; margin: .2rem 0 0; }
 .tm-card { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: .8rem 1rem;
   background: var(--block-background-fill); overflow-wrap: anywhere; }
@@ -94,17 +96,25 @@ footer .divider:last-child, footer > .divider { display: none !important; }
   background: var(--background-fill-secondary); border-radius: 6px; padding: .6rem; margin: .4rem 0 0; }
 .tm-card ul.tm-files { list-style: none; margin: .5rem 0 0; }
 .tm-files li { border-top: 1px solid var(--border-color-primary); padding: .45rem 0; margin: 0; }
+.tm-card + .tm-card, .tm-facts + .tm-card { margin-top: .6rem; }
+.gradio-container .tm-card table.tm-table { width: 100%; border-collapse: collapse; border: 0; }
+.gradio-container .tm-card .tm-table :is(th, td) { border: 0; padding: .4rem .8rem .4rem 0; text-align: left;
+  vertical-align: top; overflow-wrap: anywhere; color: inherit; }
+.gradio-container .tm-card .tm-table :is(th, td) + :is(th, td) { white-space: nowrap; }
+.gradio-container .tm-card .tm-table :is(th, td):last-child { padding-right: 0; width: 1%; }
+.gradio-container .tm-card .tm-table :is(thead, tbody, tr) { border: 0; }
+.gradio-container .tm-card .tm-table td { border-top: 1px solid var(--border-color-primary); }
 .tm-card summary { cursor: pointer; margin-top: .5rem; font-weight: 600; }
 .tm-table { width: 100%; border-collapse: collapse; }
-.tm-table :is(table, th, td, tr) { border: 0 !important; }
+.tm-table, .tm-table :is(th, td, tr) { border: 0 !important; }
 .tm-table th, .tm-table td { text-align: left; padding: .3rem .5rem .3rem 0; font-weight: 400;
   overflow-wrap: anywhere; }
-.tm-table tbody tr { border-top: 1px solid var(--border-color-primary) !important; }
+.tm-table tbody :is(th, td) { border-top: 1px solid var(--border-color-primary) !important; }
 .tm-table thead th { color: var(--body-text-color-subdued); }
 .tm-danger { border: 1px solid #b91c1c !important; border-radius: 10px; padding: .8rem !important; }
 @media (max-width: 640px) {
   .gradio-container { padding: .5rem !important; }
   .tm-card { padding: .7rem .8rem; }
-  .gradio-container button[role="tab"] { padding: 0 .5rem; font-size: .9rem; }
+  .tab-wrapper .tab-container button { padding: 0 .4rem !important; font-size: .9rem !important; }
 }
 """

@@ -15,7 +15,12 @@ STATES = {
     "cancelled": "Cancelled",
     "interrupted": "Interrupted",
 }
-KINDS = {"preprocessing": "Check recordings", "training": "Train voice", "conversion": "Convert"}
+KINDS = {
+    "preprocessing": "Check recordings",
+    "training": "Train voice",
+    "conversion": "Convert",
+    "batch": "Convert many",
+}
 
 
 def duration(seconds: float | None) -> str:

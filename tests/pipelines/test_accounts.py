@@ -15,8 +15,8 @@ from pipelines.accounts import Accounts
 from pipelines.registry import Registry
 from pipelines.tokens import LOGIN_LIFE, MOST, Tokens
 from rvc.errors import ConfigError, NotAllowedError, UnknownNameError
+from tests.cheap_accounts import CHEAP
 
-CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "correct horse battery"
 
 

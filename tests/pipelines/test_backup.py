@@ -12,6 +12,7 @@ from pipelines import backup as backups
 from pipelines import registry as registries
 from pipelines.backup import KEPT, back_up, back_up_daily, daily_backups, restore
 from pipelines.housekeeping import sweep_at_start
+from pipelines.library import Library
 from pipelines.registry import SCHEMA_VERSION, Registry, Tables
 from pipelines.rows import new_id, new_job
 from rvc.errors import ConfigError
@@ -76,7 +77,7 @@ def test_what_was_there_is_kept_beside_and_newer_folders_are_not_swept_away(tmp_
     assert (done.aside / "jobs" / new).is_dir()
     assert (done.aside / "models" / voice).is_dir()
     registry = Registry(data_dir)
-    sweep_at_start(registry, data_dir / "jobs")
+    sweep_at_start(registry, data_dir / "jobs", Library(data_dir, registry))
     registry.close()
     assert {path.name for path in (data_dir / "jobs").iterdir()} == set(old)
 

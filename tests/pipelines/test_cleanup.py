@@ -13,6 +13,7 @@ from pipelines import maintenance
 from pipelines.administration import Administration
 from pipelines.cleanup import carry_out, daily, find
 from pipelines.housekeeping import sweep_at_start
+from pipelines.library import Library
 from pipelines.registry import Registry
 from pipelines.rows import new_id, new_job
 from pipelines.settings import Settings
@@ -117,7 +118,7 @@ def test_an_empty_registry_makes_no_orphans(settings: Settings, data_dir: Path) 
     voice = aged(data_dir / "models" / new_id())
     registry = Registry(data_dir)
     assert find(registry, settings, untouched_s=0).empty
-    sweep_at_start(registry, data_dir / "jobs")
+    sweep_at_start(registry, data_dir / "jobs", Library(data_dir, registry))
     assert left.exists()
     assert voice.exists()
     registry.close()

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from pipelines.lease import Claim, DeviceLease
+from pipelines.lease import BACKGROUND, URGENT, Claim, DeviceLease
 
 
 def training(seq: int, since_s: float = 0.0) -> Claim:
-    return Claim(job_id=f"t{seq}", conversion=False, seq=seq, since_s=since_s)
+    return Claim(job_id=f"t{seq}", urgency=BACKGROUND, seq=seq, since_s=since_s)
 
 
 def conversion(seq: int, since_s: float = 0.0) -> Claim:
-    return Claim(job_id=f"c{seq}", conversion=True, seq=seq, since_s=since_s)
+    return Claim(job_id=f"c{seq}", urgency=URGENT, seq=seq, since_s=since_s)
 
 
 def test_one_computes_at_a_time_in_the_order_of_submission() -> None:

@@ -101,19 +101,19 @@ def test_a_renamed_voice_has_its_name_in_the_card_too(library: Library, tmp_path
 
 def test_a_deleted_voice_is_gone_with_its_files_and_statistics(library: Library, tmp_path: Path) -> None:
     row = imported(library, tmp_path)
-    library.record_use(row["id"], 2.0)
+    library.record_use(row["id"], [2.0])
     library.delete(ME, row["id"])
     assert leftovers(tmp_path) == []
     assert [voice["builtin"] for voice in library.list(ME)] == [True]
-    library.record_use(row["id"], 2.0)  # a conversion that ends after the voice was deleted
+    library.record_use(row["id"], [2.0])  # a conversion that ends after the voice was deleted
     with pytest.raises(UnknownNameError):
         library.stats(ME, row["id"])
 
 
 def test_uses_are_counted_for_own_and_for_built_in_voices(library: Library, tmp_path: Path) -> None:
     for model_id in (imported(library, tmp_path)["id"], "builtin-alto"):
-        library.record_use(model_id, 2.0)
-        library.record_use(model_id, 3.5)
+        library.record_use(model_id, [2.0])
+        library.record_use(model_id, [3.5])
         stats = library.stats(ME, model_id)
         assert (stats["model_id"], stats["uses"], stats["seconds_converted"]) == (model_id, 2, 5.5)
         assert stats["last_used_at"] is not None

@@ -35,7 +35,8 @@ def upload(jobs: Jobs, tmp_path: Path, caller: Caller = ME, purpose: str = "trai
 
 
 def submit(jobs: Jobs, kind: str, upload_id: str, caller: Caller = ME, **settings: object) -> str:
-    voice = {"training": {"model_name": "Mine"}, "conversion": {"model_id": "voice"}}.get(kind, {})
+    speaking = {"model_id": "voice"}
+    voice = {"training": {"model_name": "Mine"}, "conversion": speaking, "batch": speaking}.get(kind, {})
     return str(jobs.submit(caller, kind, upload_id, settings=settings, **voice)["id"])
 
 

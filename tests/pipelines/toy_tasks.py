@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pipelines.batch import convert_all
 from pipelines.events import Done, Events, Progress
 from pipelines.order import WorkOrder
 from rvc.errors import AudioError
@@ -101,4 +102,20 @@ def _go_wrong(fault: str, order: WorkOrder) -> None:
         os._exit(7)
 
 
-TASKS = {"preprocessing": count, "training": count, "conversion": count}
+def batch(order: WorkOrder) -> Events[dict[str, Any]]:
+    """Count steps for every recording; `fault` strikes at the recording whose name it is in."""
+    wish = order.settings
+
+    def convert(row: dict[str, Any], destination: Path) -> Events[float]:
+        for step in range(int(wish.get("steps", 3))):
+            yield Progress(stage="Counting", fraction=step / int(wish.get("steps", 3)), needs_device=True)
+            fault = str(wish.get("fault", ""))
+            _take_step(order, 0 if fault and fault in row["name"] else -1, needs_device=True)
+        destination.write_bytes(row["name"].encode())
+        yield Done(result=row["seconds"])
+
+    for event in convert_all(order.files, order.folder, "wav", convert, attempt=order.attempt):
+        yield Done(result=vars(event.result)) if isinstance(event, Done) else event
+
+
+TASKS = {"preprocessing": count, "training": count, "conversion": count, "batch": batch}

@@ -9,17 +9,14 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from argon2 import PasswordHasher
 from starlette.datastructures import Headers
 
-from pipelines.accounts import Accounts
 from pipelines.rows import Caller, new_id, new_job
-from pipelines.tokens import Tokens
 from rvc.errors import NotAllowedError
+from tests.cheap_accounts import accounts_of
 from tests.ui.launched import RECORDING, Launched, launched
 from ui.admin import ACTIVE_ONES, EVERYTHING, FAILED, GIVEN_UP, _Listeners, admin_of
 from ui.admin_view import short_user
-from ui.callers import Callers
 from ui.services import Services
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
@@ -32,14 +29,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
         yield page
 
 
-def services_of(page: Launched, *, shared: bool = False, accounts: Accounts | None = None) -> Services:
-    return Services(
-        settings=page.jobs._settings,
-        jobs=page.jobs,
-        library=page.jobs.library,
-        callers=Callers("s" * 32, tokens=Tokens(page.jobs.registry), accounts=accounts),
-        shared=shared,
-    )
+def services_of(page: Launched, *, shared: bool = False, users: Path | None = None) -> Services:
+    settings = page.jobs._settings.model_copy(update={"auth_file": users})
+    return Services.of(settings, page.jobs, shared=shared)
 
 
 def request(peer: str = "127.0.0.1", **headers: str) -> Any:  # noqa: ANN401
@@ -49,7 +41,7 @@ def request(peer: str = "127.0.0.1", **headers: str) -> Any:  # noqa: ANN401
         | {k.replace("_", "-"): v for k, v in headers.items()}
     )
     client = SimpleNamespace(host=peer)
-    return SimpleNamespace(username=None, headers=Headers(sent), cookies={}, client=client)
+    return SimpleNamespace(headers=Headers(sent), cookies={}, client=client)
 
 
 REMOTE = [
@@ -73,17 +65,13 @@ def test_nobody_is_the_admin_of_a_shared_page_without_a_login(page: Launched) ->
 
 
 def test_with_a_login_its_admins_are_and_nobody_else(page: Launched, tmp_path: Path) -> None:
-    accounts = Accounts(
-        tmp_path / "users.json", hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    )
-    tokens = Tokens(page.jobs.registry)
-    for name in ("root", "anna"):
-        accounts.put(name, "a long password", admin=name == "root")
-    roots, annas = (tokens.create(name, "personal", "test")[0] for name in ("root", "anna"))
-    services = services_of(page, shared=True, accounts=accounts)
-    assert admin_of(services, request("10.0.0.7", x_timbre_token=roots)).admin
-    with pytest.raises(NotAllowedError):
-        admin_of(services, request(x_timbre_token=annas))
+    users = accounts_of(tmp_path, "root", "anna").path
+    services = services_of(page, shared=True, users=users)
+    token = {name: services.callers.tokens.create(name, "personal", "x")[0] for name in ("root", "anna")}
+    assert admin_of(services, request("10.0.0.7", authorization=f"Bearer {token['root']}")).admin
+    for asked in (request(authorization=f"Bearer {token['anna']}"), request()):
+        with pytest.raises(NotAllowedError):
+            admin_of(services, asked)
     with pytest.raises(NotAllowedError):
         admin_of(services, None)
 

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from argon2 import PasswordHasher
 from starlette.types import Message, Receive, Scope, Send
 
 from pipelines.accounts import Accounts
@@ -19,6 +18,7 @@ from pipelines.registry import Registry
 from pipelines.rows import Caller
 from pipelines.tokens import Tokens
 from rvc.errors import NotAllowedError
+from tests.cheap_accounts import accounts_of
 from ui.callers import HEADER, CallerCookie, Callers, Visitor
 
 TOKENS: Any = SimpleNamespace(find=lambda token, kind: None)  # nobody has one
@@ -47,12 +47,7 @@ def tokens(tmp_path: Path) -> Iterator[Tokens]:
 
 @pytest.fixture
 def accounts(tmp_path: Path) -> Accounts:
-    accounts = Accounts(
-        tmp_path / "users.json", hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    )
-    accounts.put("ada", "a long password", admin=True)
-    accounts.put("bob", "a long password")
-    return accounts
+    return accounts_of(tmp_path, "root", "bob")
 
 
 @pytest.fixture
@@ -76,7 +71,7 @@ def test_a_signed_token_is_the_same_person_in_the_cookie_and_in_the_header() -> 
 
 def test_with_users_a_login_or_a_personal_token_decides_alone(guarded: Callers) -> None:
     personal, row = guarded.tokens.create("bob", "personal", "x")
-    assert guarded.of(request(login=logged_in(guarded, "ada"))) == Visitor("ada", admin=True)
+    assert guarded.of(request(login=logged_in(guarded, "root"))) == Visitor("root", admin=True)
     assert guarded.of(request(login=logged_in(guarded, "bob"))) == Visitor("bob", admin=False)
     for way in ({"bearer": personal}, {"token": personal}, {"bearer": "hf_other", "token": personal}):
         assert guarded.of(request(**way)) == Visitor("bob")
@@ -86,7 +81,7 @@ def test_with_users_a_login_or_a_personal_token_decides_alone(guarded: Callers) 
         with pytest.raises(NotAllowedError, match="Log in first"):
             guarded.of(request(**way))
     with pytest.raises(NotAllowedError):
-        guarded.of(request(bearer=personal, login=logged_in(guarded, "ada")))
+        guarded.of(request(bearer=personal, login=logged_in(guarded, "root")))
 
 
 def test_a_login_ends_with_the_password_and_everything_with_the_user(

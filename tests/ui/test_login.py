@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import re
-import uuid
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import httpx
 import pytest
-from argon2 import PasswordHasher
 from gradio_client import Client, handle_file  # type: ignore[import-untyped]
-from gradio_client.exceptions import AppError, AuthenticationError  # type: ignore[import-untyped]
+from gradio_client.exceptions import AuthenticationError  # type: ignore[import-untyped]
 
 from pipelines.accounts import Accounts
-from tests.ui.launched import RECORDING, VOICE_FILES, Launched, launched
+from tests.cheap_accounts import accounts_of, password_of
+from tests.ui.launched import RECORDING, Launched, launched
 from tests.ui.raw_http import Answer, ask
+from tests.ui.strangers import refusal, same_answer_everywhere, things_of
+from ui.login import AT_ONCE
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
-PASSWORDS = {"ada": "the password of ada", "bob": "the password of bob", "root": "the password of root"}
-OPEN = {"/health", "/login"}
+PASSWORDS = {name: password_of(name) for name in ("ada", "bob", "root")}
 
 
 def users_file(folder: Path) -> Path:
-    accounts = Accounts(
-        folder / "users.json", hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    )
-    for name, password in PASSWORDS.items():
-        accounts.put(name, password, admin=name == "root")
-    return accounts.path
+    return accounts_of(folder, *PASSWORDS).path
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +55,7 @@ def bob(page: Launched) -> Client:
 @pytest.fixture(scope="module")
 def things(ada: Client) -> dict[str, str]:
     """One of everything, of Ada's: ids by the name of the parameter that takes them."""
-    files = [handle_file(path) for path in VOICE_FILES[:2]]
-    row = ada.submit(files, "Wren", {"consent": True}, api_name="/train_voice").result()
-    token = ada.predict("x", api_name="/create_token")
-    return {"job_id": row["id"], "model_id": row["model"]["id"], "token_id": token["id"]}
-
-
-def refusal(client: Client, *values: object, api_name: str, **named: object) -> str:
-    with pytest.raises(AppError) as caught:
-        client.submit(*values, api_name=api_name, **named).result()
-    return str(caught.value)
+    return things_of(ada)
 
 
 def post_login(page: Launched, name: str, password: str, **headers: str) -> Answer:
@@ -129,31 +118,7 @@ def test_without_a_login_nothing_is_answered(page: Launched) -> None:
 def test_other_people_s_ids_are_answered_like_unknown_ones_by_every_endpoint(
     ada: Client, bob: Client, things: dict[str, str]
 ) -> None:
-    described = bob.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    sample: dict[str, Any] = {
-        "files": [handle_file(VOICE_FILES[0])],
-        "file": handle_file(RECORDING),
-        "model_name": "Mine",
-        "format": "bundle",
-        "settings": {},
-    }
-    tried = set()
-    for name, endpoint in described.items():
-        parameters = [one["parameter_name"] for one in endpoint["parameters"]]
-        asked = [one for one in parameters if one in things]
-        if not asked:
-            continue
-        tried.add(name)
-        unknown = uuid.uuid4().hex[: len(things[asked[0]])]
-        given = {one: sample[one] for one in parameters if one not in things and one in sample}
-        mine = bob.predict(handle_file(RECORDING), api_name="/upload_target_audio")["job_id"]
-        answers = []
-        for model_or_job in (things[asked[-1]], unknown):
-            ids = dict.fromkeys(asked[:-1], mine) | {asked[-1]: model_or_job}
-            answers.append(refusal(bob, api_name=name, **given, **ids).replace(model_or_job, "ID"))
-        assert answers[0] == answers[1], name
-        assert "There is no" in answers[0], name
-    assert {"/delete_job", "/delete_model", "/export_model", "/convert_voice", "/revoke_token"} <= tried
+    same_answer_everywhere(bob, things)
     assert things["model_id"] in [row["id"] for row in ada.predict(api_name="/list_models")]
     assert ada.predict(things["job_id"], api_name="/job_status")["status"] == "completed"
     assert ada.predict(api_name="/list_tokens")
@@ -199,6 +164,28 @@ def test_a_login_ends_with_the_logout(page: Launched) -> None:
     gone = ask(page.url, "/logout", cookie=cookie)
     assert "Max-Age=0" in (gone.header("set-cookie") or "")
     assert ask(page.url, "/config", cookie=cookie).status == 401
+
+
+def test_only_a_few_passwords_are_verified_at_once(page: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
+    verify, lock, now, most = Accounts.verify, threading.Lock(), 0, 0
+
+    def counted(self: Accounts, name: str, password: str) -> object:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        try:
+            return verify(self, name, password)
+        finally:
+            with lock:
+                now -= 1
+
+    monkeypatch.setattr(Accounts, "verify", counted)
+    with ThreadPoolExecutor(10) as crowd:
+        answers = list(crowd.map(lambda n: post_login(page, f"user{n}", "a guess"), range(10)))
+    assert {answer.status for answer in answers} == {401}
+    assert 1 <= most <= AT_ONCE
 
 
 def test_another_site_cannot_log_somebody_in(page: Launched) -> None:

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import soundfile as sf
 
+from pipelines.batch import convert_all
 from pipelines.events import Done, Events, Progress
 from pipelines.order import WorkOrder
+from pipelines.uploads import decoding
 from rvc.errors import AudioError
 
 STEP_S = 0.02
@@ -79,7 +81,26 @@ def conversion(order: WorkOrder) -> Events[dict[str, Any]]:
     )
 
 
-TASKS = {"preprocessing": preparation, "training": training, "conversion": conversion}
+def batch(order: WorkOrder) -> Events[dict[str, Any]]:
+    """Give the recordings back, half as loud."""
+    form = order.settings.get("format", "wav")
+
+    def convert(row: dict[str, Any], destination: Path) -> Events[float]:
+        for number in range(steps()):
+            time.sleep(STEP_S)
+            yield Progress(stage="Converting", fraction=number / steps(), needs_device=True)
+        original = order.folder.parent / row["upload_id"] / row["original"]
+        decoded = order.work_folder / "decoded.wav"
+        seconds = list(decoding(original, decoded, row["name"], 60.0))[-1]
+        wav, rate_hz = sf.read(decoded, dtype="float32")
+        sf.write(destination, 0.5 * wav, rate_hz, format=form.upper())
+        yield Done(result=seconds)
+
+    for event in convert_all(order.files, order.folder, form, convert, attempt=order.attempt):
+        yield Done(result=vars(event.result)) if isinstance(event, Done) else event
+
+
+TASKS = {"preprocessing": preparation, "training": training, "conversion": conversion, "batch": batch}
 
 
 def _report(order: WorkOrder, step: int, total: int) -> Progress:

@@ -1,0 +1,91 @@
+"""The login in a browser: in, a token, another password, out; on a phone and on a desk."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from gradio_client import Client  # type: ignore[import-untyped]
+
+from tests.cheap_accounts import accounts_of, password_of
+from tests.ui.launched import Launched, launched
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning"),  # Gradio's own use of pandas
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt install chromium)"),
+]
+PATIENCE_MS = 60_000.0
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+PASSWORD = password_of("ada")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    folder = tmp_path_factory.mktemp("login")
+    with launched(folder, auth_file=accounts_of(folder, "ada").path) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+def log_in(page: Page, password: str) -> None:
+    page.get_by_label("Name").fill("ada")
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_person_logs_in_makes_a_token_revokes_it_and_logs_out(
+    browser: Browser, served: Launched, width: int, tmp_path: Path
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 844})
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    page.goto(served.url)
+    assert page.evaluate(OVERFLOW) <= 0
+    log_in(page, "a wrong password")
+    page.get_by_role("alert").get_by_text("is wrong; try again").wait_for()
+    log_in(page, PASSWORD)
+    page.locator("#clone-train").wait_for()
+    page.locator("#account-bar").get_by_text("ada").wait_for()
+
+    page.get_by_role("tab", name="Voices").click()
+    page.get_by_role("button", name="Account, and use from Python").click()
+    page.locator("#account-used").get_by_text("You use 0.0 MB").wait_for()
+    page.locator("#token-name").get_by_role("textbox").fill("My laptop")
+    page.locator("#token-create").click()
+    page.locator("#token-code").get_by_text("tmb_").wait_for()
+    shown = re.search(r"tmb_\w+", page.locator("#token-code").inner_text())
+    assert shown
+    program = Client(served.url, headers={"Authorization": f"Bearer {shown[0]}"}, verbose=False)
+    assert program.predict(api_name="/account")["user_id"] == "ada"
+    page.locator("#tokens label", has_text="My laptop").wait_for()
+    assert page.evaluate(OVERFLOW) <= 0
+    page.screenshot(path=tmp_path / f"account-{width}.png", full_page=True)
+    page.locator("#tokens label", has_text="My laptop").click()
+    page.locator("#token-revoke").click()
+    page.locator("#tokens label").wait_for(state="detached")
+
+    page.get_by_role("link", name="Log out").click()
+    page.get_by_label("Password").wait_for()
+    page.go_back()
+    page.reload()
+    page.get_by_label("Password").wait_for()
+    assert page.locator("#clone-train").count() == 0
+    context.close()

@@ -1,0 +1,57 @@
+"""What somebody gets who asks every endpoint for another person's things."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from gradio_client import Client, handle_file  # type: ignore[import-untyped]
+from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
+
+from tests.ui.launched import RECORDING, VOICE_FILES
+
+MUST_BE_TRIED = {"/delete_job", "/delete_model", "/export_model", "/convert_voice", "/revoke_token"}
+
+
+def refusal(client: Client, *values: object, api_name: str, **named: object) -> str:
+    """The sentence with which a call is refused."""
+    with pytest.raises(AppError) as caught:
+        client.submit(*values, api_name=api_name, **named).result()
+    return str(caught.value)
+
+
+def things_of(client: Client) -> dict[str, str]:
+    """Make one of everything: ids by the name of the parameter that takes them."""
+    files = [handle_file(path) for path in VOICE_FILES[:2]]
+    row = client.submit(files, "Wren", {"consent": True}, api_name="/train_voice").result()
+    token = client.predict("x", api_name="/create_token")
+    return {"job_id": row["id"], "model_id": row["model"]["id"], "token_id": token["id"]}
+
+
+def same_answer_everywhere(stranger: Client, things: dict[str, str]) -> None:
+    """Ask every endpoint that takes an id, with one of somebody else's and with one of nothing."""
+    described = stranger.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    sample: dict[str, Any] = {
+        "files": [handle_file(VOICE_FILES[0])],
+        "file": handle_file(RECORDING),
+        "model_name": "Mine",
+        "format": "bundle",
+        "settings": {},
+    }
+    tried = set()
+    for name, endpoint in described.items():
+        parameters = [one["parameter_name"] for one in endpoint["parameters"]]
+        asked = [one for one in parameters if one in things]
+        if not asked:
+            continue
+        tried.add(name)
+        given = {one: sample[one] for one in parameters if one not in things and one in sample}
+        mine = stranger.predict(handle_file(RECORDING), api_name="/upload_target_audio")["job_id"]
+        answers = []
+        for asked_for in (things[asked[-1]], uuid.uuid4().hex[: len(things[asked[-1]])]):
+            ids = dict.fromkeys(asked[:-1], mine) | {asked[-1]: asked_for}
+            answers.append(refusal(stranger, api_name=name, **given, **ids).replace(asked_for, "ID"))
+        assert answers[0] == answers[1], name
+        assert "There is no" in answers[0], name
+    assert tried >= MUST_BE_TRIED
