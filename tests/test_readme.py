@@ -15,7 +15,7 @@ NAMED = re.compile(r"([\w/]+\.py|[a-z]+/)?(?:::(\w+))?")
 
 
 def shown_by(row: str) -> list[tuple[str, str]]:
-    """The (file or folder, beginning of a test's name) of a row; a name without a file is of the one before."""
+    """(File or folder, beginning of a test's name) in a row; a name alone is of the file before."""
     named: list[tuple[str, str]] = []
     for part in row.strip("| ").split(" | ")[-1].split(", "):
         match = NAMED.fullmatch(part)
