@@ -26,7 +26,7 @@ _JOB: ContextVar[str] = ContextVar("job", default="")
 
 
 class _Process:
-    """What holds for this whole process, all its threads: the job that it works on, and where its log goes."""
+    """What holds for all threads of this process: the job that it works on, and where its log goes."""
 
     job = ""
     handler: logging.Handler | None = None
