@@ -26,6 +26,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.logs import adopt_server_log, start_logging
 from pipelines.settings import Settings, get_settings, warn_of_misspelt_names
 from rvc.errors import RvcError
 
@@ -92,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = get_settings()
         if arguments.data_dir is not None:
             settings = settings.model_copy(update={"data_dir": arguments.data_dir.expanduser().resolve()})
-        _start_logging(settings)
+        start_logging(settings.log_format, settings.log_level)
         warn_of_misspelt_names()
         if arguments.maintains:
             _maintain(arguments, settings)
@@ -231,6 +232,7 @@ def serve(jobs: Jobs, settings: Settings, arguments: Arguments) -> gr.Blocks:
         raise ConfigError(
             f"Port {port} on {host} cannot be used ({error}); choose another with --port."
         ) from error
+    adopt_server_log()
     logger.info("Timbre is ready: %s", page.local_url)
     if warning := warning_of(arguments, host, settings):
         logger.warning("%s", warning)
@@ -265,14 +267,6 @@ def _demonstrate(jobs: Jobs, settings: Settings) -> bool:
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-
-
-def _start_logging(settings: Settings) -> None:
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
-    )
-    for name in ("timbre", "pipelines", "ui", "rvc"):
-        logging.getLogger(name).setLevel(settings.log_level)
 
 
 def _interrupt(*_: object) -> None:

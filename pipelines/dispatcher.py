@@ -22,10 +22,11 @@ from pathlib import Path
 
 from pipelines.children import Child
 from pipelines.eventlog import EventLog
-from pipelines.handover import RETRY_PAUSES_S, Ending, count_use, make_order, settle
+from pipelines.handover import RESUMABLE, RETRY_PAUSES_S, Ending, count_use, make_order, settle
 from pipelines.lanes import next_up, positions
 from pipelines.lease import BACKGROUND, URGENCY, Claim, DeviceLease
 from pipelines.library import Library
+from pipelines.logs import about_job
 from pipelines.meters import JOB_SECONDS
 from pipelines.registry import Registry
 from pipelines.rows import RUNNING_STATUS, Row, Rows, now, public_row
@@ -306,7 +307,8 @@ class Dispatcher:
                 row = next_up(job_type, self._queue(), running, time.time())
                 if row is None:
                     break
-                self._begin(row)
+                with about_job(row["id"]):
+                    self._begin(row)
 
     def _begin(self, row: Row) -> None:
         folder = self._folder(row["id"])
@@ -327,7 +329,7 @@ class Dispatcher:
             log = EventLog(folder / "events.jsonl")
             child = self._staff.assign(row, folder)
         except (RvcError, OSError) as error:
-            logger.exception("job %s could not be started", row["id"])
+            logger.exception("could not be started")
             kind = "input" if isinstance(error, RvcError) else "internal"
             last = {"event": "failed", "kind": kind, "message": str(error)}
             self._conclude(row, Ending(last=last, returncode=None, reason=None, ran_s=0.0))
@@ -337,7 +339,7 @@ class Dispatcher:
         if row["type"] == "conversion":
             # Already now, so that a training does not start and stop between two conversions.
             self._lease.want(self._claim(live))
-        logger.info("job %s (%s): try %d in process %d", row["id"], row["type"], row["attempts"], child.pid)
+        logger.info("%s: try %d in process %d", row["type"], row["attempts"], child.pid)
         self.announce(row, state_changed=True)
 
     # --- ending ------------------------------------------------------------------------------------
@@ -347,10 +349,11 @@ class Dispatcher:
         for live in self._live.values():
             if not self._lease.waits(live.row["id"]):
                 live.ran_s += elapsed_s
-            long = live.row["type"] in ("training", "batch")
+            long = live.row["type"] in RESUMABLE
             limit_s = self._settings.training_timeout if long else self._settings.job_timeout
             if live.reason is None and live.last is None and live.ran_s > limit_s:
-                logger.warning("job %s is out of time after %.0f s", live.row["id"], live.ran_s)
+                with about_job(live.row["id"]):
+                    logger.warning("out of time after %.0f s", live.ran_s)
                 self.stop(live.row["id"], "timeout")
             if live.kill_at_s is not None and now_s >= live.kill_at_s:
                 live.child.kill()
@@ -365,7 +368,8 @@ class Dispatcher:
             elif live.last is None or not self._staff.is_converter(live.child):
                 continue
             ending = Ending(last=live.last, returncode=returncode, reason=live.reason, ran_s=live.ran_s)
-            self._conclude(live.row | live.shown | {"files": live.row["files"]}, ending)
+            with about_job(job_id):
+                self._conclude(live.row | live.shown | {"files": live.row["files"]}, ending)
             self._lease.release(job_id)
             fault = live.last is not None and live.last.get("kind") == "internal"
             self._staff.finished(live.child, fault=fault, now_s=now_s)
@@ -381,7 +385,7 @@ class Dispatcher:
         # Only now: had the disk refused, the next tick would come here again.
         self._live.pop(row["id"], None)
         JOB_SECONDS.labels(row["type"], row["status"]).observe(ending.ran_s)
-        logger.info("job %s is %s", row["id"], row["status"])
+        logger.info("%s is %s", row["type"], row["status"])
         self.announce(row, state_changed=True)
 
     def _folder(self, job_id: str) -> Path:

@@ -1,7 +1,8 @@
 """What passes between the registry and a child: its order before, and what becomes of the job after.
 
     done                            completed, once its result has been fetched
-    stopped, because it was asked   cancelled, interrupted (the server leaves) or failed (out of time)
+    stopped, because it was asked   cancelled, or interrupted (the server leaves)
+    out of time                     interrupted when it saves its work (a training), else failed
     failed, of the input            failed; trying again would not help
     anything else                   tried again after a pause, in the end failed and marked as dead letter
 
@@ -24,10 +25,12 @@ from pipelines.order import WorkOrder
 from pipelines.registry import Registry
 from pipelines.rows import CONVERTING, Caller, Row, now
 from pipelines.settings import Settings
-from rvc.errors import CheckpointError, ConfigError, RvcError
+from rvc.errors import CheckpointError, ConfigError, NotAllowedError, RvcError
 
 logger = logging.getLogger(__name__)
 
+RESUMABLE = ("training", "batch")
+"""Types of jobs that save their work as they go."""
 RETRY_PAUSES_S = (5.0, 60.0)
 """Rest before the second and the third try, in seconds."""
 
@@ -49,6 +52,18 @@ class Ending:
     ran_s: float
 
 
+def require_training(settings: Settings) -> None:
+    """Refuse a training where there shall be none.
+
+    Raises:
+        NotAllowedError: ALLOW_TRAINING=0.
+    """
+    if not settings.allow_training:
+        raise NotAllowedError(
+            "Voices are not trained on this server; train elsewhere and import the voice in the Voices tab."
+        )
+
+
 def make_order(
     row: Row, folder: Path, *, registry: Registry, library: Library, settings: Settings
 ) -> WorkOrder:
@@ -63,8 +78,11 @@ def make_order(
 
     Raises:
         ConfigError: The upload has expired.
+        NotAllowedError: It is a training, and voices are not trained here.
         UnknownNameError: The voice has been deleted.
     """
+    if row["type"] == "training":
+        require_training(settings)
     upload = registry.get("jobs", row["upload_id"])
     if upload is None:
         raise ConfigError("The upload of this job has expired; upload the recording again.")
@@ -132,23 +150,27 @@ def _settled(row: Row, ending: Ending, folder: Path, library: Library, pauses_s:
         try:
             return _completed(row, dict(last.get("result") or {}), folder, library)
         except RvcError as error:
-            logger.exception("job %s: its result is unusable", row["id"])
+            logger.exception("its result is unusable")
             return _fault(row, str(error), pauses_s)
     if ending.reason == "cancel":
         return _ended("cancelled", message="Cancelled")
     if ending.reason == "shutdown":
         return _ended("interrupted", message="The server was stopped")
     if ending.reason == "timeout":
-        return _ended(
-            "failed",
-            error_message=f"The job was stopped after {ending.ran_s / 60:.0f} minutes of work, the most "
-            "that is allowed here; resume it, or ask for less.",
-        )
+        return _out_of_time(row["type"], ending.ran_s)
     if last.get("event") == "failed" and last.get("kind") == "input":
         return _ended("failed", error_message=str(last.get("message")))
     if last.get("event") == "stopped":
         return _ended("interrupted", message="The worker was stopped from outside")
     return _fault(row, str(last.get("message") or _describe(ending.returncode)), pauses_s)
+
+
+def _out_of_time(job_type: str, ran_s: float) -> Row:
+    """Return the changes that end a job for want of time; one that saves its work can be resumed."""
+    stopped = f"The job was stopped after {ran_s / 60:.0f} minutes of work, the most that is allowed here"
+    if job_type in RESUMABLE:
+        return _ended("interrupted", message=f"{stopped} at a stretch")
+    return _ended("failed", error_message=f"{stopped}; resume it, or ask for less.")
 
 
 def _completed(row: Row, result: Row, folder: Path, library: Library) -> Row:

@@ -24,6 +24,7 @@ from pipelines.housekeeping import remove_expired, sweep_at_start
 from pipelines.jobview import JobView
 from pipelines.library import Library
 from pipelines.limits import Limits
+from pipelines.logs import about_job
 from pipelines.quota import Quota, Spend
 from pipelines.registry import Registry
 from pipelines.rows import (
@@ -135,7 +136,7 @@ class Jobs(JobView):
         folder = self._folder(job_id)
         folder.mkdir()
         try:
-            with self.quota.room(caller) as spend:
+            with about_job(job_id), self.quota.room(caller) as spend:
                 kept = self._receive(files, folder, purpose, spend)
                 return self._keep(caller, purpose, job_id, kept)
         except BaseException:
@@ -272,7 +273,6 @@ class Jobs(JobView):
         return {"model_name": None, "model_id": None}
 
     def _admit(self, caller: Caller) -> None:
-        """Refuse a start that is one too many, by whatever limit."""
         waiting = self.registry.list("jobs", status="pending", user_id=caller.user_id)
         if len(waiting) >= MAX_PENDING_PER_USER:
             raise NotAllowedError(f"You have {len(waiting)} jobs waiting; wait for one, or cancel one.")

@@ -13,13 +13,13 @@ from pipelines.dispatcher import Dispatcher
 from pipelines.eventlog import EventLog
 from pipelines.jobfiles import JobFiles
 from pipelines.rows import ENDED, Caller, Row, Rows
-
-FOLLOW_INTERVAL_S = 2.0
+from pipelines.settings import Settings
 
 
 class JobView(JobFiles):
     """The jobs of one data folder as they are now; the half of Jobs that only looks. Safe for threads."""
 
+    _settings: Settings
     _dispatcher: Dispatcher
     _lock: threading.RLock
 
@@ -90,7 +90,7 @@ class JobView(JobFiles):
             yield row
             while row["status"] not in ENDED and row["status"] != "uploaded":
                 with self._lock:
-                    rows = watch.wait(inbox, FOLLOW_INTERVAL_S) or [self.get(caller, job_id)]
+                    rows = watch.wait(inbox, self._settings.progress_interval_s) or [self.get(caller, job_id)]
                 for row in rows:
                     yield row
                     if row["status"] in ENDED:

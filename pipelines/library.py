@@ -180,7 +180,8 @@ class Library:
                 left behind.
             ConfigError: The name is empty, too long or unprintable.
         """
-        wanted = checked_name(model_name, "voice") if model_name and model_name.strip() else None
+        unnamed = model_name is None or (isinstance(model_name, str) and not model_name.strip())
+        wanted = None if unnamed else checked_name(model_name, "voice")
         model_id = new_id()
         staging = self._models / f".incoming-{model_id}"
         bundle, unpacked = staging / "bundle", staging / "unpacked"

@@ -185,6 +185,7 @@ class Staff:
         environment = {
             "DATA_DIR": str(self._settings.data_dir),
             "LOG_LEVEL": self._settings.log_level,
+            "LOG_FORMAT": self._settings.log_format,
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
             # A thread that waits for another spins this often before it sleeps. Never spinning makes a
             # training more than twice as slow on idle cores, always spinning ten times on shared ones.

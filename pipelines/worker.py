@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
 import itertools
 import json
@@ -41,6 +42,7 @@ from typing import Any, NoReturn
 from filelock import FileLock, Timeout
 
 from pipelines.events import Done, Events, Progress
+from pipelines.logs import enter_job, start_logging
 from pipelines.order import WorkOrder
 from pipelines.worker_tasks import TASKS, Task
 from rvc.errors import RvcError
@@ -254,6 +256,7 @@ def run_job(folder: Path, link: Link, tasks: Mapping[str, Task]) -> int:
         tasks: What can be done, by type of job.
     """
     order = WorkOrder.load(folder)
+    enter_job(order.id)
     link.grace_s = max(order.grace_s, 1.0) * 6
     started_s = time.monotonic()
     try:
@@ -272,13 +275,20 @@ def run_job(folder: Path, link: Link, tasks: Mapping[str, Task]) -> int:
         return INPUT_FAULT
     except Exception as error:
         # The one place that catches everything: the fault must cross the process to be seen.
-        logger.exception("job %s failed", order.id)
-        first_line = (str(error).splitlines() or [""])[0]
-        link.tell(order.id, "failed", kind="internal", message=f"{type(error).__name__}: {first_line}"[:300])
+        logger.exception("failed")
+        link.tell(order.id, "failed", kind="internal", message=in_a_line(error))
         return INTERNAL_FAULT
     logger.info("done after %.1f s", time.monotonic() - started_s)
     link.tell(order.id, "done", result=plain(result))
     return DONE
+
+
+def in_a_line(error: Exception) -> str:
+    """Return what went wrong, for whoever has to put it right."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error.strerror})"
+    first_line = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first_line}"[:300]
 
 
 def serve(link: Link, tasks: Mapping[str, Task], own_log: Path) -> int:
@@ -298,6 +308,7 @@ def serve(link: Link, tasks: Mapping[str, Task], own_log: Path) -> int:
         folder = Path(argument)
         _log_into(folder / "worker.log")
         status = run_job(folder, link, tasks)
+        enter_job("")
         _log_into(own_log)
         if status in (INTERNAL_FAULT, STOPPED):
             # After a fault nothing that is loaded can be trusted.
@@ -320,10 +331,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tasks", help="module whose TASKS are known too")
     options = parser.parse_args(arguments)
     link = Link()
-    logging.basicConfig(
-        level=os.environ.get("LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.captureWarnings(True)
+    level = os.environ.get("LOG_LEVEL", "INFO")
+    start_logging("json" if os.environ.get("LOG_FORMAT") == "json" else "text", level, others=level)
     tasks = dict(TASKS)
     if options.tasks:
         tasks |= importlib.import_module(options.tasks).TASKS

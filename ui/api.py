@@ -158,8 +158,7 @@ class Endpoints:
         Returns:
             Job rows as they change; the last one has "model" when it says "completed".
         """
-        uploaded = self._upload(files, "training", request)
-        row = self._submit(request, "training", uploaded["job_id"], settings, model_name=model_name)
+        row = self._send_and_submit(request, files, "training", settings, model_name=model_name)
         yield from self._follow(row, request)
 
     def convert_voice(
@@ -178,8 +177,7 @@ class Endpoints:
         Returns:
             Job rows as they change; the last one has "audio" when it says "completed".
         """
-        uploaded = self._upload([file], "target", request)
-        row = self._submit(request, "conversion", uploaded["job_id"], settings, model_id=model_id)
+        row = self._send_and_submit(request, [file], "conversion", settings, model_id=model_id)
         yield from self._follow(row, request)
 
     def job_status(self, job_id: str, request: gr.Request) -> Row:
@@ -303,7 +301,18 @@ class Endpoints:
     def _submit(self, request: gr.Request, kind: str, job_id: str, settings: Row | None, **voice: str) -> Row:
         with plain_errors():
             caller = self._services.caller(request)
-            return self._services.submit(caller, kind, plain_id(job_id, "job"), settings or {}, **voice)
+            return self._services.submit(
+                caller, kind, plain_id(job_id, "job"), {} if settings is None else settings, **voice
+            )
+
+    def _send_and_submit(
+        self, request: gr.Request, files: list[FileData], kind: str, settings: Row | None, **voice: str
+    ) -> Row:
+        with plain_errors():
+            caller = self._services.caller(request)
+            return self._services.send_and_submit(
+                caller, received(files), kind, {} if settings is None else settings, **voice
+            )
 
     def _act(self, action: str, job_id: str, request: gr.Request) -> Row:
         with plain_errors():

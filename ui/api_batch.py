@@ -58,5 +58,8 @@ class BatchEndpoints:
                 raise ConfigError("The job ids are not a list; give those of one or several uploads.")
             ids = [plain_id(job_id, "job") for job_id in job_ids]
             return self._services.start_batch(
-                self._services.caller(request), ids, plain_id(model_id, "voice"), settings or {}
+                self._services.caller(request),
+                ids,
+                plain_id(model_id, "voice"),
+                {} if settings is None else settings,
             )

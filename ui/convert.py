@@ -229,11 +229,8 @@ class _Listeners:
         services = self._services
         try:
             caller, settings = services.caller(request), settings_from(expert)
-            uploaded = services.jobs.upload(caller, received(wanted), "batch" if many else "target")
-            if many:
-                job = services.start_batch(caller, [uploaded["id"]], voice, settings)
-            else:
-                job = services.submit(caller, "conversion", uploaded["id"], settings, model_id=voice)
+            kind = "batch" if many else "conversion"
+            job = services.send_and_submit(caller, received(wanted), kind, settings, model_id=voice)
             shown.job_id = job["id"]
             yield from self._follow(caller, job)
         except RvcError as error:

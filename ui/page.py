@@ -54,8 +54,9 @@ def build_page(services: Services) -> gr.Blocks:
     with page:
         gr.HTML(HEAD, padding=False)
         account_bar(page, services)
-        with gr.Tabs(elem_id="tabs") as tabs:
-            with gr.Tab("Clone", id="clone"):
+        trains = services.settings.allow_training
+        with gr.Tabs(selected="clone" if trains else "convert", elem_id="tabs") as tabs:
+            with gr.Tab("Clone", id="clone", visible=trains):
                 clone = clone_tab(services)
             with gr.Tab("Convert", id="convert") as convert_opened:
                 convert = convert_tab(services)

@@ -104,7 +104,8 @@ def _ending(row: Row) -> str:
     if status == "completed":
         return paragraph(f"Finished {ago(row.get('completed_at') or row.get('updated_at'))}.", quiet=True)
     if status == "interrupted":
-        return paragraph("The server stopped while this ran. What was done is kept; press Resume to go on.")
+        said = str(row.get("message") or "The server stopped while this ran").rstrip(".")
+        return paragraph(f"{said}. What was done is kept; press Resume to go on.")
     kept = KEPT.get(str(row["type"]), "")
     return paragraph("Stopped." + kept)
 

@@ -20,7 +20,10 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from pipelines.accounts import Accounts
+from pipelines.handover import require_training
 from pipelines.meters import REFUSALS
+from pipelines.removal import remove_job
+from pipelines.rows import UPLOAD_TYPES
 from pipelines.tokens import Tokens
 from pipelines.training_wish import check_training
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
@@ -43,7 +46,6 @@ Update = Any
 CONSENT = "This is my voice, or I have permission to use it"
 """What a person states before a training; kept in the voice's card."""
 POLL_S = 0.5
-SIGN_OF_LIFE_S = 2.0
 ACTIVE = ("pending", "preprocessing", "training", "converting")
 ENDED = ("completed", "failed", "cancelled", "interrupted")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -119,13 +121,15 @@ class Services:
             The job's row.
 
         Raises:
-            NotAllowedError: The settings say that there is no permission.
+            NotAllowedError: The settings say that there is no permission, or nothing is trained here.
             RvcError: A setting is wrong, or the dispatcher refuses it.
         """
         if not isinstance(settings, dict):
             raise ConfigError(
                 "The settings are not a JSON object; give names and values, or {} for the defaults."
             )
+        if kind == "training":
+            require_training(self.settings)
         if kind == "training" and "consent" in settings:
             if settings["consent"] is not True:
                 raise NotAllowedError(
@@ -137,6 +141,32 @@ class Services:
         if kind == "training":
             check_training(settings)
         return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
+
+    def send_and_submit(
+        self, caller: Caller, files: list[tuple[Path, str]], kind: str, settings: Row, **voice: str
+    ) -> Row:
+        """Take in recordings and start a job on them; when that is refused, nothing of them is kept.
+
+        Args:
+            caller: Who asks.
+            files: Where each lies, and its name.
+            kind: training, conversion or batch.
+            settings: The job's settings.
+            **voice: model_name or model_id.
+
+        Returns:
+            The job's row.
+
+        Raises:
+            RvcError: The recordings or the job are refused.
+        """
+        purpose = next(purpose for purpose, job_type in UPLOAD_TYPES.items() if job_type == kind)
+        uploaded = self.jobs.upload(caller, files, purpose)
+        try:
+            return self.submit(caller, kind, uploaded["id"], settings, **voice)
+        except BaseException:
+            remove_job(self.jobs, caller, uploaded["id"])
+            raise
 
     def start_batch(self, caller: Caller, job_ids: list[str], model_id: str, settings: Row) -> Row:
         """Start to convert all recordings of some uploads; return the job's row.
@@ -166,7 +196,7 @@ class Services:
                 seen[row["id"]] = row
             if not active:
                 return
-            if time.monotonic() - told_at >= SIGN_OF_LIFE_S:
+            if time.monotonic() - told_at >= self.settings.progress_interval_s:
                 told_at = time.monotonic()
                 yield active[0]
             time.sleep(POLL_S)
@@ -332,7 +362,15 @@ def received(files: object) -> list[tuple[Path, str]]:
         facts = one if isinstance(one, dict) else getattr(one, "model_dump", dict)()
         path = facts.get("path") if facts else one
         # A path is only a name that a client sent: without this check it could be any file of this machine.
-        if not isinstance(path, str) or not Path(path).resolve().is_relative_to(uploads):
+        if not isinstance(path, str) or not _arrived(path, uploads):
             raise AudioError("One of the files did not arrive; send files with gradio_client's handle_file.")
         found.append((Path(path), str(facts.get("orig_name") or Path(path).name)))
     return found
+
+
+def _arrived(path: str, uploads: Path) -> bool:
+    """Whether a path names a file in the folder of uploads; it may hold anything that a text can."""
+    try:
+        return Path(path).resolve().is_relative_to(uploads) and Path(path).is_file()
+    except (OSError, ValueError):  # longer than paths can be, or with a null character
+        return False

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.jobs import Jobs
+from pipelines.removal import remove_job
 from rvc.errors import ConfigError, NotAllowedError, UnknownNameError
 from tests.pipelines.toy_jobs import ME, OTHER, Open, add_voice, end_of, submit, turns, until, upload
 from tests.sounds import tone, write
@@ -267,7 +268,7 @@ def test_deleting_a_batch_takes_along_the_uploads_that_only_it_used(
     for job in (first, second):
         end_of(batches, job)
     with pytest.raises(NotAllowedError, match="work on this upload"):
-        batches.remove(ME, alone)
-    batches.remove(ME, first)
+        remove_job(batches, ME, alone)
+    remove_job(batches, ME, first)
     assert {row["id"] for row in batches.list(ME)} == {shared, second}
     assert {path.name for path in (data_dir / "jobs").iterdir()} == {shared, second}

@@ -172,6 +172,41 @@ def test_the_time_limit_counts_and_ends_the_work(open_jobs: Open, tmp_path: Path
     assert jobs.get(ME, training)["status"] == "training"
 
 
+def test_a_training_out_of_time_is_interrupted_and_goes_on_when_it_is_resumed(
+    open_jobs: Open, tmp_path: Path, data_dir: Path
+) -> None:
+    jobs = open_jobs(training_timeout=2.0)
+    jobs.start()
+    training = submit(jobs, "training", upload(jobs, tmp_path), steps=10_000, step_s=0.02)
+    row = end_of(jobs, training, "interrupted")
+    assert "the most that is allowed here at a stretch" in row["message"]
+    assert row["error_message"] is None
+    assert not row["dead_letter"]
+    saved = int((data_dir / "jobs" / training / "work" / "step.txt").read_text())
+    assert saved > 0
+    jobs.registry.update("jobs", training, settings={"steps": saved + 1})
+    jobs.resume(ME, training)
+    assert end_of(jobs, training)["result"]["start"] == saved
+
+
+def test_waiting_for_the_device_does_not_count_as_work(
+    open_jobs: Open, tmp_path: Path, data_dir: Path
+) -> None:
+    limit_s = 6.0
+    jobs = open_jobs(training_timeout=limit_s)
+    jobs.start()
+    add_voice(jobs, data_dir)
+    source = upload(jobs, tmp_path, purpose="target")
+    conversion = submit(jobs, "conversion", source, steps=10_000, step_s=0.02)
+    until(lambda: jobs.get(ME, conversion)["progress"] > 0)
+    training = submit(jobs, "training", upload(jobs, tmp_path), steps=3)
+    until(lambda: jobs.get(ME, training)["stage"] == "Counting")
+    time.sleep(limit_s + 1)
+    assert jobs.get(ME, training)["status"] == "training"
+    jobs.cancel(ME, conversion)
+    end_of(jobs, training)
+
+
 def test_the_converter_stays_warm_and_leaves_when_idle(
     open_jobs: Open, tmp_path: Path, data_dir: Path
 ) -> None:

@@ -39,11 +39,12 @@ class Launched:
 
 @contextmanager
 def launched(
-    folder: Path, *, steps: int = 10, worker: Sequence[str] = WORKER, **wishes: object
+    folder: Path, *, steps: int = 10, shared: bool = False, worker: Sequence[str] = WORKER, **wishes: object
 ) -> Iterator[Launched]:
     """Serve a page whose trainings and conversions take `steps` steps of 20 ms, with these settings.
 
-    With another worker, its trainings and conversions are that one's.
+    One that is `shared` takes nobody for its admin. With another worker, its trainings and conversions are
+    that one's.
     """
     before = {name: os.environ.get(name) for name in CHANGED}
 
@@ -55,7 +56,7 @@ def launched(
     settings.data_dir.mkdir(parents=True)
     jobs = Jobs(settings, worker_command=worker, retry_pauses_s=())
     jobs.start()
-    services = Services.of(settings, jobs)
+    services = Services.of(settings, jobs, shared=shared)
     page = build_page(services)
     try:
         page.launch(

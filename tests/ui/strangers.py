@@ -39,19 +39,21 @@ def same_answer_everywhere(stranger: Client, things: dict[str, str]) -> None:
         "format": "bundle",
         "settings": {},
     }
+    ids = things | {"job_ids": things["job_id"]}
     tried = set()
     for name, endpoint in described.items():
         parameters = [one["parameter_name"] for one in endpoint["parameters"]]
-        asked = [one for one in parameters if one in things]
+        asked = [one for one in parameters if one in ids]
         if not asked:
             continue
         tried.add(name)
-        given = {one: sample[one] for one in parameters if one not in things and one in sample}
+        given = {one: sample[one] for one in parameters if one not in ids and one in sample}
         mine = stranger.predict(handle_file(RECORDING), api_name="/upload_target_audio")["job_id"]
         answers = []
-        for asked_for in (things[asked[-1]], uuid.uuid4().hex[: len(things[asked[-1]])]):
-            ids = dict.fromkeys(asked[:-1], mine) | {asked[-1]: asked_for}
-            answers.append(refusal(stranger, api_name=name, **given, **ids).replace(asked_for, "ID"))
+        for asked_for in (ids[asked[-1]], uuid.uuid4().hex[: len(ids[asked[-1]])]):
+            named = dict.fromkeys(asked[:-1], mine) | {asked[-1]: asked_for}
+            given |= {one: [value] if one == "job_ids" else value for one, value in named.items()}
+            answers.append(refusal(stranger, api_name=name, **given).replace(asked_for, "ID"))
         assert answers[0] == answers[1], name
         assert "There is no" in answers[0], name
     assert tried >= MUST_BE_TRIED

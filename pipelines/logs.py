@@ -1,0 +1,119 @@
+"""Log records of the server and its children, as text for people or as JSON for programs that collect them.
+
+Every record that is written while a job is worked on names the job: what a thread does for it stands in
+`with about_job(job_id):`, and a child that works on one job says so once (`enter_job`).
+
+    text    2026-01-02 12:30:05 INFO pipelines.worker [3f2a...]: done after 12.3 s
+    json    {"time": "2026-01-02T12:30:05.123+00:00", "level": "INFO", "logger": "pipelines.worker",
+             "job": "3f2a...", "message": "done after 12.3 s"}; an exception adds "exception"
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Literal
+
+import orjson
+
+Format = Literal["text", "json"]
+OURS = ("timbre", "pipelines", "ui", "rvc")
+
+_JOB: ContextVar[str] = ContextVar("job", default="")
+
+
+class _Process:
+    """The job that this whole process works on, all its threads."""
+
+    job = ""
+
+
+def enter_job(job_id: str) -> None:
+    """Have every further record of this process name a job, "" for none: a child has one at a time."""
+    _Process.job = job_id
+
+
+@contextmanager
+def about_job(job_id: str) -> Iterator[None]:
+    """Have every record that is written within name a job."""
+    before = _JOB.set(job_id)
+    try:
+        yield
+    finally:
+        _JOB.reset(before)
+
+
+def start_logging(form: Format, level: str, *, others: str = "WARNING") -> None:
+    """Set up the process's log on stderr; what was set up before is replaced.
+
+    Args:
+        form: How records are written.
+        level: Least level of this program's own records.
+        others: Least level of all other libraries' records.
+    """
+    handler = logging.StreamHandler()
+    handler.addFilter(_name_the_job)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(others)
+    for name in OURS:
+        logging.getLogger(name).setLevel(level)
+    logging.captureWarnings(True)
+
+
+def adopt_server_log() -> None:
+    """Have the web server's own records come out like all others; call it when it has started."""
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        log = logging.getLogger(name)
+        log.handlers.clear()
+        log.propagate = True
+
+
+class TextFormatter(logging.Formatter):
+    """One line a record, with the job in brackets where there is one."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "%(asctime)s %(levelname)s %(name)s%(about)s: %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text."""
+        job = getattr(record, "job", "")
+        record.about = f" [{job}]" if job else ""
+        return super().format(record)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record, always on one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as JSON."""
+        moment = datetime.fromtimestamp(record.created, tz=UTC)
+        facts = {
+            "time": moment.isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "job": getattr(record, "job", "") or None,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            facts["exception"] = self.formatException(record.exc_info)
+        # A name from a file system may hold what is no text at all; it must not cost the record.
+        plain = {key: _whole(value) for key, value in facts.items() if value is not None}
+        return orjson.dumps(plain).decode()
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-8", errors="backslashreplace").decode()
+
+
+def _name_the_job(record: logging.LogRecord) -> bool:
+    record.job = _JOB.get() or _Process.job
+    return True

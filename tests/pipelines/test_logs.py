@@ -1,0 +1,152 @@
+"""Log records: in both forms, and with the job that they are about, in the server and in its children."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.jobs import Jobs
+from pipelines.logs import about_job, enter_job, start_logging
+from pipelines.settings import Settings
+from tests.pipelines.toy_jobs import ME, TOY_WORKER, Open, add_voice, end_of, submit, upload
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def kept_logging() -> Iterator[None]:
+    """Puts back what a test sets up."""
+    root = logging.getLogger()
+    before = list(root.handlers), root.level
+    yield
+    root.handlers[:], level = before
+    root.setLevel(level)
+    enter_job("")
+    logging.captureWarnings(False)
+
+
+def objects(text: str) -> list[dict[str, str]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.usefixtures("kept_logging")
+def test_a_record_names_the_job_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging("json", "INFO")
+    log = logging.getLogger("pipelines.something")
+    log.info("before")
+    with about_job("one"):
+        log.info("during %s", "one")
+        with about_job("two"):
+            log.warning("within")
+        log.info("again")
+    log.info("after")
+    log.debug("too small")
+    logging.getLogger("somebody.else").info("not ours")
+    records = objects(capsys.readouterr().err)
+    assert [record.get("job") for record in records] == [None, "one", "two", "one", None]
+    assert records[1]["message"] == "during one"
+    assert records[2]["level"] == "WARNING"
+    assert all(record["time"].endswith("+00:00") for record in records)
+
+
+@pytest.mark.usefixtures("kept_logging")
+def test_whatever_is_logged_is_one_json_object_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging("json", "INFO")
+    log = logging.getLogger("ui.something")
+    log.info('a "quoted"\nsecond line \udcff \x00')
+    try:
+        json.loads("a\nb")
+    except json.JSONDecodeError:
+        log.exception("it failed")
+    first, second = objects(capsys.readouterr().err)
+    assert first["message"].startswith('a "quoted"\nsecond line')
+    assert "JSONDecodeError" in second["exception"]
+    assert "\n" in second["exception"]
+
+
+@pytest.mark.usefixtures("kept_logging")
+def test_text_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging("text", "INFO")
+    logging.getLogger("timbre").info("ready")
+    with about_job("one"):
+        logging.getLogger("pipelines.x").info("working")
+    first, second = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"[-0-9]{10} [:0-9]{8} INFO timbre: ready", first)
+    assert second.endswith("INFO pipelines.x [one]: working")
+
+
+@pytest.mark.usefixtures("kept_logging")
+def test_every_thread_of_a_child_names_its_job(capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging("json", "INFO")
+    enter_job("mine")
+    thread = threading.Thread(target=logging.getLogger("rvc.loader").info, args=("loading",))
+    thread.start()
+    thread.join()
+    assert objects(capsys.readouterr().err)[0]["job"] == "mine"
+
+
+def test_a_child_s_log_names_the_job_in_every_record(tmp_path: Path, data_dir: Path) -> None:
+    settings = Settings(data_dir=data_dir, log_format="json")
+    jobs = Jobs(settings, worker_command=TOY_WORKER, retry_pauses_s=())
+    try:
+        jobs.start()
+        add_voice(jobs, data_dir)
+        source = upload(jobs, tmp_path)
+        target = upload(jobs, tmp_path, purpose="target")
+        ids = [submit(jobs, "preprocessing", source, steps=1)]
+        ids += [submit(jobs, "conversion", target, steps=1) for _ in range(2)]
+        for job_id in ids:
+            end_of(jobs, job_id)
+        for job_id in ids:
+            records = objects(jobs.log(ME, job_id))
+            assert records
+            assert {record["job"] for record in records} == {job_id}
+    finally:
+        jobs.close()
+
+
+def test_the_server_s_records_about_a_job_name_it(
+    open_jobs: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from pipelines.logs import _name_the_job
+
+    caplog.handler.addFilter(_name_the_job)
+    caplog.set_level("INFO", "pipelines")
+    jobs = open_jobs()
+    jobs.start()
+    job = submit(jobs, "preprocessing", upload(jobs, tmp_path), steps=1)
+    end_of(jobs, job)
+    about = {record.getMessage(): getattr(record, "job", "") for record in caplog.records}
+    assert about["preprocessing is completed"] == job
+    (began,) = [message for message in about if message.startswith("preprocessing: try 1 in process")]
+    assert about[began] == job
+
+
+def test_a_misspelt_name_in_the_settings_file_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("MAX_FILESIZE_MB=3\nPATH_OF_SOMEBODY=1\nLOG_FORMAT=json\nCLEANUP_DAYS=3\n")
+    program = (
+        "from pipelines.settings import get_settings, warn_of_misspelt_names\n"
+        "from pipelines.logs import start_logging\n"
+        "settings = get_settings()\nstart_logging(settings.log_format, settings.log_level)\n"
+        "warn_of_misspelt_names()\nprint(settings.cleanup_days)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (warning,) = objects(done.stderr)
+    assert "MAX_FILESIZE_MB" in warning["message"]
+    assert "MAX_FILE_SIZE_MB" in warning["message"]
+    assert done.stdout == "3.0\n"
