@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from rvc.training.rvc_start import RvcSizes
 
 ENCODER = "contentvec"
-FROM_NOTHING = (
-    "It starts from random weights, which takes far longer, because the pretrained {names} cannot be had."
-)
+FROM_NOTHING = "Without {name}.pth it starts from random weights and takes far longer."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +132,7 @@ class RvcSource:
                 first.append(found)
             files = replace(files, generator=first[0], discriminators=first[1])
         except DownloadError:
-            note = FROM_NOTHING.format(names=" and ".join(f"{weights}.pth" for weights in names))
+            note = FROM_NOTHING.format(name=names[len(first)])
         sizes = self._sizes(settings.version, settings.sample_rate_hz, uses_f0=settings.f0)
         training = RvcTraining(precision=settings.precision, recomputes=settings.gradient_checkpointing)
         return Start(build=partial(RvcTask, sizes, files, training, group), note=note)

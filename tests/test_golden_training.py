@@ -25,6 +25,9 @@ from rvc.nn.frames import segments
 from rvc.nn.weight_norm import load_published_state, published_name, published_state
 from rvc.spectrogram import SpectrogramConfig, linear_spectrogram, mel_of_linear, mel_spectrogram
 from rvc.synthesizer import Frames, Noise, Synthesizer, SynthesizerConfig, Target, Trained, Version
+from rvc.training.group import Group
+from rvc.training.precision import Precision
+from rvc.training.rvc_step import Passage, Trainer
 from tests.golden_files import recipe_weights
 from tests.golden_networks import arrays, assert_near, folder, stem, vectors_with, voice_config, voices
 
@@ -127,8 +130,7 @@ def load_step(path: Path) -> Step:
     )
 
 
-def generate(step: Step, spectrogram: Tensor) -> Trained:
-    given = step.given
+def asked_of(given: dict[str, Tensor]) -> tuple[Frames, Noise]:
     frames = Frames(
         content=given["phone"],
         lengths=given["phone_lengths"],
@@ -142,9 +144,13 @@ def generate(step: Step, spectrogram: Tensor) -> Trained:
         source=None if source is None else source.transpose(1, 2),
         starts=given["rand_slice_u"],
     )
-    target = Target(
-        spectrogram=spectrogram, lengths=given["spec_lengths"], segment_frames=step.segment_frames
-    )
+    return frames, noise
+
+
+def generate(step: Step, spectrogram: Tensor) -> Trained:
+    frames, noise = asked_of(step.given)
+    lengths = step.given["spec_lengths"]
+    target = Target(spectrogram=spectrogram, lengths=lengths, segment_frames=step.segment_frames)
     made: Trained = step.synthesizer(frames, target, noise)
     return made
 
@@ -241,4 +247,33 @@ def test_one_step_of_training_is_that_of_published_programs(path: Path) -> None:
     torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
     assert_gradients(step, path)
     optimizer_g.step()
+    assert_parameters(step)
+
+
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize("path", vectors_with("grad_keys", "rand_slice_u"), ids=stem)
+def test_the_trainer_takes_the_step_of_published_programs(path: Path) -> None:
+    step = load_step(path)
+    device = torch.device("cpu")
+    trainer = Trainer(
+        step.synthesizer,
+        step.judges,
+        step.spectrogram,
+        step.segment_frames,
+        Precision("float32", device),
+        Group(0, 1, device),
+    )
+    frames, noise = asked_of(step.given)
+    passage = Passage(frames=frames, spectrogram=masked_spectrogram(step), wave=step.given["wave"])
+    losses = trainer.step(passage, noise, 1e-4)
+    for name, golden in (
+        ("discriminator", "loss_disc"),
+        ("adversarial", "loss_gen"),
+        ("features", "loss_fm"),
+        ("mel", "loss_mel"),
+        ("kl", "loss_kl"),
+    ):
+        assert_loss(losses[name], step.given, golden)
+    assert gradient_norm(step.judges) == pytest.approx(float(step.given["grad_norm_d"]), rel=GRADIENTS)
+    assert_gradients(step, path)
     assert_parameters(step)

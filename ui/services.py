@@ -22,6 +22,7 @@ from gradio.utils import get_upload_folder
 from pipelines.accounts import Accounts
 from pipelines.handover import require_training
 from pipelines.meters import REFUSALS
+from pipelines.removal import remove_job
 from pipelines.rows import UPLOAD_TYPES
 from pipelines.tokens import Tokens
 from pipelines.training_wish import check_training
@@ -164,7 +165,7 @@ class Services:
         try:
             return self.submit(caller, kind, uploaded["id"], settings, **voice)
         except BaseException:
-            self.jobs.remove(caller, uploaded["id"])
+            remove_job(self.jobs, caller, uploaded["id"])
             raise
 
     def start_batch(self, caller: Caller, job_ids: list[str], model_id: str, settings: Row) -> Row:

@@ -21,7 +21,7 @@ from tests.ui.launched import RECORDING, VOICE_FILES, Launched, launched, wait_f
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 VICTIM, ATTACKER = "the-victim-s-own-secret", "the-attacker-s-own-secret"
-LIMITS = {"uploads_per_hour": 0, "files_per_hour": 0, "starts_per_hour": 0}
+LIMITS: dict[str, Any] = {"uploads_per_hour": 0, "files_per_hour": 0, "starts_per_hour": 0}
 TELLTALE = ("Traceback", 'File "', "site-packages", "/pipelines/", "/rvc/", str(ROOT))
 HUGE = "9" * 4_000
 

@@ -1,0 +1,42 @@
+"""What the README says of the repository is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROMISES = README.partition("## What the first design promised")[2].partition("\n## ")[0]
+ROWS = [line for line in PROMISES.splitlines() if line.startswith("| ")][1:]
+NAMED = re.compile(r"([\w/]+\.py|[a-z]+/)?(?:::(\w+))?")
+
+
+def shown_by(row: str) -> list[tuple[str, str]]:
+    """(File or folder, beginning of a test's name) in a row; a name alone is of the file before."""
+    named: list[tuple[str, str]] = []
+    for part in row.strip("| ").split(" | ")[-1].split(", "):
+        match = NAMED.fullmatch(part)
+        assert match, f"{part!r} names no test"
+        named.append((match[1] or named[-1][0], match[2] or ""))
+    return named
+
+
+def test_every_promise_has_a_row() -> None:
+    assert len(ROWS) > 30
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if not row.endswith(("| - |", "| all of it |"))])
+def test_what_shows_a_promise_is_there(row: str) -> None:
+    for place, beginning in shown_by(row):
+        path = ROOT / "tests" / place
+        assert path.exists(), place
+        if beginning:
+            assert f"\ndef {beginning}" in path.read_text(encoding="utf-8"), f"{place}::{beginning}"
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_links_lead_somewhere(target: str) -> None:
+    assert (ROOT / target).exists()
