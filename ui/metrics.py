@@ -1,7 +1,8 @@
 """The plain routes for machines: /health for whoever watches over the server, /metrics for Prometheus.
 
-/health answers everybody, without a login; with ?only=worker it fails only when a restart would help. /metrics answers requests that were sent on this machine, and
-with METRICS_TOKEN as bearer token those from elsewhere; behind a proxy only the token helps.
+/health answers everybody, without a login; /health?only=worker fails only when a restart would help.
+/metrics answers requests that were sent on this machine, and with METRICS_TOKEN as bearer token those from
+elsewhere; behind a proxy only the token helps.
 """
 
 from __future__ import annotations
