@@ -78,7 +78,9 @@ def test_a_full_disk_is_said_in_words(idle: Services, monkeypatch: pytest.Monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(idle.jobs, "upload", full)
-    assert DISK_FULL.split(",")[0].split("'s ")[1] in drawn(_Listeners(idle).check(files(), Progress(), request()))
+    assert DISK_FULL.split(",")[0].split("'s ")[1] in drawn(
+        _Listeners(idle).check(files(), Progress(), request())
+    )
 
 
 def test_a_fault_of_the_machine_that_nobody_can_mend_is_not_dressed_up(
@@ -108,10 +110,10 @@ def test_a_training_is_watched_stopped_resumed_and_found_again(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOY_STEPS", "1000")
-    listeners, progress = _Listeners(services), Progress()
+    listeners = _Listeners(services)
     caller = services.caller(request())
-    progress.upload_id = services.jobs.upload(caller, [(p, p.name) for p in VOICE_FILES[:2]], "training")["id"]
-    job = services.submit(caller, "training", progress.upload_id, {"consent": True}, model_name="Wren")
+    upload = services.jobs.upload(caller, [(p, p.name) for p in VOICE_FILES[:2]], "training")["id"]
+    job = services.submit(caller, "training", upload, {"consent": True}, model_name="Wren")
     again = Progress()
     assert "Training Wren" in drawn(listeners.reattach(again, request()))
     assert again.runs

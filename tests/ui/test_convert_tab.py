@@ -14,8 +14,8 @@ from tests.pipelines.toy_jobs import add_voice
 from tests.ui.launched import RECORDING, VOICE_FILES
 from tests.ui.visitor import SOMEBODY_ELSE, drawn, request, sent, services_at
 from ui.batch import MANY, ONE, SHOWN_FILES, files_table, suited_to_number
-from ui.convert import DRAWN, Shown, _Listeners, _voice_name, _what_was_done
 from ui.conversion_settings import AUTOMATIC
+from ui.convert import DRAWN, Shown, _Listeners, _voice_name, _what_was_done
 from ui.services import Services
 
 EXPERT = (AUTOMATIC, 0, 0.5, 0.5, 1.0, "wav", AUTOMATIC)
