@@ -17,8 +17,8 @@ PAUSES_S = (5.0,)
 
 
 def ended(
-    jobs: Jobs, folder: Path, kind: str = "conversion", attempts: int = 2, **facts: Any
-) -> dict[str, Any]:  # noqa: ANN401
+    jobs: Jobs, folder: Path, kind: str = "conversion", attempts: int = 2, **facts: object
+) -> dict[str, Any]:
     """The changes that an ending makes to a job which runs for this time."""
     row = new_job("me", kind, status="converting", seq=1, attempts=attempts)
     ending: dict[str, Any] = {"last": None, "returncode": 0, "reason": None, "ran_s": 90.0}
