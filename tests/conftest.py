@@ -39,6 +39,8 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.delenv("SECRET", raising=False)
+    # Children download nothing either; without it they would try, and wait between their tries.
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setitem(Settings.model_config, "env_file", None)
     folder = tmp_path / "data"
     monkeypatch.setenv("DATA_DIR", str(folder))

@@ -86,7 +86,8 @@ def test_an_emptied_secret_file_is_refused(data_dir: Path) -> None:
         _ = get_settings().secret
 
 
-def test_the_example_file_names_every_setting_with_its_default() -> None:
+def test_the_example_file_names_every_setting_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
     lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
     shown = dict(re.findall(r"^#([A-Z_]+)=(.*)$", "\n".join(lines), flags=re.MULTILINE))
     named = {"configured_secret": "SECRET"}
