@@ -161,7 +161,7 @@ def test_who_runs_the_server_looks_after_everybody_s_jobs(context: BrowserContex
     page = opened(context, served)
     tab(page, "Admin")
     page.locator("#admin-health").get_by_text("Works").wait_for()
-    page.get_by_label("Given up").check()
+    page.locator("#admin-filter").get_by_label("Given up").check()
     page.locator("#admin-details").get_by_text("It failed 3 times.").wait_for()
     page.locator("#admin-retry").click()
     page.locator("#admin-details").get_by_text("Nothing was given up").wait_for()
