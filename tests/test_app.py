@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,10 @@ def test_a_voice_survives_export_and_import_and_goes_when_deleted(
 def test_the_permission_is_kept_with_the_voice(client: Client, page: Launched, voice: dict[str, Any]) -> None:
     row = client.predict(voice["training_job_id"], api_name="/job_status")
     assert "permission" in row["settings"]["consent"]["statement"]
+    kept = client.predict(voice["id"], api_name="/get_model")
+    assert kept["consent"]["statement"] == row["settings"]["consent"]["statement"]
+    given_at = datetime.fromisoformat(kept["consent"]["given_at"])
+    assert abs((datetime.now(tz=UTC) - given_at).total_seconds()) < 3_600
 
 
 def test_nobody_else_sees_or_touches_what_is_mine(page: Launched, voice: dict[str, Any]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,6 +100,31 @@ def test_a_person_clones_a_voice_leaves_comes_back_and_converts(
     page.locator("#voice-sure").click()
     page.locator("#voices label", has_text="Wren").wait_for(state="detached")
     page.locator("#voices label", has_text="Kathleen").wait_for()
+
+
+def test_a_person_converts_many_recordings_and_downloads_a_zip(
+    context: BrowserContext, served: Launched, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "album.zip", "w") as album:
+        album.write(VOICE_FILES[0], "song.ogg")
+        album.writestr("cover.jpg", b"no sound")
+    page = opened(context, served)
+    tab(page, "Convert")
+    page.locator("#convert-number").get_by_text("Many").click()
+    page.get_by_role("button", name="Convert all").click()
+    page.get_by_text("Add recordings to convert").first.wait_for()
+    page.locator("#convert-files input[type=file]").first.set_input_files([tmp_path / "album.zip", RECORDING])
+    page.locator("#convert-files").get_by_text("visitor").first.wait_for()
+    page.get_by_role("button", name="Convert all").click()
+    page.locator(".tm-table").get_by_text("cover.jpg is not a recording").wait_for()
+    page.get_by_text("2 of 3 done, 1 failed").wait_for()
+    with page.expect_download() as download:
+        page.locator("#convert-zip").click()
+    with zipfile.ZipFile(download.value.path()) as results:
+        assert {"song.wav", "visitor.wav"} < set(results.namelist())
+    tab(page, "Jobs")
+    page.locator("#job-details").get_by_text("2 of 3 done, 1 failed").wait_for()
+    assert page.evaluate(OVERFLOW) == 0
 
 
 def test_a_person_is_told_what_is_missing_and_why_a_file_is_refused(

@@ -45,6 +45,10 @@ logger = logging.getLogger(__name__)
 REPORT_INTERVAL_S = 0.1
 """Reports come at most this often; a step that takes longer is reported when it ends."""
 
+CHECKPOINT_S = 600.0
+"""A checkpoint is also saved when so much time has passed: a large network's step may take a minute, which is
+longer than a stopped process is given."""
+
 REFERENCE = "samples/reference.wav"
 
 RATE_STEPS = 100
@@ -94,6 +98,7 @@ class Training:
         self._store = CheckpointStore(work_dir / "checkpoints")
         self._state = LoopState()
         self._saved: tuple[int, int] | None = None
+        self._saved_at = time.perf_counter()
         self._step_s: deque[float] = deque(maxlen=RATE_STEPS)
         self._scoring_s = 0.0
         self._reported_at = 0.0
@@ -147,7 +152,9 @@ class Training:
             if not all(math.isfinite(loss) for loss in losses.values()):
                 return self._diverged(losses)
             state.add_losses(losses)
-            if state.step % self.settings.checkpoint_every == 0 and not self._scoring_is_due():
+            at_its_time = state.step % self.settings.checkpoint_every == 0
+            is_overdue = time.perf_counter() - self._saved_at >= CHECKPOINT_S
+            if (at_its_time or is_overdue) and not self._scoring_is_due():
                 self._save()
             if self._is_time_to_report():
                 yield self._report("Training")
@@ -291,7 +298,7 @@ class Training:
             return
         whole = {"identity": self._identity(), "loop": asdict(state), "task": self.task.state_dict()}
         self._store.save(state.step, state.best_step, whole)
-        self._saved = now
+        self._saved, self._saved_at = now, time.perf_counter()
 
     def _take_best(self) -> tuple[int, str]:
         """Load the best state, or the newest good one if it is damaged; return its step and a message."""

@@ -54,6 +54,17 @@ def test_a_bar_can_be_read_aloud(fraction: float, shown: int) -> None:
     assert f'aria-valuenow="{shown}"' in html
 
 
+def test_an_imported_voice_says_what_it_knows() -> None:
+    voice: dict[str, Any] = {"model_name": "Anna", "origin": "imported", "created_at": "2024-05-06T00:00:00Z"}
+    voice |= {"imported_at": "2025-06-07T12:00:00+00:00", "told": {"epoch": 200, "author": NASTY}}
+    html = voice_card(voice)
+    assert "2024, imported" in html
+    assert "Its file says nothing about it" in html
+    assert "epoch: 200, author: &lt;img" in html
+    stated = {"statement": "Mine", "given_at": "2024-05-06T12:00:00+00:00"}
+    assert "Mine (stated 06 May 2024)" in voice_card(voice | {"consent": stated})
+
+
 def test_a_voice_says_whose_permission_it_has_and_where_it_comes_from() -> None:
     voice = {"model_name": "Anna", "builtin": True, "consent": {"statement": "This is my voice"}, "uses": 2}
     html = voice_card(voice | {"seconds_converted": 70.0, "last_used_at": None})
