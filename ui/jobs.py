@@ -146,9 +146,7 @@ class _Listeners:
             rows = [row for row in self._services.jobs.list(caller) if row["status"] != "uploaded"][:SHOWN]
         except RvcError:
             rows = []
-        mark = f"{listed.job_id} " + " ".join(
-            f"{row['id']}{row['status']}{row['updated_at']}" for row in rows
-        )
+        mark = f"{len(rows)} " + " ".join(f"{row['id']}{row['status']}{row['updated_at']}" for row in rows)
         if mark == listed.mark:
             return (gr.skip(),) * 9
         listed.mark = mark
