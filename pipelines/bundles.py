@@ -24,6 +24,7 @@ from typing import Any
 import orjson
 
 import rvc.card
+from pipelines.zip_directory import is_short
 from rvc.card import CARD_FILE, FORMAT_VERSION, MAX_CARD_BYTES
 from rvc.errors import CheckpointError
 
@@ -116,8 +117,10 @@ def opened(archive: Path) -> Iterator[zipfile.ZipFile]:
     """Open a stranger's zip.
 
     Raises:
-        CheckpointError: It is no zip, or turns out to be damaged while it is read.
+        CheckpointError: It is no zip, or turns out to be damaged while it is read, or holds too many files.
     """
+    if not is_short(archive):
+        raise CheckpointError("The zip holds too many files for a voice; zip only the files of one voice.")
     try:
         with zipfile.ZipFile(archive) as zipped:
             yield zipped

@@ -15,8 +15,8 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from pipelines import card_facts
 from pipelines.bundles import WEIGHTS, check_weights, pack, pack_files, read_card, size_bytes, write_card
 from pipelines.exchange import ENGINE as RVC
 from pipelines.exchange import give_out, take_in
@@ -37,6 +37,9 @@ PUBLIC = (
     "user_id",
     "model_name",
     "builtin",
+    "origin",
+    "imported_at",
+    "told",
     "engine",
     "version",
     "encoder",
@@ -53,7 +56,7 @@ PUBLIC = (
     "seconds_converted",
     "last_used_at",
 )
-"""Keys of a voice that is shown; every one is always there."""
+"""Keys of a voice that is shown; every one is always there. origin: "trained", "imported" or "built in"."""
 
 
 class Library:
@@ -192,7 +195,8 @@ class Library:
             if spend is not None:
                 spend(size_bytes(bundle))
             name = wanted or read_card(bundle).get("name")
-            row = self._adopt(bundle, model_id, {"user_id": caller.user_id, "model_name": name})
+            facts = {"user_id": caller.user_id, "model_name": name, "imported_at": now()}
+            row = self._adopt(bundle, model_id, facts)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         logger.info("imported voice %s: %.1f MB", model_id, row["size_bytes"] / 1e6)
@@ -328,16 +332,15 @@ class Library:
 def _row_of(folder: Path, model_id: str) -> Row:
     """Return the row that a bundle's card gives, as a built-in voice has it."""
     card = read_card(folder)
-    training: dict[str, Any] = card.get("training", {})
     return {
         "id": model_id,
         "user_id": None,
         "model_name": str(card.get("name") or folder.name),
         "model_path": f"models/{model_id}",
         "training_audio_path": None,
-        "training_duration_seconds": training.get("seconds_of_audio"),
+        "training_duration_seconds": card_facts.seconds_of_audio(card),
         "training_job_id": None,
-        "created_at": str(card.get("created_at") or now()),
+        "created_at": card_facts.created_at(card) or now(),
         "quality_snr": None,
         "builtin": True,
         "engine": card["engine"],
@@ -345,8 +348,10 @@ def _row_of(folder: Path, model_id: str) -> Row:
         "encoder": card.get("content_encoder"),
         "sample_rate_hz": card["sample_rate_hz"],
         "f0": card.get("f0", {}),
-        "scores": training.get("scores"),
-        "consent": card.get("consent"),
+        "scores": card.get("training", {}).get("scores"),
+        "consent": card_facts.consent(card),
+        "told": card_facts.told(card),
+        "imported_at": None,
         "size_bytes": size_bytes(folder),
     }
 
@@ -355,4 +360,6 @@ def _shown(row: Row, usage: Row | None) -> Row:
     """Return the voice as callers see it."""
     used = usage or {"uses": 0, "seconds_converted": 0.0, "last_used_at": None}
     whole = row | {name: used[name] for name in ("uses", "seconds_converted", "last_used_at")}
-    return {name: whole[name] for name in PUBLIC}
+    whole["origin"] = "built in" if row["builtin"] else "trained" if row["training_job_id"] else "imported"
+    # Rows of earlier versions know less.
+    return {name: whole.get(name) for name in PUBLIC}

@@ -76,7 +76,7 @@ def opened(archive: Path, name: str) -> Iterator[zipfile.ZipFile]:
         AudioError: Its directory is too long, or it is damaged, or turns out to be while it is read.
     """
     if not is_short(archive):
-        raise AudioError(f"{name} holds too many files, or is a zip of the 64-bit kind; {_WAY_OUT}.")
+        raise AudioError(f"{name} holds too many files; {_WAY_OUT}.")
     damaged = f"{name} is damaged or of a kind that cannot be read; zip the files again."
     try:
         with zipfile.ZipFile(archive) as zipped:

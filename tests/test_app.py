@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
 from pipelines.registry import Registry
 from pipelines.rows import new_job
-from tests.ui.launched import RECORDING, VOICE_FILES, Launched, free_port, launched, wait_for
+from tests.ui.launched import RECORDING, VOICE_FILES, Launched, client_to, free_port, launched, wait_for
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
@@ -71,7 +72,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
 
 def client_of(page: Launched, token: str | None = None) -> Client:
     headers = {"x-timbre-token": token} if token else None
-    return Client(page.url, verbose=False, headers=headers)
+    return client_to(page, headers=headers)
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +169,10 @@ def test_a_voice_survives_export_and_import_and_goes_when_deleted(
 def test_the_permission_is_kept_with_the_voice(client: Client, page: Launched, voice: dict[str, Any]) -> None:
     row = client.predict(voice["training_job_id"], api_name="/job_status")
     assert "permission" in row["settings"]["consent"]["statement"]
+    kept = client.predict(voice["id"], api_name="/get_model")
+    assert kept["consent"]["statement"] == row["settings"]["consent"]["statement"]
+    given_at = datetime.fromisoformat(kept["consent"]["given_at"])
+    assert abs((datetime.now(tz=UTC) - given_at).total_seconds()) < 3_600
 
 
 def test_nobody_else_sees_or_touches_what_is_mine(page: Launched, voice: dict[str, Any]) -> None:

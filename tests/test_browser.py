@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,6 +102,31 @@ def test_a_person_clones_a_voice_leaves_comes_back_and_converts(
     page.locator("#voices label", has_text="Kathleen").wait_for()
 
 
+def test_a_person_converts_many_recordings_and_downloads_a_zip(
+    context: BrowserContext, served: Launched, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "album.zip", "w") as album:
+        album.write(VOICE_FILES[0], "song.ogg")
+        album.writestr("cover.jpg", b"no sound")
+    page = opened(context, served)
+    tab(page, "Convert")
+    page.locator("#convert-number").get_by_text("Many").click()
+    page.get_by_role("button", name="Convert all").click()
+    page.get_by_text("Add recordings to convert").first.wait_for()
+    page.locator("#convert-files input[type=file]").first.set_input_files([tmp_path / "album.zip", RECORDING])
+    page.locator("#convert-files").get_by_text("visitor").first.wait_for()
+    page.get_by_role("button", name="Convert all").click()
+    page.locator(".tm-table").get_by_text("cover.jpg is not a recording").wait_for()
+    page.get_by_text("2 of 3 done, 1 failed").wait_for()
+    with page.expect_download() as download:
+        page.locator("#convert-zip").click()
+    with zipfile.ZipFile(download.value.path()) as results:
+        assert {"song.wav", "visitor.wav"} < set(results.namelist())
+    tab(page, "Jobs")
+    page.locator("#job-details").get_by_text("2 of 3 done, 1 failed").wait_for()
+    assert page.evaluate(OVERFLOW) == 0
+
+
 def test_a_person_is_told_what_is_missing_and_why_a_file_is_refused(
     context: BrowserContext, served: Launched
 ) -> None:
@@ -161,7 +188,7 @@ def test_who_runs_the_server_looks_after_everybody_s_jobs(context: BrowserContex
     page = opened(context, served)
     tab(page, "Admin")
     page.locator("#admin-health").get_by_text("Works").wait_for()
-    page.get_by_label("Given up").check()
+    page.locator("#admin-filter").get_by_label("Given up").check()
     page.locator("#admin-details").get_by_text("It failed 3 times.").wait_for()
     page.locator("#admin-retry").click()
     page.locator("#admin-details").get_by_text("Nothing was given up").wait_for()

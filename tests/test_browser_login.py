@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from gradio_client import Client  # type: ignore[import-untyped]
 
 from tests.cheap_accounts import accounts_of, password_of
-from tests.ui.launched import Launched, launched
+from tests.ui.launched import Launched, client_to, launched
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -73,7 +72,7 @@ def test_a_person_logs_in_makes_a_token_revokes_it_and_logs_out(
     page.locator("#token-code").get_by_text("tmb_").wait_for()
     shown = re.search(r"tmb_\w+", page.locator("#token-code").inner_text())
     assert shown
-    program = Client(served.url, headers={"Authorization": f"Bearer {shown[0]}"}, verbose=False)
+    program = client_to(served, headers={"Authorization": f"Bearer {shown[0]}"})
     assert program.predict(api_name="/account")["user_id"] == "ada"
     page.locator("#tokens label", has_text="My laptop").wait_for()
     assert page.evaluate(OVERFLOW) <= 0

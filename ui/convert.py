@@ -29,6 +29,7 @@ from ui.services import (
     plain_errors,
     received,
     remind,
+    told,
 )
 from ui.spectrograms import picture_of
 
@@ -233,9 +234,9 @@ class _Listeners:
             job = services.send_and_submit(caller, received(wanted), kind, settings, model_id=voice)
             shown.job_id = job["id"]
             yield from self._follow(caller, job)
-        except RvcError as error:
+        except (RvcError, OSError) as error:
             title = "These recordings were not converted" if many else "This recording was not converted"
-            yield card(title, paragraph(str(error)), tone="bad"), *(gr.skip(),) * (DRAWN - 1)
+            yield card(title, paragraph(told(error)), tone="bad"), *(gr.skip(),) * (DRAWN - 1)
 
     def reattach(self, shown: Shown, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Follow a conversion that was started before the page was opened."""

@@ -1,7 +1,8 @@
 """The plain routes for machines: /health for whoever watches over the server, /metrics for Prometheus.
 
-/health answers everybody, without a login. /metrics answers requests that were sent on this machine, and
-with METRICS_TOKEN as bearer token those from elsewhere; behind a proxy only the token helps.
+/health answers everybody, without a login; /health?only=worker fails only when a restart would help.
+/metrics answers requests that were sent on this machine, and with METRICS_TOKEN as bearer token those from
+elsewhere; behind a proxy only the token helps.
 """
 
 from __future__ import annotations
@@ -52,9 +53,11 @@ def routes(services: Services, machine: Machine = MACHINE) -> list[Route]:
     present = CollectorRegistry()
     present.register(Present(services, machine))
 
-    def health(_: Request) -> JSONResponse:
+    def health(request: Request) -> JSONResponse:
         facts = health_of(services, machine)
-        return JSONResponse(facts, status_code=200 if facts["status"] == "ok" else 503)
+        worker_only = request.query_params.get("only") == "worker"
+        works = facts["worker"]["dispatcher"] if worker_only else facts["status"] == "ok"
+        return JSONResponse(facts, status_code=200 if works else 503)
 
     def metrics(request: Request) -> Response:
         if not _may_read(request, services):

@@ -105,7 +105,8 @@ def _ending(row: Row) -> str:
         return paragraph(f"Finished {ago(row.get('completed_at') or row.get('updated_at'))}.", quiet=True)
     if status == "interrupted":
         said = str(row.get("message") or "The server stopped while this ran").rstrip(".")
-        return paragraph(f"{said}. What was done is kept; press Resume to go on.")
+        kept = "What was done is kept; press Resume to go on."
+        return paragraph(f"{said}. {kept if row['type'] in KEPT else 'Press Start again, in the Jobs tab.'}")
     kept = KEPT.get(str(row["type"]), "")
     return paragraph("Stopped." + kept)
 
@@ -126,7 +127,7 @@ def voice_card(row: Row) -> str:
     snr = row.get("quality_snr")
     rate = row.get("sample_rate_hz")
     pairs = [
-        ("Made", "comes with Timbre" if row.get("builtin") else moment(row.get("created_at"))),
+        ("Made", _made(row)),
         (
             "Learned from",
             f"{duration(row['training_duration_seconds'])} of speech"
@@ -139,18 +140,31 @@ def voice_card(row: Row) -> str:
         ("Engine", str(row.get("engine") or "")),
         ("Size", size(row["size_bytes"]) if row.get("size_bytes") else ""),
         ("Used", used if times else "not yet"),
-        ("Permission", permission(row.get("consent"))),
+        ("Permission", permission(row.get("consent"), imported=row.get("origin") == "imported")),
+        ("Its maker wrote", ", ".join(f"{name}: {value}" for name, value in (row.get("told") or {}).items())),
     ]
     return card(str(row["model_name"]), facts(pairs))
 
 
-def permission(consent: object) -> str:
-    """Return the statement of consent that is kept with a voice, as a sentence."""
-    if isinstance(consent, Mapping):
-        consent = consent.get("statement") or consent.get("consent")
-    if consent is True:
-        return "given by the person who made it"
-    return str(consent) if consent else ""
+def _made(row: Row) -> str:
+    if row.get("builtin"):
+        return "comes with Timbre"
+    if row.get("origin") == "imported":
+        return f"{moment(row.get('created_at'))}, imported {moment(row.get('imported_at'))}"
+    return moment(row.get("created_at"))
+
+
+def permission(consent: Row | None, *, imported: bool = False) -> str:
+    """Return the statement of consent that is kept with a voice, with its date, as it is shown.
+
+    Args:
+        consent: Its statement, and given_at if that is known; None if nothing was stated.
+        imported: Whether the voice came as a file.
+    """
+    if not consent:
+        return "Its file says nothing about it" if imported else "Nothing was stated"
+    given = consent.get("given_at")
+    return str(consent["statement"]) + (f" (stated {moment(given)})" if given else "")
 
 
 CLONE_START = card(

@@ -161,13 +161,17 @@ def recording() -> bytes:
     return wav_header(size=32_000) + random.Random(SEED).randbytes(32_000)
 
 
+def card_with(**fields: object) -> bytes:
+    """The card of `voice` with these fields."""
+    card = {"format_version": 1, "engine": "lite", "name": "x", "sample_rate_hz": 24_000}
+    return json.dumps(card | {"content_encoder": "toy", "content_dim": 64} | fields).encode()
+
+
 def voice() -> dict[str, bytes]:
     """The files of a voice, in form."""
     header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
-    card = {"format_version": 1, "engine": "lite", "name": "x", "sample_rate_hz": 24_000}
-    card |= {"content_encoder": "toy", "content_dim": 64}
     weights = struct.pack("<Q", len(header)) + header + bytes(4)
-    return {"card.json": json.dumps(card).encode(), "model.safetensors": weights}
+    return {"card.json": card_with(), "model.safetensors": weights}
 
 
 def bad_zips() -> list[Case]:
@@ -202,6 +206,11 @@ def bad_voices() -> list[Case]:
         "half a character": good["card.json"].replace(b'"x"', b'"\\ud800"'),
         "an engine of its own": good["card.json"].replace(b"lite", b"os.system"),
         "no numbers": good["card.json"].replace(b"64", b"NaN"),
+        "a long past": card_with(created_at="0001-01-01T00:00:00+23:59"),
+        "no time of day": card_with(created_at="yesterday", consent={"given_at": 5, "statement": ["x"]}),
+        "words for seconds": card_with(training={"seconds_of_audio": "many", "scores": "good"}),
+        "infinite seconds": card_with(training={"seconds_of_audio": 1e300}, facts=[1], licence={"a": 1}),
+        "endless consent": card_with(consent="yes " * 100_000, facts={"x\n" * 500: "<b>" * 500}),
         "a long card": b" " * 2_000_000 + good["card.json"],
     }
     weights: dict[str, bytes] = {

@@ -20,6 +20,7 @@ from pipelines.uploads import decoding, receive
 from rvc.errors import RvcError
 from tests.hostile.bad_files import NAMES, bad_recordings, bad_voices, bad_zips, wav_header
 from tests.sounds import write_silence
+from ui.panels import voice_card
 
 SETTINGS = Settings(
     max_file_size_mb=5, max_audio_seconds=60, max_files=50, max_batch_mb=10, max_decoded_mb=50
@@ -96,8 +97,13 @@ def test_bad_zips_are_no_voices_and_leave_nothing(tmp_path: Path, library: Libra
             assert left(tmp_path) == before, what
         else:
             accepted.append(what)
-    # A voice may be called anything that can be shown; who speaks it is asked for when it is used.
-    assert accepted == ["a path for a name", "an engine of its own"]
+    # A voice may be called anything that can be shown; who speaks it is asked for when it is used; and
+    # what its maker tells of it is left out where it is not of the kind that it should be.
+    told = ["a long past", "no time of day", "words for seconds", "infinite seconds", "endless consent"]
+    assert accepted == ["a path for a name", "an engine of its own", *told]
+    for row in library.list(Caller("me")):
+        assert len(voice_card(row)) < 20_000
+        assert "<b>" not in voice_card(row)
     assert not (tmp_path.parent / "x").exists()
 
 

@@ -150,9 +150,11 @@ def _quine(sound: bytes) -> bytes:
 
 
 def _sixty_four(sound: bytes) -> bytes:
+    """A zip of the 64-bit form that promises a directory of many GB."""
     content = zipped({"a.wav": sound})
     end = content.index(b"PK\x05\x06")
-    return content[:end] + b"PK\x06\x07" + bytes(16) + content[end:]
+    record = b"PK\x06\x06" + bytes(36) + struct.pack("<QQ", 2**34, 0)
+    return content[:end] + record + b"PK\x06\x07" + bytes(16) + content[end:]
 
 
 def _long_directory(sound: bytes) -> bytes:
@@ -182,7 +184,7 @@ def _long_directory(sound: bytes) -> bytes:
         (_encrypted, "password"),
         (_lying_size, "damaged"),
         (_quine, "damaged"),
-        (_sixty_four, "64-bit"),
+        (_sixty_four, "too many files"),
         (_long_directory, "too many files"),
     ],
 )
@@ -190,6 +192,20 @@ def test_a_zip_that_is_not_in_order_is_refused_as_a_whole(
     make: Callable[[bytes], bytes], said: str, tmp_path: Path, job: Path, sound: bytes
 ) -> None:
     assert said in refusal(sent(tmp_path, make(sound)), job)
+
+
+def test_a_zip_of_the_64_bit_form_is_one_too(tmp_path: Path, job: Path, sound: bytes) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive, archive.open("a.wav", "w", force_zip64=True) as entry:
+        entry.write(sound)
+    content = out.getvalue()
+    end = content.index(b"PK\x05\x06")
+    _, _, _, _, count, length, offset, _ = struct.unpack("<4s4H2LH", content[end : end + 22])
+    record = struct.pack("<4sQHHLLQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, length, offset)
+    pointer = struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1)
+    short = content[end : end + 8] + b"\xff" * 12 + content[end + 20 :]
+    (row,) = receive_batch(sent(tmp_path, content[:end] + record + pointer + short), job, SETTINGS)
+    assert (job / row["original"]).read_bytes() == sound
 
 
 def test_a_zip_damaged_within_leaves_nothing(tmp_path: Path, job: Path, sound: bytes) -> None:

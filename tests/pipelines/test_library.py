@@ -277,3 +277,53 @@ def test_a_broken_built_in_voice_does_not_hide_the_others(library: Library, tmp_
     (tmp_path / "builtin" / "broken").mkdir()
     (tmp_path / "builtin" / "broken" / "card.json").write_text("{")
     assert [voice["model_name"] for voice in library.list(ME)] == ["Alto"]
+
+
+def test_a_voice_says_where_it_came_from_and_what_its_maker_stated(library: Library, tmp_path: Path) -> None:
+    files = voice_files(tmp_path)
+    card = json.loads(files["card.json"]) | {"created_at": "2024-05-06T07:08:09+02:00", "licence": "CC0"}
+    card |= {"consent": {"statement": "Mine.", "given_at": "2024-05-06T05:00:00+00:00"}}
+    card |= {"facts": {"epoch": 200, "author": "Ann\ne", "odd": [1]}}
+    path = zipped(tmp_path / "told.zip", files | {"card.json": json.dumps(card)})
+    row = library.import_voice(ME, [path])
+    assert (row["origin"], row["created_at"]) == ("imported", "2024-05-06T05:08:09+00:00")
+    assert row["imported_at"] > row["created_at"]
+    assert row["consent"] == {"statement": "Mine.", "given_at": "2024-05-06T05:00:00+00:00"}
+    assert row["told"] == {"licence": "CC0", "epoch": 200, "author": "Ann e"}
+    job = new_job("me", "training", status="completed", seq=0, model_name="Mine", upload_id="u")
+    trained = library.adopt(job, write_voice(tmp_path / "trained"))
+    shown = library.get(ME, trained["id"])
+    assert (shown["origin"], shown["imported_at"], shown["consent"]) == ("trained", None, None)
+    assert library.get(ME, "builtin-alto")["origin"] == "built in"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"created_at": "yesterday"},
+        {"created_at": 5},
+        {"consent": ["yes"]},
+        {"consent": {"statement": 5, "given_at": "never"}},
+        {"training": {"seconds_of_audio": "many"}},
+        {"training": {"seconds_of_audio": -1}},
+        {"training": {"seconds_of_audio": True}},
+        {"licence": {"a": 1}, "facts": "none", "info": 5},
+    ],
+)
+def test_what_is_not_of_its_kind_is_left_out(
+    library: Library, tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    files = voice_files(tmp_path)
+    card = json.loads(files["card.json"]) | {"training": {}} | wrong
+    row = library.import_voice(ME, [zipped(tmp_path / "x.zip", files | {"card.json": json.dumps(card)})])
+    assert (row["consent"], row["training_duration_seconds"]) == (None, None)
+    assert row["created_at"] >= row["imported_at"][:10]
+    assert set(row["told"]) <= {"info"}
+
+
+def test_a_statement_of_a_simple_yes_or_of_words_is_a_statement(library: Library, tmp_path: Path) -> None:
+    for said, kept in ((True, "Given by the person who made it"), ("My own\n voice", "My own voice")):
+        files = voice_files(tmp_path)
+        card = json.dumps(json.loads(files["card.json"]) | {"consent": said})
+        row = library.import_voice(ME, [zipped(tmp_path / "x.zip", files | {"card.json": card})])
+        assert row["consent"] == {"statement": kept}

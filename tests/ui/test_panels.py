@@ -54,9 +54,29 @@ def test_a_bar_can_be_read_aloud(fraction: float, shown: int) -> None:
     assert f'aria-valuenow="{shown}"' in html
 
 
+def test_an_imported_voice_says_what_it_knows() -> None:
+    voice: dict[str, Any] = {"model_name": "Anna", "origin": "imported", "created_at": "2024-05-06T00:00:00Z"}
+    voice |= {"imported_at": "2025-06-07T12:00:00+00:00", "told": {"epoch": 200, "author": NASTY}}
+    html = voice_card(voice)
+    assert "2024, imported" in html
+    assert "Its file says nothing about it" in html
+    assert "epoch: 200, author: &lt;img" in html
+    stated = {"statement": "Mine", "given_at": "2024-05-06T12:00:00+00:00"}
+    assert "Mine (stated 06 May 2024)" in voice_card(voice | {"consent": stated})
+
+
 def test_a_voice_says_whose_permission_it_has_and_where_it_comes_from() -> None:
     voice = {"model_name": "Anna", "builtin": True, "consent": {"statement": "This is my voice"}, "uses": 2}
     html = voice_card(voice | {"seconds_converted": 70.0, "last_used_at": None})
     assert "This is my voice" in html
     assert "comes with Timbre" in html
     assert "2 times" in html
+
+
+def test_the_list_tells_what_is_tried_again_and_what_was_given_up() -> None:
+    again = row("pending") | {"attempts": 1, "dead_letter": False}
+    assert "Tried 1 time, waiting to try again" in line_of(again)
+    assert "Waiting" in line_of(again | {"attempts": 0})
+    given_up = row("failed") | {"attempts": 3, "dead_letter": True}
+    assert "Given up after 3 tries" in line_of(given_up)
+    assert "Given up" not in line_of(given_up | {"dead_letter": False})

@@ -59,7 +59,7 @@ def training(order: WorkOrder) -> Events[dict[str, Any]]:
     except GeneratorExit:
         saved.write_text(str(first))
         raise
-    _bundle(order.bundle_folder)
+    _bundle(order.bundle_folder, order.settings.get("consent"))
     yield Done(result={"best_step": total, "quality_snr": 31.0})
 
 
@@ -130,7 +130,7 @@ def _report(order: WorkOrder, step: int, total: int) -> Progress:
     )
 
 
-def _bundle(folder: Path) -> None:
+def _bundle(folder: Path, consent: object) -> None:
     folder.mkdir(exist_ok=True)
     header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
@@ -144,5 +144,6 @@ def _bundle(folder: Path) -> None:
         "content_dim": 64,
         "f0": {"median_hz": 190.0, "low_hz": 130.0, "high_hz": 260.0},
         "training": {"seconds_of_audio": 95.0, "scores": []},
+        "consent": consent,
     }
     (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")

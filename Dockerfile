@@ -1,0 +1,36 @@
+# Timbre in a container, without root: docker build -t timbre .
+# A machine without a GPU needs no CUDA: --build-arg EXTRA_INDEX_URL=(the index of PyTorch's CPU builds)
+FROM python:3.11-slim
+
+# Gradio converts some browsers' recordings with ffmpeg.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ffmpeg \
+    && rm -rf /var/lib/apt/lists/*
+
+RUN useradd --create-home --uid 1000 timbre && install -d -o timbre -g timbre /data
+WORKDIR /home/timbre/app
+
+# Before the program, so that a change of the program does not install everything again; without the tests' tools.
+ARG EXTRA_INDEX_URL=""
+COPY requirements.txt .
+RUN sed '/^# Tests and checks/,$d' requirements.txt > /tmp/requirements.txt \
+    && pip install --no-cache-dir ${EXTRA_INDEX_URL:+--extra-index-url "$EXTRA_INDEX_URL"} -r /tmp/requirements.txt \
+    && rm /tmp/requirements.txt
+
+COPY --chown=timbre:timbre . .
+
+USER 1000
+ENV API_HOST=0.0.0.0 \
+    API_PORT=7860 \
+    DATA_DIR=/data \
+    GRADIO_ANALYTICS_ENABLED=False \
+    PYTHONUNBUFFERED=1
+EXPOSE 7860
+VOLUME /data
+
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['API_PORT'] + '/health', timeout=8)"]
+
+# Python itself is process 1: SIGTERM reaches it, trainings are saved and can be resumed.
+STOPSIGNAL SIGTERM
+CMD ["python", "app.py"]

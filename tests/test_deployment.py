@@ -1,0 +1,266 @@
+"""What deploys the program agrees with the program; there is no Docker here to try it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions, requires
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.settings import Settings, setting_names
+from tests.test_layers import ROOT, imported, parsed, sources
+
+PORT = Settings.model_fields["api_port"].default
+USER = 1000
+NO_SETTINGS = {"PYTHONUNBUFFERED", "GRADIO_ANALYTICS_ENABLED"}
+UNTOLD = {"parselmouth": ["praat-parselmouth"]}
+"""Modules whose distribution does not tell that it has them."""
+COME_WITH = {
+    "starlette": "gradio",
+    "anyio": "gradio",
+    "pydantic": "pydantic-settings",
+    "python-dotenv": "pydantic-settings",
+    "pandas": "gradio",
+}
+"""Distributions that the program imports and does not list, and the one that brings them."""
+
+
+@pytest.fixture(scope="module")
+def dockerfile() -> list[tuple[str, str]]:
+    """The instructions of the Dockerfile, in order."""
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    lines = text.replace("\\\n", " ").splitlines()
+    pairs = [line.split(None, 1) for line in lines if line.strip()]
+    return [(name, rest.strip()) for name, rest in pairs]
+
+
+def of(dockerfile: list[tuple[str, str]], name: str) -> list[str]:
+    return [rest for instruction, rest in dockerfile if instruction == name]
+
+
+def variables(dockerfile: list[tuple[str, str]]) -> dict[str, str]:
+    words = [word for rest in of(dockerfile, "ENV") for word in shlex.split(rest)]
+    return dict(word.split("=", 1) for word in words)
+
+
+def manifests() -> dict[str, Any]:
+    documents = yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text())
+    return {document["kind"]: document for document in documents}
+
+
+def pod() -> dict[str, Any]:
+    spec: dict[str, Any] = manifests()["Deployment"]["spec"]["template"]["spec"]
+    return spec
+
+
+def compose() -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / "compose.yaml").read_text()))
+
+
+def front_matter() -> dict[str, Any]:
+    _, head, _ = (ROOT / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    return dict(yaml.safe_load(head))
+
+
+def listed() -> dict[str, str]:
+    """Distribution -> what is asked of it, of requirements.txt."""
+    lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    found = [re.fullmatch(r"([A-Za-z0-9._-]+)(.*)", line) for line in lines if line]
+    return {match[1].lower(): match[2] for match in found if match}
+
+
+def test_the_image_runs_the_program_without_root_and_hears_sigterm(dockerfile: list[tuple[str, str]]) -> None:
+    assert of(dockerfile, "FROM") == ["python:3.11-slim"]
+    assert of(dockerfile, "USER") == [str(USER)]
+    assert f"--uid {USER}" in " ".join(of(dockerfile, "RUN"))
+    (command,) = of(dockerfile, "CMD")
+    # Written as a list: no shell stands between SIGTERM and Python.
+    assert json.loads(command) == ["python", "app.py"]
+    assert of(dockerfile, "ENTRYPOINT") == []
+    names = [name for name, _ in dockerfile]
+    assert names.index("USER") > max(i for i, name in enumerate(names) if name in ("RUN", "COPY"))
+    for rest in of(dockerfile, "COPY"):
+        *copied, _ = [word for word in rest.split() if not word.startswith("--")]
+        assert all((ROOT / name).exists() for name in copied)
+
+
+def test_port_data_and_health_are_the_program_s_everywhere(dockerfile: list[tuple[str, str]]) -> None:
+    environment = variables(dockerfile)
+    assert environment["API_PORT"] == str(PORT)
+    assert of(dockerfile, "EXPOSE") == [str(PORT)]
+    assert of(dockerfile, "VOLUME") == [environment["DATA_DIR"]]
+    service = compose()["services"]["timbre"]
+    assert [port.split(":")[-2:] for port in service["ports"]] == [[str(PORT), str(PORT)]]
+    assert service["environment"]["DATA_DIR"] == environment["DATA_DIR"]
+    (volume,) = service["volumes"]
+    assert volume.split(":")[1] == environment["DATA_DIR"]
+    assert volume.split(":")[0] in compose()["volumes"]
+    (container,) = pod()["containers"]
+    assert [port["containerPort"] for port in container["ports"]] == [PORT]
+    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {environment["DATA_DIR"]}
+    assert pod()["securityContext"]["runAsUser"] == USER
+    assert (
+        pod()["volumes"][0]["persistentVolumeClaim"]["claimName"]
+        == (manifests()["PersistentVolumeClaim"]["metadata"]["name"])
+    )
+    given = {one["name"]: one["value"] for one in container["env"]}
+    for variables_of in (environment, service["environment"], given):
+        assert set(variables_of) - NO_SETTINGS <= set(setting_names())
+        chosen = {name.lower(): value for name, value in variables_of.items() if name not in NO_SETTINGS}
+        assert Settings.model_validate(chosen).api_host == "0.0.0.0"
+
+
+def test_probes_ask_a_route_that_there_is() -> None:
+    (container,) = pod()["containers"]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        asked = container[probe]["httpGet"]
+        assert asked["path"] == "/health?only=worker"
+        assert asked["port"] == container["ports"][0]["name"]
+    served = (ROOT / "ui" / "metrics.py").read_text()
+    assert 'Route("/health", health)' in served
+
+
+def test_the_image_s_health_check_is_a_program_that_tells_healthy_from_not(
+    dockerfile: list[tuple[str, str]],
+) -> None:
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+    from threading import Thread
+
+    (check,) = of(dockerfile, "HEALTHCHECK")
+    command = json.loads(check[check.index("[") :])
+    asked: list[str] = []
+
+    class Server(BaseHTTPRequestHandler):
+        status = 200
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(type(self).status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        environment = {"API_PORT": str(server.server_port)}
+
+        def status() -> int:
+            words = [sys.executable, *command[1:]]
+            return subprocess.run(words, env=environment, capture_output=True, check=False).returncode
+
+        assert status() == 0
+        Server.status = 503
+        assert status() != 0
+        server.shutdown()
+    assert status() != 0, "nobody listens any more"
+    assert asked == ["/health", "/health"]
+
+
+def test_there_is_one_server_for_one_volume_and_time_to_save() -> None:
+    deployment = manifests()["Deployment"]["spec"]
+    assert deployment["replicas"] == 1
+    assert deployment["strategy"]["type"] == "Recreate"
+    grace = Settings.model_fields["cancel_grace_s"].default
+    assert deployment["template"]["spec"]["terminationGracePeriodSeconds"] > 2 * grace
+    assert int(compose()["services"]["timbre"]["stop_grace_period"].removesuffix("s")) > 2 * grace
+    labels = deployment["template"]["metadata"]["labels"]
+    assert deployment["selector"]["matchLabels"] == manifests()["Service"]["spec"]["selector"] == labels
+    (container,) = pod()["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container["image"] == compose()["services"]["timbre"]["image"]
+
+
+def test_the_image_holds_no_secret_no_data_and_no_tests() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    ignored = {line for line in lines if line and not line.startswith(("#", "!"))}
+    assert {".env", "data", ".git", "tests", ".venv"} <= ignored
+    needed = {"app.py", "ui", "pipelines", "rvc", "assets", "requirements.txt", "pyproject.toml"}
+    assert not needed & ignored
+
+
+def test_tools_of_the_tests_are_the_last_part_of_the_requirements(dockerfile: list[tuple[str, str]]) -> None:
+    """The image leaves out what follows that line."""
+    script = next(rest for rest in of(dockerfile, "RUN") if "requirements.txt" in rest)
+    cut = re.search(r"sed '(/.*?/,\$d)'", script)
+    assert cut is not None
+    left = subprocess.run(
+        ["sed", cut[1], str(ROOT / "requirements.txt")], capture_output=True, text=True, check=True
+    ).stdout
+    names = {_name_of(line) for line in left.splitlines() if line and line[0] != "#"}
+    assert set(listed()) - names == {"pytest", "pytest-timeout", "playwright", "ruff", "mypy"}
+
+
+def imports() -> Iterator[tuple[str, str]]:
+    """(top-level module, who imports it) of the program; the weights' recipe has its own requirements."""
+    for path in sources():
+        if "pretrain" not in path.parts:
+            for name in imported(path):
+                yield name.split(".")[0], path.name
+
+
+def test_what_the_program_imports_is_in_the_requirements() -> None:
+    distributions = packages_distributions()
+    tools = {"pytest", "playwright", "ruff", "mypy"}
+    missing = []
+    for module, path in sorted(set(imports())):
+        if module in sys.stdlib_module_names or (ROOT / module).is_dir() or (ROOT / f"{module}.py").exists():
+            continue
+        of_module = {_name_of(name) for name in distributions.get(module, UNTOLD.get(module, []))}
+        assert not of_module & tools, f"{path} imports {module}, which the image does not have"
+        brought = {name for name in of_module if _is_brought(name)}
+        if not (of_module & set(listed()) or brought):
+            missing.append(f"{path}: {module}")
+    assert missing == []
+
+
+def _name_of(requirement: str) -> str:
+    """The distribution that a requirement names, as all its spellings are written."""
+    return re.sub(r"[._-]+", "-", re.split(r"[ <>=!~;\[(]", requirement)[0]).lower()
+
+
+def _is_brought(distribution: str) -> bool:
+    by = COME_WITH.get(distribution)
+    if by is None or by not in listed():
+        return False
+    needed = {_name_of(line) for line in requires(by) or [] if "extra ==" not in line}
+    return distribution in needed
+
+
+def test_debian_packages_are_the_same_on_a_space_and_in_the_image(dockerfile: list[tuple[str, str]]) -> None:
+    names = (ROOT / "packages.txt").read_text().splitlines()
+    assert names
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name) for name in names)
+    install = next(rest for rest in of(dockerfile, "RUN") if "apt-get install" in rest)
+    words = install.split("apt-get install")[1].split("&&")[0].split()
+    assert [word for word in words if not word.startswith("-")] == names
+
+
+def test_the_readme_begins_as_a_space_needs_it() -> None:
+    head = front_matter()
+    assert head["sdk"] == "gradio"
+    assert (ROOT / head["app_file"]).is_file()
+    assert parsed((ROOT / head["app_file"]).read_text()).body
+    assert re.fullmatch(r"3\.\d+", head["python_version"])
+    colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+    assert {head["colorFrom"], head["colorTo"]} <= colours
+    assert len(head["short_description"]) <= 60
+    lowest, highest = re.findall(r"[\d.]+", listed()["gradio"])
+    version = [int(part) for part in head["sdk_version"].split(".")]
+    assert [int(part) for part in lowest.split(".")] <= version < [int(highest)]
+    assert head["license"] == "mit"
+    assert "MIT License" in (ROOT / "LICENSE").read_text()
+
+
+def test_settings_that_the_page_on_deploying_names_exist() -> None:
+    text = (ROOT / "deploy" / "README.md").read_text() + (ROOT / "README.md").read_text()
+    # Words in capitals with an underscore, in code: settings, or variables of others.
+    words = set(re.findall(r"`([A-Z]+(?:_[A-Z0-9]+)+)[=`]", text))
+    assert words - set(setting_names()) - {"RAY_ADDRESS"} == set()
