@@ -251,6 +251,10 @@ def line_of(row: dict[str, Any]) -> str:
     state = STATES.get(row["status"], row["status"])
     if row["status"] in ACTIVE and row["status"] != "pending":
         state = f"{state} {100 * float(row['progress'] or 0):.0f} %"
+    elif row["status"] == "pending" and row.get("attempts"):
+        state = f"Tried {row['attempts']} time{'s' if row['attempts'] > 1 else ''}, waiting to try again"
+    elif row.get("dead_letter"):
+        state = f"Given up after {row['attempts']} tries"
     return f"{title_of(row)} · {state} · {ago(row['created_at'])}"
 
 

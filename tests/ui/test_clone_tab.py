@@ -119,7 +119,7 @@ def test_a_training_is_watched_stopped_resumed_and_found_again(
     assert again.runs
     assert again.watched is not None
     watched = again.watched
-    wait_for(lambda: listeners.tick(again, request()) and bool(watched.history.samples), "a sample")
+    wait_for(lambda: bool(listeners.tick(again, request())) and bool(watched.history.samples), "a sample")
     first = watched.history.samples[0][1]
     assert Path(listeners.sample(again, first, request())).is_file()
     assert watched.picked in (first, None)

@@ -51,6 +51,7 @@ def test_many_recordings_are_converted_into_one_zip(services: Services) -> None:
     shown = Shown()
     steps = convert(services, shown, BUILT_IN, MANY, sent(RECORDING), sent(VOICE_FILES[0]))
     assert "Convert 2 recordings into Kathleen" in drawn(steps[0])
+    steps = list(_Listeners(services).rest(shown, request()))
     assert "2 of 2 done" in drawn(steps[-1])
     assert "2 recordings as Kathleen.zip" in drawn(steps[-1])
 

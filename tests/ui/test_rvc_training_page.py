@@ -29,6 +29,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launched]:
         yield page
 
 
+@pytest.mark.timeout(900)  # several processes load torch, maybe beside other work
 def test_an_rvc_voice_from_upload_to_conversion(page: Launched, tmp_path: Path) -> None:
     client = client_to(page)
     wav, rate_hz = sf.read(VOICE_FILES[0])
