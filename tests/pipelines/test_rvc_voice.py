@@ -52,11 +52,29 @@ def spoken(jobs: Jobs, upload_id: str, model_id: str) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.timeout(900)  # several processes load torch, maybe beside other work
+def spoken_in_a_batch(
+    jobs: Jobs, paths: list[Path], target_id: str, model_id: str, folder: Path
+) -> list[np.ndarray[Any, Any]]:
+    """Recordings that came for a batch, and one that came by itself, in a voice."""
+    upload = jobs.upload(ME, [(path, path.name) for path in paths], "batch")["id"]
+    settings = {"transpose_semitones": 0.0, "index_rate": 0.0}
+    row = jobs.submit_batch(ME, [upload, target_id], model_id=model_id, settings=settings)
+    done = end_of(jobs, row["id"])
+    with zipfile.ZipFile(jobs.result_path(ME, row["id"])) as archive:
+        archive.extractall(folder)
+    return [load_mono(folder / file["output"])[0] for file in done["files"]]
+
+
 def test_a_voice_is_trained_speaks_leaves_and_comes_back_the_same(
     jobs: Jobs, data_dir: Path, tmp_path: Path
 ) -> None:
     upload = jobs.upload(ME, [(speech(tmp_path, 13.0), "me.wav")], "training")["id"]
-    job = jobs.submit(ME, "training", upload, model_name="Me", settings=dict(SETTINGS))
+    check = jobs.submit(ME, "preprocessing", upload)["id"]
+    assert end_of(jobs, check)["quality_snr"] is not None
+    report = jobs.report(ME, check)
+    assert report is not None
+    assert [file["name"] for file in report["files"]] == ["me.wav"]
+    job = jobs.submit(ME, "training", check, model_name="Me", settings=dict(SETTINGS))
     row = end_of(jobs, job["id"])
     note = "Without pretrained/f0G40k.pth it starts from random weights and takes far longer."
     assert row["result"]["note"] == note
@@ -71,6 +89,12 @@ def test_a_voice_is_trained_speaks_leaves_and_comes_back_the_same(
     first = spoken(jobs, target, voice["id"])
     assert first.size == 2 * 40_000
     assert np.abs(first).max() > 0.0
+
+    songs = [speech(tmp_path, 2.0), speech(tmp_path, 1.5)]
+    many = spoken_in_a_batch(jobs, songs, target, voice["id"], tmp_path / "many")
+    assert [wav.size for wav in many] == [2 * 40_000, 1.5 * 40_000, 2 * 40_000]
+    for again in (many[0], many[2]):
+        np.testing.assert_allclose(again, first, atol=2e-4)
 
     with zipfile.ZipFile(jobs.library.export_rvc(ME, voice["id"])) as archive:
         archive.extractall(tmp_path / "out")
