@@ -188,7 +188,7 @@ def training_checkpoint(
 def _published_optimizer(checkpoint: TrainingCheckpoint) -> dict[str, Any] | None:
     """Give the optimizer's state as RVC programs take it over, group by group.
 
-    Their schedules refuse a group that does not say its first rate; which kernels run is this machine's affair.
+    Their schedules refuse a group that does not say its first rate; kernels are this machine's affair.
     """
     if checkpoint.optimizer is None:
         return None

@@ -171,7 +171,8 @@ class RetrievalIndex:
 
     def _of_cells(self, index: faiss.IndexIVF, most: int) -> NDArray[np.float32]:
         """Take rows evenly, cell by cell."""
-        sizes = [min(index.invlists.list_size(cell), self.rows) for cell in range(index.nlist)]
+        lists: Any = index.invlists
+        sizes = [min(lists.list_size(cell), self.rows) for cell in range(index.nlist)]
         ends = np.cumsum(sizes)
         numbers = thinned(np.arange(ends[-1]), most)
         parted = np.split(numbers, np.searchsorted(numbers, ends[:-1]))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import rvc.training.rvc_step as stepping
+from rvc.half_precision import halves
 from rvc.training.batch_size import on_cpu
 from rvc.training.precision import Precision
 from tests.rvc.test_training_resume import assert_equal
@@ -26,6 +27,28 @@ def test_nothing_is_shortened_on_a_cpu_unless_somebody_asks() -> None:
     assert Precision.best("float16", CPU).scaler().is_enabled()
     with Precision.best(None, CPU).networks():
         assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "takes_bfloat16", "best"),
+    [
+        ("Tesla P40", (6, 1), False, "float32"),
+        ("NVIDIA GeForce GTX 1660 Ti", (7, 5), False, "float32"),
+        ("Tesla T4", (7, 5), False, "float16"),
+        ("NVIDIA H200", (9, 0), True, "bfloat16"),
+    ],
+)
+def test_gpus_that_gain_nothing_by_it_compute_in_float32(
+    monkeypatch: pytest.MonkeyPatch, name: str, capability: tuple[int, int], takes_bfloat16: bool, best: str
+) -> None:
+    device = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: takes_bfloat16)
+    assert Precision.best(None, device).name == best
+    assert halves(device) == (best != "float32")
+    assert Precision.best("float16", device).name == "float16"  # who asks knows better
+    assert not halves(CPU)
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
