@@ -1,11 +1,13 @@
 """The Convert tab: a voice, a recording or many, one button; the result beside the source.
 
-convert     upload -> conversion job, or batch (batch.py) -> follow it; in the group "gpu", one at a time
+convert     upload -> conversion job -> follow it, or batch (batch.py); in the group "gpu", one at a time
+rest        follow the batch that was just started, outside that group: it may take hours
 reattach    on load: a conversion of this visitor that still runs, so that a closed tab loses nothing
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ from ui.services import (
     plain_errors,
     received,
     remind,
+    told,
 )
 from ui.spectrograms import picture_of
 
@@ -46,9 +49,11 @@ class Shown:
 
     Attributes:
         job_id: Its id; None before the first.
+        begun: A batch that was just started and that nobody follows yet.
     """
 
     job_id: str | None = None
+    begun: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +142,7 @@ def convert_tab(services: Services) -> ConvertTab:
 def _wire(tab: ConvertTab, listeners: _Listeners) -> None:
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     tab.example.click(lambda: hand_out(EXAMPLE, EXAMPLE.stem), None, tab.source, **quiet)
-    tab.convert.click(
+    started = tab.convert.click(
         listeners.convert,
         [tab.shown, tab.voice, tab.number, tab.source, tab.files, *tab.expert.inputs],
         tab.drawn,
@@ -146,6 +151,9 @@ def _wire(tab: ConvertTab, listeners: _Listeners) -> None:
         api_visibility="private",
         show_progress="minimal",
         show_progress_on=[tab.status],
+    )
+    started.then(
+        listeners.rest, [tab.shown], tab.drawn, concurrency_id="watch", concurrency_limit=20, **quiet
     )
     tab.number.input(
         suited_to_number, tab.number, [tab.source, tab.example, tab.files, tab.convert], queue=False, **quiet
@@ -232,10 +240,23 @@ class _Listeners:
             kind = "batch" if many else "conversion"
             job = services.send_and_submit(caller, received(wanted), kind, settings, model_id=voice)
             shown.job_id = job["id"]
-            yield from self._follow(caller, job)
-        except RvcError as error:
+            shown.begun = job["id"] if many else None
+            # A batch is followed by rest(): here it would keep everybody else's conversions waiting.
+            yield from itertools.islice(self._follow(shown, caller, job), 1 if many else None)
+        except (RvcError, OSError) as error:
             title = "These recordings were not converted" if many else "This recording was not converted"
-            yield card(title, paragraph(str(error)), tone="bad"), *(gr.skip(),) * (DRAWN - 1)
+            yield card(title, paragraph(told(error)), tone="bad"), *(gr.skip(),) * (DRAWN - 1)
+
+    def rest(self, shown: Shown, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        """Follow the batch that was just started, if one was."""
+        yield (gr.skip(),) * DRAWN
+        begun, shown.begun = shown.begun, None
+        try:
+            if begun:
+                caller = self._services.caller(request)
+                yield from self._follow(shown, caller, self._services.jobs.get(caller, begun))
+        except RvcError:
+            return
 
     def reattach(self, shown: Shown, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Follow a conversion that was started before the page was opened."""
@@ -247,7 +268,7 @@ class _Listeners:
             active = [row for row in rows if row["status"] in ACTIVE and row["type"] in CONVERTING]
             if active:
                 shown.job_id = active[0]["id"]
-                yield from self._follow(caller, active[0])
+                yield from self._follow(shown, caller, active[0])
         except RvcError:
             return
 
@@ -268,15 +289,20 @@ class _Listeners:
             before, after = jobs.input_path(caller, row["id"]), jobs.result_path(caller, row["id"])
             return picture_of(before, after, str(row["model_name"]))
 
-    def _follow(self, caller: Caller, job: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    def _follow(self, shown: Shown, caller: Caller, job: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+        """Draw a job until it has ended, or the visitor has started another one, which is drawn instead."""
         services = self._services
         if job["type"] == "batch":
             for html, active, download in follow_batch(services, caller, job):
+                if shown.job_id != job["id"]:
+                    return
                 yield html, gr.Button(visible=active), gr.Column(visible=False), *(gr.skip(),) * 3, download
             return
         name = _voice_name(services, caller, job["model_id"])
         no_zip = gr.DownloadButton(visible=False)
         for row in calmly(services.jobs.follow(caller, job["id"])):
+            if shown.job_id != job["id"]:
+                return
             ended = row["status"] not in ACTIVE
             if row["status"] != "completed":
                 yield (
