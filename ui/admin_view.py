@@ -39,7 +39,7 @@ def health_card(health: Row) -> str:
         health: As the endpoint health() gives it.
     """
     device, memory, disk = health["device"], health["memory"], health["disk"]
-    queue, worker = health["queue"], health["worker"]
+    queue, worker, registry = health["queue"], health["worker"], health["registry"]
     good = health["status"] == "ok"
     state = chip("Works", "good") if good else chip("Degraded", "bad")
     converter = ", converter loaded" if worker["converter_loaded"] else ""
@@ -52,7 +52,7 @@ def health_card(health: Row) -> str:
             ("Disk", _free(disk["free_bytes"], disk["total_bytes"])),
             ("Queue", f"{queue['running'] or 0} running, {queue['waiting'] or 0} waiting"),
             ("Processes", f"{worker['processes'] or 0}{converter}"),
-            ("Registry", f"{health['registry']['jobs']} jobs and uploads, {health['registry']['models']} voices"),
+            ("Registry", f"{registry['jobs']} jobs and uploads, {registry['models']} voices"),
         ]
     )
     head = f'<div class="tm-row"><strong>The server</strong>{state}</div>'
@@ -79,7 +79,9 @@ def shares_card(shares: Sequence[Share]) -> str:
         f"<td>{share.jobs}</td><td>{share.voices}</td><td>{size(share.size_bytes)}</td></tr>"
         for share in shares
     )
-    columns = "".join(f"<th scope='col'>{name}</th>" for name in ("User", "Jobs and uploads", "Voices", "Disk"))
+    columns = "".join(
+        f"<th scope='col'>{name}</th>" for name in ("User", "Jobs and uploads", "Voices", "Disk")
+    )
     table = f"<table class='tm-table'><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table>"
     return card("Disk by user", table)
 
