@@ -229,6 +229,6 @@ def _describe(returncode: int | None) -> str:
         return "the worker does not answer"
     if returncode >= 0:
         return f"the worker left with exit status {returncode}"
-    name = signal.Signals(-returncode).name if -returncode in set(signal.Signals) else str(-returncode)
+    name = signal.Signals(-returncode).name if -returncode in set(signal.Signals) else f"signal {-returncode}"
     hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
     return f"the worker was ended by {name}{hint}"

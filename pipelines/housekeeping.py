@@ -27,6 +27,8 @@ from pipelines.settings import Settings
 logger = logging.getLogger(__name__)
 
 _JOB_FOLDER = re.compile(r"[0-9a-f]{32}")
+ARRIVING = ".arriving"
+"""Lies in an upload's folder until its row is written."""
 
 
 def sweep_at_start(registry: Registry, jobs_dir: Path, library: Library) -> None:
@@ -59,10 +61,13 @@ def sweep_at_start(registry: Registry, jobs_dir: Path, library: Library) -> None
     if lost:
         logger.warning("%d jobs were interrupted; they can be resumed", len(lost))
     known = {row["id"] for row in registry.list("jobs")}
-    if not known:
-        return  # a registry that was lost, perhaps, and is about to be restored
     for folder in jobs_dir.iterdir():
-        if _JOB_FOLDER.fullmatch(folder.name) and folder.name not in known:
+        if folder.name in known:
+            (folder / ARRIVING).unlink(missing_ok=True)
+            continue
+        # A registry without rows was lost, perhaps, and is about to be restored.
+        nobodys = bool(known) or (folder / ARRIVING).exists()
+        if nobodys and _JOB_FOLDER.fullmatch(folder.name):
             shutil.rmtree(folder, ignore_errors=True)
 
 

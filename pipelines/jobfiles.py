@@ -96,17 +96,20 @@ class JobFiles:
 
         Raises:
             UnknownNameError: There is no such job, or it is somebody else's.
-            ConfigError: The upload has expired.
+            ConfigError: The upload has expired, or its file is gone.
         """
         folder, files = self.stored_files(caller, job_id)
-        return folder / files[0].original
+        path = folder / files[0].original
+        if not path.is_file():
+            raise ConfigError("The recording of this job is no longer here; upload it again.")
+        return path
 
     def result_path(self, caller: Caller, job_id: str) -> Path:
         """Return the audio that a conversion made, or a zip of what a batch that has ended made.
 
         Raises:
             UnknownNameError: There is no such job, or it is somebody else's.
-            NotAllowedError: The job has no audio, or not yet.
+            NotAllowedError: The job has no audio, not yet or no longer.
             AudioError: There is no room for the zip.
         """
         row = self._row(caller, job_id)
@@ -117,7 +120,10 @@ class JobFiles:
                 f"This job ({row['type']}, {row['status']}) has no converted audio; "
                 "ask for that of a completed conversion."
             )
-        return self._folder(row["id"]) / row["output_audio_path"]
+        path = self._folder(row["id"]) / row["output_audio_path"]
+        if not path.is_file():
+            raise NotAllowedError("The converted audio of this job is no longer here; convert it again.")
+        return path
 
     def artifact(self, caller: Caller, job_id: str, name: str) -> Path:
         """Return a file that a job made on the way and named in an event, such as a sample of a training.

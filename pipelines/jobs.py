@@ -20,7 +20,7 @@ from pipelines.batch_upload import batch_files, has_more_to_do, receive_batch
 from pipelines.cleanup import daily
 from pipelines.dispatcher import WORKER_COMMAND, Desk, Dispatcher
 from pipelines.handover import RETRY_PAUSES_S
-from pipelines.housekeeping import remove_expired, sweep_at_start
+from pipelines.housekeeping import ARRIVING, remove_expired, sweep_at_start
 from pipelines.jobview import JobView
 from pipelines.library import Library
 from pipelines.limits import Limits
@@ -136,12 +136,15 @@ class Jobs(JobView):
         folder = self._folder(job_id)
         folder.mkdir()
         try:
+            (folder / ARRIVING).touch()
             with about_job(job_id), self.quota.room(caller) as spend:
                 kept = self._receive(files, folder, purpose, spend)
-                return self._keep(caller, purpose, job_id, kept)
+                row = self._keep(caller, purpose, job_id, kept)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        (folder / ARRIVING).unlink()
+        return row
 
     def _receive(self, files: Sequence[tuple[Path, str]], folder: Path, purpose: str, spend: Spend) -> Rows:
         if purpose == "batch":

@@ -26,9 +26,10 @@ _JOB: ContextVar[str] = ContextVar("job", default="")
 
 
 class _Process:
-    """The job that this whole process works on, all its threads."""
+    """What holds for all threads of this process: the job that it works on, and where its log goes."""
 
     job = ""
+    handler: logging.Handler | None = None
 
 
 def enter_job(job_id: str) -> None:
@@ -47,7 +48,7 @@ def about_job(job_id: str) -> Iterator[None]:
 
 
 def start_logging(form: Format, level: str, *, others: str = "WARNING") -> None:
-    """Set up the process's log on stderr; what was set up before is replaced.
+    """Set up the process's log on stderr; an earlier call's is replaced, what others listen with stays.
 
     Args:
         form: How records are written.
@@ -58,8 +59,9 @@ def start_logging(form: Format, level: str, *, others: str = "WARNING") -> None:
     handler.addFilter(_name_the_job)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
-    for old in list(root.handlers):
-        root.removeHandler(old)
+    if _Process.handler is not None:
+        root.removeHandler(_Process.handler)
+    _Process.handler = handler
     root.addHandler(handler)
     root.setLevel(others)
     for name in OURS:

@@ -22,7 +22,7 @@ from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
 from pipelines.registry import Registry
 from pipelines.rows import new_job
-from tests.ui.launched import RECORDING, VOICE_FILES, Launched, free_port, launched, wait_for
+from tests.ui.launched import RECORDING, VOICE_FILES, Launched, client_to, free_port, launched, wait_for
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
@@ -72,7 +72,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
 
 def client_of(page: Launched, token: str | None = None) -> Client:
     headers = {"x-timbre-token": token} if token else None
-    return Client(page.url, verbose=False, headers=headers)
+    return client_to(page, headers=headers)
 
 
 @pytest.fixture(scope="module")

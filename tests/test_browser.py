@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,35 +11,20 @@ import pytest
 
 from pipelines.library import BUILTIN_VOICES
 from pipelines.rows import Caller, new_job
+from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium
 from tests.ui.launched import RECORDING, VOICE_FILES, Launched, launched
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning"),  # Gradio's own use of pandas
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt install chromium)"),
-]
-PATIENCE_MS = 60_000.0
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+__all__ = ["chromium"]  # a fixture, found by its name
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     with launched(tmp_path_factory.mktemp("browser"), steps=150) as page:
         yield page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -188,7 +172,7 @@ def test_who_runs_the_server_looks_after_everybody_s_jobs(context: BrowserContex
     page = opened(context, served)
     tab(page, "Admin")
     page.locator("#admin-health").get_by_text("Works").wait_for()
-    page.get_by_label("Given up").check()
+    page.locator("#admin-filter").get_by_label("Given up").check()
     page.locator("#admin-details").get_by_text("It failed 3 times.").wait_for()
     page.locator("#admin-retry").click()
     page.locator("#admin-details").get_by_text("Nothing was given up").wait_for()

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from gradio_client import Client  # type: ignore[import-untyped]
 
+from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium
 from tests.cheap_accounts import accounts_of, password_of
-from tests.ui.launched import Launched, launched
+from tests.ui.launched import Launched, client_to, launched
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning"),  # Gradio's own use of pandas
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt install chromium)"),
-]
-PATIENCE_MS = 60_000.0
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+__all__ = ["chromium"]  # a fixture, found by its name
+pytestmark = MARKS
 PASSWORD = password_of("ada")
 
 
@@ -33,15 +26,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     folder = tmp_path_factory.mktemp("login")
     with launched(folder, auth_file=accounts_of(folder, "ada").path) as page:
         yield page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 def log_in(page: Page, password: str) -> None:
@@ -73,7 +57,7 @@ def test_a_person_logs_in_makes_a_token_revokes_it_and_logs_out(
     page.locator("#token-code").get_by_text("tmb_").wait_for()
     shown = re.search(r"tmb_\w+", page.locator("#token-code").inner_text())
     assert shown
-    program = Client(served.url, headers={"Authorization": f"Bearer {shown[0]}"}, verbose=False)
+    program = client_to(served, headers={"Authorization": f"Bearer {shown[0]}"})
     assert program.predict(api_name="/account")["user_id"] == "ada"
     page.locator("#tokens label", has_text="My laptop").wait_for()
     assert page.evaluate(OVERFLOW) <= 0

@@ -20,7 +20,7 @@ import gradio as gr
 from rvc.errors import RvcError
 from ui.panels import CLONE_START, card, job_card, paragraph
 from ui.report import report_card
-from ui.services import ACTIVE, CONSENT, Services, Update, hand_out, plain_errors, received, remind
+from ui.services import ACTIVE, CONSENT, Services, Update, hand_out, plain_errors, received, remind, told
 from ui.training_settings import TrainingSettings, settings_from, training_settings
 from ui.training_view import TrainingView, Watched, sample_of, training_view, view_of
 
@@ -170,16 +170,15 @@ class _Listeners:
             return CLONE_START, gr.skip()
         try:
             caller = services.caller(request)
-            row = services.jobs.upload(caller, received(files), "training")
-            job = services.submit(caller, "preprocessing", row["id"], {})
-        except RvcError as error:
+            job = services.send_and_submit(caller, received(files), "preprocessing", {})
+        except (RvcError, OSError) as error:
             advice = paragraph(
                 "Change the list of files, and they are checked again. Nothing was kept.", quiet=True
             )
             return card(
-                "These recordings were not taken", paragraph(str(error)) + advice, tone="bad"
+                "These recordings were not taken", paragraph(told(error)) + advice, tone="bad"
             ), gr.skip()
-        progress.upload_id, progress.prepare_id = row["id"], job["id"]
+        progress.upload_id, progress.prepare_id = job["input_job_id"], job["id"]
         return job_card(job, title="Checking the recordings"), gr.Timer(active=True)
 
     def _drop_preparation(self, progress: Progress, request: gr.Request) -> None:

@@ -31,6 +31,7 @@ from ui.services import (
     plain_errors,
     received,
     remind,
+    told,
 )
 from ui.spectrograms import picture_of
 
@@ -242,9 +243,9 @@ class _Listeners:
             shown.begun = job["id"] if many else None
             # A batch is followed by rest(): here it would keep everybody else's conversions waiting.
             yield from itertools.islice(self._follow(shown, caller, job), 1 if many else None)
-        except RvcError as error:
+        except (RvcError, OSError) as error:
             title = "These recordings were not converted" if many else "This recording was not converted"
-            yield card(title, paragraph(str(error)), tone="bad"), *(gr.skip(),) * (DRAWN - 1)
+            yield card(title, paragraph(told(error)), tone="bad"), *(gr.skip(),) * (DRAWN - 1)
 
     def rest(self, shown: Shown, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Follow the batch that was just started, if one was."""

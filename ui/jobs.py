@@ -146,9 +146,7 @@ class _Listeners:
             rows = [row for row in self._services.jobs.list(caller) if row["status"] != "uploaded"][:SHOWN]
         except RvcError:
             rows = []
-        mark = f"{listed.job_id} " + " ".join(
-            f"{row['id']}{row['status']}{row['updated_at']}" for row in rows
-        )
+        mark = f"{len(rows)} " + " ".join(f"{row['id']}{row['status']}{row['updated_at']}" for row in rows)
         if mark == listed.mark:
             return (gr.skip(),) * 9
         listed.mark = mark
@@ -252,6 +250,10 @@ def line_of(row: dict[str, Any]) -> str:
     state = STATES.get(row["status"], row["status"])
     if row["status"] in ACTIVE and row["status"] != "pending":
         state = f"{state} {100 * float(row['progress'] or 0):.0f} %"
+    elif row["status"] == "pending" and row.get("attempts"):
+        state = f"Tried {row['attempts']} time{'s' if row['attempts'] > 1 else ''}, waiting to try again"
+    elif row.get("dead_letter"):
+        state = f"Given up after {row['attempts']} tries"
     return f"{title_of(row)} · {state} · {ago(row['created_at'])}"
 
 

@@ -105,7 +105,8 @@ def _ending(row: Row) -> str:
         return paragraph(f"Finished {ago(row.get('completed_at') or row.get('updated_at'))}.", quiet=True)
     if status == "interrupted":
         said = str(row.get("message") or "The server stopped while this ran").rstrip(".")
-        return paragraph(f"{said}. What was done is kept; press Resume to go on.")
+        kept = "What was done is kept; press Resume to go on."
+        return paragraph(f"{said}. {kept if row['type'] in KEPT else 'Press Start again, in the Jobs tab.'}")
     kept = KEPT.get(str(row["type"]), "")
     return paragraph("Stopped." + kept)
 

@@ -150,7 +150,7 @@ class Services:
         Args:
             caller: Who asks.
             files: Where each lies, and its name.
-            kind: training, conversion or batch.
+            kind: preprocessing (of recordings of a voice), training, conversion or batch.
             settings: The job's settings.
             **voice: model_name or model_id.
 
@@ -160,7 +160,8 @@ class Services:
         Raises:
             RvcError: The recordings or the job are refused.
         """
-        purpose = next(purpose for purpose, job_type in UPLOAD_TYPES.items() if job_type == kind)
+        purposes = {job_type: purpose for purpose, job_type in UPLOAD_TYPES.items()}
+        purpose = purposes.get(kind, "training")
         uploaded = self.jobs.upload(caller, files, purpose)
         try:
             return self.submit(caller, kind, uploaded["id"], settings, **voice)
@@ -280,15 +281,24 @@ def plain_errors() -> Iterator[None]:
     """Show an RvcError's sentence as it stands, and a full disk as one; anything else goes to the log."""
     try:
         yield
-    except RvcError as error:
+    except (RvcError, OSError) as error:
+        raise gr.Error(told(error), print_exception=False) from error
+
+
+def told(error: RvcError | OSError) -> str:
+    """Count a refusal and return what a person is told of it: its own sentence, or that the disk is full.
+
+    Raises:
+        OSError: The error itself, when it is another fault.
+    """
+    if isinstance(error, RvcError):
         REFUSALS.labels(type(error).__name__).inc()
-        raise gr.Error(str(error), print_exception=False) from error
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        REFUSALS.labels("DiskFull").inc()
-        logger.exception("the disk is full")
-        raise gr.Error(DISK_FULL, print_exception=False) from error
+        return str(error)
+    if error.errno not in NO_ROOM:
+        raise error
+    REFUSALS.labels("DiskFull").inc()
+    logger.error("the disk is full", exc_info=error)
+    return DISK_FULL
 
 
 def calmly(rows: Iterator[Row], every_s: float = 0.5) -> Iterator[Row]:

@@ -12,7 +12,7 @@ import pytest
 from pipelines import maintenance
 from pipelines.administration import Administration
 from pipelines.cleanup import carry_out, daily, find
-from pipelines.housekeeping import sweep_at_start
+from pipelines.housekeeping import ARRIVING, sweep_at_start
 from pipelines.library import Library
 from pipelines.registry import Registry
 from pipelines.rows import new_id, new_job
@@ -116,11 +116,14 @@ def test_an_empty_registry_makes_no_orphans(settings: Settings, data_dir: Path) 
     """It was lost, perhaps, and is about to be restored."""
     left = aged(data_dir / "jobs" / new_id())
     voice = aged(data_dir / "models" / new_id())
+    half = aged(data_dir / "jobs" / new_id())
+    (half / ARRIVING).touch()
     registry = Registry(data_dir)
     assert find(registry, settings, untouched_s=0).empty
     sweep_at_start(registry, data_dir / "jobs", Library(data_dir, registry))
     assert left.exists()
     assert voice.exists()
+    assert not half.exists(), "the server died while it received this; no registry ever knew it"
     registry.close()
 
 

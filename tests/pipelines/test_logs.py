@@ -150,3 +150,14 @@ def test_a_misspelt_name_in_the_settings_file_is_warned_of(tmp_path: Path) -> No
     assert "MAX_FILESIZE_MB" in warning["message"]
     assert "MAX_FILE_SIZE_MB" in warning["message"]
     assert done.stdout == "3.0\n"
+
+
+@pytest.mark.usefixtures("kept_logging")
+def test_set_up_twice_says_everything_once_and_others_still_hear(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    start_logging("text", "INFO")
+    start_logging("json", "INFO")
+    logging.getLogger("timbre").warning("once")
+    assert [record["message"] for record in objects(capsys.readouterr().err)] == ["once"]
+    assert caplog.messages == ["once"]

@@ -51,6 +51,7 @@ def spoken(jobs: Jobs, upload_id: str, model_id: str) -> np.ndarray[Any, Any]:
     return load_mono(jobs.result_path(ME, job["id"]))[0]
 
 
+@pytest.mark.timeout(900)  # several processes load torch, maybe beside other work
 def test_a_voice_is_trained_speaks_leaves_and_comes_back_the_same(
     jobs: Jobs, data_dir: Path, tmp_path: Path
 ) -> None:

@@ -45,6 +45,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.timeout(900)  # several processes load torch, maybe beside other work
 def test_two_processes_make_one_voice_from_a_folder_of_recordings(folder: Path) -> None:
     settings = [f"--set={name}={value}" for name, value in SETTINGS.items()]
     done = run(folder, *settings)

@@ -20,8 +20,8 @@ from tests.tiny_rvc_voice import TOY_HUBERT, encoder_file
 TASKS: dict[str, Any] = {}
 WORKER = (*WORKER_COMMAND, "--tasks", "tests.pipelines.toy_rvc")
 SETTINGS = {
-    "engine": "rvc", "version": "v1", "f0_estimator": "praat", "total_steps": 3, "batch_size": 2,
-    "score_every": 3, "checkpoint_every": 2, "longest_slice_s": 4.0,
+    "engine": "rvc", "version": "v1", "f0_estimator": "praat", "total_steps": 2, "batch_size": 2,
+    "score_every": 2, "checkpoint_every": 2, "longest_slice_s": 4.0, "threads": 1,
 }  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradio_client import Client  # type: ignore[import-untyped]
+
 from pipelines.jobs import Jobs
 from pipelines.settings import Settings
 
@@ -72,6 +74,11 @@ def launched(
         jobs.close()
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def client_to(page: Launched, **options: object) -> Client:
+    """A program that calls the page, and waits as long as a busy machine takes to answer."""
+    return Client(page.url, verbose=False, httpx_kwargs={"timeout": PATIENCE_S}, **options)
 
 
 def free_port() -> int:

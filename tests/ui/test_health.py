@@ -12,12 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from gradio_client import Client  # type: ignore[import-untyped]
 
 from pipelines import dispatcher
 from pipelines.machine import Gpu, Machine, Memory
 from pipelines.registry import AtomicStorage
-from tests.ui.launched import Launched, launched
+from tests.ui.launched import Launched, client_to, launched
 from tests.ui.raw_http import Answer, ask
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
@@ -50,7 +49,7 @@ def test_a_server_that_works_says_so_with_its_facts(page: Launched) -> None:
 
 
 def test_the_endpoint_says_the_same_as_the_route(page: Launched) -> None:
-    endpoint = Client(page.url, verbose=False).predict(api_name="/health")
+    endpoint = client_to(page).predict(api_name="/health")
     route = told(ask(page.url, "/health"))
     assert endpoint.keys() == route.keys()
     for name in ("status", "version", "registry", "queue", "worker"):

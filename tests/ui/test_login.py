@@ -18,7 +18,7 @@ from gradio_client.exceptions import AuthenticationError  # type: ignore[import-
 
 from pipelines.accounts import Accounts
 from tests.cheap_accounts import accounts_of, password_of
-from tests.ui.launched import RECORDING, Launched, launched
+from tests.ui.launched import RECORDING, Launched, client_to, launched
 from tests.ui.raw_http import Answer, ask
 from tests.ui.strangers import refusal, same_answer_everywhere, things_of
 from ui.login import AT_ONCE
@@ -39,7 +39,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
 
 
 def client_of(page: Launched, name: str) -> Client:
-    return Client(page.url, auth=(name, PASSWORDS[name]), verbose=False)
+    return client_to(page, auth=(name, PASSWORDS[name]))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_a_wrong_password_and_an_unknown_user_are_answered_alike(
     page: Launched, name: str, password: str
 ) -> None:
     with pytest.raises(AuthenticationError):
-        Client(page.url, auth=(name, password), verbose=False)
+        client_to(page, auth=(name, password))
     answer = post_login(page, name, password)
     assert answer.status == 401
     assert answer.text == '{"detail":"The name or the password is wrong; try again."}'
@@ -90,7 +90,7 @@ def test_a_wrong_password_and_an_unknown_user_are_answered_alike(
 
 def test_without_a_login_nothing_is_answered(page: Launched) -> None:
     with pytest.raises(AuthenticationError):
-        Client(page.url, verbose=False)
+        client_to(page)
     form = ask(page.url, "/")
     assert (form.status, "Password" in form.text, "gradio" in form.text) == (200, True, False)
     event = '{"data": [], "event_id": null, "fn_index": 0, "session_hash": "x", "event_data": null}'
@@ -140,7 +140,7 @@ def test_lists_hold_one_s_own_and_an_admin_s_everybody_s(
 def test_a_personal_token_acts_for_its_user_until_it_is_revoked(page: Launched, ada: Client) -> None:
     made = ada.predict("My laptop", api_name="/create_token")
     for header in ({"Authorization": f"Bearer {made['token']}"}, {"x-timbre-token": made["token"]}):
-        program = Client(page.url, headers=header, verbose=False)
+        program = client_to(page, headers=header)
         assert program.predict(api_name="/account")["user_id"] == "ada"
         sent = program.predict(handle_file(RECORDING), api_name="/upload_target_audio")
         assert ada.predict(sent["job_id"], api_name="/job_status")["id"] == sent["job_id"]
@@ -150,7 +150,7 @@ def test_a_personal_token_acts_for_its_user_until_it_is_revoked(page: Launched, 
     assert made["token"] not in str(listed)
     ada.predict(made["id"], api_name="/revoke_token")
     with pytest.raises(AuthenticationError):
-        Client(page.url, headers={"Authorization": f"Bearer {made['token']}"}, verbose=False)
+        client_to(page, headers={"Authorization": f"Bearer {made['token']}"})
 
 
 def test_a_login_ends_with_the_logout(page: Launched) -> None:
@@ -261,7 +261,7 @@ def test_files_too_many_are_refused_before_they_are_received(tmp_path: Path) -> 
 
 def test_a_full_quota_refuses_files_and_says_what_to_delete(tmp_path: Path) -> None:
     with launched(tmp_path, quota_mb_per_user=1.5) as page:
-        client = Client(page.url, verbose=False)
+        client = client_to(page)
         first = client.predict(handle_file(RECORDING), api_name="/upload_target_audio")
         said = refusal(client, handle_file(RECORDING), api_name="/upload_target_audio")
         assert re.search(r"of your 1\.5 MB, uploads and jobs take [\d.]+ and voices 0; delete", said)

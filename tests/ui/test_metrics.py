@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from gradio_client import Client, handle_file  # type: ignore[import-untyped]
+from gradio_client import handle_file  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.machine import Gpu, Machine
-from tests.ui.launched import VOICE_FILES, Launched, launched, wait_for
+from tests.ui.launched import VOICE_FILES, Launched, client_to, launched, wait_for
 from tests.ui.raw_http import Answer, ask
 from ui.metrics import Present
 
@@ -42,7 +42,7 @@ def of(measured: Values, name: str, **labels: str) -> float:
 def test_work_and_refusals_are_counted(page: Launched) -> None:
     before = values(ask(page.url, "/metrics"))
     assert of(before, "timbre_jobs", type="training", status="completed") == 0
-    client = Client(page.url, verbose=False)
+    client = client_to(page)
     row = client.submit(
         [handle_file(VOICE_FILES[0])], "Wren", {"consent": True}, api_name="/train_voice"
     ).result()

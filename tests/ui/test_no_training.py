@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from gradio_client import Client, handle_file  # type: ignore[import-untyped]
+from gradio_client import handle_file  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
 from pipelines.rows import Caller
-from tests.ui.launched import VOICE_FILES, Launched, launched
+from tests.ui.launched import VOICE_FILES, Launched, client_to, launched
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -23,7 +23,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
 
 
 def test_trainings_are_refused_with_the_way_out(page: Launched) -> None:
-    client = Client(page.url, verbose=False)
+    client = client_to(page)
     assert client.predict(api_name="/info")["training"] is False
     upload = client.predict([handle_file(VOICE_FILES[0])], api_name="/upload_training_audio")
     with pytest.raises(AppError, match="train elsewhere and import the voice"):

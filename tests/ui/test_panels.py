@@ -71,3 +71,12 @@ def test_a_voice_says_whose_permission_it_has_and_where_it_comes_from() -> None:
     assert "This is my voice" in html
     assert "comes with Timbre" in html
     assert "2 times" in html
+
+
+def test_the_list_tells_what_is_tried_again_and_what_was_given_up() -> None:
+    again = row("pending") | {"attempts": 1, "dead_letter": False}
+    assert "Tried 1 time, waiting to try again" in line_of(again)
+    assert "Waiting" in line_of(again | {"attempts": 0})
+    given_up = row("failed") | {"attempts": 3, "dead_letter": True}
+    assert "Given up after 3 tries" in line_of(given_up)
+    assert "Given up" not in line_of(given_up | {"dead_letter": False})

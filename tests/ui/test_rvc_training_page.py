@@ -9,13 +9,13 @@ import gradio as gr
 import numpy as np
 import pytest
 import soundfile as sf
-from gradio_client import Client, handle_file  # type: ignore[import-untyped]
+from gradio_client import handle_file  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
 from pipelines.training_wish import check_training
 from rvc.errors import ConfigError
 from tests.pipelines.toy_rvc import SETTINGS, WORKER, weights_folder
-from tests.ui.launched import VOICE_FILES, Launched, launched
+from tests.ui.launched import VOICE_FILES, Launched, client_to, launched
 from ui.training_settings import settings_from, training_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
@@ -29,8 +29,9 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launched]:
         yield page
 
 
+@pytest.mark.timeout(900)  # several processes load torch, maybe beside other work
 def test_an_rvc_voice_from_upload_to_conversion(page: Launched, tmp_path: Path) -> None:
-    client = Client(page.url, verbose=False)
+    client = client_to(page)
     wav, rate_hz = sf.read(VOICE_FILES[0])
     for name, seconds in (("voice", 12.5), ("song", 1.5)):
         sf.write(tmp_path / f"{name}.wav", wav[: round(seconds * rate_hz)], rate_hz)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from rvc.errors import AudioError, ConfigError, NotAllowedError
 from rvc.speak_options import ENGINE_DEFAULTS
 from ui.conversion_settings import AUTOMATIC, BY_HAND, settings_from
-from ui.services import calmly, hand_out, plain_id, received
+from ui.services import calmly, hand_out, plain_errors, plain_id, received
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +114,15 @@ def test_what_a_person_set_stays_until_a_voice_of_another_engine_is_chosen() -> 
         pitch, *others = suited_to(row | {"engine": "rvc"}, "rvc")
         assert pitch.info == info
         assert not any(hasattr(other, "value") for other in others)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_in_a_sentence_and_logged(number: int, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(gr.Error, match="disk is full, so nothing was kept"), plain_errors():
+        raise OSError(number, os.strerror(number), "/a/path/of/the/server")
+    assert os.strerror(number) in caplog.text
+
+
+def test_any_other_fault_of_the_machine_stays_a_fault() -> None:
+    with pytest.raises(PermissionError), plain_errors():
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

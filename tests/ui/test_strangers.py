@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 
-from tests.ui.launched import RECORDING, Launched, launched
+from tests.ui.launched import RECORDING, Launched, client_to, launched
 from tests.ui.raw_http import ask
 from tests.ui.strangers import same_answer_everywhere, things_of
 
@@ -24,7 +24,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
 
 @pytest.fixture(scope="module")
 def owner(page: Launched) -> Client:
-    return Client(page.url, verbose=False, download_files=False)
+    return client_to(page, download_files=False)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_a_stranger_s_every_question_is_answered_as_if_there_were_nothing(
     page: Launched, owner: Client, things: dict[str, str]
 ) -> None:
     before = sorted(page.data_dir.glob("jobs/*")) + sorted(page.data_dir.glob("models/*"))
-    stranger = Client(page.url, verbose=False)
+    stranger = client_to(page)
     same_answer_everywhere(stranger, things)
     for name in ("list_jobs", "list_tokens"):
         ids = [row["id"] for row in stranger.predict(api_name=f"/{name}")]
@@ -51,10 +51,10 @@ def test_a_stranger_s_every_question_is_answered_as_if_there_were_nothing(
 
 def test_a_personal_token_is_the_browser_that_made_it(page: Launched, owner: Client) -> None:
     made = owner.predict("My program", api_name="/create_token")
-    program = Client(page.url, headers={"Authorization": f"Bearer {made['token']}"}, verbose=False)
+    program = client_to(page, headers={"Authorization": f"Bearer {made['token']}"})
     assert program.predict(api_name="/account") == owner.predict(api_name="/account")
     owner.predict(made["id"], api_name="/revoke_token")
-    stranger_s = Client(page.url, verbose=False).predict(api_name="/account")
+    stranger_s = client_to(page).predict(api_name="/account")
     assert stranger_s["user_id"] != owner.predict(api_name="/account")["user_id"]
 
 

@@ -1,0 +1,49 @@
+"""A visitor of the page without a browser: the services on toy work, and requests as Gradio hands them on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from starlette.datastructures import Headers
+
+from pipelines.jobs import Jobs
+from pipelines.settings import Settings
+from tests.ui.launched import WORKER
+from ui.services import Services, hand_out
+
+ME, SOMEBODY_ELSE = "a-token-of-a-test-1", "a-token-of-a-test-2"
+
+
+@contextmanager
+def services_at(folder: Path, *, started: bool = True, **wishes: object) -> Iterator[Services]:
+    """The services of a page that is not served; without a start, jobs wait for ever."""
+    settings = Settings.model_validate({"data_dir": folder, "max_file_size_mb": 5, **wishes})
+    jobs = Jobs(settings, worker_command=WORKER, retry_pauses_s=())
+    try:
+        if started:
+            jobs.start()
+        yield Services.of(settings, jobs)
+    finally:
+        jobs.close()
+
+
+def request(token: str = ME) -> Any:  # noqa: ANN401
+    """A request of somebody's."""
+    headers = Headers({"host": "127.0.0.1:7860", "x-timbre-token": token})
+    return SimpleNamespace(headers=headers, cookies={}, client=SimpleNamespace(host="127.0.0.1"))
+
+
+def sent(path: Path) -> str:
+    """A file as a component gives it to a listener."""
+    return hand_out(path, path.stem)
+
+
+def drawn(values: object) -> str:
+    """What listeners returned, as text to look into."""
+    if isinstance(values, list | tuple):
+        return " ".join(drawn(value) for value in values)
+    return str(getattr(values, "value", None) if hasattr(values, "_id") else values)
