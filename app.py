@@ -122,7 +122,7 @@ def read_arguments(argv: Sequence[str] | None) -> Arguments:
     parser.add_argument(
         "--host", help="address to serve on, 0.0.0.0 for all (default: API_HOST or 127.0.0.1)"
     )
-    parser.add_argument("--port", type=int, help="port to serve on (default: API_PORT or 7860)")
+    parser.add_argument("--port", type=_port, help="port to serve on (default: API_PORT or 7860)")
     parser.add_argument(
         "--demo", action="store_true", help="train the example voice and convert a recording with it"
     )
@@ -144,7 +144,15 @@ def read_arguments(argv: Sequence[str] | None) -> Arguments:
     arguments = Arguments(**vars(parser.parse_args(argv)))
     if arguments.dry_run and not arguments.clean_up:
         parser.error("--dry-run goes with --clean-up")
+    if arguments.admin and arguments.add_user is None:
+        parser.error("--admin goes with --add-user")
     return arguments
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and 0 < int(text) < 65_536:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 1 to 65535")
 
 
 def _maintain(arguments: Arguments, settings: Settings) -> None:
@@ -165,7 +173,6 @@ def _run(arguments: Arguments, settings: Settings) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     from pipelines.jobs import Jobs
 
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
     jobs = Jobs(settings)
     page: gr.Blocks | None = None
     try:

@@ -91,7 +91,7 @@ class Accounts:
 
         Costs about 64 MB and a tenth of a second of a processor: let only a few run at once.
         """
-        account = self.get(_normal(name))
+        account = self.get(normal(name))
         fits = self._fits(account.hash if account else self._nobody, password)
         return account if fits else None
 
@@ -119,7 +119,7 @@ class Accounts:
                 f"There is a user {alike[0]} already; choose a name that nobody can mix up with it."
             )
         was = users.get(name)
-        hash_ = self._hasher.hash(_normal(password))
+        hash_ = self._hasher.hash(normal(password))
         users[name] = Account(name=name, hash=hash_, admin=admin or (was is not None and was.admin))
         _write(self.path, users)
         return users[name]
@@ -131,7 +131,7 @@ class Accounts:
 
     def _fits(self, hash_: str, password: str) -> bool:
         try:
-            return self._hasher.verify(hash_, _normal(password)[:LONGEST_PASSWORD])
+            return self._hasher.verify(hash_, normal(password)[:LONGEST_PASSWORD])
         except (VerificationError, InvalidHashError):
             return False
 
@@ -155,16 +155,16 @@ class Accounts:
 
 
 def _checked_login(name: str) -> str:
-    normal = _normal(name)
-    if not _NAME.fullmatch(normal) or normal.startswith(_NOT_A_LOGIN):
+    checked = normal(name)
+    if not _NAME.fullmatch(checked) or checked.startswith(_NOT_A_LOGIN):
         raise ConfigError(
             f"{name[:64]!r} cannot be a login name; use letters, digits and . _ - @ +, at most 64 of them, "
             "and do not begin with visitor- or client-."
         )
-    return normal
+    return checked
 
 
-def _normal(text: str) -> str:
+def normal(text: str) -> str:
     """Return the text in the one form that every keyboard's way of writing it has in common."""
     return unicodedata.normalize("NFC", text)
 

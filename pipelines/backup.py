@@ -80,11 +80,13 @@ class Restored:
         rows: How many jobs and voices the registry has now.
         aside: Folder with what was there before; None if there was nothing.
         lost: How many of the voices have no files any more.
+        tokens: How many personal tokens are valid again or still.
     """
 
     rows: int
     aside: Path | None
     lost: int
+    tokens: int
 
 
 def restore(data_dir: Path, source: Path) -> Restored:
@@ -120,7 +122,8 @@ def restore(data_dir: Path, source: Path) -> Restored:
     Registry(data_dir).close()  # brings an older form up
     voices = tables.get("models", {})
     lost = sum(not (data_dir / "models" / model_id).is_dir() for model_id in voices)
-    return Restored(rows=_row_count(tables), aside=aside, lost=lost)
+    tokens = sum(token.get("kind") == "personal" for token in tables.get("tokens", {}).values())
+    return Restored(rows=_row_count(tables), aside=aside, lost=lost, tokens=tokens)
 
 
 def _set_aside(data_dir: Path, tables: dict[str, Any]) -> Path | None:

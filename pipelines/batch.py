@@ -207,8 +207,10 @@ def _saved(files: Sequence[Row], folder: Path) -> Rows:
         saved = json.loads((folder / STATES).read_text(encoding="utf-8"))
         if [set(state) for state in saved] == [set(STATE_KEYS)] * len(files):
             return list(saved)
+    except FileNotFoundError:
+        pass  # the first try
     except (OSError, ValueError, TypeError):
-        logger.info("%s tells nothing of an earlier try", folder / STATES)
+        logger.warning("%s tells nothing of an earlier try", STATES)
     return [{} for _ in files]
 
 

@@ -103,6 +103,11 @@ def _receive(url: str, part: Path, size_bytes: int | None, timeout_s: float) -> 
     """Ask once for what is missing and append it."""
     had = file_bytes(part)
     with _answer(url, part, had, timeout_s) as response:
+        if response.headers.get_content_type() == "text/html":
+            # Of a proxy or a hotel's network; what came before is still good.
+            raise UnreachableError(
+                "a web page comes instead of the file, as where a network asks for a login"
+            )
         if had and not _goes_on_at(response, had):
             had = 0  # a server may send everything instead
         announced = _announced(response, had)

@@ -50,4 +50,7 @@ def put_back(settings: Settings, source: Path) -> list[str]:
         lines.append(f"What was there before is kept in {done.aside}.")
     if done.lost:
         lines.append(f"{done.lost} voices of the backup have no files any more; delete them on the page.")
+    if done.tokens:
+        count = f"{done.tokens} personal token{'s' if done.tokens > 1 else ''}"
+        lines.append(f"{count} came with it, valid even if revoked since; revoke them again on the page.")
     return lines

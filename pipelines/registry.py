@@ -156,22 +156,28 @@ class Registry:
         folder: The data folder; made if it does not exist.
 
     Raises:
-        ConfigError: Another server uses the folder, the file is unreadable, or a newer version wrote it.
+        ConfigError: Another server uses the folder, it cannot be written to, the file is unreadable, or a
+            newer version wrote it.
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / REGISTRY_NAME
         self._mutex = threading.RLock()
         self._version = 0
         # thread_local would let only the opening thread release it.
         self._lock = FileLock(folder / LOCK_NAME, timeout=0, thread_local=False)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except Timeout as error:
             raise ConfigError(
                 f"Another Timbre server already uses the data folder {folder}; "
                 "stop it, or set DATA_DIR to another folder."
+            ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"The data folder {folder} cannot be used ({error.strerror}); make it writable for whoever "
+                "runs Timbre, or set DATA_DIR to another folder."
             ) from error
         try:
             self._database = _Database(self.path, storage=AtomicStorage)

@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     cleanup_days: float = Field(default=30, gt=0)
     upload_expiry_s: float = Field(default=86_400, gt=0)
     api_host: str = "127.0.0.1"
-    api_port: int = Field(default=7_860, ge=0, le=65_535)
+    api_port: int = Field(default=7_860, ge=1, le=65_535)
     auth_file: Annotated[Path, AfterValidator(_absolute)] | None = None
     uploads_per_hour: int = Field(default=600, ge=0)
     files_per_hour: int = Field(default=3_000, ge=0)

@@ -147,7 +147,7 @@ def write_training_checkpoint(path: Path, checkpoint: TrainingCheckpoint) -> Non
     document: dict[str, Any] = {
         "model": {name: tensor.float().contiguous() for name, tensor in checkpoint.weights.items()},
         "iteration": checkpoint.epoch,
-        "optimizer": checkpoint.optimizer,
+        "optimizer": _published_optimizer(checkpoint),
         "learning_rate": checkpoint.learning_rate,
     }
     if checkpoint.scaler is not None:
@@ -183,6 +183,20 @@ def training_checkpoint(
     return TrainingCheckpoint(
         weights=weights, epoch=epoch, learning_rate=learning_rate, optimizer=optimizer.state_dict()
     )
+
+
+def _published_optimizer(checkpoint: TrainingCheckpoint) -> dict[str, Any] | None:
+    """Give the optimizer's state as RVC programs take it over, group by group.
+
+    Their schedules refuse a group that does not say its first rate; kernels are this machine's affair.
+    """
+    if checkpoint.optimizer is None:
+        return None
+    groups = [
+        {"initial_lr": checkpoint.learning_rate, **group, "fused": None}
+        for group in checkpoint.optimizer["param_groups"]
+    ]
+    return {**checkpoint.optimizer, "param_groups": groups}
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

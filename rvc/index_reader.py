@@ -26,7 +26,7 @@ def read_index(order: Order) -> None:
         CheckpointError: The file is refused.
     """
     path = Path(order["path"])
-    rows = RetrievalIndex.load(path, order["content_dim"]).vectors(order["most_rows"])
+    rows = RetrievalIndex.load(path, order["content_dim"], searched=False).vectors(order["most_rows"])
     if not np.isfinite(rows).all():
         raise CheckpointError(
             f"{path.name} holds numbers that are not finite; make the index again or leave it out."

@@ -16,7 +16,7 @@ import logging
 import uuid
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import faiss
 import numpy as np
@@ -40,6 +40,9 @@ _ADD_ROWS = 8_192
 _POINTS_PER_CELL = 40
 _TRAIN_ROUNDS = 8
 _NEAREST = 1e-9
+_CELLS_OF_A_ROW = 8
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 class RetrievalIndex:
@@ -157,12 +160,28 @@ class RetrievalIndex:
         Returns:
             Rows, shape (n, C), cell by cell where there are cells.
         """
+        # One after the other, because a stranger's index may fill most of the memory by itself.
         if isinstance(self._index, faiss.IndexIVF):
-            cells = range(self._index.nlist)
-            whole = np.concatenate([_cell(self._index, cell, self.rows) for cell in cells])
-        else:
-            whole = self._index.reconstruct_n(0, self.rows)
-        return thinned(whole, most)
+            return self._of_cells(self._index, most)
+        numbers = thinned(np.arange(self.rows), most)
+        rows = np.empty((len(numbers), self.content_dim), np.float32)
+        for row, number in zip(rows, numbers, strict=True):
+            self._index.reconstruct(int(number), row)
+        return rows
+
+    def _of_cells(self, index: faiss.IndexIVF, most: int) -> NDArray[np.float32]:
+        """Take rows evenly, cell by cell."""
+        lists: Any = index.invlists
+        sizes = [min(lists.list_size(cell), self.rows) for cell in range(index.nlist)]
+        ends = np.cumsum(sizes)
+        numbers = thinned(np.arange(ends[-1]), most)
+        parted = np.split(numbers, np.searchsorted(numbers, ends[:-1]))
+        return np.concatenate(
+            [
+                _cell(index, cell, self.rows)[wanted - (end - size)]
+                for cell, (wanted, end, size) in enumerate(zip(parted, ends, sizes, strict=True))
+            ]
+        )
 
     def save(self, path: Path) -> None:
         """Write the index; the file appears under its name only when it is complete.
@@ -178,12 +197,14 @@ class RetrievalIndex:
             temporary.unlink(missing_ok=True)
 
     @staticmethod
-    def load(path: Path, content_dim: int) -> RetrievalIndex:
+    def load(path: Path, content_dim: int, *, searched: bool = True) -> RetrievalIndex:
         """Read an index and check that it is one that this voice can use.
 
         Args:
             path: The file.
             content_dim: Numbers per content vector of the voice.
+            searched: Whether it will be searched; otherwise it is not made ready for it, which takes long
+                for a large one.
 
         Raises:
             CheckpointError: It is no faiss index, of another kind, of other content, empty, or does not
@@ -213,6 +234,9 @@ class RetrievalIndex:
                 f"{path.name} holds no vectors; use the 'added' index, not the 'trained' one."
             )
         loaded = RetrievalIndex(index)
+        if not searched and isinstance(index, faiss.IndexIVF):
+            # Enough to find a row of its own, wherever rounding put it.
+            index.nprobe = min(_CELLS_OF_A_ROW, index.nlist)
         loaded.self_test(path.name)
         return loaded
 
@@ -265,8 +289,8 @@ def _cell(index: faiss.IndexIVF, cell: int, most: int) -> NDArray[np.float32]:
     return rows
 
 
-def thinned(vectors: NDArray[np.float32], most: int = MAX_ROWS) -> NDArray[np.float32]:
-    """Keep at most that many rows, evenly spaced, (N, C) -> (n, C)."""
+def thinned(vectors: NDArray[Number], most: int = MAX_ROWS) -> NDArray[Number]:
+    """Keep at most that many rows, evenly spaced, (N, ...) -> (n, ...)."""
     if len(vectors) <= most:
         return vectors
     return vectors[np.linspace(0, len(vectors) - 1, most).astype(np.int64)]

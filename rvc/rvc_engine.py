@@ -25,6 +25,7 @@ from rvc.engine import Piece, Source, frames_covering
 from rvc.errors import CheckpointError
 from rvc.f0 import FRAMES_PER_S
 from rvc.f0_bins import coarse_bins
+from rvc.half_precision import halves
 from rvc.level import HOP_16K, frame_rms, level_contour
 from rvc.loudness import Contour, EnvelopeMix, FrameLoudness, Gain, slow_envelope
 from rvc.noise import placed_noise
@@ -54,7 +55,8 @@ class RvcEngine:
     Args:
         encoder: Hears what is said.
         synthesizer: Made for inference.
-        device: Where both compute; on a GPU in half precision, but for what is heard of it.
+        device: Where both compute; on a GPU that is fast at it in half precision, but for what is
+            heard of it.
         framing: How recordings are cut.
         noise: Where noise comes from.
 
@@ -156,7 +158,7 @@ class RvcEngine:
         return EnvelopeMix.of(envelope, spoken, follow_loudness, hop, max(samples, 1))
 
     def _half(self) -> torch.autocast:
-        return torch.autocast(self._device.type, torch.float16, enabled=self._device.type != "cpu")
+        return torch.autocast(self._device.type, torch.float16, enabled=halves(self._device))
 
     @torch.inference_mode()
     def _encoded(self, wav16k: Wave) -> NDArray[np.float32]:

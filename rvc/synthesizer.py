@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rvc.errors import ConfigError
+from rvc.half_precision import halves
 from rvc.nn.config import SynthesizerConfig, Version, published_config
 from rvc.nn.flow import CONTEXT_FRAMES, Flow
 from rvc.nn.frames import frame_mask, random_starts, segments
@@ -225,7 +226,7 @@ class Synthesizer(nn.Module):
         """Speak one item in passages of a second: what `infer` says without a window, in float32.
 
         A passage is a good moment to look whether anybody still waits for it. On a GPU it is all one passage,
-        in half precision but for the phase of the source.
+        where that is fast in half precision but for the phase of the source.
 
         Args:
             frames: T frames of one item.
@@ -245,7 +246,7 @@ class Synthesizer(nn.Module):
         _require_within(first, last, frames)
         device = frames.content.device
         # Contexts end before each yield: what is done between two passages is the caller's.
-        with torch.inference_mode(), _half_unless_cpu(device):
+        with torch.inference_mode(), _half(device):
             speaker = self.emb_g(frames.speaker)[..., None]
             made = self._foretold(frames, speaker, noise, 0)
             latent = made.latent * made.mask
@@ -348,5 +349,5 @@ def _require_within(first: int, last: int, frames: Frames) -> None:
         )
 
 
-def _half_unless_cpu(device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.float16, enabled=device.type != "cpu")
+def _half(device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.float16, enabled=halves(device))

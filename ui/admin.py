@@ -18,7 +18,7 @@ from pipelines.rows import Caller
 from rvc.errors import NotAllowedError, RvcError
 from ui.admin_view import clean_up_card, health_card, limits_card, line_with_user, shares_card, short_user
 from ui.arrivals import is_local
-from ui.jobs import RESTARTABLE, details_of, title_of
+from ui.jobs import batch_of, details_of, offered, title_of
 from ui.panels import card, job_card, paragraph
 from ui.services import ACTIVE, Services, Update, plain_errors, plain_id
 from ui.status import health_of
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 SHOWN = 200
 EVERYTHING, ACTIVE_ONES, FAILED, GIVEN_UP = "All", "Waiting and running", "Failed", "Given up"
 FILTERS = (EVERYTHING, ACTIVE_ONES, FAILED, GIVEN_UP)
-NOTHING = card("No such jobs", paragraph("Choose another list."), tone="empty")
+NOTHING = card("No jobs yet", paragraph("What anybody trains or converts is listed here."), tone="empty")
+NONE_SUCH = card("No such jobs", paragraph("Choose another list."), tone="empty")
 NO_LETTERS = card(
     "Nothing was given up",
     paragraph("Jobs that failed every time through a fault of the program or the machine are listed here."),
@@ -224,20 +225,20 @@ class _Listeners:
     def _draw(self, admin: Caller, shown: str, job_id: str | None) -> tuple[Any, ...]:
         rows = self._listed(admin, shown)[:SHOWN]
         if not rows:
-            empty = NO_LETTERS if shown == GIVEN_UP else NOTHING
+            empty = {GIVEN_UP: NO_LETTERS, EVERYTHING: NOTHING}.get(shown, NONE_SUCH)
             hidden = (gr.Button(visible=False),) * 3
             return gr.Radio(choices=[], value=None, visible=False), empty, *hidden, gr.HTML(visible=False)
         chosen = next((row for row in rows if row["id"] == job_id), rows[0])
-        again = chosen["status"] in RESTARTABLE
+        stop, resume, again = offered(chosen)
         log = self._jobs.log(admin, chosen["id"])
         owner = paragraph(f"Of {short_user(chosen['user_id'])} ({chosen['user_id']})", quiet=True)
         return (
             gr.Radio(
                 choices=[(line_with_user(row), row["id"]) for row in rows], value=chosen["id"], visible=True
             ),
-            job_card(chosen, title=title_of(chosen)) + owner + details_of(chosen),
-            gr.Button(visible=chosen["status"] in ACTIVE),
-            gr.Button(visible=again and chosen["type"] == "training"),
+            job_card(chosen, title=title_of(chosen)) + owner + details_of(chosen) + batch_of(chosen),
+            gr.Button(visible=stop),
+            gr.Button(visible=resume),
             gr.Button(visible=again),
             gr.HTML(_log(log, open_it=chosen["status"] == "failed"), visible=bool(log)),
         )

@@ -39,7 +39,7 @@ def health_card(health: Row) -> str:
         health: As the endpoint health() gives it.
     """
     device, memory, disk = health["device"], health["memory"], health["disk"]
-    queue, worker = health["queue"], health["worker"]
+    queue, worker, registry = health["queue"], health["worker"], health["registry"]
     good = health["status"] == "ok"
     state = chip("Works", "good") if good else chip("Degraded", "bad")
     converter = ", converter loaded" if worker["converter_loaded"] else ""
@@ -52,7 +52,7 @@ def health_card(health: Row) -> str:
             ("Disk", _free(disk["free_bytes"], disk["total_bytes"])),
             ("Queue", f"{queue['running'] or 0} running, {queue['waiting'] or 0} waiting"),
             ("Processes", f"{worker['processes'] or 0}{converter}"),
-            ("Registry", f"{health['registry']['jobs']} jobs, {health['registry']['models']} voices"),
+            ("Registry", f"{registry['jobs']} jobs and uploads, {registry['models']} voices"),
         ]
     )
     head = f'<div class="tm-row"><strong>The server</strong>{state}</div>'
@@ -79,7 +79,9 @@ def shares_card(shares: Sequence[Share]) -> str:
         f"<td>{share.jobs}</td><td>{share.voices}</td><td>{size(share.size_bytes)}</td></tr>"
         for share in shares
     )
-    columns = "".join(f"<th scope='col'>{name}</th>" for name in ("User", "Jobs", "Voices", "Disk"))
+    columns = "".join(
+        f"<th scope='col'>{name}</th>" for name in ("User", "Jobs and uploads", "Voices", "Disk")
+    )
     table = f"<table class='tm-table'><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table>"
     return card("Disk by user", table)
 
@@ -105,7 +107,14 @@ def limits_card(settings: Settings) -> str:
         [
             ("MAX_FILE_SIZE_MB", f"{settings.max_file_size_mb:g}"),
             ("MAX_AUDIO_SECONDS", f"{settings.max_audio_seconds:g}"),
+            ("MAX_VOICE_FILE_MB", f"{settings.max_voice_file_mb:g}"),
+            ("MAX_BATCH_MB", f"{settings.max_batch_mb:g}"),
             ("MAX_FILES", str(settings.max_files)),
+            ("UPLOADS_PER_HOUR", _most(settings.uploads_per_hour)),
+            ("FILES_PER_HOUR", _most(settings.files_per_hour)),
+            ("STARTS_PER_HOUR", _most(settings.starts_per_hour)),
+            ("LOGINS_PER_HOUR", _most(settings.logins_per_hour)),
+            ("QUOTA_MB_PER_USER", _most(settings.quota_mb_per_user)),
             ("MAX_CONCURRENT_JOBS", str(settings.max_concurrent_jobs)),
             ("JOB_TIMEOUT", f"{settings.job_timeout:g} s"),
             ("TRAINING_TIMEOUT", f"{settings.training_timeout:g} s"),
@@ -116,3 +125,8 @@ def limits_card(settings: Settings) -> str:
         ]
     )
     return card("Limits", paragraph("Set in the environment or in .env, read at start.", quiet=True) + shown)
+
+
+def _most(limit: float) -> str:
+    """Return a limit of which 0 means that there is none."""
+    return f"{limit:.12g}" if limit else "no limit"

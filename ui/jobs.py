@@ -136,7 +136,7 @@ class _Listeners:
 
     def open(self, listed: Listed, request: gr.Request) -> tuple[Any, ...]:
         """Draw everything and keep it fresh."""
-        listed.mark = ""
+        listed.mark, listed.job_id = "", None  # who comes here wants to see what was started last
         return *self.tick(listed, request), gr.Timer(active=True)
 
     def tick(self, listed: Listed, request: gr.Request) -> tuple[Any, ...]:
@@ -195,15 +195,14 @@ class _Listeners:
         chosen = next((row for row in rows if row["id"] == listed.job_id), rows[0])
         listed.job_id = chosen["id"]
         caller = self._services.caller(request)
-        status = chosen["status"]
-        again = status in RESTARTABLE
+        stop, resume, again = offered(chosen)
         log = self._log(caller, chosen)
         return (
             gr.Radio(choices=[(line_of(row), row["id"]) for row in rows], value=chosen["id"], visible=True),
             job_card(chosen, title=title_of(chosen)) + details_of(chosen) + batch_of(chosen),
-            gr.Button(visible=status in ACTIVE),
-            gr.Button(visible=(again and chosen["type"] in RESUMABLE) or has_more_to_do(chosen)),
-            gr.Button(visible=again and chosen["type"] != "batch"),
+            gr.Button(visible=stop),
+            gr.Button(visible=resume),
+            gr.Button(visible=again),
             *self._result(caller, chosen),
             gr.HTML(log, visible=bool(log)),
         )
@@ -256,6 +255,13 @@ def line_of(row: dict[str, Any]) -> str:
     elif row.get("dead_letter"):
         state = f"Given up after {row['attempts']} tries"
     return f"{title_of(row)} · {state} · {ago(row['created_at'])}"
+
+
+def offered(row: dict[str, Any]) -> tuple[bool, bool, bool]:
+    """Return whether a job can be stopped, be resumed, and be started again."""
+    again = row["status"] in RESTARTABLE
+    resumable = (again and row["type"] in RESUMABLE) or has_more_to_do(row)
+    return row["status"] in ACTIVE, resumable, again and row["type"] != "batch"
 
 
 def batch_of(row: dict[str, Any]) -> str:

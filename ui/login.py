@@ -20,6 +20,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from pipelines.accounts import normal
 from pipelines.limits import network_of
 from pipelines.rows import Caller
 from pipelines.tokens import LOGIN_LIFE
@@ -81,10 +82,11 @@ class Login:
         if not is_same_site(request.headers):
             return _refusal(request, "Log in on the page itself, not from another site.", 403)
         fields = await request.form()
-        name, password = _text(fields, "username").strip(), _text(fields, "password")
+        name, password = normal(_text(fields, "username").strip()), _text(fields, "password")
         place = network_of(request.client.host if request.client else "")
         known = (name, place) in self._places
-        guest = Caller(f"{name[:64]} at {place}" if known else name[:64], address=place)
+        # The place comes first: no name that a stranger types counts for what is known.
+        guest = Caller(f"{place if known else 'anywhere'} {name[:64]}", address=place)
         try:
             self._limits.take("logins", guest)
         except LimitError as error:

@@ -24,6 +24,7 @@ from ui.jobs import jobs_tab
 from ui.jobs import wire_refresh as refresh_jobs
 from ui.login import Login, LoginGate, user_of
 from ui.metrics import routes
+from ui.no_fetching import fetch_nothing
 from ui.services import Services, Update, plain_errors
 from ui.theme import CSS, theme
 from ui.upload_gate import UploadGate
@@ -84,6 +85,7 @@ def launch_options(services: Services) -> dict[str, Any]:
     """
     settings = services.settings
     believe_proxies(settings)
+    fetch_nothing()
     accounts = services.callers.accounts
     identity = (
         Middleware(CallerCookie, callers=services.callers)

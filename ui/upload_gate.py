@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 
 from rvc.errors import LimitError, NotAllowedError, RvcError
+from ui.no_fetching import PASSED_ON, REFUSAL
 from ui.status import SPARE_BYTES
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ UPLOAD = "/gradio_api/upload"
 
 
 class UploadGate:
-    """ASGI middleware: refuses files before they are received.
+    """ASGI middleware: refuses files before they are received, and what lies at other addresses.
 
     Args:
         app: What lies behind the gate.
@@ -45,6 +46,9 @@ class UploadGate:
             except RvcError as error:
                 await _refusal(error)(scope, receive, send)
                 return
+        if scope["type"] == "http" and scope["path"].lower().startswith(PASSED_ON):
+            await PlainTextResponse(REFUSAL + "\n", status_code=403)(scope, receive, send)
+            return
         await self._app(scope, receive, send)
 
     def _admit(self, connection: HTTPConnection) -> None:

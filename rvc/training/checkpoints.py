@@ -62,7 +62,7 @@ class CheckpointStore:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob("*.partial"):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)  # a group's processes all come here
 
     def save(self, step: int, best_step: int | None, state: dict[str, Any]) -> Path:
         """Write one state for good and drop those that are no longer needed.

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch.amp.grad_scaler import GradScaler
 
+from rvc.half_precision import halves
+
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -35,10 +37,11 @@ class Precision:
         """Choose.
 
         Args:
-            asked: A name; None is the fastest that is known to train well: never less than float32 on a CPU.
+            asked: A name; None is the fastest that is known to train well: float32 on a CPU and on GPUs whose
+                half precision is of no use.
             device: Where it will be.
         """
-        if asked is None and device.type == "cuda":
+        if asked is None and halves(device):
             asked = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
         return Precision(asked or "float32", device)
 

@@ -111,11 +111,14 @@ class Trainer:
     def _teach_synthesizer(self, passage: Passage, made: Trained, real: Tensor) -> dict[str, Tensor]:
         config, length = self.spectrogram, self.segment_frames
         self.discriminators.requires_grad_(requires_grad=False)
-        with self.precision.networks():
-            of_made = self.discriminators(made.audio)
-            with torch.no_grad():
-                of_real = self.discriminators(real)
-        self.discriminators.requires_grad_(requires_grad=True)
+        try:
+            with self.precision.networks():
+                of_made = self.discriminators(made.audio)
+                with torch.no_grad():
+                    of_real = self.discriminators(real)
+        finally:
+            # Also where memory is full: a smaller batch is tried next.
+            self.discriminators.requires_grad_(requires_grad=True)
         real_mel = mel_of_linear(segments(passage.spectrogram, made.starts, length), config)
         losses = {
             "adversarial": generator_loss(of_made),
@@ -137,7 +140,9 @@ class Trainer:
         return {name: getattr(self, name).state_dict() for name in PARTS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a state that `state_dict` gave."""
+        """Go back to a state that `state_dict` gave, also in the middle of a step that failed."""
+        # A scaler remembers which optimizers have stepped, and refuses them until the step is over.
+        self.scaler = self.precision.scaler()
         for name in PARTS:
             # Without scaling there is nothing to load, and torch refuses to load nothing.
             if state[name]:

@@ -224,7 +224,8 @@ class RvcTask:
         """
         for old in (*folder.glob("G_*.pth"), *folder.glob("D_*.pth")):
             old.unlink()
-        trainer, steps, epoch = self.trainer, self._taken["steps"], self._taken["epoch"]
+        # Other programs count passes from 1, and cannot go on from one before the first.
+        trainer, steps, epoch = self.trainer, self._taken["steps"], max(self._taken["epoch"], 1)
         written = []
         for letter, network, optimizer in (
             ("G", trainer.synthesizer, trainer.optimizer),

@@ -56,7 +56,8 @@ class TrainSettings:
         f0: Whether the RVC voice is told the melody; without, it makes one up, which suits speech only.
         f0_estimator: Who finds the melody: "rmvpe", "praat", or None for the better one that can be had.
         precision: In which the networks of RVC compute: "float32", "tf32" (the GPU's own shorter one),
-            "bfloat16", "float16"; None is float32 without a GPU, bfloat16 on one that has it, else float16.
+            "bfloat16", "float16"; None is float32 without a GPU or on an early one, bfloat16 on
+            one that has it, else float16.
         gradient_checkpointing: Whether RVC's generator computes twice what it would otherwise keep in memory.
 
     Raises:

@@ -13,8 +13,11 @@ from pipelines import registry as registries
 from pipelines.backup import KEPT, back_up, back_up_daily, daily_backups, restore
 from pipelines.housekeeping import sweep_at_start
 from pipelines.library import Library
+from pipelines.maintenance import put_back
 from pipelines.registry import SCHEMA_VERSION, Registry, Tables
 from pipelines.rows import new_id, new_job
+from pipelines.settings import Settings
+from pipelines.tokens import Tokens
 from rvc.errors import ConfigError
 
 
@@ -80,6 +83,23 @@ def test_what_was_there_is_kept_beside_and_newer_folders_are_not_swept_away(tmp_
     sweep_at_start(registry, data_dir / "jobs", Library(data_dir, registry))
     registry.close()
     assert {path.name for path in (data_dir / "jobs").iterdir()} == set(old)
+
+
+def test_whoever_restores_is_told_that_revoked_tokens_are_valid_again(tmp_path: Path) -> None:
+    data_dir, copy = tmp_path / "data", tmp_path / "copy.json"
+    filled(data_dir)
+    registry = Registry(data_dir)
+    tokens = Tokens(registry)
+    token, row = tokens.create("ada", "personal", "laptop")
+    tokens.create("ada", "login", "login")
+    back_up(data_dir, copy)
+    tokens.revoke("ada", row["id"])
+    registry.close()
+    (said,) = [line for line in put_back(Settings(data_dir=data_dir), copy) if "token" in line]
+    assert said.startswith("1 personal token")
+    registry = Registry(data_dir)
+    assert Tokens(registry).find(token, "personal") is not None
+    registry.close()
 
 
 def test_voices_without_files_are_counted(tmp_path: Path) -> None:

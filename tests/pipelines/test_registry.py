@@ -91,6 +91,15 @@ def test_a_second_server_on_the_same_folder_is_refused_with_a_sentence(tmp_path:
     Registry(tmp_path).close()
 
 
+@pytest.mark.parametrize("inside", ["", "deeper"])
+def test_a_data_folder_that_cannot_be_used_is_named_with_the_way_out(tmp_path: Path, inside: str) -> None:
+    taken = tmp_path / "a-file"
+    taken.write_text("mine")
+    with pytest.raises(ConfigError, match=r"The data folder .*a-file.* cannot be used .*DATA_DIR"):
+        Registry(taken / inside)
+    assert taken.read_text() == "mine"
+
+
 def test_a_crash_before_the_rename_leaves_the_previous_registry_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ def test_the_environment_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MAX_FILE_SIZE_MB", "0"),
         ("MAX_FILE_SIZE_MB", "many"),
         ("API_PORT", "70000"),
+        ("API_PORT", "0"),
         ("TRAIN_THREADS", "0"),
         ("LOG_LEVEL", "loud"),
         ("SECRET", "short"),

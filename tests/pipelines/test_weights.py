@@ -33,7 +33,7 @@ class Publisher(ThreadingHTTPServer):
         cut_after: Per request, after how many bytes it hangs up; beyond the list never.
         answers: Per request, a status to refuse with; 0 to serve.
         ranges: The Range header of each request.
-        serves_parts, tells_length, sends_on_to: As they read.
+        serves_parts, tells_length, sends_on_to, shows_page: As they read.
     """
 
     def __init__(self) -> None:
@@ -45,6 +45,7 @@ class Publisher(ThreadingHTTPServer):
         self.serves_parts = True
         self.tells_length = True
         self.sends_on_to: str | None = None
+        self.shows_page = False
 
     @property
     def url(self) -> str:
@@ -61,6 +62,12 @@ class Reply(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", self.server.sends_on_to)
             self.end_headers()
+            return
+        if self.server.shows_page:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(b"<html>Please log in to this network.</html>")
             return
         start = 0
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
@@ -149,6 +156,19 @@ def test_a_closed_download_goes_on_in_the_next_process(
     assert 0 < had < len(CONTENT)
     finish(store_of(tmp_path, weight_of(publisher.url)).fetch("w"))
     assert publisher.ranges == [None, f"bytes={had}-"]
+
+
+def test_the_page_of_a_network_that_wants_a_login_does_not_cost_what_came(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    store = store_of(tmp_path, weight_of(publisher.url))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/weights.bin.part").write_bytes(CONTENT[:500_000])
+    publisher.shows_page = True
+    refused(store, tmp_path, "a web page comes instead of the file, as where a network asks for a login")
+    publisher.shows_page = False
+    assert finish(store.fetch("w")).read_bytes() == CONTENT
+    assert publisher.ranges[-1] == "bytes=500000-"
 
 
 def test_a_server_that_serves_no_parts_serves_everything_again(publisher: Publisher, tmp_path: Path) -> None:

@@ -57,6 +57,26 @@ def test_a_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
         assert torch.equal(optimizer.state[one]["exp_avg"], again.state[other]["exp_avg"])
 
 
+@pytest.mark.parametrize("epoch", [1, 2, 20])
+def test_the_schedule_of_other_programs_goes_on_from_a_checkpoint(tmp_path: Path, epoch: int) -> None:
+    synthesizer = tiny_synthesizer()
+    ours = torch.optim.AdamW(synthesizer.parameters(), lr=9e-5, fused=True)
+    for parameter in synthesizer.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    ours.step()
+    path = tmp_path / "G_20.pth"
+    write_training_checkpoint(path, training_checkpoint(synthesizer, ours, epoch, 1e-4))
+    written = torch.load(path, weights_only=True)
+    theirs = torch.optim.AdamW(synthesizer.parameters(), lr=1e-4)
+    theirs.load_state_dict(written["optimizer"])
+    # As they build it; it refuses optimizers that do not say their first rate.
+    schedule = torch.optim.lr_scheduler.ExponentialLR(theirs, 0.999875, last_epoch=written["iteration"] - 2)
+    assert schedule.base_lrs == [1e-4 if epoch > 1 else theirs.param_groups[0]["initial_lr"]]
+    assert theirs.param_groups[0]["initial_lr"] == 1e-4
+    theirs.step()
+    assert not theirs.param_groups[0]["fused"]  # kernels that their device may not have
+
+
 def test_an_optimizer_that_numbers_the_weights_otherwise_is_renumbered() -> None:
     synthesizer = tiny_synthesizer()
     ours = training_checkpoint(synthesizer, stepped(synthesizer), 1, 1e-4)

@@ -47,6 +47,23 @@ def test_both_kinds_of_index_give_their_rows(tmp_path: Path) -> None:
         np.testing.assert_array_equal(in_any_order(rows), in_any_order(ROWS))
 
 
+@pytest.mark.parametrize("most", [1, 7, 599, 600, 601])
+def test_rows_of_cells_are_evenly_taken_of_too_many(most: int) -> None:
+    inverted = trained()
+    inverted.add(ROWS)
+    index = RetrievalIndex(inverted)
+    whole = index.vectors(len(ROWS))
+    np.testing.assert_array_equal(in_any_order(whole), in_any_order(ROWS))
+    expected = whole[np.linspace(0, 599, most).astype(int)] if most < 600 else whole
+    np.testing.assert_array_equal(index.vectors(most), expected)
+
+
+def test_cells_without_rows_are_passed_over() -> None:
+    inverted = trained()
+    inverted.add(ROWS[:3])
+    np.testing.assert_array_equal(in_any_order(RetrievalIndex(inverted).vectors()), in_any_order(ROWS[:3]))
+
+
 def test_rows_are_evenly_taken_of_too_many() -> None:
     exact = faiss.IndexFlatL2(DIM)
     exact.add(ROWS)

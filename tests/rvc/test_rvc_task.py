@@ -212,6 +212,7 @@ def test_what_is_exported_is_the_voice_and_its_training(tmp_path: Path) -> None:
     paths = task.write_checkpoints(tmp_path)
     assert [path.name for path in paths] == ["G_2.pth", "D_2.pth"]
     config, of_generator = read_generator(paths[0], synthesizer.config)
+    assert of_generator.epoch == 1  # they count from 1
     again = Synthesizer(config)
     load_published_state(again, of_generator.weights)
     assert_equal(synthesizer.state_dict(), again.state_dict())

@@ -38,6 +38,16 @@ def damage(path: Path, position: int) -> None:
     path.write_bytes(raw)
 
 
+def test_what_another_process_of_the_group_tidied_up_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, left = tmp_path / "step-00000001.partial", tmp_path / "step-00000002.partial"
+    left.touch()
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([gone, left]))
+    CheckpointStore(tmp_path)
+    assert not left.exists()
+
+
 def test_a_saved_state_comes_back_as_it_was(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path / "checkpoints")
     store.save(7, None, state_of(7))

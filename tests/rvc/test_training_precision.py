@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 import rvc.training.rvc_step as stepping
+from rvc.half_precision import halves
+from rvc.training.batch_size import on_cpu
 from rvc.training.precision import Precision
+from tests.rvc.test_training_resume import assert_equal
 from tests.tiny_rvc_training import tiny_rvc_task
 from tests.tiny_task import sung_tone
 
@@ -24,6 +27,28 @@ def test_nothing_is_shortened_on_a_cpu_unless_somebody_asks() -> None:
     assert Precision.best("float16", CPU).scaler().is_enabled()
     with Precision.best(None, CPU).networks():
         assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "takes_bfloat16", "best"),
+    [
+        ("Tesla P40", (6, 1), False, "float32"),
+        ("NVIDIA GeForce GTX 1660 Ti", (7, 5), False, "float32"),
+        ("Tesla T4", (7, 5), False, "float16"),
+        ("NVIDIA H200", (9, 0), True, "bfloat16"),
+    ],
+)
+def test_gpus_that_gain_nothing_by_it_compute_in_float32(
+    monkeypatch: pytest.MonkeyPatch, name: str, capability: tuple[int, int], takes_bfloat16: bool, best: str
+) -> None:
+    device = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: takes_bfloat16)
+    assert Precision.best(None, device).name == best
+    assert halves(device) == (best != "float32")
+    assert Precision.best("float16", device).name == "float16"  # who asks knows better
+    assert not halves(CPU)
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
@@ -82,3 +107,31 @@ def test_shorter_networks_learn_nearly_the_same(tmp_path: Path) -> None:
         mels[name] = [task.step(batch, 0, 4, torch.Generator().manual_seed(1))["mel"] for _ in range(3)][-1]
     assert mels["bfloat16"] == pytest.approx(mels["float32"], rel=0.05)
     assert mels["float16"] == pytest.approx(mels["float32"], rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["float32", "float16"])
+@pytest.mark.parametrize("fails_at", [1, 2, 3])
+def test_a_step_for_which_memory_did_not_suffice_leaves_no_trace(
+    tmp_path: Path, name: str, fails_at: int
+) -> None:
+    task, other = (tiny_rvc_task(tmp_path, precision=name) for _ in range(2))
+    item = task.extract(sung_tone(180.0, 0.4, 48_000), 48_000, seed=1)
+    batch = task.batch([item, item], torch.Generator().manual_seed(0))
+    before = on_cpu(task.state_dict())
+    calls = 0
+
+    def full(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == fails_at:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    # Asked once while they learn, and twice while the synthesizer does.
+    hook = task.trainer.discriminators.register_forward_pre_hook(full)
+    with pytest.raises(torch.OutOfMemoryError):
+        task.step(batch, 0, 2, torch.Generator().manual_seed(1))
+    hook.remove()
+    task.load_state_dict(before)
+    losses = [each.step(batch, 0, 2, torch.Generator().manual_seed(1)) for each in (task, other)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert_equal(task.state_dict()["scaler"], other.state_dict()["scaler"])

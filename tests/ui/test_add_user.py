@@ -55,17 +55,17 @@ def test_what_cannot_be_is_said_and_writes_nothing(  # noqa: PLR0913  # fixtures
     said: str,
     users: Path,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     typed(monkeypatch, *lines)
     assert app.main(["--add-user", name]) == 1
-    assert said in caplog.text
+    assert said in capsys.readouterr().err
     assert not users.exists()
 
 
-def test_without_a_file_for_users_it_is_said_how_to_name_one(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_file_for_users_it_is_said_how_to_name_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main(["--add-user", "ada"]) == 1
-    assert "AUTH_FILE=users.json" in caplog.text
+    assert "AUTH_FILE=users.json" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,21 @@ def test_a_page_that_is_open_to_strangers_warns(arguments: list[str], users: boo
     given = app.read_arguments(arguments)
     said = app.warning_of(given, given.host or settings.api_host, settings)
     assert ("AUTH_FILE" in said) is warns
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--port", "0"], "'0' is not a port; give a number from 1 to 65535"),
+        (["--port", "99999"], "'99999' is not a port"),
+        (["--port", "http"], "'http' is not a port"),
+        (["--admin"], "--admin goes with --add-user"),
+        (["--dry-run"], "--dry-run goes with --clean-up"),
+    ],
+)
+def test_arguments_that_could_not_have_an_effect_are_refused(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        app.read_arguments(arguments)
+    assert said in capsys.readouterr().err

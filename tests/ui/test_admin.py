@@ -16,7 +16,7 @@ from rvc.errors import NotAllowedError
 from tests.cheap_accounts import accounts_of
 from tests.ui.launched import RECORDING, Launched, launched
 from ui.admin import ACTIVE_ONES, EVERYTHING, FAILED, GIVEN_UP, _Listeners, admin_of
-from ui.admin_view import short_user
+from ui.admin_view import limits_card, short_user
 from ui.services import Services
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
@@ -91,6 +91,14 @@ def test_every_listener_refuses_who_is_no_admin(page: Launched) -> None:
     assert listeners.show(request()).visible is True
 
 
+def test_before_anybody_did_anything_the_tab_says_so(tmp_path: Path) -> None:
+    with launched(tmp_path) as fresh:
+        listeners = _Listeners(services_of(fresh))
+        assert "No jobs yet" in listeners.choose(EVERYTHING, None, request())[1]
+        assert "Choose another list" in listeners.choose(FAILED, None, request())[1]
+        assert "Nothing was given up" in listeners.choose(GIVEN_UP, None, request())[1]
+
+
 def add(page: Launched, user: str, **fields: Any) -> str:  # noqa: ANN401
     """A job of somebody, with a log, as an earlier day left it."""
     caller = Caller(user)
@@ -129,6 +137,17 @@ def test_jobs_of_everybody_are_listed_and_dead_letters_are_retried_by_hand(page:
     assert ids(GIVEN_UP) == set()
 
 
+def test_a_batch_is_shown_file_by_file_and_goes_on_rather_than_starts_again(page: Launched) -> None:
+    upload = page.jobs.upload(Caller("anna"), [(RECORDING, "visitor.flac")], "batch")
+    row = new_job("anna", "batch", status="cancelled", seq=page.jobs._next_seq(), upload_id=upload["id"])
+    files = [one | {"status": "failed", "reason": "It is all noise."} for one in upload["files"]]
+    page.jobs.registry.insert("jobs", row | {"input_job_id": upload["id"], "files": files})
+    (page.data_dir / "jobs" / row["id"]).mkdir()
+    _, card, _, resume, retry, _ = _Listeners(services_of(page)).choose(EVERYTHING, row["id"], request())
+    assert "It is all noise." in card
+    assert (resume.visible, retry.visible) == (True, False)
+
+
 def test_a_clean_up_is_shown_before_it_is_done(page: Launched) -> None:
     listeners = _Listeners(services_of(page))
     old = add(page, "anna", updated_at="2020-01-01T00:00:00.000+00:00")
@@ -149,6 +168,14 @@ def test_opening_the_tab_shows_the_server_and_no_secret(page: Launched) -> None:
     assert "processor cores" in everything or "GPU" in everything
     assert (page.data_dir / "secret").read_text() not in everything
     assert str(page.data_dir) not in everything
+
+
+def test_the_limits_of_a_user_are_shown_and_which_there_are_none(page: Launched) -> None:
+    wishes = {"uploads_per_hour": 71, "starts_per_hour": 72, "quota_mb_per_user": 0}
+    shown = limits_card(page.jobs._settings.model_copy(update=wishes))
+    for name, value in (("UPLOADS", "71"), ("STARTS", "72")):
+        assert f"<dt>{name}_PER_HOUR</dt><dd>{value}</dd>" in shown
+    assert "<dt>QUOTA_MB_PER_USER</dt><dd>no limit</dd>" in shown
 
 
 def test_visitors_are_shown_by_a_short_name() -> None:

@@ -53,6 +53,23 @@ def test_the_list_is_drawn_once_and_again_when_something_has_changed(services: S
     assert NO_JOBS in listeners.open(Listed(), request("short"))
 
 
+def test_the_choice_stays_while_one_looks_and_coming_back_shows_what_was_started_last(
+    services: Services,
+) -> None:
+    listeners, listed, caller = _Listeners(services), Listed(), services.caller(request())
+
+    def add(seq: int) -> str:
+        done = new_job(caller.user_id, "preprocessing", status="completed", seq=seq)
+        return str(services.jobs.registry.insert("jobs", done)["id"])
+
+    first = add(1)
+    assert listeners.open(listed, request())[0].value == first
+    second = add(2)
+    assert listeners.tick(listed, request())[0].value == first
+    assert listeners.open(listed, request())[0].value == second
+    assert listeners.choose(listed, first, request())[0].value == first
+
+
 def test_a_result_that_was_cleaned_up_is_not_offered(services: Services) -> None:
     done = conversion(services)
     for path in (services.settings.data_dir / "jobs" / done).glob("result/*"):

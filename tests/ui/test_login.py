@@ -223,6 +223,21 @@ def test_guesses_are_limited_by_user_and_by_address(tmp_path: Path) -> None:
         assert many == [401] * 15 + [429] * 2
 
 
+def test_guesses_by_odd_names_count_for_whom_they_mean_and_for_nobody_else(tmp_path: Path) -> None:
+    users = accounts_of(tmp_path, "ren\u00e9", "ada").path
+    wishes: dict[str, Any] = {"auth_file": users, "logins_per_hour": 2, "trusted_proxies": "127.0.0.1"}
+    with launched(tmp_path, **wishes) as page:
+        home = {"x_forwarded_for": "192.0.2.1"}
+        assert post_login(page, "ada", PASSWORDS["ada"], **home).status == 200
+        for name in ("ada at 192.0.2.1", "192.0.2.1 ada", "anywhere ada"):
+            for _ in range(2):
+                post_login(page, name, "guess", x_forwarded_for="192.0.2.9")
+        assert post_login(page, "ada", PASSWORDS["ada"], **home).status == 200
+        spelt = [f"ren{e}" for e in ("\u00e9", "e\u0301", "\u00e9", "e\u0301")]
+        guesses = [post_login(page, name, "guess", x_forwarded_for="192.0.2.8").status for name in spelt]
+        assert guesses == [401, 401, 429, 429]
+
+
 def test_files_too_many_are_refused_before_they_are_received(tmp_path: Path) -> None:
     with launched(tmp_path, files_per_hour=2) as page:
         cache = tmp_path / "cache"
