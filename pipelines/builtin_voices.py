@@ -44,14 +44,14 @@ class BuiltinVoice:
         speaker: Whose recordings of the corpus it learns from.
         name: What it is called.
         minutes: At most this much of them is used.
-        steps: Length of the training; None lets the engine choose.
+        steps: Length of the training at most; it ends earlier when the held-out slices say so.
         threads: CPU threads; None is all cores.
     """
 
     speaker: str
     name: str
-    minutes: float = 20.0
-    steps: int | None = None
+    minutes: float = 8.0
+    steps: int | None = 2_000
     threads: int | None = None
 
 
@@ -128,7 +128,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=BuiltinVoice.minutes)
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--steps", type=int, default=BuiltinVoice.steps)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path, default=BUILTIN_VOICES)
     options = parser.parse_args(None if arguments is None else list(arguments))
