@@ -189,8 +189,8 @@ class Dispatcher:
                     self._tick(time.monotonic())
                     if self._closing and not self._live and self._staff.empty:
                         return
-            except OSError:
-                # A full disk or too many processes: what could not be written is tried again.
+            except Exception:
+                # A full disk, too many processes, or a fault of ours: other people's jobs must go on.
                 logger.exception("the dispatcher could not go on; it tries again")
                 time.sleep(TICK_S)
 
@@ -328,10 +328,12 @@ class Dispatcher:
             ).save()
             log = EventLog(folder / "events.jsonl")
             child = self._staff.assign(row, folder)
-        except (RvcError, OSError) as error:
+        except Exception as error:  # of a damaged row too: it fails by itself and the queue goes on
             logger.exception("could not be started")
             kind = "input" if isinstance(error, RvcError) else "internal"
-            last = {"event": "failed", "kind": kind, "message": str(error)}
+            known = isinstance(error, RvcError | OSError)
+            message = str(error) if known else "What is noted of this job is damaged; start it anew."
+            last = {"event": "failed", "kind": kind, "message": message}
             self._conclude(row, Ending(last=last, returncode=None, reason=None, ran_s=0.0))
             return
         shown = {name: row[name] for name in ("progress", "stage", "message", "eta_s", "updated_at")}

@@ -6,9 +6,11 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipelines.handover import make_order
 from pipelines.jobs import Jobs
 from rvc.errors import ConfigError, NotAllowedError
 from tests.pipelines.toy_jobs import (
@@ -47,6 +49,26 @@ def test_each_class_goes_in_order_conversions_first_and_never_two_compute_at_onc
     assert start <= 1
     for one, next_one in pairwise(trainings):
         assert ended[one]["completed_at"] <= ended[next_one]["completed_at"]
+
+
+def test_a_fault_at_the_start_of_one_job_fails_that_job_and_the_others_go_on(
+    open_jobs: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = open_jobs()
+    source = upload(jobs, tmp_path)
+    damaged, whole = (submit(jobs, "preprocessing", source) for _ in range(2))
+
+    def order(row: dict[str, Any], *args: Any, **named: Any) -> Any:  # noqa: ANN401 -- passed on
+        if row["id"] == damaged:
+            raise KeyError("a part of a damaged row")
+        return make_order(row, *args, **named)
+
+    monkeypatch.setattr("pipelines.dispatcher.make_order", order)
+    jobs.start()
+    assert end_of(jobs, whole)["status"] == "completed"
+    last = end_of(jobs, damaged, "failed")
+    assert "damaged" in last["error_message"]
+    assert last["dead_letter"]
 
 
 def test_a_conversion_pauses_a_training_which_then_goes_on_where_it_was(
