@@ -15,10 +15,10 @@ import gradio as gr
 
 from pipelines.administration import Administration
 from pipelines.rows import Caller
-from rvc.errors import NotAllowedError, RvcError
+from rvc.errors import RvcError
 from ui.admin_view import clean_up_card, health_card, limits_card, line_with_user, shares_card, short_user
-from ui.arrivals import is_local
 from ui.jobs import batch_of, details_of, offered, title_of
+from ui.operator import admin_of
 from ui.panels import card, job_card, paragraph
 from ui.services import ACTIVE, Services, Update, plain_errors, plain_id
 from ui.status import health_of
@@ -73,21 +73,6 @@ class AdminTab:
     def all(self) -> list[Any]:
         """Everything that opening the tab draws."""
         return [*self.drawn, self.health, self.shares, self.found, self.remove]
-
-
-def admin_of(services: Services, request: gr.Request | None) -> Caller:
-    """Return who sent a request as an admin.
-
-    Raises:
-        NotAllowedError: It is no admin's.
-    """
-    caller = services.caller(request)
-    if caller.admin:
-        return caller
-    peer = request.client.host if request is not None and request.client else None
-    if request is not None and services.local_admin and is_local(peer, request.headers):
-        return Caller(caller.user_id, admin=True)
-    raise NotAllowedError("This is for who runs the server; log in as an admin.")
 
 
 def admin_tab(services: Services) -> AdminTab:

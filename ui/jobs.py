@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.batch_upload import has_more_to_do
-from rvc.errors import RvcError
+from rvc.errors import NotAllowedError, RvcError
 from ui.batch import batch_title, files_table, zip_button
+from ui.operator import admin_of
 from ui.panels import NO_JOBS, facts, job_card
 from ui.players import player
 from ui.services import ACTIVE, Services, Update, hand_out, plain_errors, plain_id
@@ -196,7 +197,7 @@ class _Listeners:
         listed.job_id = chosen["id"]
         caller = self._services.caller(request)
         stop, resume, again = offered(chosen)
-        log = self._log(caller, chosen)
+        log = self._log(chosen, request)
         return (
             gr.Radio(choices=[(line_of(row), row["id"]) for row in rows], value=chosen["id"], visible=True),
             job_card(chosen, title=title_of(chosen)) + details_of(chosen) + batch_of(chosen),
@@ -221,10 +222,14 @@ class _Listeners:
         given = hand_out(path, f"{stem} as {row.get('model_name') or 'another voice'}")
         return gr.DownloadButton(value=given, visible=True), gr.Column(visible=True), given
 
-    def _log(self, caller: Caller, row: dict[str, Any]) -> str:
+    def _log(self, row: dict[str, Any], request: gr.Request) -> str:
+        """Show who runs the server the log of what failed: it names folders and lines of the program."""
         if row["status"] != "failed":
             return ""
-        text = self._services.jobs.log(caller, row["id"])
+        try:
+            text = self._services.jobs.log(admin_of(self._services, request), row["id"])
+        except NotAllowedError:
+            return ""
         return (
             f'<details><summary>What the log says</summary><pre class="tm-log">{escape(text)}</pre></details>'
         )

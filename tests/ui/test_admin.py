@@ -15,8 +15,9 @@ from pipelines.rows import Caller, new_id, new_job
 from rvc.errors import NotAllowedError
 from tests.cheap_accounts import accounts_of
 from tests.ui.launched import RECORDING, Launched, launched
-from ui.admin import ACTIVE_ONES, EVERYTHING, FAILED, GIVEN_UP, _Listeners, admin_of
+from ui.admin import ACTIVE_ONES, EVERYTHING, FAILED, GIVEN_UP, _Listeners
 from ui.admin_view import limits_card, short_user
+from ui.operator import admin_of
 from ui.services import Services
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas

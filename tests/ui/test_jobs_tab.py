@@ -94,6 +94,9 @@ def test_a_job_is_stopped_and_started_again_by_the_buttons_that_fit(services: Se
     shown = listeners.choose(listed, row["id"], request())
     assert "No voice was heard." in shown[1]
     assert "&lt;what happened&gt;" in shown[8].value
+    elsewhere = listeners.choose(listed, row["id"], request(peer="10.0.0.7"))
+    assert "No voice was heard." in elsewhere[1]
+    assert elsewhere[8].visible is False, "the log names folders of the server"
     assert listeners.retry(listed, request())[2].visible
     assert list(services.jobs.follow(caller, row["id"]))[-1]["status"] == "completed"
     for act in (listeners.resume, listeners.cancel):

@@ -31,10 +31,10 @@ def services_at(folder: Path, *, started: bool = True, **wishes: object) -> Iter
         jobs.close()
 
 
-def request(token: str = ME) -> Any:  # noqa: ANN401
+def request(token: str = ME, peer: str = "127.0.0.1") -> Any:  # noqa: ANN401
     """A request of somebody's."""
     headers = Headers({"host": "127.0.0.1:7860", "x-timbre-token": token})
-    return SimpleNamespace(headers=headers, cookies={}, client=SimpleNamespace(host="127.0.0.1"))
+    return SimpleNamespace(headers=headers, cookies={}, client=SimpleNamespace(host=peer))
 
 
 def sent(path: Path) -> str:
