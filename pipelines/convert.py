@@ -219,6 +219,7 @@ def _convert(
     statistics = f0_statistics(f0_hz)
     semitones = _transposition(options, voice, statistics)
     heard = engine.source(wav16k, shift_semitones(f0_hz, semitones))
+    del wav16k  # an hour is 230 MB, and it may have been heard in another tone
     median_hz = statistics.median_hz if statistics else None
     facts = {"transpose_semitones": semitones, "source_median_hz": median_hz}
     yield _Step(stage="Speaking", needs_device=True, data=facts)

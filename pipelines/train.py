@@ -40,7 +40,7 @@ from rvc.training.loop import REPORT_INTERVAL_S, Training
 from rvc.training.order import fixed_arithmetic, seed_of
 from rvc.training.settings import TrainSettings
 from rvc.training.state import Outcome, Report
-from rvc.training.task import Task, WritesCheckpoints
+from rvc.training.task import DescribesVoice, Task, WritesCheckpoints
 
 if TYPE_CHECKING:
     from pipelines.prepare import SliceRef
@@ -227,6 +227,8 @@ def _train(
     with fixed_arithmetic(request.settings.thread_count, task.device):
         outcome = yield from _run(begun.training, begun.note)
         card = {**task.export(folder), "f0": asdict(begun.f0)}
+        if isinstance(task, DescribesVoice):
+            card |= task.describe(piece.features for piece in begun.data.slices)
         if isinstance(task, WritesCheckpoints):
             task.write_checkpoints(request.work_dir)
         content = yield from _collect_content(task, begun.data)

@@ -1,8 +1,8 @@
 """card.json: what a voice model says of itself, and the only thing that chooses its engine.
 
 Required: format_version (1), engine, name, sample_rate_hz, content_encoder, content_dim.
-Optional: f0 {median_hz, low_hz, high_hz} of the voice, in Hz, for the automatic transposition; and
-          whatever else its maker wrote (created_at, level, training, retrieval, consent, sources,
+Optional: f0 {median_hz, low_hz, high_hz} of the voice, in Hz, for the automatic transposition; tone_db, the
+          spectrum of its recordings, for the built-in engine; and whatever else its maker wrote (created_at, level, training, retrieval, consent, sources,
           licences), which is kept as it stands in `document`.
 Strict:   a stranger may have written it, so every field that is used is checked for type and range.
 """
@@ -21,6 +21,10 @@ from rvc.f0 import F0Statistics
 CARD_FILE = "card.json"
 FORMAT_VERSION = 1
 MAX_CARD_BYTES = 1_000_000
+
+TONE_BANDS = 20
+"""Numbers in `VoiceCard.tone_db`: each a twentieth of 40..7,600 Hz in mel."""
+
 _WAY_OUT = "export the voice again"
 
 
@@ -35,6 +39,8 @@ class VoiceCard:
         content_encoder: Name of the content encoder that it was trained with.
         content_dim: Numbers per content vector.
         f0: Where the voice lies; None if its maker did not say.
+        tone_db: How strong each of `TONE_BANDS` bands is in its recordings, in dB relative to their mean; None
+            if its maker did not say.
         document: The whole of card.json.
     """
 
@@ -44,6 +50,7 @@ class VoiceCard:
     content_encoder: str
     content_dim: int
     f0: F0Statistics | None = None
+    tone_db: tuple[float, ...] | None = None
     document: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -93,6 +100,7 @@ def parse_card(document: object) -> VoiceCard:
         content_encoder=_text(document, "content_encoder"),
         content_dim=_whole(document, "content_dim", 1, 4_096),
         f0=_voice_f0(f0) if f0 else None,
+        tone_db=_tone(document["tone_db"]) if document.get("tone_db") else None,
         document=document,
     )
 
@@ -105,6 +113,12 @@ def _voice_f0(f0: object) -> F0Statistics:
     if not low_hz <= median_hz <= high_hz:
         raise _wrong("f0")
     return F0Statistics(median_hz=median_hz, low_hz=low_hz, high_hz=high_hz)
+
+
+def _tone(levels: object) -> tuple[float, ...]:
+    if not isinstance(levels, list) or len(levels) != TONE_BANDS:
+        raise _wrong("tone_db")
+    return tuple(_number({"tone_db": level}, "tone_db", -200, 200, within="") for level in levels)
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:

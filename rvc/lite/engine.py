@@ -14,9 +14,12 @@ from torch.nn import functional as F
 from rvc.card import VoiceCard
 from rvc.engine import LocalEngine, Source
 from rvc.errors import CheckpointError
+from rvc.level import frame_rms, loud_of
 from rvc.lite.encoder import ContentEncoder
 from rvc.lite.synthesizer import Frames, Synthesizer, pulse_train
+from rvc.lite.tone import retoned
 from rvc.lite.weights import CONTENT_ENCODER_NAME, load_encoder, load_synthesizer
+from rvc.loudness import Contour, FrameLoudness, Gain
 from rvc.noise import placed_noise
 from rvc.speak_options import LITE_DEFAULTS
 
@@ -29,14 +32,24 @@ class LiteEngine(LocalEngine):
         content_dim: Length of a content vector.
         context_frames: Frames on either side of a chunk after which its samples no longer depend on what
             lies beyond; even, since the encoder takes frames in pairs and a chunk must begin on a pair.
+        tone_db: The tone in which recordings are heard (see `tone.py`), shape (20,); None is their own.
     """
 
-    def __init__(self, encoder: ContentEncoder, synthesizer: Synthesizer) -> None:
+    def __init__(
+        self, encoder: ContentEncoder, synthesizer: Synthesizer, tone_db: Sequence[float] | None = None
+    ) -> None:
         self.encoder = encoder.eval()
         self.synthesizer = synthesizer.eval()
+        self.tone_db = None if tone_db is None else np.array(tone_db)
         self.sample_rate_hz = synthesizer.config.sample_rate_hz
         self.content_dim = synthesizer.config.content_dim
         self.context_frames = (encoder.config.context_frames + synthesizer.config.context_frames + 1) // 2 * 2
+
+    def source(self, heard16k: NDArray[np.float32], f0_hz: NDArray[np.float64]) -> Source:
+        """Hear the recording in the tone of the voice's own; its F0 was found before, in its own tone."""
+        if self.tone_db is not None:
+            heard16k = self.hear(retoned(heard16k, self.tone_db))
+        return super().source(heard16k, f0_hz)
 
     @torch.inference_mode()
     def encode(self, wav16k: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -62,6 +75,15 @@ class LiteEngine(LocalEngine):
         noise = placed_noise(first_frame, len(content), self.synthesizer.config.frame_samples)
         return self.synthesizer(frames, torch.zeros(1, dtype=torch.long), (pulses, noise))[0].numpy()
 
+    def loudness(
+        self, source: Source, source_rms: Contour, spoken: FrameLoudness, follow_loudness: float
+    ) -> Gain:
+        """Follow the recording as it was heard: an s that only its own tone makes sharp shall not be loud."""
+        heard = np.append(frame_rms(source.wav16k), 0.0)[: source_rms.size]
+        if self.tone_db is not None and (loud := loud_of(heard)) > 0.0:
+            source_rms = np.where(source_rms > 0.0, heard * (loud_of(source_rms) / loud), 0.0)
+        return super().loudness(source, source_rms, spoken, follow_loudness)
+
 
 class LiteLoader:
     """Loads voices of the built-in engine; see `EngineLoader`."""
@@ -85,4 +107,4 @@ class LiteLoader:
                 f"of Timbre has {CONTENT_ENCODER_NAME!r}: train the voice again here, or use the version "
                 "that made it."
             )
-        return LiteEngine(load_encoder(), load_synthesizer(folder / "model.safetensors"))
+        return LiteEngine(load_encoder(), load_synthesizer(folder / "model.safetensors"), card.tone_db)

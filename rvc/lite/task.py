@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from rvc.lite.other_speakers import OtherSpeakers, load_others
 from rvc.lite.perturb import Perturbation
 from rvc.lite.source import frame_phase
 from rvc.lite.synthesizer import Frames, Synthesizer, pulse_train
+from rvc.lite.tone import mean_tone
 from rvc.lite.weights import (
     BASE_FILE,
     CONTENT_ENCODER_NAME,
@@ -239,6 +240,12 @@ class LiteTask:
     def content(self, item: Features) -> NDArray[np.float32]:
         """The slice's unperturbed content, (T, content_dim)."""
         return item["content"][0].float().numpy()
+
+    def describe(self, items: Iterable[Features]) -> dict[str, Any]:
+        """Measure the tone of the voice's recordings, in which others are heard when they are converted."""
+        heard = [resample(item["audio"].numpy(), self.sample_rate_hz, RATE_HZ) for item in items]
+        tone = mean_tone(heard)
+        return {"tone_db": [round(level, 2) for level in tone.tolist()]}
 
     def state_dict(self) -> dict[str, Any]:
         """Networks and optimizers."""

@@ -18,7 +18,7 @@ What a task owes the loop, so that a resumed training equals an uninterrupted on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -173,6 +173,22 @@ class Task(Protocol):
         Returns:
             The card's fields that only the engine knows: at least `engine`, `sample_rate_hz`,
             `content_encoder` and `content_dim`. JSON-able.
+        """
+        ...
+
+
+@runtime_checkable
+class DescribesVoice(Protocol):
+    """A task that learns something of the voice from all slices together, for its card."""
+
+    def describe(self, items: Iterable[Features]) -> dict[str, Any]:
+        """Measure the voice.
+
+        Args:
+            items: Features of all slices.
+
+        Returns:
+            Further fields of the card. JSON-able.
         """
         ...
 

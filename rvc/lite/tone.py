@@ -1,0 +1,130 @@
+"""The tone of a recording: how strong each part of the spectrum is in its speech, on the whole.
+
+It is what microphone, room and the speaker's build do to everything that is said, and it comes through the
+content encoder: a voice recorded with a dull microphone sounds bright in a bright recording's conversion. So a
+recording is heard through an equaliser that gives it the voice's own tone.
+Measured as the mean of the logarithm of band power over loud frames, in which a fixed filter is a sum
+(cepstral mean normalisation: Atal 1974, Furui 1981).
+
+Shapes:  N = samples at 16 kHz, T = N // 160 + 1 frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.signal import firwin2, oaconvolve
+
+from rvc.card import TONE_BANDS
+from rvc.lite.mel import HIGH_HZ, HOP_SAMPLES, LOW_HZ, MEL_BANDS, RATE_HZ, log_mel, mel_bank, power_spectrum
+
+LOUD_DB = 10.0
+"""Frames further below the mean power have no say: there the noise of the room is heard."""
+
+CAUTIOUS_FRAMES = 100
+"""So many loud frames are believed by half."""
+
+SPEECH_SPREAD_DB = 8.0
+"""Over time, a band of speech varies at least so much (7 to 13 dB were measured; 0.5 in a held vowel, which tells
+nothing of a tone)."""
+
+MAX_DB = 20.0
+"""The equaliser raises and lowers by no more."""
+
+TAPS = 511
+BLOCK_SAMPLES = 60 * RATE_HZ
+DB_PER_NEPER = 10.0 / np.log(10.0)
+"""Decibels for a step of 1 in the natural logarithm of power."""
+
+Wave = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tone:
+    """What was measured of a recording.
+
+    Attributes:
+        db: Mean level of each band relative to all, in dB, shape (20,).
+        certainty: How much of it can be believed, 0..1.
+        frames: Number of loud frames behind it.
+    """
+
+    db: NDArray[np.float64]
+    certainty: float
+    frames: int
+
+
+def measure_tone(wav16k: Wave) -> Tone:
+    """Measure the tone of a recording, whatever its level.
+
+    Args:
+        wav16k: Audio, shape (N,), 16 kHz.
+    """
+    bands = np.concatenate(list(_band_levels(wav16k)))
+    power = np.exp(bands).sum(axis=1)
+    loud = bands[power > power.mean() * 10 ** (-LOUD_DB / 10)] * DB_PER_NEPER
+    if not len(loud):
+        return Tone(db=np.zeros(TONE_BANDS), certainty=0.0, frames=0)
+    mean = loud.mean(axis=0, dtype=np.float64)
+    spread = float(loud.std(axis=0).mean()) / SPEECH_SPREAD_DB
+    certainty = len(loud) / (len(loud) + CAUTIOUS_FRAMES) * min(spread, 1.0) ** 2
+    return Tone(db=mean - mean.mean(), certainty=certainty, frames=len(loud))
+
+
+def mean_tone(waves16k: Iterable[Wave]) -> NDArray[np.float64]:
+    """Measure the tone of several recordings together, each by its loud frames, shape (20,)."""
+    tones = [measure_tone(wav) for wav in waves16k]
+    weights = [max(tone.frames, 1e-9) for tone in tones]
+    mean: NDArray[np.float64] = np.average([tone.db for tone in tones], axis=0, weights=weights)
+    return mean
+
+
+def retoned(wav16k: Wave, tone_db: NDArray[np.float64]) -> Wave:
+    """Give a recording another tone, as far as its own is known.
+
+    Args:
+        wav16k: Audio, shape (N,), 16 kHz.
+        tone_db: The wanted tone, as `Tone.db`.
+
+    Returns:
+        Audio of the same length, not delayed, at about the same level.
+    """
+    measured = measure_tone(wav16k)
+    gain_db = np.clip((tone_db - measured.db) * measured.certainty, -MAX_DB, MAX_DB)
+    taps = _filter(gain_db)
+    half = TAPS // 2
+    made = np.empty_like(wav16k)
+    for start in range(0, wav16k.size, BLOCK_SAMPLES):  # an hour at once would take its size several times
+        first, stop = max(start - half, 0), min(start + BLOCK_SAMPLES, wav16k.size)
+        part = oaconvolve(wav16k[first : stop + half], taps)
+        made[start:stop] = part[start - first + half :][: stop - start]
+    return made
+
+
+def _band_levels(wav16k: Wave) -> Iterator[NDArray[np.float32]]:
+    """Natural logarithm of the power of each frame in each band, (T, 20) in all, a minute at a time."""
+    bank = mel_bank()
+    for start in range(0, wav16k.size + 1, BLOCK_SAMPLES):
+        part = torch.from_numpy(np.ascontiguousarray(wav16k[start : start + BLOCK_SAMPLES]))[None]
+        if part.shape[1] > 0:
+            fine = log_mel(power_spectrum(part), bank)[0, : BLOCK_SAMPLES // HOP_SAMPLES]
+            yield fine.unflatten(1, (TONE_BANDS, -1)).mean(2).numpy()
+
+
+def _filter(gain_db: NDArray[np.float64]) -> Wave:
+    """Design the equaliser: a filter of linear phase whose gain goes straight from band to band, (511,)."""
+
+    def mel(hz: float) -> float:
+        return float(2595.0 * np.log10(1.0 + hz / 700.0))
+
+    # The centre of each band is the mean place of the fine bands in it.
+    fine = np.linspace(mel(LOW_HZ), mel(HIGH_HZ), MEL_BANDS + 2)[1:-1]
+    centres_hz = 700.0 * (10 ** (fine.reshape(TONE_BANDS, -1).mean(axis=1) / 2595.0) - 1.0)
+    grid_hz = np.linspace(0.0, RATE_HZ / 2, 257)
+    gains = 10 ** (np.interp(grid_hz, centres_hz, gain_db) / 20)
+    taps: Wave = firwin2(TAPS, grid_hz, gains, fs=RATE_HZ).astype(np.float32)
+    return taps
