@@ -2,8 +2,8 @@
 
 Required: format_version (1), engine, name, sample_rate_hz, content_encoder, content_dim.
 Optional: f0 {median_hz, low_hz, high_hz} of the voice, in Hz, for the automatic transposition; tone_db, the
-          spectrum of its recordings, for the built-in engine; and whatever else its maker wrote (created_at, level, training, retrieval, consent, sources,
-          licences), which is kept as it stands in `document`.
+          spectrum of its recordings, for the built-in engine; and whatever else its maker wrote (created_at,
+          level, training, retrieval, consent, sources, licences), which is kept as it stands in `document`.
 Strict:   a stranger may have written it, so every field that is used is checked for type and range.
 """
 
@@ -39,8 +39,8 @@ class VoiceCard:
         content_encoder: Name of the content encoder that it was trained with.
         content_dim: Numbers per content vector.
         f0: Where the voice lies; None if its maker did not say.
-        tone_db: How strong each of `TONE_BANDS` bands is in its recordings, in dB relative to their mean; None
-            if its maker did not say.
+        tone_db: How strong each of `TONE_BANDS` bands is in its recordings, in dB relative to their mean;
+            None if its maker did not say.
         document: The whole of card.json.
     """
 

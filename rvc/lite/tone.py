@@ -1,8 +1,8 @@
 """The tone of a recording: how strong each part of the spectrum is in its speech, on the whole.
 
 It is what microphone, room and the speaker's build do to everything that is said, and it comes through the
-content encoder: a voice recorded with a dull microphone sounds bright in a bright recording's conversion. So a
-recording is heard through an equaliser that gives it the voice's own tone.
+content encoder: the conversion of a bright recording is bright, even into a voice that was recorded with a
+dull microphone. So a recording is heard through an equaliser that gives it the tone of the voice's own ones.
 Measured as the mean of the logarithm of band power over loud frames, in which a fixed filter is a sum
 (cepstral mean normalisation: Atal 1974, Furui 1981).
 
@@ -29,8 +29,8 @@ CAUTIOUS_FRAMES = 100
 """So many loud frames are believed by half."""
 
 SPEECH_SPREAD_DB = 8.0
-"""Over time, a band of speech varies at least so much (7 to 13 dB were measured; 0.5 in a held vowel, which tells
-nothing of a tone)."""
+"""Over time, a band of speech varies at least so much: 7 to 13 dB were measured, and 0.5 in a held vowel,
+which tells nothing of a tone."""
 
 MAX_DB = 20.0
 """The equaliser raises and lowers by no more."""
@@ -112,7 +112,7 @@ def _band_levels(wav16k: Wave) -> Iterator[NDArray[np.float32]]:
         part = torch.from_numpy(np.ascontiguousarray(wav16k[start : start + BLOCK_SAMPLES]))[None]
         if part.shape[1] > 0:
             fine = log_mel(power_spectrum(part), bank)[0, : BLOCK_SAMPLES // HOP_SAMPLES]
-            yield fine.unflatten(1, (TONE_BANDS, -1)).mean(2).numpy()
+            yield fine.reshape(len(fine), TONE_BANDS, -1).mean(2).numpy()
 
 
 def _filter(gain_db: NDArray[np.float64]) -> Wave:
