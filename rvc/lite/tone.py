@@ -20,7 +20,17 @@ from numpy.typing import NDArray
 from scipy.signal import firwin2, oaconvolve
 
 from rvc.card import TONE_BANDS
-from rvc.lite.mel import HIGH_HZ, HOP_SAMPLES, LOW_HZ, MEL_BANDS, RATE_HZ, log_mel, mel_bank, power_spectrum
+from rvc.lite.mel import (
+    HIGH_HZ,
+    HOP_SAMPLES,
+    LOW_HZ,
+    MEL_BANDS,
+    POWER_FLOOR,
+    RATE_HZ,
+    log_mel,
+    mel_bank,
+    power_spectrum,
+)  # fmt: skip
 
 LOUD_DB = 10.0
 """Frames further below the mean power have no say: there the noise of the room is heard."""
@@ -48,7 +58,7 @@ class Tone:
     """What was measured of a recording.
 
     Attributes:
-        db: Mean level of each band relative to all, in dB, shape (20,).
+        db: Mean level of each band relative to the mean of all, in dB, shape (20,).
         certainty: How much of it can be believed, 0..1.
         frames: Number of loud frames behind it.
     """
@@ -66,7 +76,8 @@ def measure_tone(wav16k: Wave) -> Tone:
     """
     bands = np.concatenate(list(_band_levels(wav16k)))
     power = np.exp(bands).sum(axis=1)
-    loud = bands[power > power.mean() * 10 ** (-LOUD_DB / 10)] * DB_PER_NEPER
+    quietest = max(power.mean() * 10 ** (-LOUD_DB / 10), 2 * TONE_BANDS * POWER_FLOOR)
+    loud = bands[power > quietest] * DB_PER_NEPER
     if not len(loud):
         return Tone(db=np.zeros(TONE_BANDS), certainty=0.0, frames=0)
     mean = loud.mean(axis=0, dtype=np.float64)
@@ -110,9 +121,8 @@ def _band_levels(wav16k: Wave) -> Iterator[NDArray[np.float32]]:
     bank = mel_bank()
     for start in range(0, wav16k.size + 1, BLOCK_SAMPLES):
         part = torch.from_numpy(np.ascontiguousarray(wav16k[start : start + BLOCK_SAMPLES]))[None]
-        if part.shape[1] > 0:
-            fine = log_mel(power_spectrum(part), bank)[0, : BLOCK_SAMPLES // HOP_SAMPLES]
-            yield fine.reshape(len(fine), TONE_BANDS, -1).mean(2).numpy()
+        fine = log_mel(power_spectrum(part), bank)[0, : BLOCK_SAMPLES // HOP_SAMPLES]
+        yield fine.reshape(len(fine), TONE_BANDS, -1).mean(2).numpy()
 
 
 def _filter(gain_db: NDArray[np.float64]) -> Wave:

@@ -168,6 +168,10 @@ def test_a_card_is_read_with_everything_its_maker_wrote(tmp_path: Path) -> None:
         ("f0", {"median_hz": 220.0}),
         ("f0", {"median_hz": float("nan"), "low_hz": 100.0, "high_hz": 300.0}),
         ("f0", {"median_hz": 90.0, "low_hz": 100.0, "high_hz": 300.0}),
+        ("tone_db", "dull"),
+        ("tone_db", [0.0] * 19),
+        ("tone_db", [0.0] * 19 + [float("nan")]),
+        ("tone_db", [0.0] * 19 + ["1"]),
     ],
 )
 def test_a_wrong_field_of_a_card_is_refused_by_name(field: str, value: object) -> None:

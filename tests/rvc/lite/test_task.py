@@ -10,6 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from rvc.audio import resample
+from rvc.card import parse_card
 from rvc.engine import Source
 from rvc.errors import CheckpointError
 from rvc.lite.discriminator import SmallDiscriminators
@@ -18,8 +20,9 @@ from rvc.lite.engine import LiteEngine, LiteLoader
 from rvc.lite.other_speakers import OtherSpeakers
 from rvc.lite.synthesizer import Synthesizer, SynthesizerConfig
 from rvc.lite.task import LiteTask, LiteTraining
+from rvc.lite.tone import mean_tone
 from rvc.lite.weights import CONTENT_ENCODER_NAME, load_part, load_synthesizer, save_parts
-from tests.tiny import toy_card
+from tests.tiny import CARD, toy_card
 
 ENCODER = EncoderConfig(channels=16, blocks=2, kernel_frames=3, content_dim=8)
 SYNTHESIZER = SynthesizerConfig(content_dim=8, channels=24, blocks=2, kernel_frames=3, voice_dim=4)
@@ -88,6 +91,15 @@ def test_what_was_exported_speaks_as_it_was_trained(tmp_path: Path) -> None:
     heard = Source(wav16k=nothing, f0_hz=f0_hz, voiced=voiced, level=level, phase=phase)
     spoken = engine.utter(task.content(item), heard, 0)
     np.testing.assert_allclose(spoken, task.render(item), atol=2e-2)
+
+
+def test_the_card_says_the_tone_of_the_voice_s_recordings() -> None:
+    task = tiny_task()
+    items = [task.extract(hum(hz), 32_000, seed=1) for hz in (120.0, 240.0)]
+    said = task.describe(items)
+    wanted = mean_tone([resample(hum(hz), 32_000, 16_000) for hz in (120.0, 240.0)])
+    assert np.abs(np.array(said["tone_db"]) - wanted).mean() < 1.0
+    assert parse_card(CARD | said).tone_db == tuple(said["tone_db"])
 
 
 def test_a_voice_of_another_encoder_is_refused_by_name(tmp_path: Path) -> None:
