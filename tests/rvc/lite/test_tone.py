@@ -41,7 +41,7 @@ def through_a_microphone(wav: Wave) -> Wave:
 def held_vowel() -> Wave:
     time = np.arange(5 * 16_000) / 16_000
     parts = [np.sin(2 * np.pi * 200 * k * time) / k for k in range(1, 18)]
-    return 0.1 * np.sum(parts, axis=0, dtype=np.float32)
+    return (0.1 * np.stack(parts).sum(axis=0)).astype(np.float32)
 
 
 def test_a_recording_with_another_microphone_is_given_back_its_tone(speech: Wave) -> None:
