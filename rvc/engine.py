@@ -38,7 +38,7 @@ class Source:
     """A recording as an engine hears it; all that depends on the whole of it.
 
     Attributes:
-        wav16k: Audio as `Engine.hear` gave it, shape (N,), 16 kHz.
+        wav16k: Audio from which content is taken, shape (N,), 16 kHz.
         f0_hz: Transposed F0, shape (T,); in unvoiced frames what the engine wants there.
         voiced: 1.0 where voiced, else 0.0, shape (T,).
         level: Natural logarithm of the RMS, shape (T,).
@@ -133,7 +133,7 @@ class Engine(Protocol):
     reuses_content: bool
 
     def hear(self, wav16k: Frames) -> Frames:
-        """Bring a whole recording into the form in which F0 and content are taken from it.
+        """Bring a whole recording into the form in which F0 is taken from it, and `source` is made.
 
         Args:
             wav16k: As it was recorded, shape (N,), 16 kHz; it may be changed.
@@ -199,7 +199,8 @@ class Engine(Protocol):
 
         Args:
             source: The recording.
-            source_rms: RMS of each of its frames as it was recorded, shape (source.spoken_frames,).
+            source_rms: RMS of each of its frames as it was recorded, shape (source.spoken_frames,): its level
+                counts, its contour where the engine heard no other.
             spoken: What was measured of the voice's own audio, frame by frame.
             follow_loudness: How far the source's loudness is followed, 0..1.
         """

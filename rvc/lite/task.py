@@ -243,7 +243,7 @@ class LiteTask:
 
     def describe(self, items: Iterable[Features]) -> dict[str, Any]:
         """Measure the tone of the voice's recordings, in which others are heard when they are converted."""
-        heard = [resample(item["audio"].numpy(), self.sample_rate_hz, RATE_HZ) for item in items]
+        heard = (resample(item["audio"].numpy(), self.sample_rate_hz, RATE_HZ) for item in items)
         tone = mean_tone(heard)
         return {"tone_db": [round(level, 2) for level in tone.tolist()]}
 

@@ -11,6 +11,7 @@ Shapes:  N = samples at 16 kHz, T = N // 160 + 1 frames.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.signal import firwin2, oaconvolve
 
 from rvc.card import TONE_BANDS
+from rvc.level import GATE_ROUNDS, normalisation_gain
 from rvc.lite.mel import (
     HIGH_HZ,
     HOP_SAMPLES,
@@ -32,8 +34,9 @@ from rvc.lite.mel import (
     power_spectrum,
 )  # fmt: skip
 
-LOUD_DB = 10.0
-"""Frames further below the mean power have no say: there the noise of the room is heard."""
+PAUSE_DB, LOUD_DB = 15.0, 10.0
+"""Frames further below the mean power are pauses; of the others, those further below theirs have no say,
+because the noise of the room is heard in them."""
 
 CAUTIOUS_FRAMES = 100
 """So many loud frames are believed by half."""
@@ -43,11 +46,11 @@ SPEECH_SPREAD_DB = 8.0
 which tells nothing of a tone."""
 
 MAX_DB = 20.0
-"""The equaliser raises and lowers by no more."""
+"""The equaliser raises and lowers a band by no more, from the mean of what all bands lack."""
 
 TAPS = 511
 BLOCK_SAMPLES = 60 * RATE_HZ
-DB_PER_NEPER = 10.0 / np.log(10.0)
+DB_PER_NEPER = 10.0 / math.log(10.0)
 """Decibels for a step of 1 in the natural logarithm of power."""
 
 Wave = NDArray[np.float32]
@@ -76,10 +79,12 @@ def measure_tone(wav16k: Wave) -> Tone:
     """
     bands = np.concatenate(list(_band_levels(wav16k)))
     power = np.exp(bands).sum(axis=1)
-    quietest = max(power.mean() * 10 ** (-LOUD_DB / 10), 2 * TONE_BANDS * POWER_FLOOR)
-    loud = bands[power > quietest] * DB_PER_NEPER
-    if not len(loud):
+    active = power[power > 2 * TONE_BANDS * POWER_FLOOR]
+    if not active.size:
         return Tone(db=np.zeros(TONE_BANDS), certainty=0.0, frames=0)
+    for _ in range(GATE_ROUNDS):
+        active = active[active > active.mean() * 10 ** (-PAUSE_DB / 10)]
+    loud = bands[power > active.mean() * 10 ** (-LOUD_DB / 10)] * DB_PER_NEPER
     mean = loud.mean(axis=0, dtype=np.float64)
     spread = float(loud.std(axis=0).mean()) / SPEECH_SPREAD_DB
     certainty = len(loud) / (len(loud) + CAUTIOUS_FRAMES) * min(spread, 1.0) ** 2
@@ -102,7 +107,7 @@ def retoned(wav16k: Wave, tone_db: NDArray[np.float64]) -> Wave:
         tone_db: The wanted tone, as `Tone.db`.
 
     Returns:
-        Audio of the same length, not delayed, at about the same level.
+        Audio of the same length, not delayed; its level is another.
     """
     measured = measure_tone(wav16k)
     gain_db = np.clip((tone_db - measured.db) * measured.certainty, -MAX_DB, MAX_DB)
@@ -118,9 +123,9 @@ def retoned(wav16k: Wave, tone_db: NDArray[np.float64]) -> Wave:
 
 def _band_levels(wav16k: Wave) -> Iterator[NDArray[np.float32]]:
     """Natural logarithm of the power of each frame in each band, (T, 20) in all, a minute at a time."""
-    bank = mel_bank()
+    bank, gain = mel_bank(), np.float32(normalisation_gain(wav16k))
     for start in range(0, wav16k.size + 1, BLOCK_SAMPLES):
-        part = torch.from_numpy(np.ascontiguousarray(wav16k[start : start + BLOCK_SAMPLES]))[None]
+        part = torch.from_numpy(gain * wav16k[start : start + BLOCK_SAMPLES])[None]
         fine = log_mel(power_spectrum(part), bank)[0, : BLOCK_SAMPLES // HOP_SAMPLES]
         yield fine.reshape(len(fine), TONE_BANDS, -1).mean(2).numpy()
 
