@@ -38,7 +38,7 @@ GROWTH_MB = 150
 UPLOADS, UPLOAD_MB = 20, 50
 ROWS = 10_000
 CONVERSION_STARTS_WITHIN_S = 5.0
-TOY = {"steps": 3, "step_s": 0.02}
+STEP_S = 0.02
 Row = dict[str, Any]
 
 
@@ -46,7 +46,7 @@ Row = dict[str, Any]
 def served(data_dir: Path) -> Iterator[tuple[str, int]]:
     """A page of its own process; its address and process id."""
     port = free_port()
-    environment = os.environ | UNLIMITED | {"NO_PROXY": "127.0.0.1"}
+    environment = os.environ | UNLIMITED | {"NO_PROXY": "127.0.0.1", "TOY_STEP_S": str(STEP_S)}
     command = [sys.executable, "-m", "tests.load.server", str(port), str(data_dir)]
     with (data_dir.parent / "server.log").open("ab") as log:
         server = subprocess.Popen(
@@ -114,10 +114,10 @@ class Crowd:
         client = self.clients[person]
         if (person + number // CLIENTS) % 5 == 0:
             sent = client.predict([handle_file(self.recording)], api_name="/upload_training_audio")
-            row = client.predict(sent["job_id"], "Mine", TOY, api_name="/start_training")
+            row = client.predict(sent["job_id"], "Mine", {}, api_name="/start_training")
         else:
             sent = client.predict(handle_file(self.recording), api_name="/upload_target_audio")
-            row = client.predict(sent["job_id"], "voice", TOY, api_name="/start_conversion")
+            row = client.predict(sent["job_id"], "voice", {}, api_name="/start_conversion")
         self.jobs.append((person, row["id"]))
 
     def follow(self, number: int) -> None:

@@ -1,6 +1,6 @@
 """Types of work for tests of the dispatcher: real generators, toy work. Settings steer them.
 
-steps, step_s    how many steps, and how long each takes
+steps, step_s    how many steps (3), and how many seconds each takes (TOY_STEP_S of the environment, else 0)
 needs_device     whether the steps compute on the device; every step then notes (begin, end, job) in
                  <data folder>/device.log, so that a test sees who computed when
 fault            "input" | "internal" | "die" | "hang" at step `fault_at`
@@ -15,6 +15,7 @@ import os
 import signal
 import struct
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def count(order: WorkOrder) -> Events[dict[str, Any]]:
                 stage="Counting",
                 fraction=step / steps,
                 message=f"Step {step} of {steps}",
-                eta_s=(steps - step) * float(wish.get("step_s", 0.0)),
+                eta_s=(steps - step) * _step_s(wish),
                 needs_device=needs_device,
                 data={"step": step, "losses": {"toy": 1 / (step + 1)}},
             )
@@ -82,10 +83,14 @@ def _take_step(order: WorkOrder, step: int, *, needs_device: bool) -> None:
     if step == wish.get("fault_at", 0) and (first_try or not wish.get("once")):
         _go_wrong(str(wish.get("fault")), order)
     begin = time.time()
-    time.sleep(float(wish.get("step_s", 0.0)))
+    time.sleep(_step_s(wish))
     if needs_device:
         with (order.device_lock.parent / "device.log").open("a") as log:
             log.write(f"{begin} {time.time()} {order.id}\n")
+
+
+def _step_s(wish: Mapping[str, Any]) -> float:
+    return float(wish.get("step_s", os.environ.get("TOY_STEP_S", 0.0)))
 
 
 def _go_wrong(fault: str, order: WorkOrder) -> None:
