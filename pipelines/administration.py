@@ -59,7 +59,7 @@ class Administration:
             NotAllowedError: The caller is no admin.
             OSError: The archive could not be written; nothing is removed then.
         """
-        _require_admin(caller)
+        require_admin(caller)
         work = cleanup.find if dry_run else cleanup.carry_out
         with self._jobs.lock:
             return work(self._jobs.registry, self._settings)
@@ -70,7 +70,7 @@ class Administration:
         Raises:
             NotAllowedError: The caller is no admin.
         """
-        _require_admin(caller)
+        require_admin(caller)
         registry = self._jobs.registry
         jobs = Counter(str(row["user_id"]) for row in registry.list("jobs"))
         voices = Counter(str(row["user_id"]) for row in registry.list("models", builtin=False))
@@ -91,10 +91,15 @@ class Administration:
         Raises:
             NotAllowedError: The caller is no admin.
         """
-        _require_admin(caller)
+        require_admin(caller)
         return [row for row in self._jobs.list(caller, status="failed") if row["dead_letter"]]
 
 
-def _require_admin(caller: Caller) -> None:
+def require_admin(caller: Caller) -> None:
+    """Refuse whoever is no admin.
+
+    Raises:
+        NotAllowedError: The caller is none.
+    """
     if not caller.admin:
         raise NotAllowedError("This is for who runs the server; log in as an admin.")

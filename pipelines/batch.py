@@ -1,7 +1,9 @@
 """Many recordings -> the same in another voice, one after the other; a bad one never stops the rest.
 
-    <job>/work/files.json     what became of each: written after each, read by the server and on resuming
-    <job>/result/             what is finished, under the names that the person will see
+    work/files.json     what became of each: written after each, read by the server and on resuming
+    result/             what is finished, under the names that the person will see
+
+Both are in the job's folder.
 
 Each recording goes waiting -> converting -> completed | failed (with a reason). Stopping puts the one at hand
 back to waiting and keeps what is finished. Starting again by hand does all that is not completed, those that

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipelines.administration import require_admin
 from pipelines.rows import Caller
-from rvc.errors import NotAllowedError
 from ui.arrivals import is_local
 
 if TYPE_CHECKING:
@@ -21,9 +21,8 @@ def admin_of(services: Services, request: gr.Request | None) -> Caller:
         NotAllowedError: It is no admin's.
     """
     caller = services.caller(request)
-    if caller.admin:
-        return caller
     peer = request.client.host if request is not None and request.client else None
     if request is not None and services.local_admin and is_local(peer, request.headers):
-        return Caller(caller.user_id, admin=True)
-    raise NotAllowedError("This is for who runs the server; log in as an admin.")
+        caller = Caller(caller.user_id, admin=True)
+    require_admin(caller)
+    return caller

@@ -18,16 +18,7 @@ from ui.services import DISK_FULL, Services
 
 
 @pytest.fixture
-def services(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("TOY_STEPS", "3")
-    with services_at(data_dir) as services:
-        yield services
-
-
-@pytest.fixture
-def idle(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+def idle(data_dir: Path, page_cache: Path) -> Iterator[Services]:
     with services_at(data_dir, started=False, starts_per_hour=1) as services:
         yield services
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 from tests.pipelines.toy_jobs import add_voice
 from tests.ui.launched import RECORDING, VOICE_FILES
-from tests.ui.visitor import SOMEBODY_ELSE, drawn, request, sent, services_at
+from tests.ui.visitor import SOMEBODY_ELSE, drawn, request, sent
 from ui.batch import MANY, ONE, SHOWN_FILES, files_table, suited_to_number
 from ui.conversion_settings import AUTOMATIC
 from ui.convert import DRAWN, Shown, _Listeners, _voice_name, _what_was_done
@@ -20,14 +19,6 @@ from ui.services import Services
 
 EXPERT = (AUTOMATIC, 0, 0.5, 0.5, 1.0, "wav", AUTOMATIC)
 BUILT_IN = "builtin-kathleen"
-
-
-@pytest.fixture
-def services(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("TOY_STEPS", "3")
-    with services_at(data_dir) as services:
-        yield services
 
 
 def convert(services: Services, shown: Shown, voice: str | None, number: str, *wanted: Any) -> list[Any]:  # noqa: ANN401

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,12 @@ import pytest
 
 from pipelines.rows import new_job, public_row
 from tests.ui.launched import RECORDING, VOICE_FILES
-from tests.ui.visitor import SOMEBODY_ELSE, request, services_at
+from tests.ui.visitor import SOMEBODY_ELSE, request
 from ui.jobs import Listed, _Listeners, details_of, line_of, title_of
 from ui.panels import NO_JOBS, job_card, permission, voice_card
 from ui.services import Services
 
 BUILT_IN = "builtin-kathleen"
-
-
-@pytest.fixture
-def services(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("TOY_STEPS", "2")
-    with services_at(data_dir) as services:
-        yield services
 
 
 def conversion(services: Services) -> str:

@@ -18,10 +18,9 @@ from ui.services import calmly, hand_out, plain_errors, plain_id, received
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
-    (tmp_path / "cache" / "abc").mkdir(parents=True)
-    return tmp_path / "cache"
+def cache(page_cache: Path) -> Path:
+    (page_cache / "abc").mkdir(parents=True)
+    return page_cache
 
 
 def test_files_are_taken_from_the_upload_folder_only(cache: Path, tmp_path: Path) -> None:

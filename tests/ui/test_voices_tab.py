@@ -19,8 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning:gradio")
 
 
 @pytest.fixture
-def services(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+def services(data_dir: Path, page_cache: Path) -> Iterator[Services]:
     with services_at(data_dir, started=False) as services:
         add_voice(services.jobs, data_dir)
         owner = services.caller(request()).user_id
