@@ -8,7 +8,6 @@ A hidden tab hides nothing, so every listener checks its caller itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -19,7 +18,7 @@ from rvc.errors import RvcError
 from ui.admin_view import clean_up_card, health_card, limits_card, line_with_user, shares_card, short_user
 from ui.jobs import batch_of, details_of, offered, title_of
 from ui.operator import admin_of
-from ui.panels import card, job_card, paragraph
+from ui.panels import card, job_card, log_part, paragraph
 from ui.services import ACTIVE, Services, Update, plain_errors, plain_id
 from ui.status import health_of
 
@@ -225,10 +224,5 @@ class _Listeners:
             gr.Button(visible=stop),
             gr.Button(visible=resume),
             gr.Button(visible=again),
-            gr.HTML(_log(log, open_it=chosen["status"] == "failed"), visible=bool(log)),
+            gr.HTML(log_part(log, open_it=chosen["status"] == "failed"), visible=bool(log)),
         )
-
-
-def _log(text: str, *, open_it: bool) -> str:
-    head = f"<details{' open' if open_it else ''}><summary>The end of its log</summary>"
-    return f'{head}<pre class="tm-log" tabindex="0">{escape(text)}</pre></details>'

@@ -52,7 +52,7 @@ def health_card(health: Row) -> str:
             ("Disk", _free(disk["free_bytes"], disk["total_bytes"])),
             ("Queue", f"{queue['running'] or 0} running, {queue['waiting'] or 0} waiting"),
             ("Processes", f"{worker['processes'] or 0}{converter}"),
-            ("Registry", f"{registry['jobs']} jobs and uploads, {registry['models']} voices"),
+            ("Registry", f"jobs and uploads: {registry['jobs']}, voices: {registry['models']}"),
         ]
     )
     head = f'<div class="tm-row"><strong>The server</strong>{state}</div>'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from pipelines.batch_upload import has_more_to_do
 from rvc.errors import NotAllowedError, RvcError
 from ui.batch import batch_title, files_table, zip_button
 from ui.operator import admin_of
-from ui.panels import NO_JOBS, facts, job_card
+from ui.panels import NO_JOBS, facts, job_card, log_part
 from ui.players import player
 from ui.services import ACTIVE, Services, Update, hand_out, plain_errors, plain_id
 from ui.wording import STATES, ago, duration, moment
@@ -230,9 +229,7 @@ class _Listeners:
             text = self._services.jobs.log(admin_of(self._services, request), row["id"])
         except NotAllowedError:
             return ""
-        return (
-            f'<details><summary>What the log says</summary><pre class="tm-log">{escape(text)}</pre></details>'
-        )
+        return log_part(text)
 
 
 def title_of(row: dict[str, Any]) -> str:

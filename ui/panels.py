@@ -18,6 +18,12 @@ CHIPS = {"completed": "good", "failed": "bad", "interrupted": "warn", "cancelled
 Row = Mapping[str, Any]
 
 
+def log_part(text: str, *, open_it: bool = False) -> str:
+    """Return the end of a job's log, folded unless it is to be open; it can be scrolled by keys."""
+    head = f"<details{' open' if open_it else ''}><summary>The end of its log</summary>"
+    return f'{head}<pre class="tm-log" tabindex="0">{escape(text)}</pre></details>'
+
+
 def card(title: str, body: str, *, tone: str = "") -> str:
     """Return a bordered box.
 

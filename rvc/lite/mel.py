@@ -35,6 +35,16 @@ def power_spectrum(wav: Tensor) -> Tensor:
     return torch.view_as_real(spectrum).square().sum(-1).transpose(1, 2)
 
 
+def band_edges_hz() -> Tensor:
+    """Where the bands begin, peak and end, (82,): each begins at the peak of the one before it."""
+
+    def mel(hz: float) -> float:
+        return 2595 * math.log10(1 + hz / 700)
+
+    points = torch.linspace(mel(LOW_HZ), mel(HIGH_HZ), MEL_BANDS + 2, dtype=torch.float64)
+    return 700 * (10 ** (points / 2595) - 1)
+
+
 def mel_bank(warp: float = 1.0) -> Tensor:
     """Triangular mel filters of unit sum, (80, 257).
 
@@ -42,12 +52,7 @@ def mel_bank(warp: float = 1.0) -> Tensor:
         warp: Reads every band from `warp` times its frequency, as a vocal tract shorter (>1) or longer (<1)
             by that factor would sound; frequencies near the top of the band are bent to stay inside it.
     """
-
-    def mel(hz: float) -> float:
-        return 2595 * math.log10(1 + hz / 700)
-
-    points = torch.linspace(mel(LOW_HZ), mel(HIGH_HZ), MEL_BANDS + 2, dtype=torch.float64)
-    edges = 700 * (10 ** (points / 2595) - 1) * warp
+    edges = band_edges_hz() * warp
     knee, top = 6000.0, 7900.0
     if warp > 1:
         bent = knee + (edges - knee) * (top - knee) / max(float(edges[-1]) - knee, 1.0)

@@ -22,17 +22,7 @@ from scipy.signal import firwin2, oaconvolve
 
 from rvc.card import TONE_BANDS
 from rvc.level import GATE_ROUNDS, normalisation_gain
-from rvc.lite.mel import (
-    HIGH_HZ,
-    HOP_SAMPLES,
-    LOW_HZ,
-    MEL_BANDS,
-    POWER_FLOOR,
-    RATE_HZ,
-    log_mel,
-    mel_bank,
-    power_spectrum,
-)  # fmt: skip
+from rvc.lite.mel import HOP_SAMPLES, POWER_FLOOR, RATE_HZ, band_edges_hz, log_mel, mel_bank, power_spectrum
 
 PAUSE_DB, LOUD_DB = 15.0, 10.0
 """Frames further below the mean power are pauses; of the others, those further below theirs have no say,
@@ -132,13 +122,7 @@ def _band_levels(wav16k: Wave) -> Iterator[NDArray[np.float32]]:
 
 def _filter(gain_db: NDArray[np.float64]) -> Wave:
     """Design the equaliser: a filter of linear phase whose gain goes straight from band to band, (511,)."""
-
-    def mel(hz: float) -> float:
-        return float(2595.0 * np.log10(1.0 + hz / 700.0))
-
-    # The centre of each band is the mean place of the fine bands in it.
-    fine = np.linspace(mel(LOW_HZ), mel(HIGH_HZ), MEL_BANDS + 2)[1:-1]
-    centres_hz = 700.0 * (10 ** (fine.reshape(TONE_BANDS, -1).mean(axis=1) / 2595.0) - 1.0)
+    centres_hz = band_edges_hz()[1:-1].reshape(TONE_BANDS, -1).mean(1).numpy()
     grid_hz = np.linspace(0.0, RATE_HZ / 2, 257)
     gains = 10 ** (np.interp(grid_hz, centres_hz, gain_db) / 20)
     taps: Wave = firwin2(TAPS, grid_hz, gains, fs=RATE_HZ).astype(np.float32)
