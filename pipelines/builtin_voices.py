@@ -45,13 +45,15 @@ class BuiltinVoice:
         name: What it is called.
         minutes: At most this much of them is used.
         steps: Length of the training at most; it ends earlier when the held-out slices say so.
+        patience: So many scorings in a row without a better one.
         threads: CPU threads; None is all cores.
     """
 
     speaker: str
     name: str
     minutes: float = 8.0
-    steps: int | None = 2_000
+    steps: int | None = 4_000
+    patience: int = 20
     threads: int | None = None
 
 
@@ -98,7 +100,7 @@ def make_voice(corpus: Path, voice: BuiltinVoice, work: Path, voices: Path = BUI
         work_dir=folder / "training",
         bundle_dir=voices / voice.speaker,
         name=voice.name,
-        settings=TrainSettings(total_steps=voice.steps, threads=voice.threads),
+        settings=TrainSettings(total_steps=voice.steps, patience=voice.patience, threads=voice.threads),
         consent={"statement": SOURCE},
         licence=LICENCES.get(chosen[0].collection),
         index_rows=INDEX_ROWS,

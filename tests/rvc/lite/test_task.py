@@ -89,8 +89,19 @@ def test_what_was_exported_speaks_as_it_was_trained(tmp_path: Path) -> None:
     f0_hz, voiced, level = (item[name].numpy() for name in ("f0_hz", "voiced", "level"))
     nothing = np.zeros(0, np.float32)
     heard = Source(wav16k=nothing, f0_hz=f0_hz, voiced=voiced, level=level, phase=phase)
-    spoken = engine.utter(task.content(item), heard, 0)
+    spoken = engine.utter(item["content"][-1].float().numpy(), heard, 0)
     np.testing.assert_allclose(spoken, task.render(item), atol=2e-2)
+
+
+def test_a_slice_is_spoken_as_another_speaker_would_say_it() -> None:
+    task = tiny_task()
+    item = task.extract(hum(), 32_000, seed=1)
+    spoken = task.render(item)
+    own = item["content"].clone()
+    own[:-1] = 0
+    np.testing.assert_array_equal(spoken, task.render({**item, "content": own}))
+    own[-1] = item["content"][0]
+    assert not np.array_equal(spoken, task.render({**item, "content": own}))
 
 
 def test_the_card_says_the_tone_of_the_voice_s_recordings() -> None:
