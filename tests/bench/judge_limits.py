@@ -11,7 +11,6 @@ can be expected to keep.
 from __future__ import annotations
 
 import argparse
-import csv
 import logging
 import subprocess
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rvc.lite.pretrain.corpus import Utterance, read_corpus
 from tests.bench.score import RATE_HZ, Ears, load, unit
 
 logger = logging.getLogger(__name__)
@@ -28,12 +28,6 @@ VOICES = ("f2", "f4", "m1", "m3", "m7")
 LANGUAGES = {"en-us": "kathleen", "nl": "nathalie", "de": "kerstin"}
 SENTENCES, OWN = 40, 30
 LENGTHS_S = (12.0, 6.0, 3.5)
-
-
-def rows(speech: Path) -> list[dict[str, str]]:
-    """The table of a folder of speech."""
-    with (speech / "metadata.csv").open(encoding="utf-8") as table:
-        return list(csv.DictReader(table, delimiter="|", quoting=csv.QUOTE_NONE))
 
 
 def likeness(ears: Ears, waves: Sequence[np.ndarray], voice: np.ndarray) -> float:
@@ -53,10 +47,10 @@ def spoken(language: str, voice: str, texts: Sequence[str]) -> list[np.ndarray]:
     return waves
 
 
-def languages(ears: Ears, table: list[dict[str, str]]) -> None:
+def languages(ears: Ears, corpus: Sequence[Utterance]) -> None:
     """Say how alike each language of a voice is to its English."""
     texts = {
-        language: [row["text"] for row in table if row["speaker"] == speaker and row["text"]][:SENTENCES]
+        language: [u.text for u in corpus if u.speaker == speaker and u.text][:SENTENCES]
         for language, speaker in LANGUAGES.items()
     }
     for voice in VOICES:
@@ -67,11 +61,9 @@ def languages(ears: Ears, table: list[dict[str, str]]) -> None:
         logger.info("espeak-ng %s: %s", voice, {name: round(value, 3) for name, value in found.items()})
 
 
-def lengths(ears: Ears, speech: Path, table: list[dict[str, str]], speaker: str = "26") -> None:
+def lengths(ears: Ears, speech: Path, corpus: Sequence[Utterance], speaker: str = "26") -> None:
     """Say how alike recordings of one length are to the speaker's others."""
-    files = [
-        row["file"] for row in table if row["speaker"] == speaker and float(row["seconds"]) >= LENGTHS_S[0]
-    ]
+    files = [u.file for u in corpus if u.speaker == speaker and u.seconds >= LENGTHS_S[0]]
     waves = [load(speech / file) for file in files[: 2 * OWN]]
     half = len(waves) // 2
     centroid = unit(np.mean([ears.embed(wav) for wav in waves[:half]], axis=0))
@@ -86,9 +78,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--speech", type=Path, required=True)
     speech = parser.parse_args().speech
-    ears, table = Ears(), rows(speech)
-    languages(ears, table)
-    lengths(ears, speech, table)
+    ears, corpus = Ears(), read_corpus(speech)
+    languages(ears, corpus)
+    lengths(ears, speech, corpus)
 
 
 if __name__ == "__main__":
