@@ -33,7 +33,7 @@ from rvc.errors import RvcError
 if TYPE_CHECKING:
     import gradio as gr
 
-    from pipelines.jobs import Jobs
+    from pipelines.jobs.service import Jobs
 
 logger = logging.getLogger("timbre")
 
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _maintain(arguments, settings)
             return 0
         if arguments.add_user is not None:
-            from ui.add_user import add_user
+            from pipelines.commands import add_user
 
             _say(add_user(settings, arguments.add_user, admin=arguments.admin))
             return 0
@@ -156,7 +156,7 @@ def _port(text: str) -> int:
 
 
 def _maintain(arguments: Arguments, settings: Settings) -> None:
-    from pipelines import maintenance
+    from pipelines import commands as maintenance
 
     lines: list[str] = []
     if arguments.backup is not None:
@@ -171,7 +171,7 @@ def _maintain(arguments: Arguments, settings: Settings) -> None:
 
 def _run(arguments: Arguments, settings: Settings) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
-    from pipelines.jobs import Jobs
+    from pipelines.jobs.service import Jobs
 
     jobs = Jobs(settings)
     page: gr.Blocks | None = None
@@ -219,7 +219,7 @@ def serve(jobs: Jobs, settings: Settings, arguments: Arguments) -> gr.Blocks:
         os.environ["GRADIO_TEMP_DIR"] = str(cache)
     from rvc.errors import ConfigError
     from ui.page import build_page, launch_options
-    from ui.services import Services
+    from ui.server.services import Services
 
     services = Services.of(settings, jobs, shared=arguments.share)
     page = build_page(services)

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.jobs import Jobs
-from pipelines.rows import Caller
+from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from pipelines.spectrogram_picture import draw_conversion
+from pipelines.store.records import Caller
 from rvc.errors import ConfigError
 
 Row = dict[str, Any]

@@ -8,8 +8,11 @@ page, the worker process, the command line and the tests.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
+
+from rvc import steps
 
 T = TypeVar("T")
 
@@ -45,13 +48,26 @@ class Done(Generic[T]):
 Events = Generator["Progress | Done[T]", None, None]
 
 
-def finish(events: Events[T]) -> T:
+def result_of(work: Events[T], *, since: float = 0.0, until: float = 1.0) -> Generator[Progress, None, T]:
+    """Pass a pipeline's progress on, its fraction fitted between two others; return its result.
+
+    Raises:
+        RuntimeError: The pipeline ended without a Done.
+    """
+    # Closed here and not when it is collected, so that a checkpoint that cannot be saved is heard of.
+    with closing(work):
+        for event in work:
+            if isinstance(event, Done):
+                return event.result
+            eta_s = event.eta_s if until == 1.0 else None
+            yield replace(event, fraction=since + (until - since) * event.fraction, eta_s=eta_s)
+    raise RuntimeError("The pipeline ended without a result.")
+
+
+def finish(work: Events[T]) -> T:
     """Drain a pipeline and return its result.
 
     Raises:
         RuntimeError: The pipeline ended without a Done.
     """
-    for event in events:
-        if isinstance(event, Done):
-            return event.result
-    raise RuntimeError("A pipeline ended without a result.")
+    return steps.result_of(result_of(work))

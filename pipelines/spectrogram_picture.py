@@ -99,7 +99,7 @@ def _draw(axes: Axes, wav: NDArray[np.float32], f0_hz: NDArray[np.float64]) -> A
 
 def _beginning(path: Path) -> NDArray[np.float32]:
     """Read the first seconds of a recording, mono at 16 kHz."""
-    from rvc.audio import blocks
+    from rvc.audio.reader import blocks
     from rvc.errors import AudioError
 
     for block in blocks(path, rate_hz=RATE_HZ, block_s=MAX_SECONDS):
@@ -108,6 +108,6 @@ def _beginning(path: Path) -> NDArray[np.float32]:
 
 
 def _melody(wav: NDArray[np.float32]) -> NDArray[np.float64]:
-    from rvc.f0 import F0_ESTIMATORS
+    from rvc.pitch.estimators import F0_ESTIMATORS
 
     return F0_ESTIMATORS.build("praat")(wav)

@@ -42,8 +42,8 @@ from typing import Any, NoReturn
 from filelock import FileLock, Timeout
 
 from pipelines.events import Done, Events, Progress
+from pipelines.job_spec import WorkOrder
 from pipelines.logs import enter_job, start_logging
-from pipelines.order import WorkOrder
 from pipelines.worker_tasks import TASKS, Task
 from rvc.errors import RvcError
 

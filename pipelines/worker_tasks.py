@@ -15,17 +15,17 @@ import contextlib
 import importlib
 import secrets
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pipelines.events import Done, Events, Progress
-from pipelines.order import WorkOrder
-from pipelines.training_wish import FOR_THE_CARD, divided
+from pipelines.events import Done, Events, Progress, result_of
+from pipelines.job_settings import FOR_THE_CARD, divided
+from pipelines.job_spec import WorkOrder
 from rvc.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipelines.uploads import StoredFile
+    from pipelines.recordings.uploads import StoredFile
 
 Task: TypeAlias = "Callable[[WorkOrder], Events[dict[str, Any]]]"
 """What TASKS holds."""
@@ -36,16 +36,16 @@ PREPARE_SHARE = 0.1
 
 def preparation(order: WorkOrder) -> Events[dict[str, Any]]:
     """Recordings to clean slices and a report."""
-    module = importlib.import_module("pipelines.prepare")  # loads the voice detector
+    module = importlib.import_module("pipelines.recordings.prepare")  # loads the voice detector
     settings = _options(module.PrepareSettings, order.settings)
-    prepared = yield from _until_done(module.prepare(_files(order), order.upload_folder, settings))
+    prepared = yield from result_of(module.prepare(_files(order), order.upload_folder, settings))
     yield Done(result=_facts_of(prepared))
 
 
 def training(order: WorkOrder) -> Events[dict[str, Any]]:
     """Recordings, prepared if they are not yet, to a voice."""
-    prepare = importlib.import_module("pipelines.prepare")  # loads the voice detector
-    train = importlib.import_module("pipelines.train")  # loads torch
+    prepare = importlib.import_module("pipelines.recordings.prepare")  # loads the voice detector
+    train = importlib.import_module("pipelines.training.train")  # loads torch
     asked, for_training = divided(order.settings)
     for_preparing = order.prepare_settings | asked
     request = train.TrainRequest(
@@ -61,16 +61,16 @@ def training(order: WorkOrder) -> Events[dict[str, Any]]:
         share = PREPARE_SHARE
         settings = _options(prepare.PrepareSettings, for_preparing)
         work = prepare.prepare(_files(order), order.upload_folder, settings)
-        prepared = yield from _until_done(work, until=share)
+        prepared = yield from result_of(work, until=share)
     else:
         prepared = prepare.load_prepared(order.upload_folder)
-    trained = yield from _until_done(train.train(request), since=share)
+    trained = yield from result_of(train.train(request), since=share)
     yield Done(result=_facts_of(prepared) | _facts_of(trained))
 
 
 def conversion(order: WorkOrder) -> Events[dict[str, Any]]:
     """One recording to the same in another voice."""
-    module = importlib.import_module("pipelines.convert")  # loads torch
+    module = importlib.import_module("pipelines.conversion.convert")  # loads torch
     (stored,) = _files(order)
     ready, options = yield from _readied(order)
     order.result_folder.mkdir(exist_ok=True)
@@ -79,16 +79,16 @@ def conversion(order: WorkOrder) -> Events[dict[str, Any]]:
     source = order.upload_folder / stored.audio
     record = _record(order, ready, options)
     work = module.convert(source, destination, ready.voice, options, ready.estimator, record)
-    result = yield from _until_done(work, since=ready.share)
+    result = yield from result_of(work, since=ready.share)
     facts = {"path": str(Path(result.path).relative_to(order.folder)), "seconds": result.seconds}
     yield Done(result=_facts_of(result) | facts | {"f0_estimator": ready.estimator_name})
 
 
 def batch(order: WorkOrder) -> Events[dict[str, Any]]:
     """Many recordings to the same in another voice."""
-    module = importlib.import_module("pipelines.convert")  # loads torch
-    uploads = importlib.import_module("pipelines.uploads")  # loads the decoders
-    many = importlib.import_module("pipelines.batch")
+    module = importlib.import_module("pipelines.conversion.convert")  # loads torch
+    uploads = importlib.import_module("pipelines.recordings.uploads")  # loads the decoders
+    many = importlib.import_module("pipelines.conversion.batch")
     ready, options = yield from _readied(order)
     decoded = order.work_folder / "decoded.wav"
 
@@ -104,25 +104,25 @@ def batch(order: WorkOrder) -> Events[dict[str, Any]]:
                 source = decoded
             record = _record(order, ready, options)
             work = module.convert(source, destination, ready.voice, options, ready.estimator, record)
-            result = yield from _until_done(work)
+            result = yield from result_of(work)
             yield Done(result=float(result.seconds))
         finally:
             decoded.unlink(missing_ok=True)
 
     work = many.convert_all(order.files, order.folder, options.format, convert, attempt=order.attempt)
-    result = yield from _until_done(work, since=ready.share)
+    result = yield from result_of(work, since=ready.share)
     yield Done(result=_facts_of(result) | {"f0_estimator": ready.estimator_name})
 
 
 def _readied(order: WorkOrder) -> Generator[Progress, None, tuple[Any, Any]]:
     """Check the settings of a conversion and get its voice ready; return it (`Ready`) and the options."""
-    options = _options(importlib.import_module("pipelines.convert").ConvertOptions, order.settings)
+    options = _options(importlib.import_module("pipelines.conversion.convert").ConvertOptions, order.settings)
     if order.model_folder is None:
         raise ConfigError("The conversion names no voice; choose one.")
     yield Progress(stage="Loading the voice", fraction=0.0)
-    ready_voice = importlib.import_module("pipelines.ready_voice").ready_voice
+    ready_voice = importlib.import_module("pipelines.conversion.load_voice").ready_voice
     store = importlib.import_module("pipelines.weights").weight_store()
-    ready = yield from _until_done(ready_voice(order.model_folder, options.f0_estimator, store))
+    ready = yield from result_of(ready_voice(order.model_folder, options.f0_estimator, store))
     return ready, options
 
 
@@ -133,7 +133,7 @@ def _record(order: WorkOrder, ready: Any, options: Any) -> Any:  # noqa: ANN401 
     follow = engine.follow_loudness if options.follow_loudness is None else options.follow_loudness
     chosen = {name: speaking[name] for name in ("index_rate", "protect", "chunk_s")}
     chosen |= {"follow_loudness": follow, "f0_estimator": ready.estimator_name, "format": options.format}
-    module = importlib.import_module("pipelines.run_record")
+    module = importlib.import_module("pipelines.conversion.provenance")
     return module.RunRecord(
         voice_name=order.model_name or ready.voice.card.name, voice_id=order.model_id or "", settings=chosen
     )
@@ -147,22 +147,10 @@ TASKS: Mapping[str, Task] = {
 }
 
 
-def _until_done(
-    work: Events[Any], *, since: float = 0.0, until: float = 1.0
-) -> Generator[Progress, None, Any]:
-    """Pass a pipeline's events on, its progress fitted between two fractions; return its result."""
-    # Closed here and not when it is collected, so that a checkpoint that cannot be saved is heard of.
-    with contextlib.closing(work):
-        for event in work:
-            if isinstance(event, Done):
-                return event.result
-            eta_s = event.eta_s if until == 1.0 else None
-            yield replace(event, fraction=since + (until - since) * event.fraction, eta_s=eta_s)
-    raise RuntimeError("The pipeline ended without a result.")
-
-
 def _files(order: WorkOrder) -> list[StoredFile]:
-    stored: type[StoredFile] = importlib.import_module("pipelines.uploads").StoredFile  # loads the decoders
+    stored: type[StoredFile] = importlib.import_module(
+        "pipelines.recordings.uploads"
+    ).StoredFile  # loads the decoders
     return [stored.from_json(file) for file in order.files]
 
 

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+Step = TypeVar("Step")
+Event = TypeVar("Event")
+Result = TypeVar("Result")
 
 
-def result_of(steps: Generator[Any, None, T]) -> T:
-    """Take all steps at once.
-
-    Args:
-        steps: The work; what it yields is not heard.
-
-    Returns:
-        Its result.
-    """
+def result_of(steps: Generator[Any, None, Result]) -> Result:
+    """Take all steps at once, unheard, and return the result."""
     while True:
         try:
             next(steps)
         except StopIteration as stop:
-            result: T = stop.value
+            result: Result = stop.value
             return result
+
+
+def relay(
+    steps: Generator[Step, None, Result], to_event: Callable[[Step], Event]
+) -> Generator[Event, None, Result]:
+    """Pass each step on as an event; return the result. Closing this closes the steps."""
+    with closing(steps):
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                result: Result = stop.value
+                return result
+            yield to_event(step)

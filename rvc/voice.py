@@ -4,7 +4,7 @@ Shapes:  T = frames (100 per second), C = content channels.
 Memory:  what depends on the whole recording is in its `Source`; the rest is computed piece by piece, so an
          hour takes no more memory than its 16 kHz samples.
 Bundle:  a folder with card.json, the engine's weights (model.safetensors) and maybe index.faiss.
-Not here: what engines are (engine.py), files of sound, progress for people (pipelines/convert.py).
+Not here: what engines are (engine.py), files of sound, progress for people (pipelines/conversion/convert.py).
 """
 
 from __future__ import annotations
@@ -16,20 +16,37 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rvc.card import VoiceCard, read_card
-from rvc.engine import ENGINES, Engine, Piece, Source, even_pieces
+from rvc.engine.card import VoiceCard, read_card
+from rvc.engine.interface import Engine, EngineLoader, Piece, Source, even_pieces
+from rvc.engine.options import SpeakOptions
+from rvc.engine.retrieval import RetrievalIndex
 from rvc.errors import CheckpointError
-from rvc.retrieval import RetrievalIndex
-from rvc.speak_options import SpeakOptions
+from rvc.registry import Registry
+
+ENGINES: Registry[EngineLoader] = Registry("engine")
+
+
+@ENGINES.register("lite")
+def lite_loader() -> EngineLoader:
+    """Import the built-in engine (and torch with it) only when a voice wants it."""
+    from rvc.lite.engine import LiteLoader
+
+    return LiteLoader()
+
+
+@ENGINES.register("rvc")
+def rvc_loader() -> EngineLoader:
+    """Import RVC's engine only when a voice wants it."""
+    from rvc.vits.engine import RvcLoader
+
+    return RvcLoader()
+
 
 INDEX_FILE = "index.faiss"
-
 ALIGNED_PIECES, ALIGNED_PIECE_S = 6, 5.0
 """At most this many stretches of a recording, evenly spread, are compared with the voice's own content."""
-
 SPEECH_RANGE = 4.0
 """Frames that lie further below the loudest (natural logarithm of RMS) are not speech."""
-
 ALIGNING_ROUNDS, ALIGNED_FRAMES, CAUTIOUS_FRAMES = 4, 800, 100
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from argon2 import PasswordHasher
 
-from pipelines.accounts import Accounts
+from pipelines.users.accounts import Accounts
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 ADMIN = "root"

@@ -20,8 +20,8 @@ import soundfile as sf
 from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
-from pipelines.registry import Registry
-from pipelines.rows import new_job
+from pipelines.store.records import new_job
+from pipelines.store.registry import Registry
 from tests.ui.launched import RECORDING, VOICE_FILES, Launched, client_to, free_port, launched, wait_for
 
 ROOT = Path(__file__).parents[1]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipelines.library import BUILTIN_VOICES
-from pipelines.rows import Caller, new_job
+from pipelines.store.records import Caller, new_job
+from pipelines.voices.library import BUILTIN_VOICES
 from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium
 from tests.ui.launched import RECORDING, VOICE_FILES, Launched, launched
 

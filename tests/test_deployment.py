@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from pipelines.settings import Settings, setting_names
-from tests.test_layers import ROOT, imported, parsed, sources
+from tests.count_lines import ROOT, imported, parsed, sources
 
 PORT = Settings.model_fields["api_port"].default
 USER = 1000

@@ -9,10 +9,9 @@ import numpy as np
 import parselmouth
 import pytest
 
-from rvc.f0 import shift_semitones
-from rvc.f0_bins import coarse_bins
-from rvc.praat_classic import classic_praat_f0
+from rvc.pitch.f0 import coarse_bins, shift_semitones
 from tests.golden_files import golden
+from tests.praat_classic import classic_praat_f0
 
 
 def test_every_pitch_falls_into_upstream_s_bin() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rvc.retrieval import RetrievalIndex
+from rvc.engine.retrieval import RetrievalIndex
 from tests.golden_files import golden, golden_path
 
 DATA = "index_search.npz"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rvc.level import frame_rms
-from rvc.loudness import EnvelopeMix, measure_frames, slow_envelope
+from rvc.audio.level import frame_rms
+from rvc.audio.loudness import EnvelopeMix, measure_frames, slow_envelope
 from tests.golden_files import golden
 
 HOP = 400

@@ -18,16 +18,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rvc.card import parse_card
-from rvc.content_encoder import HubertSizes
-from rvc.f0 import shift_semitones
-from rvc.level import HOP_16K, frame_rms
-from rvc.loudness import measure_frames
-from rvc.retrieval import RetrievalIndex
-from rvc.rvc_engine import RvcEngine
-from rvc.rvc_framing import Framing, cut_points, high_passed
-from rvc.speak_options import SpeakOptions
-from rvc.synthesizer import Synthesizer
+from rvc.audio.level import HOP_16K, frame_rms
+from rvc.audio.loudness import measure_frames
+from rvc.engine.card import parse_card
+from rvc.engine.options import SpeakOptions
+from rvc.engine.retrieval import RetrievalIndex
+from rvc.pitch.f0 import shift_semitones
+from rvc.vits.content_encoder import HubertSizes
+from rvc.vits.engine import Framing, RvcEngine, cut_points, high_passed
+from rvc.vits.synthesizer import Synthesizer
 from rvc.voice import Voice
 from tests.golden_files import golden, golden_path, recipe
 from tests.golden_networks import voice, voice_config, voices

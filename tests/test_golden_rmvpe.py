@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rvc.nn.rmvpe import RmvpeNetwork
-from rvc.rmvpe import RmvpeF0, decode, log_mel
+from rvc.pitch.rmvpe import RmvpeF0, RmvpeNetwork, decode, log_mel
 from tests.golden_files import golden, recipe_weights
 
 DATA = "rmvpe.npz"

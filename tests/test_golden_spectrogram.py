@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from rvc.losses import (
+from rvc.vits.discriminator import Judgement
+from rvc.vits.losses import (
     discriminator_loss,
     feature_loss,
     generator_loss,
     kl_divergence,
     multiscale_mel_distance,
 )
-from rvc.nn.discriminator import Judgement
-from rvc.spectrogram import (
+from rvc.vits.spectrogram import (
     linear_spectrogram,
     mel_bank,
     mel_spectrogram,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rvc.synthesizer import Frames, Made, Noise, Synthesizer, Window
+from rvc.vits.synthesizer import Frames, Made, Noise, Synthesizer, Window
 from tests.golden_networks import AUDIO, LATENT, arrays, assert_near, names_in, stem, voice, voices
 
 SOURCE = (1e-5, 0.0)

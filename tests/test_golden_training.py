@@ -11,23 +11,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from rvc.checkpoint import synthesizer_shapes
-from rvc.losses import (
-    KL_WEIGHT,
-    discriminator_loss,
-    feature_loss,
-    generator_loss,
-    kl_loss,
-    mel_loss,
-)
-from rvc.nn.discriminator import Discriminators, Judgement
-from rvc.nn.frames import segments
-from rvc.nn.weight_norm import load_published_state, published_name, published_state
-from rvc.spectrogram import SpectrogramConfig, linear_spectrogram, mel_of_linear, mel_spectrogram
-from rvc.synthesizer import Frames, Noise, Synthesizer, SynthesizerConfig, Target, Trained, Version
+from rvc.torch_file import published_name
 from rvc.training.group import Group
-from rvc.training.precision import Precision
-from rvc.training.rvc_step import Passage, Trainer
+from rvc.vits.discriminator import Discriminators, Judgement
+from rvc.vits.losses import KL_WEIGHT, discriminator_loss, feature_loss, generator_loss, kl_loss, mel_loss
+from rvc.vits.prior_encoder import segments
+from rvc.vits.spectrogram import SpectrogramConfig, linear_spectrogram, mel_of_linear, mel_spectrogram
+from rvc.vits.step import Passage, Precision, Trainer
+from rvc.vits.synthesizer import Frames, Noise, Synthesizer, SynthesizerConfig, Target, Trained, Version
+from rvc.vits.voice_model import synthesizer_shapes
+from rvc.vits.weight_norm import load_published_state, published_state
 from tests.golden_files import recipe_weights
 from tests.golden_networks import arrays, assert_near, folder, stem, vectors_with, voice_config, voices
 

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from scipy.ndimage import uniform_filter1d
 
-from rvc.card import VoiceCard, read_card
-from rvc.engine import ENGINES, EngineLoader, LocalEngine, Source
-from rvc.retrieval import RetrievalIndex
-from rvc.speak_options import LITE_DEFAULTS
+from rvc.engine.card import VoiceCard, read_card
+from rvc.engine.interface import EngineLoader, LocalEngine, Source
+from rvc.engine.options import LITE_DEFAULTS
+from rvc.engine.retrieval import RetrievalIndex
 from rvc.steps import result_of
-from rvc.voice import Voice
+from rvc.voice import ENGINES, Voice
 
 CONTENT_DIM = 8
 REACH_FRAMES = 5
@@ -40,7 +40,7 @@ class ToyEngine(LocalEngine):
     """Hums what it hears.
 
     Attributes:
-        sample_rate_hz, content_dim, context_frames: As `rvc.engine.Engine` has it.
+        sample_rate_hz, content_dim, context_frames: As `rvc.engine.interface.Engine` has it.
         encoded_s, spoken_s: Seconds of each call, for tests about pieces.
     """
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from rvc.checkpoint import VoiceModel
-from rvc.synthesizer import Frames, Noise, Synthesizer, SynthesizerConfig, Version
+from rvc.vits.synthesizer import Frames, Noise, Synthesizer, SynthesizerConfig, Version
+from rvc.vits.voice_model import VoiceModel
 
 
 def tiny_config(version: Version = "v2", *, uses_f0: bool = True, speakers: int = 3) -> SynthesizerConfig:

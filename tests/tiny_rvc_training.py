@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from rvc.spectrogram import SpectrogramConfig
 from rvc.training.features import TrainingSet, extract_features
 from rvc.training.group import Group
-from rvc.training.rvc_start import RvcFiles, RvcSizes
-from rvc.training.rvc_task import RvcTask, RvcTraining
+from rvc.vits.spectrogram import SpectrogramConfig
+from rvc.vits.task import RvcFiles, RvcSizes, RvcTask, RvcTraining
 from tests.tiny_rvc import tiny_config
 from tests.tiny_rvc_voice import TOY_HUBERT, encoder_file
 from tests.tiny_task import drain, write_tones

@@ -12,14 +12,12 @@ import numpy as np
 import torch
 
 from pipelines.weights import Weight, WeightStore
-from rvc.checkpoint import VoiceModel
-from rvc.content_encoder import ContentVec, HubertSizes
-from rvc.engine import ENGINES, EngineLoader
-from rvc.rvc_engine import RvcEngine, RvcLoader
-from rvc.rvc_framing import Framing
-from rvc.synthesizer import Synthesizer
-from rvc.voice import INDEX_FILE, Voice
-from rvc.voice_file import card_of, save_voice_file
+from rvc.engine.interface import EngineLoader
+from rvc.vits.content_encoder import ContentVec, HubertSizes
+from rvc.vits.engine import Framing, RvcEngine, RvcLoader
+from rvc.vits.synthesizer import Synthesizer
+from rvc.vits.voice_model import VoiceModel, card_of, save_voice_file
+from rvc.voice import ENGINES, INDEX_FILE, Voice
 from tests.tiny import toy_index
 from tests.tiny_rvc import tiny_synthesizer
 

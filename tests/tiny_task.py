@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rvc.audio import resample, save
-from rvc.f0 import F0_ESTIMATORS
+from rvc.audio.reader import resample, save
+from rvc.pitch.estimators import F0_ESTIMATORS
 from rvc.training.features import TrainingSet, extract_features
 from rvc.training.task import Features
 

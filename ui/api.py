@@ -1,25 +1,45 @@
 """The named endpoints: what gradio_client, curl and other programs call.
 
 Every endpoint is typed, answers JSON or a file, and tells who calls by the same rules as the page
-(`ui.callers`). Its docstring is what "Use via API" shows. Parameter names are promises.
+(`ui.server.identity`). Its docstring is what "Use via API" shows. Parameter names are promises.
+
+No `from __future__ import annotations` here: Gradio reads the return annotation as an object.
+
+The named endpoints about one's own account: who one is, what one uses, tokens, and deleting jobs.
+
+No `from __future__ import annotations` here: Gradio reads the return annotation as an object.
+
+The named endpoints for many recordings at once.
+
+No `from __future__ import annotations` here: Gradio reads the return annotation as an object.
+
+The named endpoints about voices and about the server itself.
 
 No `from __future__ import annotations` here: Gradio reads the return annotation as an object.
 """
 
-# ruff: noqa: D417 -- `request` comes from Gradio; the docstrings are for those who call from outside
+from __future__ import annotations
 
+# ruff: noqa: D417 -- `request` comes from Gradio; the docstrings are for those who call from outside
 from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
 from gradio import FileData
 
-from rvc.errors import UnknownNameError
-from ui.services import Services, hand_out, plain_errors, plain_id, received
+# ruff: noqa: D417 -- `request` comes from Gradio; the docstrings are for those who call from outside
+from pipelines.jobs.service import remove_job
+
+# ruff: noqa: D417 -- `request` comes from Gradio; the docstrings are for those who call from outside
+from rvc.errors import ConfigError, UnknownNameError
+
+# ruff: noqa: D417 -- `request` comes from Gradio; the docstrings are for those who call from outside
+from ui.server.monitoring import health_of, info_of
+from ui.server.services import Services, hand_out, plain_errors, plain_id, received
+from ui.tabs.account import create_token
 
 Row = dict[str, Any]
 Rows = list[dict[str, Any]]
-
 WATCH = {"concurrency_id": "watch", "concurrency_limit": 20}
 GPU = {"concurrency_id": "gpu", "concurrency_limit": 1}
 
@@ -325,3 +345,252 @@ class Endpoints:
             caller = self._services.caller(request)
             for now in self._jobs.follow(caller, row["id"]):
                 yield self._services.with_result(caller, now)
+
+
+class AccountEndpoints:
+    """Endpoints about the caller, as bound methods."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._tokens = services.callers.tokens
+
+    def account(self, request: gr.Request) -> Row:
+        """Tell who you are to this server, and how much of its disk you use.
+
+        Returns:
+            user_id, admin, jobs_mb, voices_mb, and quota_mb (0: no limit).
+        """
+        with plain_errors():
+            caller = self._services.caller(request)
+            used = self._services.jobs.quota.used(caller.user_id)
+            return {
+                "user_id": caller.user_id,
+                "admin": caller.admin,
+                "jobs_mb": round(used.jobs / 1e6, 3),
+                "voices_mb": round(used.voices / 1e6, 3),
+                "quota_mb": self._services.settings.quota_mb_per_user,
+            }
+
+    def create_token(self, name: str, request: gr.Request) -> Row:
+        """Make a personal token, with which a program acts in your name until you revoke it.
+
+        Send it as the header "Authorization: Bearer TOKEN". A token itself cannot make tokens.
+
+        Args:
+            name: What you call it, for example the program that uses it.
+
+        Returns:
+            token (keep it: it is never shown again), id, name and created_at.
+        """
+        with plain_errors():
+            token, row = create_token(self._services, request, name)
+            return row | {"token": token}
+
+    def list_tokens(self, request: gr.Request) -> Rows:
+        """List your personal tokens, newest first; the tokens themselves are not kept.
+
+        Returns:
+            id, name, created_at and last_used_at of each.
+        """
+        with plain_errors():
+            return self._tokens.list(self._services.caller(request).user_id)
+
+    def revoke_token(self, token_id: str, request: gr.Request) -> Row:
+        """End a personal token for good.
+
+        Args:
+            token_id: From list_tokens.
+
+        Returns:
+            The row of the token that is gone.
+        """
+        with plain_errors():
+            caller = self._services.caller(request)
+            return self._tokens.revoke(caller.user_id, plain_id(token_id, "token"))
+
+    def delete_job(self, job_id: str, request: gr.Request) -> Row:
+        """Delete a job that has ended, or an upload, with its files; voices that it made stay.
+
+        Args:
+            job_id: A job or an upload of yours.
+
+        Returns:
+            The row of the job that is gone.
+        """
+        with plain_errors():
+            caller = self._services.caller(request)
+            return remove_job(self._services.jobs, caller, plain_id(job_id, "job"))
+
+
+class BatchEndpoints:
+    """Endpoints about batches, as bound methods."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def upload_batch_audio(self, files: list[FileData], request: gr.Request) -> Row:
+        """Send in many recordings, or zips of them, that shall be converted into another voice.
+
+        Answers {"job_id", "files"}: the id for start_batch, and per recording what it holds; one that
+        cannot be used has status "failed" and a reason, and the others go on without it.
+
+        Args:
+            files: Audio files, and .zip files of them.
+
+        Returns:
+            job_id to use with start_batch, and files with what each one holds.
+        """
+        with plain_errors():
+            caller = self._services.caller(request)
+            row = self._services.jobs.upload(caller, received(files), "batch")
+            return {"job_id": row["id"], "files": row["files"]}
+
+    def start_batch(
+        self, job_ids: list[str], model_id: str, request: gr.Request, settings: Row | None = None
+    ) -> Row:
+        """Start to convert many recordings into a voice; answers at once.
+
+        The row's "files" tell of each recording its status, seconds, and the reason if it failed; a bad one
+        never stops the others. follow_job follows it, download_audio gives a zip with what is done, and
+        resume_job goes on with what is not.
+
+        Args:
+            job_ids: From upload_batch_audio or upload_target_audio; one or several.
+            model_id: From list_models.
+            settings: As for start_conversion.
+
+        Returns:
+            The job's row.
+        """
+        with plain_errors():
+            if not isinstance(job_ids, list):
+                raise ConfigError("The job ids are not a list; give those of one or several uploads.")
+            ids = [plain_id(job_id, "job") for job_id in job_ids]
+            return self._services.start_batch(
+                self._services.caller(request),
+                ids,
+                plain_id(model_id, "voice"),
+                {} if settings is None else settings,
+            )
+
+
+class VoiceEndpoints:
+    """Endpoints about voices, as bound methods."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._library = services.library
+
+    def list_models(self, request: gr.Request) -> Rows:
+        """List the voices that you may use.
+
+        Returns:
+            One row for each; its id is the model_id of the other endpoints.
+        """
+        with plain_errors():
+            return self._library.list(self._services.caller(request))
+
+    def get_model(self, model_id: str, request: gr.Request) -> Row:
+        """Read what is known of a voice: pitch, engine, sample rate, scores, permission.
+
+        Args:
+            model_id: From list_models.
+
+        Returns:
+            The voice's row.
+        """
+        with plain_errors():
+            return self._library.get(self._services.caller(request), plain_id(model_id, "voice"))
+
+    def rename_model(self, model_id: str, model_name: str, request: gr.Request) -> Row:
+        """Give a voice another name.
+
+        Args:
+            model_id: From list_models.
+            model_name: The new name.
+
+        Returns:
+            The voice's row.
+        """
+        with plain_errors():
+            caller = self._services.caller(request)
+            return self._library.rename(caller, plain_id(model_id, "voice"), model_name)
+
+    def delete_model(self, model_id: str, request: gr.Request) -> Row:
+        """Delete a voice for good.
+
+        Args:
+            model_id: From list_models.
+
+        Returns:
+            The row of the voice that is gone.
+        """
+        with plain_errors():
+            caller = self._services.caller(request)
+            row = self._library.get(caller, plain_id(model_id, "voice"))
+            self._library.delete(caller, row["id"])
+            return row
+
+    def model_stats(self, model_id: str, request: gr.Request) -> Row:
+        """Read how much a voice was used.
+
+        Args:
+            model_id: From list_models.
+
+        Returns:
+            Times used, seconds converted and more.
+        """
+        with plain_errors():
+            return self._library.stats(self._services.caller(request), plain_id(model_id, "voice"))
+
+    def import_model(self, files: list[FileData], model_name: str, request: gr.Request) -> Row:
+        """Add a voice that was trained elsewhere.
+
+        Args:
+            files: One .zip as export_model gives it, or the .pth of an RVC program, with its .index if you
+                have it.
+            model_name: What it shall be called; empty: as the files say.
+
+        Returns:
+            The voice's row.
+        """
+        with plain_errors():
+            return self._services.take_in(self._services.caller(request), received(files), model_name)
+
+    def export_model(self, model_id: str, request: gr.Request, format: str = "bundle") -> FileData:
+        """Download a voice as one file, to keep it or to use it elsewhere.
+
+        Args:
+            model_id: From list_models.
+            format: "bundle" (a zip that import_model reads), or for voices of the engine rvc also "rvc"
+                (.pth and .index in a zip, as other RVC programs read them).
+
+        Returns:
+            The file.
+        """
+        with plain_errors():
+            caller = self._services.caller(request)
+            return FileData(path=self._services.export(caller, plain_id(model_id, "voice"), format))
+
+
+class ServerEndpoints:
+    """Endpoints about the server, as bound methods."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def health(self) -> Row:
+        """Tell whether the server works: device, memory, disk, registry, queue, worker, version.
+
+        Returns:
+            status "ok" or "degraded", the reason, and the facts.
+        """
+        return health_of(self._services)
+
+    def info(self) -> Row:
+        """Tell what this server accepts and offers: version, limits, formats, settings.
+
+        Returns:
+            The facts by name.
+        """
+        return info_of(self._services)

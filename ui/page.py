@@ -8,28 +8,22 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ui.account import account_bar
-from ui.admin import admin_tab, wire_admin
-from ui.api import GPU, WATCH, Endpoints
-from ui.api_account import AccountEndpoints
-from ui.api_batch import BatchEndpoints
-from ui.api_voices import ServerEndpoints, VoiceEndpoints
-from ui.arrivals import believe_proxies
-from ui.callers import CallerCookie
-from ui.clone import CloneTab, Progress, clone_tab
-from ui.clone import wire_load as load_clone
-from ui.convert import ConvertTab, convert_tab, voice_choices, wire_voices
-from ui.gate import gated
-from ui.jobs import jobs_tab
-from ui.jobs import wire_refresh as refresh_jobs
-from ui.login import Login, LoginGate, user_of
-from ui.metrics import routes
-from ui.no_fetching import fetch_nothing
-from ui.services import Services, Update, plain_errors
-from ui.theme import CSS, theme
-from ui.upload_gate import UploadGate
-from ui.voices import VoicesTab, voices_tab
-from ui.voices import wire_refresh as refresh_voices
+from ui.api import GPU, WATCH, AccountEndpoints, BatchEndpoints, Endpoints, ServerEndpoints, VoiceEndpoints
+from ui.look.theme import CSS, theme
+from ui.server.identity import CallerCookie, believe_proxies
+from ui.server.login import Login, LoginGate, user_of
+from ui.server.middleware import UploadGate, fetch_nothing, gated
+from ui.server.monitoring import routes
+from ui.server.services import Services, Update, plain_errors
+from ui.tabs.account import account_bar
+from ui.tabs.admin import admin_tab, wire_admin
+from ui.tabs.clone import CloneTab, Progress, clone_tab
+from ui.tabs.clone import wire_load as load_clone
+from ui.tabs.convert import ConvertTab, convert_tab, voice_choices, wire_voices
+from ui.tabs.jobs import jobs_tab
+from ui.tabs.jobs import wire_refresh as refresh_jobs
+from ui.tabs.voices import VoicesTab, voices_tab
+from ui.tabs.voices import wire_refresh as refresh_voices
 
 HEAD = (
     '<header class="tm-head"><h1>Timbre</h1>'

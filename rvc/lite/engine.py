@@ -11,21 +11,21 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from rvc.card import VoiceCard
-from rvc.engine import LocalEngine, Source
+from rvc.audio.level import frame_rms, loud_of
+from rvc.audio.loudness import Contour, FrameLoudness, Gain
+from rvc.engine.card import VoiceCard
+from rvc.engine.interface import LocalEngine, Source
+from rvc.engine.options import LITE_DEFAULTS
 from rvc.errors import CheckpointError
-from rvc.level import frame_rms, loud_of
 from rvc.lite.encoder import ContentEncoder
 from rvc.lite.synthesizer import Frames, Synthesizer, pulse_train
 from rvc.lite.tone import retoned
 from rvc.lite.weights import CONTENT_ENCODER_NAME, load_encoder, load_synthesizer
-from rvc.loudness import Contour, FrameLoudness, Gain
 from rvc.noise import placed_noise
-from rvc.speak_options import LITE_DEFAULTS
 
 
 class LiteEngine(LocalEngine):
-    """Encoder and synthesizer of one voice behind the interface that conversion uses (`rvc.engine.Engine`).
+    """Encoder and synthesizer of one voice as `rvc.engine.interface.Engine`.
 
     Attributes:
         sample_rate_hz: Rate of what `speak` gives.

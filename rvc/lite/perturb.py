@@ -4,16 +4,31 @@ All of it works on power spectra (cheap, no resampling): vocal-tract warp (moves
 equaliser, gain, coloured noise, other speech in the background, reverberation, a narrow band, missing bands.
 The idea of learning content as what survives such changes is that of Qian et al. 2022 (ContentVec) and Choi
 et al. 2021 (NANSY).
+
+A recording's content as other people would have it: what a voice hears when it speaks for a stranger.
+
+Content still tells a little of who speaks. A synthesizer that is trained on nothing but its own speaker's
+content relies on that; then a stranger's content makes it sound like the stranger. So it also trains on
+content put together from other speakers' frames, found by retrieval, with the mean of its own, just as a
+conversion moves the mean of what it hears (`rvc.voice`).
+
+Shapes:  S = speakers (or groups of them), R = frames kept of each, C = content channels, T = frames.
+Frames:  assets/builtin/others.safetensors, made by the recipe's stage "others".
 """
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
-from rvc.lite.mel import MEL_BANDS, RATE_HZ, log_mel, mel_bank, power_spectrum
+from rvc.errors import CheckpointError
+from rvc.lite.encoder import MEL_BANDS, RATE_HZ, log_mel, mel_bank, power_spectrum
+from rvc.lite.weights import BUILTIN
 
 WARPS = 25
 WARP_RANGE = (0.76, 1.32)
@@ -120,3 +135,49 @@ class Perturbation:
         lost = (band > first) & (band < first + self._uniform(column, 0.02, 0.12, generator))
         lost &= self._uniform(column, 0, 1, generator) < 0.3
         return torch.where(lost, mel.mean((1, 2), keepdim=True), mel)
+
+
+OTHERS_FILE = BUILTIN / "others.safetensors"
+NEIGHBOURS = 4
+LEAST_SHARE = 0.3
+
+
+class OtherSpeakers:
+    """Content frames of several speakers.
+
+    Args:
+        frames: Theirs, shape (S, R, C).
+    """
+
+    def __init__(self, frames: Tensor) -> None:
+        self.frames = frames
+
+    def say(self, content: Tensor, generator: torch.Generator) -> Tensor:
+        """Let one of them say it, drawn at random, mixed with the content as it is by a random share.
+
+        Args:
+            content: Shape (T, C).
+            generator: Decides the speaker and the share; on the content's device.
+
+        Returns:
+            Shape (T, C), with the mean of `content`.
+        """
+        draws = torch.rand(2, generator=generator, device=content.device).tolist()
+        theirs = self.frames[int(draws[0] * len(self.frames))].to(content)
+        share = LEAST_SHARE + (1.0 - LEAST_SHARE) * draws[1]
+        nearest = torch.cdist(content, theirs).topk(min(NEIGHBOURS, len(theirs)), largest=False).indices
+        found = theirs[nearest].mean(1)
+        found = found + (content - found).mean(0)
+        return content + share * (found - content)
+
+
+def load_others(path: Path = OTHERS_FILE) -> OtherSpeakers:
+    """Load the shipped frames.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    try:
+        return OtherSpeakers(load_file(path)["frames"].float())
+    except (SafetensorError, OSError, KeyError) as error:
+        raise CheckpointError(f"{path.name} of the built-in engine cannot be read ({error}).") from error

@@ -10,6 +10,8 @@ Shapes:  T frames of 10 ms; hop 240 samples; STFT window 512 samples, hop 120; f
          240 * i.
 Sources: source-filter with neural filters after Wang et al. 2019 (NSF); inverse-STFT head after Kaneko et al.
          2022 (iSTFTNet) and Siuzdak 2023 (Vocos).
+
+What excites the synthesizer: phase that runs through a whole recording (its noise: rvc/noise.py).
 """
 
 from __future__ import annotations
@@ -181,3 +183,10 @@ class Synthesizer(nn.Module):
             pad_mode="constant", return_complex=True,
         )  # fmt: skip
         return spectrum[..., : signal.shape[1] // self.config.hop_samples].transpose(1, 2)
+
+
+def frame_phase(f0_hz: Tensor) -> Tensor:
+    """Cycles passed at the start of each frame, F0 linear between frames; (B, T) -> float64, (B, T)."""
+    after = torch.cat([f0_hz[:, 1:], f0_hz[:, -1:]], 1)
+    step = 0.005 * (f0_hz.double() + after.double())
+    return step.cumsum(1) - step

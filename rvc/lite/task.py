@@ -19,17 +19,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rvc.audio import resample
-from rvc.f0 import F0_ESTIMATORS, interpolate_unvoiced
-from rvc.level import level_contour, normalisation_gain
-from rvc.lite.discriminator import SmallDiscriminators, crop_in_time
-from rvc.lite.encoder import ContentEncoder
-from rvc.lite.losses import fake_loss, feature_loss, random_sizes, real_loss, spectral_loss
-from rvc.lite.mel import RATE_HZ
-from rvc.lite.other_speakers import OtherSpeakers, load_others
-from rvc.lite.perturb import Perturbation
-from rvc.lite.source import frame_phase
-from rvc.lite.synthesizer import Frames, Synthesizer, pulse_train
+from rvc.audio.level import level_contour, normalisation_gain
+from rvc.audio.reader import resample
+from rvc.lite.encoder import RATE_HZ, ContentEncoder
+from rvc.lite.losses import (
+    SmallDiscriminators,
+    crop_in_time,
+    fake_loss,
+    feature_loss,
+    random_sizes,
+    real_loss,
+    spectral_loss,
+)
+from rvc.lite.perturb import OtherSpeakers, Perturbation, load_others
+from rvc.lite.synthesizer import Frames, Synthesizer, frame_phase, pulse_train
 from rvc.lite.tone import mean_tone
 from rvc.lite.weights import (
     BASE_FILE,
@@ -41,6 +44,8 @@ from rvc.lite.weights import (
     save_parts,
 )
 from rvc.noise import placed_noise
+from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.pitch.f0 import interpolate_unvoiced
 
 Features = Mapping[str, Tensor]
 

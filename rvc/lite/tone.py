@@ -20,9 +20,17 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import firwin2, oaconvolve
 
-from rvc.card import TONE_BANDS
-from rvc.level import GATE_ROUNDS, normalisation_gain
-from rvc.lite.mel import HOP_SAMPLES, POWER_FLOOR, RATE_HZ, band_edges_hz, log_mel, mel_bank, power_spectrum
+from rvc.audio.level import GATE_ROUNDS, normalisation_gain
+from rvc.engine.card import TONE_BANDS
+from rvc.lite.encoder import (
+    HOP_SAMPLES,
+    POWER_FLOOR,
+    RATE_HZ,
+    band_edges_hz,
+    log_mel,
+    mel_bank,
+    power_spectrum,
+)
 
 PAUSE_DB, LOUD_DB = 15.0, 10.0
 """Frames further below the mean power are pauses; of the others, those further below theirs have no say,

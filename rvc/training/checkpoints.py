@@ -11,6 +11,8 @@ a state. The checksum tells a state that the disk has damaged since. Two states 
 may be lost, and with each the state that it calls the best.
 
 Not here: what is in a state (loop.py) and when to save one.
+
+The finished voice as a folder that is either whole or not there.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ import hashlib
 import json
 import logging
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
@@ -30,7 +35,6 @@ import torch
 from rvc.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
-
 MAGIC = b"timbre-checkpoint 1 "
 HEX_DIGITS = 64
 KEPT = 2
@@ -213,6 +217,53 @@ def _fallback_message(damaged: list[Path], step: int) -> str:
 def _flush_folder(folder: Path) -> None:
     """Make the rename itself survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def new_bundle(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to write into, and put it in its place if the block ends well.
+
+    Args:
+        folder: Where the bundle shall be. What is there stays until the new one is whole; its parent
+            is made.
+
+    Yields:
+        The folder to write into, beside its place. If the block ends with an error, or its generator
+        is closed, that folder is deleted and nothing else has changed.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        for path in [*partial.iterdir(), partial]:
+            _flush(path)
+        _put(partial, folder)
+        _flush(folder.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put(partial: Path, folder: Path) -> None:
+    """Rename to its place; a folder that is full cannot be replaced, so the old one steps aside first."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.replace(old)
+    partial.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rvc.audio import load_mono
+from rvc.audio.reader import load_mono
 from rvc.errors import AudioError
 from rvc.training.order import seed_of, split_held_out
 from rvc.training.task import Features, Task

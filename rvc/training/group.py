@@ -1,6 +1,6 @@
 """Several processes that train one voice together, each on its own GPU, on equal parts of every batch.
 
-    torchrun --nproc-per-node 2 -m pipelines.train_group ...
+    torchrun --nproc-per-node 2 -m pipelines.training.distributed ...
 
 Every process puts the whole batch together and draws the whole batch's noise, and computes only its own
 items: so the result is that of one process with the same batch, but for the order in which floating-point
@@ -56,7 +56,8 @@ class Group:
         """
         if not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"} <= set(os.environ):
             raise ConfigError(
-                "This is started by torchrun: torchrun --nproc-per-node NUMBER -m pipelines.train_group ..."
+                "This is started by torchrun: "
+                "torchrun --nproc-per-node NUMBER -m pipelines.training.distributed ..."
             )
         local, size = int(os.environ["LOCAL_RANK"]), int(os.environ["WORLD_SIZE"])
         cards = torch.cuda.device_count()

@@ -11,6 +11,8 @@ How long:  `total_steps` at most; earlier when the held-out slices have not been
 Several:   processes of a group (group.py) take every step together. The first one alone writes, scores and
            reports; what it decides, all do.
 Not here:  networks and losses (the engine's Task), files of states (checkpoints.py), scores (scoring.py).
+
+The largest batch that a GPU's memory holds, found by trying: one step, half as many if it does not fit.
 """
 
 from __future__ import annotations
@@ -19,38 +21,80 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from rvc.audio import save
+from rvc.audio.reader import save
 from rvc.errors import CheckpointError, ConfigError
-from rvc.f0 import F0_ESTIMATORS
-from rvc.training.batch_size import AUTOMATIC, fitting_batch_size, on_cpu
+from rvc.pitch.estimators import F0_ESTIMATORS
 from rvc.training.checkpoints import CheckpointStore, Found
 from rvc.training.features import Slice, TrainingSet
 from rvc.training.group import Group
 from rvc.training.order import Order, fixed_arithmetic, generator_of, seed_of
 from rvc.training.scoring import WORST, Score, mean_score, score_slice
 from rvc.training.settings import TrainSettings
-from rvc.training.state import EndReason, LoopState, Outcome, Report
-from rvc.training.task import Task
+from rvc.training.task import EndReason, LoopState, Outcome, Report, Task
 
 logger = logging.getLogger(__name__)
+AUTOMATIC = 8
+"""What a batch has if memory holds it: more makes a small set of recordings no better."""
+
+
+def fitting_batch_size(attempt: Callable[[int], None], first: int = AUTOMATIC) -> int:
+    """Find how many items a batch may have.
+
+    Args:
+        attempt: Takes a step with so many items, the largest that can come, and leaves no trace of it.
+        first: How many to try first.
+
+    Returns:
+        `first`, or as many as are left of it after halving until it fits.
+
+    Raises:
+        ConfigError: Not even the least fits.
+    """
+    items = first
+    while True:
+        try:
+            attempt(items)
+        except torch.OutOfMemoryError as error:
+            if items == 1:
+                raise ConfigError(
+                    "The memory of the GPU does not hold a single slice of these recordings; close what else "
+                    "uses it, prepare shorter slices, or set gradient_checkpointing."
+                ) from error
+            logger.info("a batch of %d does not fit", items)
+            items //= 2
+        else:
+            return items
+        # Here, where the failed step's tensors are gone.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def on_cpu(state: Any) -> Any:  # noqa: ANN401 -- nested as states are
+    """Copy a state, tensors into the CPU's memory, of which there is more."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {name: on_cpu(part) for name, part in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(on_cpu(part) for part in state)
+    return state
+
 
 REPORT_INTERVAL_S = 0.1
 """Reports come at most this often; a step that takes longer is reported when it ends."""
-
 CHECKPOINT_S = 600.0
 """A checkpoint is also saved when so much time has passed: a large network's step may take a minute, which is
 longer than a stopped process is given."""
-
 REFERENCE = "samples/reference.wav"
-
 RATE_STEPS = 100
 """Steps over which the speed is measured."""
 

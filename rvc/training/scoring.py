@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rvc.audio import resample
+from rvc.audio.reader import resample
 
 RATE_16K_HZ = 16_000
 RESOLUTIONS = ((2048, 128), (1024, 80), (512, 40))

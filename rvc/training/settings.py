@@ -42,7 +42,7 @@ class TrainSettings:
     """How to train. Everything is counted in steps, so that a slow machine gives the same voice.
 
     Attributes:
-        engine: Name of the engine, one of `pipelines.train_start.TASKS`.
+        engine: Name of the engine, one of `pipelines.training.engines.TASKS`.
         total_steps: Optimizer steps at most; None lets the engine choose by the length of the audio.
         batch_size: Slices per step; None is 8, or on a GPU what its memory holds if that is less.
         score_every: Steps between two scorings of the held-out slices.

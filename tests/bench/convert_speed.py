@@ -27,12 +27,12 @@ import soundfile as sf
 import torch
 from numpy.typing import NDArray
 
-from pipelines.convert import ConvertOptions, ConvertResult, convert
+from pipelines.conversion.convert import ConvertOptions, ConvertResult, convert
 from pipelines.events import finish
-from rvc.audio import load_mono
-from rvc.engine import LocalEngine
+from rvc.audio.reader import load_mono
+from rvc.engine.interface import LocalEngine
+from rvc.engine.retrieval import MAX_ROWS
 from rvc.lite.weights import BASE_FILE, CONTENT_ENCODER_NAME, load_part
-from rvc.retrieval import MAX_ROWS
 from rvc.voice import Voice
 from tests.tiny import song, toy_index
 

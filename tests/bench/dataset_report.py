@@ -1,10 +1,10 @@
 """Check the data-set report on real speech: `python -m tests.bench.dataset_report SPEECH WORK`.
 
-SPEECH is a folder with `metadata.csv` as rvc/lite/pretrain/corpus.py reads it; WORK keeps prepared
+SPEECH is a folder with `metadata.csv` as rvc/pretrain/corpus.py reads it; WORK keeps prepared
 recordings, so a second run is quick. Printed are, for sets of one speaker, how often a second one was heard;
 for sets of which a fifth is by somebody else, how often not; and the estimates of noise and bandwidth
 against the truth. `--statistics FILE SPEAKER ...` judges sets of these speakers with other constants, fitted
-without them (rvc.lite.pretrain.speaker_stats --leave-out). Where no constants are held out the mistake is
+without them (rvc.pretrain.speaker_stats --leave-out). Where no constants are held out the mistake is
 marked with *: its speakers helped to fit what they are judged with.
 """
 
@@ -22,21 +22,21 @@ import numpy as np
 import soundfile as sf
 import torch
 
-from pipelines.prepare_recording import FACTS, RecordingFacts, prepare_recording, read_facts
-from pipelines.prepare_settings import PrepareSettings
-from pipelines.uploads import StoredFile
-from rvc.analysis import measure
-from rvc.audio import load_mono, resample
-from rvc.lite.pretrain.corpus import Utterance, read_corpus
-from rvc.lite.pretrain.speaker_stats import is_held_out
-from rvc.speaker_windows import SpeakerWindows, hiss
-from rvc.speakers import (
+from pipelines.job_settings import PrepareSettings
+from pipelines.recordings.prepare_recording import FACTS, RecordingFacts, prepare_recording, read_facts
+from pipelines.recordings.uploads import StoredFile
+from rvc.analysis.quality import measure
+from rvc.analysis.speaker_windows import SpeakerWindows, hiss
+from rvc.analysis.speakers import (
     SpeakerFinding,
     SpeakerStatistics,
     comparable_bandwidth_hz,
     find_second_speaker,
     load_statistics,
 )
+from rvc.audio.reader import load_mono, resample
+from rvc.pretrain.corpus import Utterance, read_corpus
+from rvc.pretrain.speaker_stats import is_held_out
 
 logger = logging.getLogger("dataset_report")
 

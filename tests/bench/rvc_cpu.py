@@ -25,14 +25,14 @@ import soundfile as sf
 import torch
 from torch import Tensor, nn
 
-from pipelines.convert import ConvertOptions, convert
+from pipelines.conversion.convert import ConvertOptions, convert
 from pipelines.events import finish
-from rvc.card import parse_card
-from rvc.checkpoint import VoiceModel
-from rvc.content_encoder import ContentVec
-from rvc.nn.config import SynthesizerConfig, Version, published_config
-from rvc.rvc_engine import RvcEngine
-from rvc.synthesizer import Frames, Noise, Synthesizer
+from rvc.engine.card import parse_card
+from rvc.vits.config import SynthesizerConfig, Version, published_config
+from rvc.vits.content_encoder import ContentVec
+from rvc.vits.engine import RvcEngine
+from rvc.vits.synthesizer import Frames, Noise, Synthesizer
+from rvc.vits.voice_model import VoiceModel
 from rvc.voice import Voice
 from tests.bench.convert_speed import gflops
 from tests.tiny import song

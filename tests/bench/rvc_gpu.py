@@ -27,16 +27,15 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rvc.checkpoint import VoiceModel
-from rvc.content_encoder import ContentVec
-from rvc.nn.discriminator import Discriminators
-from rvc.rvc_engine import RvcEngine
 from rvc.steps import result_of
-from rvc.synthesizer import Frames, Noise, Synthesizer
 from rvc.training.group import Group
-from rvc.training.precision import Precision
-from rvc.training.rvc_start import RvcSizes, published_sizes
-from rvc.training.rvc_step import Passage, Trainer
+from rvc.vits.content_encoder import ContentVec
+from rvc.vits.discriminator import Discriminators
+from rvc.vits.engine import RvcEngine
+from rvc.vits.step import Passage, Precision, Trainer
+from rvc.vits.synthesizer import Frames, Noise, Synthesizer
+from rvc.vits.task import RvcSizes, published_sizes
+from rvc.vits.voice_model import VoiceModel
 from tests.tiny import song
 from tests.tiny_rvc_training import tiny_sizes
 

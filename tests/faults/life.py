@@ -16,12 +16,12 @@ from typing import Any
 
 import soundfile as sf
 
-from pipelines import registry
-from pipelines.bundles import pack
-from pipelines.dispatcher import WORKER_COMMAND
-from pipelines.jobs import Jobs
-from pipelines.rows import Caller
+from pipelines.jobs.dispatcher import WORKER_COMMAND
+from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
+from pipelines.store import registry
+from pipelines.store.records import Caller
+from pipelines.voices.bundle import pack
 from tests.tiny import toy_bundle
 
 ME = Caller("me")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.registry import Registry
+from pipelines.store.registry import Registry
 from tests.faults.life import WRITE_VARIABLE
 from tests.faults.work import PACE_VARIABLE
 

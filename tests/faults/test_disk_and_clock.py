@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.dispatcher import WORKER_COMMAND
-from pipelines.jobs import Jobs
-from pipelines.lanes import next_up
-from pipelines.registry import AtomicStorage, Tables
-from pipelines.rows import new_job
+from pipelines.jobs.dispatcher import WORKER_COMMAND
+from pipelines.jobs.schedule import next_up
+from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
+from pipelines.store.records import new_job
+from pipelines.store.registry import AtomicStorage, Tables
 from tests.faults.life import ME, TRAINING, recordings
 from tests.faults.scenario import left_over
 from tests.faults.work import FULL_DISK_VARIABLE

@@ -15,9 +15,9 @@ from typing import Any
 import tests.tiny  # noqa: F401 -- registers the engine "toy", which the conversions speak with
 from pipelines import worker_tasks
 from pipelines.events import Events
-from pipelines.order import WorkOrder
-from pipelines.train_start import TASKS as ENGINES
-from pipelines.train_start import at_once
+from pipelines.job_spec import WorkOrder
+from pipelines.training.engines import TASKS as ENGINES
+from pipelines.training.engines import at_once
 from rvc.training import checkpoints
 from tests.tiny_task import build_tiny_task
 

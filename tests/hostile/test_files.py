@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 
-from pipelines.batch_upload import receive_batch
-from pipelines.library import Library
-from pipelines.registry import Registry
-from pipelines.rows import Caller
+from pipelines.recordings.batch_upload import receive_batch
+from pipelines.recordings.uploads import decoding, receive
 from pipelines.settings import Settings
-from pipelines.uploads import decoding, receive
+from pipelines.store.records import Caller
+from pipelines.store.registry import Registry
+from pipelines.voices.library import Library
 from rvc.errors import RvcError
 from tests.hostile.bad_files import NAMES, bad_recordings, bad_voices, bad_zips, wav_header
 from tests.sounds import write_silence
-from ui.panels import voice_card
+from ui.look.html import voice_card
 
 SETTINGS = Settings(
     max_file_size_mb=5, max_audio_seconds=60, max_files=50, max_batch_mb=10, max_decoded_mb=50

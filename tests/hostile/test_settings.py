@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.convert import ConvertOptions
-from pipelines.order import WorkOrder
-from pipelines.prepare_settings import PrepareSettings
-from pipelines.train import TrainSettings
+from pipelines.conversion.convert import ConvertOptions
+from pipelines.job_settings import PrepareSettings
+from pipelines.job_spec import WorkOrder
+from pipelines.training.train import TrainSettings
 from pipelines.worker_tasks import TASKS
 from rvc.errors import RvcError
 from tests.hostile.bad_files import SEED

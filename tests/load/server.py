@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from pipelines.jobs import Jobs
-from pipelines.rows import new_job
+from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
-from tests.pipelines.toy_jobs import TOY_WORKER
+from pipelines.store.records import new_job
+from tests.pipelines.jobs.toy_jobs import TOY_WORKER
 from tests.pipelines.toy_tasks import write_voice
 
 UNLIMITED = {"UPLOADS_PER_HOUR": "0", "FILES_PER_HOUR": "0", "STARTS_PER_HOUR": "0"}
@@ -20,7 +20,7 @@ def main(port: int, data_dir: Path) -> None:
     """Serve until the process is ended."""
     os.environ["GRADIO_TEMP_DIR"] = str(data_dir / "cache")
     from ui.page import build_page, launch_options
-    from ui.services import Services
+    from ui.server.services import Services
 
     settings = Settings(data_dir=data_dir)
     jobs = Jobs(settings, worker_command=TOY_WORKER, retry_pauses_s=())

@@ -20,12 +20,12 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 
-from pipelines.jobs import Jobs
-from pipelines.registry import SCHEMA_TABLE, SCHEMA_VERSION, AtomicStorage, Registry, Tables
-from pipelines.rows import Caller, new_job
+from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
+from pipelines.store.records import Caller, new_job
+from pipelines.store.registry import SCHEMA_TABLE, SCHEMA_VERSION, AtomicStorage, Registry, Tables
 from tests.load.server import UNLIMITED
-from tests.pipelines.toy_jobs import computed
+from tests.pipelines.jobs.toy_jobs import computed
 from tests.sounds import tone, write
 from tests.ui.launched import free_port, wait_for
 

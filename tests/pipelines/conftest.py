@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.jobs import Jobs
+from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
-from tests.pipelines.toy_jobs import TOY_WORKER, Open
+from tests.pipelines.jobs.toy_jobs import TOY_WORKER, Open
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from pipelines.demo import OWNER, VOICE_NAME, run_demo
-from pipelines.jobs import Jobs
-from pipelines.rows import Caller
+from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
+from pipelines.store.records import Caller
 from rvc.errors import NotAllowedError, RvcError
-from ui.callers import Visitor
+from ui.server.identity import Visitor
 
 WORKER = (sys.executable, "-m", "pipelines.worker", "--tasks", "tests.ui.toy_tasks")
 

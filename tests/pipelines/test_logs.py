@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.jobs import Jobs
+from pipelines.jobs.service import Jobs
 from pipelines.logs import about_job, enter_job, start_logging
 from pipelines.settings import Settings
-from tests.pipelines.toy_jobs import ME, TOY_WORKER, Open, add_voice, end_of, submit, upload
+from tests.pipelines.jobs.toy_jobs import ME, TOY_WORKER, Open, add_voice, end_of, submit, upload
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from pipelines.order import WorkOrder
+from pipelines.job_spec import WorkOrder
 from pipelines.worker import STOPPED, plain
 
 ROOT = Path(__file__).parents[2]

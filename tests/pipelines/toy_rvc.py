@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines.dispatcher import WORKER_COMMAND
-from pipelines.train_start import TASKS as TRAINABLE
-from pipelines.train_start import RvcSource, TaskSource
-from rvc.engine import ENGINES, EngineLoader
-from rvc.rvc_engine import RvcLoader
+from pipelines.jobs.dispatcher import WORKER_COMMAND
+from pipelines.training.engines import TASKS as TRAINABLE
+from pipelines.training.engines import RvcSource, TaskSource
+from rvc.engine.interface import EngineLoader
+from rvc.vits.engine import RvcLoader
+from rvc.voice import ENGINES
 from tests.tiny_rvc_training import tiny_sizes
 from tests.tiny_rvc_voice import TOY_HUBERT, encoder_file
 

@@ -19,9 +19,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.batch import convert_all
+from pipelines.conversion.batch import convert_all
 from pipelines.events import Done, Events, Progress
-from pipelines.order import WorkOrder
+from pipelines.job_spec import WorkOrder
 from rvc.errors import AudioError
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rvc.card import parse_card, read_card
-from rvc.engine import HIGHEST_F0_HZ, LOWEST_F0_HZ, Source
+from rvc.audio.level import normalisation_gain
+from rvc.engine.card import parse_card, read_card
+from rvc.engine.interface import HIGHEST_F0_HZ, LOWEST_F0_HZ, Source
+from rvc.engine.options import SpeakOptions
 from rvc.errors import CheckpointError, ConfigError, UnknownNameError
-from rvc.f0 import F0_ESTIMATORS
-from rvc.level import normalisation_gain
-from rvc.speak_options import SpeakOptions
+from rvc.pitch.estimators import F0_ESTIMATORS
 from rvc.voice import Voice
 from tests.tiny import CARD, ToyEngine, song, toy_bundle, toy_card, toy_index, toy_voice
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.ui.visitor import services_at
-from ui.services import Services
+from ui.server.services import Services
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gradio_client import Client  # type: ignore[import-untyped]
 
-from pipelines.jobs import Jobs
+from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 
 WORKER = (sys.executable, "-m", "pipelines.worker", "--tasks", "tests.ui.toy_tasks")
@@ -52,7 +52,7 @@ def launched(
 
     os.environ |= {"GRADIO_TEMP_DIR": str(folder / "cache"), "TOY_STEPS": str(steps), "NO_PROXY": "127.0.0.1"}
     from ui.page import build_page, launch_options
-    from ui.services import Services
+    from ui.server.services import Services
 
     settings = Settings.model_validate({"data_dir": folder / "data", "max_file_size_mb": 5, **wishes})
     settings.data_dir.mkdir(parents=True)

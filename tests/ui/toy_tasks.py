@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import soundfile as sf
 
-from pipelines.batch import convert_all
+from pipelines.conversion.batch import convert_all
 from pipelines.events import Done, Events, Progress
-from pipelines.order import WorkOrder
-from pipelines.uploads import decoding
+from pipelines.job_spec import WorkOrder
+from pipelines.recordings.uploads import decoding
 from rvc.errors import AudioError
 
 STEP_S = 0.02

@@ -10,10 +10,10 @@ from typing import Any
 
 from starlette.datastructures import Headers
 
-from pipelines.jobs import Jobs
+from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from tests.ui.launched import WORKER
-from ui.services import Services, hand_out
+from ui.server.services import Services, hand_out
 
 ME, SOMEBODY_ELSE = "a-token-of-a-test-1", "a-token-of-a-test-2"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from rvc.lite.mel import MEL_BANDS, POWER_FLOOR, log_mel, mel_bank, power_spectrum
+from rvc.lite.encoder import MEL_BANDS, POWER_FLOOR, log_mel, mel_bank, power_spectrum
 
 
 def tone(hz: float, seconds: float = 0.5) -> torch.Tensor:

@@ -7,8 +7,7 @@ import parselmouth
 import pytest
 import torch
 
-from rvc.lite.source import frame_phase
-from rvc.lite.synthesizer import Frames, Synthesizer, SynthesizerConfig, pulse_train
+from rvc.lite.synthesizer import Frames, Synthesizer, SynthesizerConfig, frame_phase, pulse_train
 from rvc.noise import placed_noise
 
 RATE_HZ = 24_000

@@ -10,14 +10,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from rvc.audio import resample
-from rvc.card import parse_card
-from rvc.engine import Source
+from rvc.audio.reader import resample
+from rvc.engine.card import parse_card
+from rvc.engine.interface import Source
 from rvc.errors import CheckpointError
-from rvc.lite.discriminator import SmallDiscriminators
 from rvc.lite.encoder import ContentEncoder, EncoderConfig
 from rvc.lite.engine import LiteEngine, LiteLoader
-from rvc.lite.other_speakers import OtherSpeakers
+from rvc.lite.losses import SmallDiscriminators
+from rvc.lite.perturb import OtherSpeakers
 from rvc.lite.synthesizer import Synthesizer, SynthesizerConfig
 from rvc.lite.task import LiteTask, LiteTraining
 from rvc.lite.tone import mean_tone

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from scipy.signal import firwin2, oaconvolve, welch
 
 import rvc.lite.tone
-from pipelines.convert import ConvertOptions, convert
+from pipelines.conversion.convert import ConvertOptions, convert
 from pipelines.events import finish
-from pipelines.library import BUILTIN_VOICES
-from rvc.audio import load_mono, resample
-from rvc.audio_writer import AudioWriter
-from rvc.card import TONE_BANDS
-from rvc.level import TARGET_RMS, frame_rms, loud_rms
+from pipelines.voices.library import BUILTIN_VOICES
+from rvc.audio.level import TARGET_RMS, frame_rms, loud_rms
+from rvc.audio.loudness import FrameLoudness
+from rvc.audio.reader import load_mono, resample
+from rvc.audio.writer import AudioWriter
+from rvc.engine.card import TONE_BANDS
 from rvc.lite.tone import MAX_DB, mean_tone, measure_tone, retoned
-from rvc.loudness import FrameLoudness
 from rvc.voice import Voice
 
 EXAMPLES = Path(__file__).parents[3] / "assets" / "examples"

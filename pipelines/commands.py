@@ -1,0 +1,110 @@
+"""What is done on the command line while no server runs: clean up, back up, restore.
+
+`python app.py --add-user NAME`: asks for a password twice and writes it into the file of users.
+"""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.jobs import cleanup
+from pipelines.settings import Settings
+from pipelines.store.backup import back_up, restore
+from pipelines.store.registry import Registry
+from pipelines.users.accounts import Accounts
+from rvc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipelines.settings import Settings
+
+
+def clean_up(settings: Settings, *, dry_run: bool) -> list[str]:
+    """Remove what had its time and what belongs to nothing, or tell what it would be; return lines to show.
+
+    Raises:
+        ConfigError: A server uses the data folder; its Admin tab does the same.
+    """
+    registry = Registry(settings.data_dir)
+    try:
+        work = cleanup.find if dry_run else cleanup.carry_out
+        found = work(registry, settings, untouched_s=0.0)
+    finally:
+        registry.close()
+    lines = [f"job {row['id']} ({row['type']}, {row['status']}, {row['updated_at']})" for row in found.jobs]
+    lines += [f"upload {row['id']} ({row['created_at']})" for row in found.uploads]
+    lines += [str(path.relative_to(settings.data_dir)) for path in found.orphans]
+    return [*lines, found.sentence(done=not dry_run)]
+
+
+def make_backup(settings: Settings, target: Path) -> list[str]:
+    """Copy the registry to a file; return lines to show.
+
+    Raises:
+        ConfigError: There is no registry, it is damaged, or the file cannot be written.
+    """
+    rows = back_up(settings.data_dir, target)
+    return [f"Backed up {rows} jobs and voices to {target}."]
+
+
+def put_back(settings: Settings, source: Path) -> list[str]:
+    """Put a backup in the registry's place; return lines to show.
+
+    Raises:
+        ConfigError: A server uses the data folder, or the file is no backup that can be read.
+    """
+    done = restore(settings.data_dir, source)
+    lines = [f"Restored {done.rows} jobs and voices from {source}."]
+    if done.aside is not None:
+        lines.append(f"What was there before is kept in {done.aside}.")
+    if done.lost:
+        lines.append(f"{done.lost} voices of the backup have no files any more; delete them on the page.")
+    if done.tokens:
+        count = f"{done.tokens} personal token{'s' if done.tokens > 1 else ''}"
+        lines.append(f"{count} came with it, valid even if revoked since; revoke them again on the page.")
+    return lines
+
+
+def add_user(settings: Settings, name: str, *, admin: bool) -> str:
+    """Add a user, or change the password of one.
+
+    A person at a terminal is asked; otherwise the password is read from two lines of the standard input.
+
+    Args:
+        settings: Names the file.
+        name: The login name.
+        admin: Whether the user becomes an admin.
+
+    Returns:
+        What was done, in a sentence.
+
+    Raises:
+        ConfigError: No file is named, the name or the password cannot be used, the two passwords differ, or
+            the person does not want to replace the password. The file is as it was.
+    """
+    if settings.auth_file is None:
+        raise ConfigError(
+            "AUTH_FILE names no file for users; set it, in .env for example as AUTH_FILE=users.json, and try "
+            "again."
+        )
+    accounts = Accounts(settings.auth_file)
+    known = settings.auth_file.exists() and accounts.get(name) is not None
+    if known and sys.stdin.isatty():
+        answer = input(f"There is a user {name}. Change the password? [y/N] ")
+        if answer.strip().lower() not in ("y", "yes"):
+            raise ConfigError(f"Nothing was changed; {name} keeps the password.")
+    password, again = _asked("Password: "), _asked("The same again: ")
+    if password != again:
+        raise ConfigError("The two passwords differ, so nothing was changed; try again.")
+    account = accounts.put(name, password, admin=admin)
+    role = "an admin" if account.admin else "a user"
+    done = f"{account.name} has a new password" if known else f"{account.name} can log in"
+    return f"{done}, as {role}; the file is {settings.auth_file}."
+
+
+def _asked(prompt: str) -> str:
+    if sys.stdin.isatty():
+        return getpass.getpass(prompt)
+    return sys.stdin.readline().rstrip("\r\n")

@@ -1,0 +1,135 @@
+"""The recordings of a set, compared with each other: duplicates, speakers, and the report on all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pipelines.recordings.prepare_recording import RecordingFacts
+from pipelines.recordings.report import (
+    DatasetReport,
+    FileReport,
+    SecondSpeaker,
+    as_duplicate,
+    describe_file,
+    summarise,
+    with_other_speaker,
+)
+from pipelines.recordings.uploads import StoredFile
+from rvc.analysis.fingerprint import find_alike
+from rvc.analysis.speaker_windows import SpeakerWindows, thinned
+from rvc.analysis.speakers import SpeakerFinding, comparable_bandwidth_hz, comparing_speakers
+
+MOST_WINDOWS = 480
+"""Twenty minutes of speech are compared, spread over all there is."""
+
+MIXED_SHARE, OTHER_SHARE = 0.15, 0.7
+"""From the first on a second speaker is heard in a recording, from the second on it is hers."""
+
+
+def assemble(
+    pairs: Sequence[tuple[StoredFile, RecordingFacts]],
+) -> Generator[float, None, DatasetReport]:
+    """Compare the recordings of a set and write the report on it.
+
+    Args:
+        pairs: Each recording as it was stored, and what is known of it, in the order of the upload.
+
+    Yields:
+        The share that is done, 0..1.
+
+    Returns:
+        The report.
+    """
+    repeated = yield from _duplicates(pairs)
+    used = [number for number in range(len(pairs)) if number not in repeated]
+    finding = yield from _speakers([pairs[number][1] for number in used])
+    shares = {
+        number: float(second.mean()) if second.size else 0.0
+        for number, second in zip(used, finding.second, strict=True)
+    }
+    files = []
+    for number, (file, facts) in enumerate(pairs):
+        report = _file_report(file, facts)
+        if number in repeated:
+            original, kind = repeated[number]
+            report = as_duplicate(report, pairs[original][0].name, kind)
+        elif shares[number] >= MIXED_SHARE:
+            report = with_other_speaker(report, shares[number])
+        files.append(report)
+    second = SecondSpeaker(
+        checked=finding.checked,
+        heard=finding.heard,
+        share=round(finding.share, 3),
+        score=round(float(np.clip(finding.score, -999.0, 9999.0)), 1),
+        files=[file.name for file in files if file.other_speaker_share >= OTHER_SHARE],
+        mixed_files=[file.name for file in files if MIXED_SHARE <= file.other_speaker_share < OTHER_SHARE],
+    )
+    return summarise(files, second, _f0([pairs[number][1].windows for number in used]))
+
+
+def _duplicates(
+    pairs: Sequence[tuple[StoredFile, RecordingFacts]],
+) -> Generator[float, None, dict[int, tuple[int, str]]]:
+    """Find recordings that repeat another: for each its number, that of the one kept, and how."""
+    repeated: dict[int, tuple[int, str]] = {}
+    first_with: dict[str, int] = {}
+    for number, (file, _) in enumerate(pairs):
+        if file.sha256 in first_with:
+            repeated[number] = (first_with[file.sha256], "same file")
+        else:
+            first_with[file.sha256] = number
+    left = list(first_with.values())
+    steps = find_alike([pairs[number][1].print for number in left])
+    while True:
+        try:
+            yield 0.5 * next(steps)
+        except StopIteration as stop:
+            likenesses = stop.value
+            break
+    for likeness in likenesses:
+        one, other = left[likeness.first], left[likeness.second]
+        if one in repeated or other in repeated:
+            continue
+        # A part of the other goes; of two of one length, the one that came later.
+        drop, keep = (one, other) if pairs[one][0].seconds < pairs[other][0].seconds - 1.0 else (other, one)
+        repeated[drop] = (keep, "same recording")
+    return repeated
+
+
+def _speakers(facts: Sequence[RecordingFacts]) -> Generator[float, None, SpeakerFinding]:
+    windows = [known.windows for known in facts]
+    total = sum(len(w) for w in windows)
+    if total > MOST_WINDOWS:
+        windows = [thinned(w, max(3, round(len(w) * MOST_WINDOWS / total))) for w in windows]
+    bandwidth_hz = comparable_bandwidth_hz(
+        [known.measures.bandwidth_hz for known in facts if len(known.windows)]
+    )
+    steps = comparing_speakers(windows, bandwidth_hz=bandwidth_hz)
+    while True:
+        try:
+            yield 0.5 + 0.5 * next(steps)
+        except StopIteration as stop:
+            finding: SpeakerFinding = stop.value
+            return finding
+
+
+def _file_report(file: StoredFile, facts: RecordingFacts) -> FileReport:
+    report = replace(describe_file(file, facts.measures), slices=len(facts.slices))
+    f0 = _f0([facts.windows])
+    if f0 is None:
+        return report
+    median, low, high = (round(value, 1) for value in f0)
+    return replace(report, f0_median_hz=median, f0_low_hz=low, f0_high_hz=high)
+
+
+def _f0(recordings: Sequence[SpeakerWindows]) -> tuple[float, float, float] | None:
+    """Median, 5 % and 95 % of F0, in Hz; None without voice."""
+    f0 = np.concatenate([np.empty(0, dtype=np.float32), *(windows.f0_hz for windows in recordings)])
+    voiced = f0[f0 > 0]
+    if voiced.size < 10:
+        return None
+    median, low, high = np.percentile(voiced, [50.0, 5.0, 95.0])
+    return float(median), float(low), float(high)

@@ -1,0 +1,152 @@
+"""How much of the disk one user may take, and how much each takes.
+
+A user's share is what lies in the folders of their uploads and jobs, and their voices. Before anything is
+kept, room is asked for; several wishes of one user at the same time count together.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rvc.errors import LimitError
+from rvc.files import bytes_in
+
+if TYPE_CHECKING:
+    from pipelines.store.records import Caller
+    from pipelines.store.registry import Registry
+
+Spend = Callable[[int], None]
+"""Asks for some more bytes; raises LimitError when there is no room for them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What one user takes on the disk, in bytes.
+
+    Attributes:
+        jobs: Uploads and jobs.
+        voices: Voices, trained and imported.
+    """
+
+    jobs: int
+    voices: int
+
+    @property
+    def total(self) -> int:
+        """Both together."""
+        return self.jobs + self.voices
+
+
+@dataclass(kw_only=True)
+class _Account:
+    """Wishes of one user that are under way: what was on the disk before the first, and what they take."""
+
+    before: Usage
+    held: int = 0
+    open: int = 0
+
+
+class Quota:
+    """The share of each user. Safe for threads.
+
+    Args:
+        registry: The rows that say whose a folder is.
+        jobs_dir: Folder of the jobs' folders.
+        limit_bytes: What one user may take; 0 = any number.
+    """
+
+    def __init__(self, registry: Registry, jobs_dir: Path, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._registry = registry
+        self._jobs_dir = jobs_dir
+        self._accounts: dict[str, _Account] = {}
+        self._lock = threading.Lock()
+
+    def used(self, user_id: str) -> Usage:
+        """Measure what a user takes now."""
+        jobs = self._registry.list("jobs", user_id=user_id)
+        voices = self._registry.list("models", user_id=user_id)
+        return Usage(
+            jobs=sum(bytes_in(self._jobs_dir / row["id"]) for row in jobs),
+            voices=sum(int(row["size_bytes"]) for row in voices),
+        )
+
+    def require(self, caller: Caller, more_bytes: int = 0) -> None:
+        """Refuse a wish for which there is no room.
+
+        Args:
+            caller: Who wishes.
+            more_bytes: What it will take at least.
+
+        Raises:
+            LimitError: There is no room; the sentence says what is used and what to do.
+        """
+        with self.room(caller) as spend:
+            spend(more_bytes)
+
+    @contextmanager
+    def room(self, caller: Caller) -> Iterator[Spend]:
+        """Keep room for what a wish writes until it is done; give it back when the wish fails.
+
+        Args:
+            caller: Who will own what is written.
+
+        Yields:
+            Asks for more bytes, before they are written.
+
+        Raises:
+            LimitError: From the yielded function, when there is no room.
+        """
+        if not self.limit_bytes:
+            yield _any_number
+            return
+        account, mine = self._opened(caller.user_id), 0
+
+        def spend(count: int) -> None:
+            nonlocal mine
+            with self._lock:
+                if account.before.total + account.held + max(count, 1) > self.limit_bytes:
+                    raise self._refusal(account)
+                account.held += count
+                mine += count
+
+        try:
+            yield spend
+        except BaseException:
+            with self._lock:
+                account.held -= mine
+            raise
+        finally:
+            with self._lock:
+                account.open -= 1
+                if not account.open:
+                    self._accounts.pop(caller.user_id, None)
+
+    def _opened(self, user_id: str) -> _Account:
+        with self._lock:
+            account = self._accounts.get(user_id)
+            if account is None:
+                account = self._accounts[user_id] = _Account(before=self.used(user_id))
+            account.open += 1
+            return account
+
+    def _refusal(self, account: _Account) -> LimitError:
+        used = account.before
+        return LimitError(
+            f"There is no room for this: of your {_mb(self.limit_bytes)} MB, uploads and jobs take "
+            f"{_mb(used.jobs + account.held)} and voices {_mb(used.voices)}; delete voices, or jobs that "
+            "have ended, and try again."
+        )
+
+
+def _any_number(count: int) -> None:
+    """Room without a limit."""
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e6:.4g}" if count < 1e9 else f"{count / 1e6:.0f}"

@@ -1,0 +1,346 @@
+"""What a recording of speech is like: noise, clipping, true bandwidth, level. Signal processing only.
+
+Shapes:  N = samples, mono; T = frames of 10 ms (100 per second), frame i covers samples
+         i * rate / 100 .. (i + 1) * rate / 100, T = N * 100 // rate.
+Units:   Hz, seconds; dB of power; levels in dB of a full scale of 1 (a full-scale square wave is 0 dB).
+SNR:     mean power of the speech while somebody speaks, over the mean power of the noise. The noise is
+         measured where nobody speaks, bin by bin, as a median: a breath or a door counts little.
+Bandwidth: where the spectrum falls off a cliff and never comes back. A microphone's or a voice's own
+         fall is gradual; a cliff was made by a converter, a telephone or a lossy encoder.
+Not here: finding speech with a network (vad.py), judging the numbers (pipelines/recordings/verdicts.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_closing, binary_dilation, median_filter
+
+Wave = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Spectra = NDArray[np.float32]
+
+FRAMES_PER_S = 100
+MAX_SNR_DB = 70.0
+MIN_SNR_DB = -20.0
+LOWEST_HZ = 60.0
+"""Below it lie rumble and mains hum, which preparing removes: they are not counted as noise."""
+
+DIGITAL_SILENCE = 1e-9
+"""Frames 90 dB below the loudest were made by a program and say nothing of the room."""
+
+_NOISE_FRAMES = 30
+_MARGIN_FRAMES = 5
+_ACTIVITY_BAND_HZ = (150.0, 4_000.0)
+_BLOCK_FRAMES = 1_000
+_MOST_QUANTILE_FRAMES = 4_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measures:
+    """What was measured of one recording.
+
+    Attributes:
+        seconds: Length.
+        sample_rate_hz: Rate at which it is stored.
+        speech_seconds: How much of it is speech.
+        snr_db: Power of the speech over power of the noise, -20..70; None without speech.
+        clipping_fraction: Share of the samples that are cut off at the top or bottom, 0..1.
+        bandwidth_hz: Where the sound really ends; half the rate if nothing was cut off.
+        level_db: RMS of the speech, dBFS; None without speech.
+        peak_db: Largest sample, dBFS; None if all is zero.
+    """
+
+    seconds: float
+    sample_rate_hz: int
+    speech_seconds: float
+    snr_db: float | None
+    clipping_fraction: float
+    bandwidth_hz: float
+    level_db: float | None
+    peak_db: float | None
+
+
+def measure(wav: Wave, rate_hz: int, speech: Mask | None = None) -> Measures:
+    """Measure a recording.
+
+    Args:
+        wav: Samples, shape (N,).
+        rate_hz: Their rate.
+        speech: Where somebody speaks, shape (T,); None to find it by the loudness (`active_frames`).
+
+    Returns:
+        The measures.
+    """
+    steps = measuring(wav, rate_hz, active_frames(wav, rate_hz) if speech is None else speech)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            measures: Measures = stop.value
+            return measures
+
+
+def measuring(wav: Wave, rate_hz: int, speech: Mask) -> Generator[float, None, Measures]:
+    """Measure a recording in steps of well under a second; see `measure`.
+
+    Yields:
+        The share that is done, 0..1.
+    """
+    frames = wav.size * FRAMES_PER_S // rate_hz
+    blocks = []
+    for first in range(0, frames, _BLOCK_FRAMES):
+        blocks.append(_spectra(wav, rate_hz, first, min(first + _BLOCK_FRAMES, frames)))
+        yield 0.6 * first / frames
+    spectra = np.concatenate(blocks) if blocks else _spectra(wav, rate_hz, 0, 0)
+    speech = _fitted(speech, len(spectra))
+    noise = noise_spectrum(spectra, speech)
+    usable = _above(rate_hz, spectra.shape[1])
+    yield 0.7
+    spoken = speech & _made_by_room(spectra[:, usable].sum(axis=1))
+    snr_db = level_db = None
+    if spoken.any():
+        both = float(spectra[spoken][:, usable].sum(axis=1).mean())
+        hiss = float(noise[usable].sum())
+        snr_db = _limited_db(both - hiss, hiss)
+        level_db = float(10 * np.log10(max(both - hiss, 0.01 * both)))
+    peak = float(np.abs(wav).max(initial=0.0))
+    yield 0.8
+    clipped = clipping_fraction(wav)
+    yield 0.9
+    return Measures(
+        seconds=wav.size / rate_hz,
+        sample_rate_hz=rate_hz,
+        speech_seconds=float(speech.sum()) / FRAMES_PER_S,
+        snr_db=snr_db,
+        clipping_fraction=clipped,
+        bandwidth_hz=bandwidth_hz(wav, rate_hz, speech),
+        level_db=level_db,
+        peak_db=float(20 * np.log10(peak)) if peak > 0 else None,
+    )
+
+
+def power_spectra(wav: Wave, rate_hz: int) -> Spectra:
+    """Measure the power in each frame and frequency bin.
+
+    Args:
+        wav: Samples, shape (N,).
+        rate_hz: Their rate.
+
+    Returns:
+        Mean power, shape (T, F), F = rate // 100 + 1 bins from 0 Hz to half the rate; the sum over a row is
+        the mean square of the 20 ms around the middle of that frame.
+    """
+    return _spectra(wav, rate_hz, 0, wav.size * FRAMES_PER_S // rate_hz)
+
+
+def _spectra(wav: Wave, rate_hz: int, first: int, last: int) -> Spectra:
+    """Measure the power of the frames from..to in each bin."""
+    hop = rate_hz // FRAMES_PER_S
+    window = np.hanning(2 * hop + 1)[:-1].astype(np.float32)
+    window /= np.sqrt(np.sum(np.square(window)) * 2 * hop)
+    spectra = np.empty((last - first, hop + 1), dtype=np.float32)
+    for start in range(first, last, _BLOCK_FRAMES):
+        stop = min(start + _BLOCK_FRAMES, last)
+        begins = (np.arange(start, stop) * rate_hz / FRAMES_PER_S).astype(np.int64) - hop // 2
+        low, high = int(begins[0]), int(begins[-1]) + 2 * hop
+        part = wav[max(low, 0) : high]
+        part = np.pad(part, (max(-low, 0), high - max(low, 0) - part.size))
+        rows = part[(begins - low)[:, None] + np.arange(2 * hop)]
+        spectra[start - first : stop - first] = np.square(np.abs(np.fft.rfft(rows * window, axis=1)))
+    spectra[:, 1:-1] *= 2.0
+    return spectra
+
+
+def active_frames(wav: Wave, rate_hz: int) -> Mask:
+    """Find where somebody speaks by the loudness between 150 Hz and 4 kHz.
+
+    Good enough to measure a recording that is speech; it cannot tell speech from music or knocks.
+
+    Args:
+        wav: Samples, shape (N,).
+        rate_hz: Their rate.
+
+    Returns:
+        Shape (T,).
+    """
+    spectra = power_spectra(wav, rate_hz)
+    hz = np.linspace(0, rate_hz / 2, spectra.shape[1])
+    inside = (hz >= _ACTIVITY_BAND_HZ[0]) & (hz <= _ACTIVITY_BAND_HZ[1])
+    power = spectra[:, inside].sum(axis=1)
+    sounding = _made_by_room(power)
+    if not sounding.any():
+        return np.zeros(power.size, dtype=np.bool_)
+    level = 10 * np.log10(power + DIGITAL_SILENCE * power.max())
+    level = median_filter(level, 5, mode="nearest")
+    top = np.percentile(level[sounding], 95)
+    floor = max(float(np.percentile(level, 5)), top - 60.0)
+    threshold = max(floor + 0.3 * (top - floor), top - 35.0)
+    if top - floor < 6.0:  # all alike: a hum, or speech without a pause
+        return sounding
+    active: Mask = level > threshold
+    return binary_dilation(binary_closing(active, iterations=8), iterations=3)
+
+
+def noise_spectrum(spectra: Spectra, speech: Mask) -> NDArray[np.float64]:
+    """Estimate the power of the noise in each bin.
+
+    Args:
+        spectra: From `power_spectra`, shape (T, F).
+        speech: Where somebody speaks, shape (T,).
+
+    Returns:
+        Mean power, shape (F,).
+    """
+    made_by_room = _made_by_room(spectra.sum(axis=1))
+    quiet = ~binary_dilation(speech, iterations=_MARGIN_FRAMES) if speech.any() else ~speech
+    quiet &= made_by_room
+    if quiet.sum() >= _NOISE_FRAMES:
+        # The calmer half of what lies between words: the other holds the ends of words and the breaths.
+        rows = np.flatnonzero(quiet)
+        power = spectra[rows].sum(axis=1)
+        rows = rows[power <= np.median(power)]
+        calm = spectra[rows[:: max(1, rows.size // _MOST_QUANTILE_FRAMES)]]
+        # The power of noise in a bin has an exponential distribution: its median is ln 2 of its mean.
+        return np.median(calm, axis=0).astype(np.float64) / np.log(2)
+    if not made_by_room.any():
+        return np.zeros(spectra.shape[1])
+    # No pause: in every bin there are moments without speech (2 % of an exponential lie below 0.02), and
+    # all bins together hold no more than the calmest frames do.
+    rows = np.flatnonzero(made_by_room)
+    ceiling = float(np.percentile(spectra[rows].sum(axis=1), 1))
+    rows = rows[:: max(1, rows.size // _MOST_QUANTILE_FRAMES)]
+    low = np.percentile(spectra[rows], 2, axis=0).astype(np.float64) / -np.log(0.98)
+    return low * min(1.0, ceiling / max(float(low.sum()), 1e-30))
+
+
+def clipping_fraction(wav: Wave) -> float:
+    """Measure which share of a recording is cut off at the top or at the bottom.
+
+    Two traces are looked for on either side: runs of samples that are alike at the very top (a file as it
+    was clipped), and more samples close to the top than a bit below it (clipped, then encoded or filtered).
+
+    Args:
+        wav: Samples, shape (N,).
+
+    Returns:
+        Share of the samples, 0..1.
+    """
+    if not wav.size:
+        return 0.0
+    return (_clipped(wav) + _clipped(-wav)) / wav.size
+
+
+def _clipped(wav: Wave) -> float:
+    """Count the samples that are cut off at the top."""
+    top = float(wav.max())
+    if top < 1e-3:
+        return 0.0
+    flat = wav >= top * 0.9995
+    borders = np.flatnonzero(np.diff(np.concatenate(([False], flat, [False])).astype(np.int8)))
+    runs = borders[1::2] - borders[::2]
+    in_runs = float(runs.sum()) if np.count_nonzero(runs >= 3) >= 3 else 0.0
+    return max(in_runs, _piled_up(np.histogram(wav, bins=np.linspace(0.3, 1.0, 36) * top)[0].astype(float)))
+
+
+def _piled_up(counts: NDArray[np.float64]) -> float:
+    """Count the samples in a bump of a histogram of amplitudes, and beyond it.
+
+    There are ever fewer samples towards the peak of speech. Where there are suddenly more, and hardly any
+    beyond, an encoder has frayed what was a flat top.
+    """
+    for bar in range(6, counts.size):
+        before = counts[bar - 5 : bar - 1].mean()
+        bump = counts[bar] - 1.4 * before
+        beyond = counts[bar + 4 :].sum()
+        if bump > 20.0 + 4.0 * np.sqrt(before) and beyond < counts[bar]:
+            return float(counts[bar - 1 :].sum() - 3.0 * before)
+    return 0.0
+
+
+def bandwidth_hz(wav: Wave, rate_hz: int, speech: Mask) -> float:
+    """Find where the sound really ends.
+
+    Args:
+        wav: Samples, shape (N,).
+        rate_hz: Their rate.
+        speech: Where somebody speaks, shape (T,).
+
+    Returns:
+        Hz; half the rate if nothing was cut off.
+    """
+    half_hz = rate_hz / 2
+    level = _loud_spectrum(wav, rate_hz, speech)
+    if level is None:
+        return half_hz
+    step_hz = half_hz / level.size
+    fall = _fall(level, step_hz)
+    steep = np.flatnonzero(fall > _CLIFF_DB)
+    if not steep.size:
+        return half_hz
+    # The first cliff; its edge is where the spectrum is down by 10 dB for good.
+    foot = max(steep[0] - round(300 / step_hz), 0)
+    plateau = np.median(level[max(foot - round(700 / step_hz), 0) : foot + 1])
+    beyond = np.maximum.accumulate(level[::-1])[::-1]
+    edge_hz = float((foot + np.argmax(beyond[foot:] < plateau - _EDGE_DB)) * step_hz)
+    return half_hz if edge_hz > 0.93 * half_hz else edge_hz
+
+
+_CLIFF_DB = 14.0
+_EDGE_DB = 10.0
+_BAND_HZ = 100.0
+_LOWEST_CLIFF_HZ = 2_500.0
+
+
+def _loud_spectrum(wav: Wave, rate_hz: int, speech: Mask) -> NDArray[np.float64] | None:
+    """Measure what the loudest frames reach in bands of 100 Hz, dB; None without speech."""
+    hop = rate_hz // 50
+    window = np.blackman(2 * hop).astype(np.float32)  # its side lobes lie below what resamplers leave
+    chosen = np.flatnonzero(speech[: max(wav.size * FRAMES_PER_S // rate_hz - 4, 0)])
+    if chosen.size < 10:
+        return None
+    chosen = chosen[:: max(1, chosen.size // 4_000)]
+    rows = wav[(chosen * rate_hz // FRAMES_PER_S)[:, None] + np.arange(2 * hop)]
+    power = np.square(np.abs(np.fft.rfft(rows * window, axis=1)))
+    per_band = max(1, round(_BAND_HZ / (rate_hz / (2 * hop))))
+    bands = power.shape[1] // per_band
+    banded = power[:, : bands * per_band].reshape(len(power), bands, per_band).mean(axis=2)
+    # Fricatives are few and reach highest: the mean of the loudest twentieth of the frames in each band.
+    loudest = np.sort(banded, axis=0)[-max(3, len(banded) // 20) :].mean(axis=0)
+    return 10 * np.log10(loudest / hop**2 + 1e-16)
+
+
+def _fall(level_db: NDArray[np.float64], step_hz: float) -> NDArray[np.float64]:
+    """Measure for each band how far the spectrum falls there for good.
+
+    Compared are the bands just below it and all above it, but for a gap of 300 Hz for the filter's slope.
+    """
+    half_gap, width = round(300 / step_hz), round(700 / step_hz)
+    fall = np.zeros(level_db.size)
+    above = np.maximum.accumulate(level_db[::-1])[::-1]
+    for band in range(round(_LOWEST_CLIFF_HZ / step_hz), level_db.size - half_gap - 2):
+        below = np.median(level_db[band - half_gap - width : band - half_gap + 1])
+        fall[band] = below - above[band + half_gap]
+    return fall
+
+
+def _made_by_room(power: NDArray[np.floating]) -> Mask:
+    """Tell which frames are more than digital silence, by their power, shape (T,)."""
+    return power > DIGITAL_SILENCE * power.max(initial=0.0)
+
+
+def _above(rate_hz: int, bins: int) -> NDArray[np.bool_]:
+    return np.linspace(0, rate_hz / 2, bins) >= LOWEST_HZ
+
+
+def _fitted(mask: Mask, frames: int) -> Mask:
+    return mask[:frames] if mask.size >= frames else np.pad(mask, (0, frames - mask.size))
+
+
+def _limited_db(signal: float, noise: float) -> float:
+    if noise <= 0.0:
+        return MAX_SNR_DB
+    return float(np.clip(10 * np.log10(max(signal / noise, 1e-9)), MIN_SNR_DB, MAX_SNR_DB))

@@ -1,0 +1,166 @@
+"""Sound files out: WAV, FLAC, MP3 and Ogg Vorbis, block by block, and whole or not at all.
+
+Shapes:  N = samples; audio is mono float32, shape (N,), in -1..1.
+Atomic:  a file appears under its name only when it is complete (a hidden file beside it, then a rename).
+Import these names from rvc.audio.reader.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import soundfile as sf
+from numpy.typing import NDArray
+
+from rvc.audio.resampling import StreamResampler
+from rvc.errors import AudioError, ConfigError
+
+logger = logging.getLogger(__name__)
+
+WRITABLE = ("wav", "flac", "mp3", "ogg")
+
+_MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+# libsndfile's Vorbis encoder puts a whole write on the stack: a minute at once overflows it.
+_WRITE_SAMPLES = 65_536
+_WAV_LIMIT_BYTES = 2**32 - 2**16
+_DEFAULT_BITS = {"wav": 16, "flac": 24}
+_SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}
+TAGS = ("title", "artist", "software", "date", "comment")
+"""What a file of every format can say of itself: INFO chunk of WAV, ID3 of MP3, comments of FLAC and Ogg."""
+
+
+class AudioWriter:
+    """Write a mono recording block by block: `with AudioWriter(path, 24_000) as out: out.write(block)`.
+
+    The file exists under its name only after the `with` ends without an error; otherwise nothing is left.
+
+    Args:
+        path: Where the file shall be; its folder must exist. The name's extension plays no part.
+        rate_hz: Rate of the blocks. Kept in the file, but for MP3, which knows nine rates: other ones are
+            raised to the next of them.
+        format: "wav", "flac", "mp3" or "ogg" (Vorbis).
+        bits: 16, 24, or 32 for WAV as floating point; by default 16 for WAV and 24 for FLAC. MP3 and
+            Ogg have none.
+        tags: What the file says of itself, by a name of `TAGS`. The formats disagree about letters beyond
+            ASCII, so these become question marks.
+
+    Attributes:
+        samples: Samples written so far, at the rate of the blocks.
+        clipped_samples: How many of them lay outside -1..1 and were clipped (a warning is logged at the end).
+
+    Raises:
+        ConfigError: Unknown format, or bits that the format does not have.
+        ValueError: A tag of another name.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        rate_hz: int,
+        format: str = "wav",
+        *,
+        bits: int | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        if format not in WRITABLE:
+            raise ConfigError(f"Unknown audio format {format!r}; choose one of: {', '.join(WRITABLE)}.")
+        allowed = {"wav": (16, 24, 32), "flac": (16, 24)}.get(format, ())
+        if bits is not None and bits not in allowed:
+            raise ConfigError(f"A {format} file cannot have {bits} bits per sample; leave the bits out.")
+        self._tags = dict(tags or {})
+        if unknown := set(self._tags) - set(TAGS):
+            raise ValueError(f"A sound file has no tags {unknown}.")
+        self.path = path
+        self.rate_hz = rate_hz
+        self.format = format
+        self.bits = bits or _DEFAULT_BITS.get(format)
+        self.samples = 0
+        self.clipped_samples = 0
+        self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+        self._file: sf.SoundFile | None = None
+        self._resampler = StreamResampler(rate_hz, _file_rate(rate_hz, format))
+
+    def __enter__(self) -> AudioWriter:
+        options: dict[str, object] = {"subtype": _SUBTYPES[self.bits]} if self.bits else {}
+        if self.format == "mp3":
+            options = {"subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE", "compression_level": 0.0}
+        elif self.format == "ogg":
+            options = {"subtype": "VORBIS", "compression_level": 0.3}
+        try:
+            self._file = sf.SoundFile(
+                self._temporary, "w", self._resampler.to_hz, 1, format=self.format.upper(), **options
+            )
+            # Before the first sample: only then do FLAC, Ogg and MP3 have a place for them.
+            for name, text in self._tags.items():
+                setattr(self._file, name, text.encode("ascii", "replace").decode())
+        except BaseException:
+            self._temporary.unlink(missing_ok=True)
+            raise
+        return self
+
+    def write(self, block: NDArray[np.float32]) -> None:
+        """Append samples, shape (n,), in -1..1; those outside are clipped and counted.
+
+        Raises:
+            AudioError: The recording outgrows what a WAV file can hold (4 GB).
+            ValueError: A sample is not finite.
+        """
+        block = np.asarray(block, dtype=np.float32)
+        if not np.isfinite(block).all():
+            raise ValueError(f"{self.path.name}: a block to be written contains NaN or infinity.")
+        self.samples += block.size
+        if self.format == "wav" and self.samples * (self.bits or 16) // 8 > _WAV_LIMIT_BYTES:
+            raise AudioError(f"{self.path.name} would be larger than a WAV file can be; choose FLAC.")
+        self._append(self._resampler.push(block))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._append(self._resampler.finish())
+            if self._file is not None:
+                self._file.close()
+            if kind is None:
+                self._temporary.replace(self.path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+        if self.clipped_samples:
+            logger.warning("%s: %d of %d samples clipped", self.path.name, self.clipped_samples, self.samples)
+
+    def _append(self, wav: NDArray[np.float32]) -> None:
+        if self._file is None:
+            raise RuntimeError("Write to an AudioWriter inside its with block.")
+        if self.bits != 32:  # floating point keeps what lies outside
+            self.clipped_samples += int(np.count_nonzero(np.abs(wav) > 1.0))
+            wav = np.clip(wav, -1.0, 1.0)
+        for start in range(0, wav.size, _WRITE_SAMPLES):
+            self._file.write(wav[start : start + _WRITE_SAMPLES])
+
+
+def save(path: Path, wav: NDArray[np.float32], rate_hz: int, *, bits: int | None = None) -> None:
+    """Write a whole mono recording, in the format that the extension names.
+
+    Args:
+        path: Ends in .wav, .flac, .mp3 or .ogg; its folder must exist.
+        wav: Samples, shape (N,), in -1..1.
+        rate_hz: Their rate.
+        bits: As in `AudioWriter`.
+
+    Raises:
+        ConfigError: Another extension, or bits that the format does not have.
+        ValueError: A sample is not finite.
+    """
+    with AudioWriter(path, rate_hz, path.suffix.lower().removeprefix("."), bits=bits) as file:
+        file.write(wav)
+
+
+def _file_rate(rate_hz: int, format: str) -> int:
+    if format != "mp3":
+        return rate_hz
+    return next((known for known in _MP3_RATES_HZ if known >= rate_hz), _MP3_RATES_HZ[-1])

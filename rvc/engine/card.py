@@ -1,0 +1,147 @@
+"""card.json: what a voice model says of itself, and the only thing that chooses its engine.
+
+Required: format_version (1), engine, name, sample_rate_hz, content_encoder, content_dim.
+Optional: f0 {median_hz, low_hz, high_hz} of the voice, in Hz, for the automatic transposition; tone_db, the
+          spectrum of its recordings, for the built-in engine; and whatever else its maker wrote (created_at,
+          level, training, retrieval, consent, sources, licences), which is kept as it stands in `document`.
+Strict:   a stranger may have written it, so every field that is used is checked for type and range.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rvc.errors import CheckpointError
+from rvc.pitch.f0 import F0Statistics
+
+CARD_FILE = "card.json"
+FORMAT_VERSION = 1
+MAX_CARD_BYTES = 1_000_000
+
+TONE_BANDS = 20
+"""Numbers in `VoiceCard.tone_db`: each a twentieth of 40..7,600 Hz in mel."""
+
+_WAY_OUT = "export the voice again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceCard:
+    """A card that has been checked.
+
+    Attributes:
+        engine: Name of the engine that speaks it.
+        name: What the voice is called.
+        sample_rate_hz: Rate of the audio that it gives.
+        content_encoder: Name of the content encoder that it was trained with.
+        content_dim: Numbers per content vector.
+        f0: Where the voice lies; None if its maker did not say.
+        tone_db: How strong each of `TONE_BANDS` bands is in its recordings, in dB relative to their mean;
+            None if its maker did not say.
+        document: The whole of card.json.
+    """
+
+    engine: str
+    name: str
+    sample_rate_hz: int
+    content_encoder: str
+    content_dim: int
+    f0: F0Statistics | None = None
+    tone_db: tuple[float, ...] | None = None
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_card(folder: Path) -> VoiceCard:
+    """Read and check the card of a voice model.
+
+    Args:
+        folder: Where card.json lies.
+
+    Raises:
+        CheckpointError: It is missing, no JSON object, of a newer format, or a field is missing or wrong.
+    """
+    path = folder / CARD_FILE
+    try:
+        if path.stat().st_size > MAX_CARD_BYTES:
+            raise CheckpointError(f"The voice's card.json is too large to be one; {_WAY_OUT}.")
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"The voice has no readable card.json; {_WAY_OUT}.") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"The voice's card.json is not readable JSON; {_WAY_OUT}.") from error
+    return parse_card(document)
+
+
+def parse_card(document: object) -> VoiceCard:
+    """Check what card.json holds.
+
+    Args:
+        document: The parsed JSON.
+
+    Raises:
+        CheckpointError: As `read_card`.
+    """
+    if not isinstance(document, dict):
+        raise CheckpointError(f"The voice's card.json is not a JSON object; {_WAY_OUT}.")
+    version = document.get("format_version")
+    if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
+        raise CheckpointError(
+            f"The voice has format version {version!r} and this program reads up to {FORMAT_VERSION}; "
+            "update the program."
+        )
+    f0 = document.get("f0")
+    return VoiceCard(
+        engine=_text(document, "engine"),
+        name=_text(document, "name"),
+        sample_rate_hz=_whole(document, "sample_rate_hz", 8_000, 192_000),
+        content_encoder=_text(document, "content_encoder"),
+        content_dim=_whole(document, "content_dim", 1, 4_096),
+        f0=_voice_f0(f0) if f0 else None,
+        tone_db=_tone(document["tone_db"]) if document.get("tone_db") else None,
+        document=document,
+    )
+
+
+def _voice_f0(f0: object) -> F0Statistics:
+    if not isinstance(f0, dict):
+        raise _wrong("f0")
+    names = ("median_hz", "low_hz", "high_hz")
+    median_hz, low_hz, high_hz = (_number(f0, name, 20, 4_000, within="f0.") for name in names)
+    if not low_hz <= median_hz <= high_hz:
+        raise _wrong("f0")
+    return F0Statistics(median_hz=median_hz, low_hz=low_hz, high_hz=high_hz)
+
+
+def _tone(levels: object) -> tuple[float, ...]:
+    if not isinstance(levels, list) or len(levels) != TONE_BANDS:
+        raise _wrong("tone_db")
+    return tuple(_number({"tone_db": level}, "tone_db", -200, 200, within="") for level in levels)
+
+
+def _text(document: Mapping[str, Any], name: str) -> str:
+    value = document.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise _wrong(name)
+    return value
+
+
+def _whole(document: Mapping[str, Any], name: str, low: int, high: int) -> int:
+    value = document.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise _wrong(name)
+    return value
+
+
+def _number(document: Mapping[str, Any], name: str, low: int, high: int, within: str) -> float:
+    value = document.get(name)
+    # The comparison also refuses NaN, which Python's JSON reads.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise _wrong(within + name)
+    return float(value)
+
+
+def _wrong(name: str) -> CheckpointError:
+    return CheckpointError(f"The voice's card.json has a missing or wrong {name!r}; {_WAY_OUT}.")

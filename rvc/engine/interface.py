@@ -1,0 +1,334 @@
+"""What an engine is: what it wants to hear of a recording, how that is cut, and how a piece is spoken.
+
+Shapes:  N = samples at 16 kHz, T = N // 160 + 1 frames (100 per second), C = content channels.
+         Frame i is centred at sample i * 160 of the source and starts at sample i * hop of the result.
+Exact:   what depends on the whole recording is in `Source` before the first piece is computed.
+Kinds:   `LocalEngine`, whose frames depend on their neighbourhood only, so that pieces give the very samples
+         of the whole; and engines that attend to all of a piece and choose where it may be cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvc.audio.level import HOP_16K, level_contour, normalisation_gain
+from rvc.audio.loudness import Contour, FrameLoudness, Gain, KnotGain, gain_contour
+from rvc.engine.card import VoiceCard
+from rvc.engine.options import LITE_DEFAULTS, EngineDefaults
+from rvc.pitch.f0 import cumulate_phase, interpolate_unvoiced
+
+GRID_FRAMES = 20
+"""Pieces begin at multiples of it, because an encoder may look at frames in pairs or larger groups."""
+LOWEST_F0_HZ, HIGHEST_F0_HZ = 40.0, 2000.0
+"""A transposed melody is kept within these: an engine divides by F0, and above there is no voice."""
+Frames = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """A recording as an engine hears it; all that depends on the whole of it.
+
+    Attributes:
+        wav16k: Audio from which content is taken, shape (N,), 16 kHz.
+        f0_hz: Transposed F0, shape (T,); in unvoiced frames what the engine wants there.
+        voiced: 1.0 where voiced, else 0.0, shape (T,).
+        level: Natural logarithm of the RMS, shape (T,).
+        phase: Cycles of F0 at the start of each frame, shape (T,), 0..1, cumulated from frame 0.
+        pad_frames: As many frames at either end are no part of the recording; they only give it context.
+    """
+
+    wav16k: Frames
+    f0_hz: NDArray[np.floating[Any]]
+    voiced: Frames
+    level: Frames
+    phase: NDArray[np.float64]
+    pad_frames: int = 0
+
+    @property
+    def frames(self) -> int:
+        """Number T of frames, those of context included."""
+        return self.f0_hz.size
+
+    @property
+    def spoken_frames(self) -> int:
+        """How many of them belong to the recording."""
+        return self.frames - 2 * self.pad_frames
+
+    @staticmethod
+    def of(wav16k: Frames, f0_hz: NDArray[np.float64]) -> Source:
+        """Put together what engines need that want F0 without holes and straight between frames.
+
+        Args:
+            wav16k: Level-normalised audio, shape (N,), 16 kHz.
+            f0_hz: F0 as it shall sound, shape (N // 160 + 1,), 0 where unvoiced.
+
+        Raises:
+            ValueError: The contour does not cover the audio.
+        """
+        frames = frames_covering(wav16k, f0_hz)
+        filled = np.clip(interpolate_unvoiced(f0_hz), LOWEST_F0_HZ, HIGHEST_F0_HZ).astype(np.float32)
+        return Source(
+            wav16k=wav16k,
+            f0_hz=filled,
+            voiced=(f0_hz > 0).astype(np.float32),
+            level=level_contour(wav16k, frames),
+            phase=cumulate_phase(filled.astype(np.float64)),
+        )
+
+
+def frames_covering(wav16k: Frames, f0_hz: NDArray[np.float64]) -> int:
+    """Count the frames of a recording.
+
+    Raises:
+        ValueError: The contour has another number of them.
+    """
+    frames = wav16k.size // HOP_16K + 1
+    if f0_hz.shape != (frames,):
+        raise ValueError(f"A contour of shape {f0_hz.shape} does not fit {frames} frames.")
+    return frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A stretch of a recording that is spoken at once.
+
+    Attributes:
+        start, stop: The frames that it adds to the result.
+        first, last: The frames that are computed for it: these and their context.
+        heard_samples: How many samples from frame `first` on are heard for their content; None if that
+            is the engine's own matter.
+    """
+
+    start: int
+    stop: int
+    first: int
+    last: int
+    heard_samples: int | None = None
+
+
+class Engine(Protocol):
+    """The networks of one voice: what is said goes in, sound comes out. Deterministic, noise included.
+
+    Attributes:
+        sample_rate_hz: Rate of the audio that `speak` gives; a multiple of 100.
+        content_dim: Numbers C per content vector.
+        uses_f0: Whether it is told the melody.
+        defaults: How its voices are converted unless somebody asks otherwise.
+        reuses_content: Whether a frame's content is the same in whichever piece it is computed.
+    """
+
+    sample_rate_hz: int
+    content_dim: int
+    uses_f0: bool
+    defaults: EngineDefaults
+    reuses_content: bool
+
+    def hear(self, wav16k: Frames) -> Frames:
+        """Bring a whole recording into the form in which F0 is taken from it, and `source` is made.
+
+        Args:
+            wav16k: As it was recorded, shape (N,), 16 kHz; it may be changed.
+
+        Returns:
+            Audio, shape (N + 2 * 160 * pad_frames,), 16 kHz.
+        """
+        ...
+
+    def source(self, heard16k: Frames, f0_hz: NDArray[np.float64]) -> Source:
+        """Put together what `content` and `speak` need.
+
+        Args:
+            heard16k: What `hear` gave, shape (N,).
+            f0_hz: Its F0 as it shall sound, shape (N // 160 + 1,), 0 where unvoiced.
+
+        Raises:
+            ValueError: The contour does not cover the audio.
+        """
+        ...
+
+    def pieces(self, source: Source, chunk_s: float) -> list[Piece]:
+        """Cut a recording into pieces of about this many seconds; their results are joined as they are."""
+        ...
+
+    def content(self, source: Source, piece: Piece, since: int) -> Frames:
+        """Say what is said in the frames `since`..`piece.last` of a recording.
+
+        Args:
+            source: The recording.
+            piece: One of its pieces.
+            since: The piece's first frame, or a later one if the engine reuses content.
+
+        Returns:
+            Content vectors, shape (piece.last - since, C).
+        """
+        ...
+
+    def shares(self, voiced: Frames, index_rate: float, protect: float) -> Frames:
+        """Say how far each frame's content is drawn towards the voice's own, shape (T,), 0..1."""
+        ...
+
+    def speak(self, content: Frames, source: Source, piece: Piece) -> Generator[float, None, Frames]:
+        """Speak a piece in the voice, in steps; noise is the same at the same place wherever pieces are cut.
+
+        Args:
+            content: Content vectors of the frames `piece.first`..`piece.last`, shape (T, C).
+            source: The recording, whose contours are followed.
+            piece: The piece.
+
+        Yields:
+            The share that is done, 0..1.
+
+        Returns:
+            Audio of the frames `piece.start`..`piece.stop`, as many hops of samples.
+        """
+        ...
+
+    def loudness(
+        self, source: Source, source_rms: Contour, spoken: FrameLoudness, follow_loudness: float
+    ) -> Gain:
+        """Decide how loud each moment of the result shall be.
+
+        Args:
+            source: The recording.
+            source_rms: RMS of each of its frames as it was recorded, shape (source.spoken_frames,): its level
+                counts, its contour where the engine heard no other.
+            spoken: What was measured of the voice's own audio, frame by frame.
+            follow_loudness: How far the source's loudness is followed, 0..1.
+        """
+        ...
+
+
+class LocalEngine:
+    """What engines have in common whose frames depend on a few neighbours only.
+
+    They hear a recording at one level, take F0 without holes, and give the same samples however it is cut.
+    A frame of `encode` and of `utter` depends on `context_frames` frames of the arguments on either side.
+    """
+
+    sample_rate_hz: int
+    context_frames: int
+    uses_f0 = True
+    defaults = LITE_DEFAULTS
+    reuses_content = True
+
+    def encode(self, wav16k: Frames) -> Frames:
+        """Say what is said.
+
+        Args:
+            wav16k: Level-normalised audio, shape (N,), 16 kHz, beginning at a multiple of 20 frames.
+
+        Returns:
+            Content vectors, shape (N // 160 + 1, C), frame i centred at sample i * 160.
+        """
+        raise NotImplementedError
+
+    def utter(self, content: Frames, source: Source, first_frame: int) -> Frames:
+        """Speak frames of a recording.
+
+        Args:
+            content: Content vectors, shape (T, C).
+            source: The recording; its contours from `first_frame` on are followed.
+            first_frame: Number of the first frame in the recording.
+
+        Returns:
+            Audio, shape (T * sample_rate_hz // 100,).
+        """
+        raise NotImplementedError
+
+    def speak(self, content: Frames, source: Source, piece: Piece) -> Generator[float, None, Frames]:
+        """Speak a piece and its context in one step, and drop the context; see `Engine`."""
+        yield 0.0
+        hop = self.sample_rate_hz // 100
+        wav = self.utter(content, source, piece.first)
+        return wav[(piece.start - piece.first) * hop : (piece.stop - piece.first) * hop]
+
+    def hear(self, wav16k: Frames) -> Frames:
+        """Bring a recording to the one level, in place."""
+        wav16k *= np.float32(normalisation_gain(wav16k))
+        return wav16k
+
+    def source(self, heard16k: Frames, f0_hz: NDArray[np.float64]) -> Source:
+        """Fill the holes of F0; see `Engine`."""
+        return Source.of(heard16k, f0_hz)
+
+    def pieces(self, source: Source, chunk_s: float) -> list[Piece]:
+        """Cut anywhere; see `Engine`."""
+        context = on_grid(self.context_frames)
+        chunk = max(on_grid(round(chunk_s * 100)), GRID_FRAMES)
+        return [
+            Piece(
+                start=start,
+                stop=stop,
+                first=max(start - context, 0),
+                last=min(stop + context, source.frames),
+            )
+            for start, stop in even_pieces(source.frames, chunk)
+        ]
+
+    def content(self, source: Source, piece: Piece, since: int) -> Frames:
+        """Encode with context from a place on the grid on; see `Engine`."""
+        context = on_grid(self.context_frames)
+        first = max(since // GRID_FRAMES * GRID_FRAMES - context, 0)
+        last = piece.last + context
+        end = source.wav16k.size if last >= source.frames else last * HOP_16K
+        return self.encode(source.wav16k[first * HOP_16K : end])[since - first : piece.last - first]
+
+    def shares(self, voiced: Frames, index_rate: float, protect: float) -> Frames:
+        """Give unvoiced frames a part that falls evenly to nothing; RVC's law has a jump at 0.5."""
+        return (index_rate * np.where(voiced > 0, 1.0, 2.0 * protect)).astype(np.float32)
+
+    def loudness(
+        self, source: Source, source_rms: Contour, spoken: FrameLoudness, follow_loudness: float
+    ) -> Gain:
+        """Follow the source's frames; see `gain_contour`."""
+        hop = self.sample_rate_hz // 100
+        return KnotGain(knots=gain_contour(source_rms, spoken, follow_loudness), hop=hop)
+
+
+class EngineLoader(Protocol):
+    """Builds the engine of one voice.
+
+    Attributes:
+        defaults: Those of the engines that it builds.
+    """
+
+    defaults: EngineDefaults
+
+    def weights(self, card: VoiceCard) -> Sequence[str]:
+        """Name the published weights (entries of assets/manifest.json) that a voice needs beside its own.
+
+        Raises:
+            CheckpointError: The voice needs what this program does not have.
+        """
+        ...
+
+    def __call__(self, folder: Path, card: VoiceCard, device: str, weights: Mapping[str, Path]) -> Engine:
+        """Load the weights that lie in `folder` for `device` ("cpu", "cuda").
+
+        Args:
+            folder: The voice's bundle.
+            card: What it says of itself.
+            device: Where the networks compute.
+            weights: The files of the published weights by name, all that `weights` names.
+
+        Raises:
+            CheckpointError: They are missing, damaged or do not fit the card.
+        """
+        ...
+
+
+def on_grid(frames: int) -> int:
+    """Round up to a multiple of the grid."""
+    return -(-frames // GRID_FRAMES) * GRID_FRAMES
+
+
+def even_pieces(frames: int, chunk: int) -> list[tuple[int, int]]:
+    """Cut a recording into pieces; a short rest joins the last piece."""
+    starts = list(range(0, max(frames - chunk // 2, 1), chunk))
+    return list(zip(starts, [*starts[1:], frames], strict=True))

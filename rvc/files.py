@@ -1,0 +1,63 @@
+"""Files and folders that are whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The program's folder: what holds `app.py` and `assets`."""
+
+
+@contextmanager
+def atomic_write(path: Path, *, private: bool = False) -> Iterator[Path]:
+    """Give a temporary path in the same folder; when the block ends well, it durably takes the place of `path`.
+
+    Args:
+        path: The file; one that is there stays until the new one is whole.
+        private: Whether only this user may read it (0600).
+
+    Raises:
+        OSError: The disk refuses; nothing has changed.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.unlink(missing_ok=True)
+    try:
+        if private:
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        yield temporary
+        flush(temporary)
+        temporary.replace(path)
+        flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Make what was written to a file, or renamed in a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def bytes_in(path: Path) -> int:
+    """Return what a file, or all files of a folder, take; those that vanish meanwhile take nothing."""
+    if path.is_file():
+        return path.stat().st_size
+    total = 0
+    for parent, _, names in os.walk(path):
+        for name in names:
+            try:
+                total += (Path(parent) / name).lstat().st_size
+            except OSError:
+                continue
+    return total

@@ -1,0 +1,230 @@
+"""Fundamental frequency of a recording: the melody that a conversion carries over.
+
+Shapes:  N = samples at 16 kHz, T = N // 160 + 1 frames, frame i centred at sample i * 160.
+Units:   F0 in Hz, 0 where unvoiced; transposition in semitones.
+Source:  Praat's autocorrelation method through parselmouth (Boersma 1993, "Accurate short-term
+         analysis of the fundamental frequency"). Two passes as De Looze and Hirst (2008) do: the
+         first knows nothing of the voice, the second searches only where the first found it.
+Whole:   what depends on all of the recording (the search range, what counts as silence) is measured
+         on all of it first, so that an hour is analysed in chunks with the same result.
+
+F0 as RVC's voices know it: 255 bins, spaced as the ear hears.
+
+Shapes:  T = frames, 100 per second.
+Units:   F0 in Hz, 0 where unvoiced.
+Source:  RVC's law, bit for bit, because every published voice was trained on it: mel scale, 50..1100 Hz, and
+         bin 1 for unvoiced frames as for low ones. Unvoiced frames stay 0 in Hz (newer RVC programs fill
+         them; the voices that people share were trained without).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvc.audio.level import HOP_16K, RATE_16K_HZ
+from rvc.errors import ConfigError
+from rvc.steps import result_of
+
+FRAMES_PER_S = RATE_16K_HZ // HOP_16K
+FALLBACK_HZ = 150.0
+"""F0 that a recording without any voiced frame is given where a number is needed."""
+
+
+class F0Estimator(Protocol):
+    """Finds the F0 of each frame of a recording; who derives from it gets the call at once for nothing.
+
+    Attributes:
+        on_device: Whether it computes on the GPU.
+        cost_s: Seconds of work for a second of sound, roughly; to tell how long all will take.
+    """
+
+    on_device: bool = False
+    cost_s: float = 0.006
+
+    def track(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float64]]:
+        """Estimate F0 in steps of well under a second.
+
+        Args:
+            wav16k: The whole recording, shape (N,), 16 kHz.
+
+        Yields:
+            The share that is done, 0..1.
+
+        Returns:
+            F0 in Hz, shape (N // 160 + 1,), 0 where unvoiced.
+        """
+        ...
+
+    def __call__(self, wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Estimate F0 at once; the same result as `track`."""
+        return result_of(self.track(wav16k))
+
+
+MIN_VOICED_FRAMES = 3
+"""Shorter islands are bursts of noise that chance made periodic."""
+MAX_STRAY_FRAMES = 15
+STRAY_OCTAVES = 0.75
+SURROUNDINGS_FRAMES = 75
+JUMP_OCTAVES = 0.4
+"""A larger step from one frame to the next is none that a throat makes."""
+OCTAVE_TOLERANCE = 0.15
+
+
+def tidy_f0(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Drop voiced islands of under 30 ms, and mend short runs that stray from the melody around them.
+
+    A run is what lies between jumps or pauses. One of at most 150 ms that lies 0.75 octaves or more
+    from the median of the 0.75 s on either side strays: estimators do that, voices hardly. If it jumps
+    there by an octave it is brought back by one, else it is called unvoiced. Longer runs are
+    believed, for a voice may creak or yodel.
+
+    Args:
+        f0_hz: Contour, shape (T,), 0 where unvoiced.
+
+    Returns:
+        New contour, shape (T,).
+    """
+    tidy = f0_hz.copy()
+    voiced = f0_hz > 0
+    octaves = np.log2(np.where(voiced, f0_hz, 1.0))
+    jumps = np.abs(np.diff(octaves, prepend=octaves[:1])) > JUMP_OCTAVES
+    changes = np.diff(voiced, prepend=False) | (jumps & voiced)
+    starts = np.flatnonzero(changes & voiced)
+    ends = np.flatnonzero(np.append(changes[1:], True) & voiced) + 1
+    for start, stop in zip(starts.tolist(), ends.tolist(), strict=True):
+        if stop - start > MAX_STRAY_FRAMES:
+            continue
+        around = slice(max(start - SURROUNDINGS_FRAMES, 0), stop + SURROUNDINGS_FRAMES)
+        others = voiced[around].copy()
+        others[start - around.start : stop - around.start] = False
+        if others.any():
+            away = np.median(octaves[start:stop]) - np.median(octaves[around][others])
+            if abs(away) > STRAY_OCTAVES:
+                tidy[start:stop] *= 2.0 ** -np.sign(away) if _is_octave(octaves, start, stop) else 0.0
+    return _without_islands(tidy)
+
+
+def _is_octave(octaves: NDArray[np.float64], start: int, stop: int) -> bool:
+    """Whether a run begins or ends with a jump of an octave."""
+    steps = [octaves[start] - octaves[start - 1]] if start else []
+    steps += [octaves[stop - 1] - octaves[stop]] if stop < octaves.size else []
+    return any(abs(abs(step) - 1.0) < OCTAVE_TOLERANCE for step in steps)
+
+
+def _without_islands(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Drop voiced stretches that are too short."""
+    borders = np.flatnonzero(np.diff(f0_hz > 0, prepend=False, append=False))
+    for start, stop in borders.reshape(-1, 2):
+        if stop - start < MIN_VOICED_FRAMES:
+            f0_hz[start:stop] = 0.0
+    return f0_hz
+
+
+@dataclass(frozen=True, kw_only=True)
+class F0Statistics:
+    """Where a voice lies.
+
+    Attributes:
+        median_hz: Half of the voiced frames are below.
+        low_hz: 5 % of them are below.
+        high_hz: 5 % of them are above.
+    """
+
+    median_hz: float
+    low_hz: float
+    high_hz: float
+
+
+def f0_statistics(f0_hz: NDArray[np.float64]) -> F0Statistics | None:
+    """Measure where a voice lies.
+
+    Args:
+        f0_hz: Contour, shape (T,), 0 where unvoiced.
+
+    Returns:
+        Median and range of the voiced frames; None if there are none.
+    """
+    voiced = f0_hz[f0_hz > 0]
+    if not voiced.size:
+        return None
+    low, median, high = np.percentile(voiced, [5.0, 50.0, 95.0])
+    return F0Statistics(median_hz=float(median), low_hz=float(low), high_hz=float(high))
+
+
+def shift_semitones(f0_hz: NDArray[np.float64], semitones: float) -> NDArray[np.float64]:
+    """Transpose a contour; unvoiced frames stay 0.
+
+    Args:
+        f0_hz: Contour, shape (T,), in Hz.
+        semitones: How far; negative is down.
+
+    Returns:
+        Contour, shape (T,), in Hz.
+    """
+    return f0_hz * 2.0 ** (semitones / 12.0)
+
+
+def interpolate_unvoiced(f0_hz: NDArray[np.float64], fallback_hz: float = FALLBACK_HZ) -> NDArray[np.float64]:
+    """Fill the unvoiced frames, so that a network gets a contour without holes.
+
+    Args:
+        f0_hz: Contour, shape (T,), 0 where unvoiced.
+        fallback_hz: Value of all frames if none is voiced.
+
+    Returns:
+        Contour, shape (T,), positive everywhere: straight on a logarithmic scale between voiced
+        frames, constant before the first and after the last.
+    """
+    voiced = np.flatnonzero(f0_hz > 0)
+    if not voiced.size:
+        return np.full(f0_hz.shape, fallback_hz)
+    filled: NDArray[np.float64] = np.exp(np.interp(np.arange(f0_hz.size), voiced, np.log(f0_hz[voiced])))
+    filled[voiced] = f0_hz[voiced]
+    return filled
+
+
+def cumulate_phase(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Count the cycles of a contour, so that pieces of a recording continue each other's waves.
+
+    Args:
+        f0_hz: Contour without holes, shape (T,), in Hz; straight between frames.
+
+    Returns:
+        Cycles since frame 0 at each frame, shape (T,), without their whole part, 0 <= phase < 1.
+    """
+    cycles = np.zeros(f0_hz.size)
+    np.cumsum(0.5 * (f0_hz[1:] + f0_hz[:-1]) / FRAMES_PER_S, out=cycles[1:])
+    phase: NDArray[np.float64] = cycles % 1.0
+    return phase
+
+
+LOWEST_HZ, HIGHEST_HZ = 50.0, 1100.0
+BINS = 255
+
+
+def coarse_bins(f0_hz: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    """Quantise a contour to the bins of the pitch embedding.
+
+    Args:
+        f0_hz: Contour, shape (T,), in Hz, 0 where unvoiced. Frames outside 50..1100 Hz get the nearest bin.
+
+    Returns:
+        Bin numbers, shape (T,), each in 1..255.
+
+    Raises:
+        ConfigError: A frame is negative or not finite.
+    """
+    if not np.isfinite(f0_hz).all() or (f0_hz < 0).any():
+        raise ConfigError("An F0 contour holds only positive numbers, and 0 where it is unvoiced.")
+    low, high = _mel(np.array([LOWEST_HZ, HIGHEST_HZ]))
+    bins = (_mel(f0_hz.astype(np.float64)) - low) * (BINS - 1) / (high - low) + 1
+    return np.rint(np.clip(bins, 1, BINS)).astype(np.int64)
+
+
+def _mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1127.0 * np.log1p(hz / 700.0)

@@ -1,0 +1,186 @@
+"""F0 by Praat's autocorrelation method, in two passes."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import parselmouth
+from numpy.typing import NDArray
+
+from rvc.audio.level import HOP_16K, RATE_16K_HZ, loud_rms
+from rvc.errors import ConfigError
+from rvc.pitch.f0 import FRAMES_PER_S, F0Estimator, tidy_f0
+
+ANALYSIS_RATE_HZ = 8_000
+HOP_8K = ANALYSIS_RATE_HZ // FRAMES_PER_S
+HUM_HZ = 75.0
+"""Corner of the high-pass: mains hum lies below, at 50 or 60 Hz."""
+TAPER_HZ = 3_400.0
+CLEAR_STRENGTH = 0.85
+"""From here on a frame is so periodic that its F0 is hardly an error."""
+FILTER_SHARE, RANGE_SHARE = 0.05, 0.2
+"""Shares of the time that filtering and the first pass take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PraatOptions:
+    """How Praat's method is set.
+
+    Attributes:
+        floor_hz: Lowest F0 looked for; a window of three of its periods is analysed.
+        ceiling_hz: Highest F0 looked for, so that a soprano's notes are found.
+        voicing_threshold: Strength (0..1, the share of a frame's energy that is periodic) from which
+            a frame counts as voiced. Higher loses voice in noise, lower voices the noise.
+        silence_threshold: Peak of a frame, as a multiple of the RMS of the recording's loud parts,
+            below which the frame is more and more likely to be called unvoiced.
+        chunk_s: Seconds of sound analysed at once.
+        overlap_s: Seconds analysed on either side of a chunk and thrown away, so that filters have
+            settled and Praat's search for the best path has forgotten where its piece began.
+    """
+
+    floor_hz: float = 60.0
+    ceiling_hz: float = 1100.0
+    voicing_threshold: float = 0.45
+    silence_threshold: float = 0.15
+    chunk_s: float = 20.0
+    overlap_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 20.0 <= self.floor_hz < self.ceiling_hz <= ANALYSIS_RATE_HZ / 4:
+            raise ConfigError(
+                f"F0 cannot be looked for from {self.floor_hz:g} to {self.ceiling_hz:g} Hz: "
+                "choose a floor of at least 20 Hz and a ceiling above it of at most 2000 Hz."
+            )
+        if self.chunk_s < 1.0 or self.overlap_s < 0.0:
+            raise ConfigError("F0 is estimated in chunks of at least 1 s with an overlap of at least 0 s.")
+
+
+class PraatF0(F0Estimator):
+    """Praat's autocorrelation method in two passes, behind a filter against mains hum.
+
+    Args:
+        options: How it is set; the defaults suit speech and song.
+    """
+
+    def __init__(self, options: PraatOptions | None = None) -> None:
+        self.options = options or PraatOptions()
+
+    def track(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float64]]:
+        """Estimate F0 in steps; see `F0Estimator`."""
+        frames = wav16k.size // HOP_16K + 1
+        wav = yield from self._filtered(wav16k)
+        # The analysis rate is half of 16 kHz, so this measures stretches of 20 ms, which is as good.
+        silence = self.options.silence_threshold * loud_rms(wav)
+        if silence <= 0.0:
+            return np.zeros(frames)
+        range_hz = yield from self._range(wav, silence)
+        contour = np.zeros(frames)
+        for start, stop, first, last in self._chunks(frames):
+            part = self._analyse(wav, slice(first, last, 1), range_hz, silence)
+            contour[start:stop] = part["frequency"][start - first : stop - first]
+            yield FILTER_SHARE + RANGE_SHARE + (1 - FILTER_SHARE - RANGE_SHARE) * stop / frames
+        return tidy_f0(contour)
+
+    def _chunks(self, frames: int) -> Iterator[tuple[int, int, int, int]]:
+        """List start and stop of each chunk without and with its overlap, in frames."""
+        chunk = round(self.options.chunk_s * FRAMES_PER_S)
+        overlap = round(self.options.overlap_s * FRAMES_PER_S)
+        for start in range(0, frames, chunk):
+            stop = min(start + chunk, frames)
+            yield start, stop, max(start - overlap, 0), min(stop + overlap, frames)
+
+    def _filtered(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float32]]:
+        """Take out hum and what is above 4 kHz, and halve the rate, which halves the work."""
+        wav = np.zeros((wav16k.size + 1) // 2, dtype=np.float32)
+        frames = wav16k.size // HOP_16K + 1
+        for start, stop, first, last in self._chunks(frames):
+            end = wav16k.size if stop == frames else stop * HOP_16K
+            part = _speech_band(wav16k[first * HOP_16K : max(end, last * HOP_16K)])
+            begin = (start - first) * HOP_8K
+            wav[start * HOP_8K : (end + 1) // 2] = part[begin : begin + (end + 1) // 2 - start * HOP_8K]
+            yield FILTER_SHARE * stop / frames
+        return wav
+
+    def _range(self, wav: NDArray[np.float32], silence: float) -> Generator[float, None, tuple[float, float]]:
+        """Find where this voice lies, by a look at every fourth frame."""
+        options = self.options
+        wide = options.floor_hz, options.ceiling_hz
+        frames = wav.size // HOP_8K + 1
+        hz, strength = np.zeros(frames), np.zeros(frames)
+        for start, stop, first, last in self._chunks(frames):
+            part = self._analyse(wav, slice(first, last, 4), wide, silence)
+            kept = part[(start - first + 3) // 4 : -(-(stop - first) // 4)]
+            hz[start : start + kept.size] = kept["frequency"]
+            strength[start : start + kept.size] = kept["strength"]
+            yield FILTER_SHARE + RANGE_SHARE * stop / frames
+        return _search_range(hz, strength, wide)
+
+    def _analyse(
+        self, wav: NDArray[np.float32], which: slice, range_hz: tuple[float, float], silence: float
+    ) -> NDArray[np.void]:
+        """Give these frames to Praat in a sound whose own frames lie exactly on ours.
+
+        Returns:
+            One row per frame with the fields `frequency` and `strength`.
+        """
+        count = len(range(which.start, which.stop, which.step))
+        half_window = int(np.ceil(1.5 / range_hz[0] * ANALYSIS_RATE_HZ)) + 1
+        # Praat centres as many frames as fit; with this length they are ours, half a window inside.
+        sound = np.zeros((count - 1) * which.step * HOP_8K + 2 * half_window)
+        begin = which.start * HOP_8K - half_window
+        source = wav[max(begin, 0) : max(begin + sound.size, 0)]
+        offset = max(-begin, 0)
+        sound[offset : offset + source.size] = source
+        # Praat's silence threshold is relative to the peak of the sound that it is given.
+        peak = float(np.abs(sound - sound.mean()).max()) or 1.0
+        pitch = parselmouth.Sound(sound, ANALYSIS_RATE_HZ).to_pitch_ac(
+            time_step=which.step / FRAMES_PER_S,
+            pitch_floor=range_hz[0],
+            pitch_ceiling=range_hz[1],
+            silence_threshold=silence / peak,
+            voicing_threshold=self.options.voicing_threshold,
+        )
+        rows: NDArray[np.void] = pitch.selected_array
+        if rows.size != count:
+            raise RuntimeError(f"Praat returned {rows.size} frames instead of {count}.")
+        return rows
+
+
+def _speech_band(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Keep what lies between mains hum and 4 kHz, without delay; return it at 8 kHz.
+
+    Hum in a pause is perfectly periodic: it would be taken for a voice at 50 or 60 Hz. A voice
+    that low is heard, and found, by its harmonics.
+    """
+    # The filter rings for a while at either end; zeros keep that from wrapping around.
+    size = (wav16k.size // 640 + 8) * 640
+    spectrum = np.fft.rfft(wav16k, size)[: size // 4 + 1]
+    hz = np.arange(spectrum.size) * RATE_16K_HZ / size
+    fall = np.clip((hz - TAPER_HZ) / (ANALYSIS_RATE_HZ / 2 - TAPER_HZ), 0.0, 1.0)
+    gain = 0.5 + 0.5 * np.cos(np.pi * fall)
+    gain[0] = 0.0
+    gain[1:] /= 1.0 + (HUM_HZ / hz[1:]) ** 8
+    return np.fft.irfft(spectrum * gain, size // 2) * 0.5
+
+
+def _search_range(
+    hz: NDArray[np.float64], strength: NDArray[np.float64], wide_hz: tuple[float, float]
+) -> tuple[float, float]:
+    """Choose where to search closely: wide enough for the song, too narrow for most octave errors.
+
+    Errors are weak and few. So the clear frames are asked (in noise, the clearer half), for their
+    very ends with some room, and for their middle half with half an octave below and more than one above.
+    """
+    floor_hz, ceiling_hz = wide_hz
+    voiced = hz > 0
+    if not voiced.any():
+        return wide_hz
+    clear = hz[voiced & (strength >= min(CLEAR_STRENGTH, float(np.median(strength[voiced]))))]
+    lowest, low, high, highest = np.percentile(clear, [2.0, 25.0, 75.0, 98.0])
+    # Rounded outwards to semitones above the floor, so that hairs do not change the search.
+    semitone = 2.0 ** (1.0 / 12.0)
+    down = np.floor(np.log2(min(0.8 * lowest, 0.7 * low) / floor_hz) * 12.0)
+    up = np.ceil(np.log2(max(1.25 * highest, 2.2 * high) / floor_hz) * 12.0)
+    return max(floor_hz, floor_hz * semitone**down), min(ceiling_hz, floor_hz * semitone**up)

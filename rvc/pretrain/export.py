@@ -1,0 +1,139 @@
+"""From the recipe's checkpoints to the files that ship: half precision, nothing that only training needed.
+
+The content frames of other speakers that ship, for `rvc.lite.perturb`.
+
+Speakers with minutes of speech stand for themselves; the rest are pooled by the height of their voices.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rvc.audio.level import level_contour, normalisation_gain
+from rvc.audio.reader import load_mono
+from rvc.lite.encoder import ContentEncoder, EncoderConfig
+from rvc.lite.perturb import OTHERS_FILE
+from rvc.lite.synthesizer import SynthesizerConfig
+from rvc.lite.weights import BASE_FILE, ENCODER_FILE, save_parts
+from rvc.pretrain.corpus import HELD_OUT_SPEAKERS, Utterance
+
+logger = logging.getLogger(__name__)
+SCORES_FILE = "encoder_scores.json"
+"""What the stage "evaluate" writes into the work folder, for the card."""
+LICENCES = {
+    "kathleen_en": "CC0 (Rhasspy voice data set 'kathleen')",
+    "kerstin_de": "CC0 (Rhasspy voice data set 'kerstin')",
+    "flemishguy_nl": "CC0 (Rhasspy voice data set 'flemishguy')",
+    "librispeech": "CC BY 4.0 (LibriSpeech, Panayotov et al. 2015)",
+    "an4": "BSD-style (CMU AN4)",
+    "picovoice": "Apache-2.0 (Picovoice speech-to-intent benchmark; content encoder only)",
+}
+
+
+def export_builtin(work: Path, out: Path) -> None:
+    """Write what the recipe made, with a card.
+
+    Args:
+        work: Holds encoder.pt, and maybe base.pt, the other speakers' content and the encoder's scores.
+        out: Gets `encoder.safetensors`, `base.safetensors` (row 0 of the voices only), the other speakers'
+            content and card.json.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    steps: dict[str, int] = {}
+    encoder = torch.load(work / "encoder.pt", map_location="cpu", weights_only=True)
+    steps["encoder"] = int(encoder["step"])
+    configs = {"encoder": EncoderConfig()}
+    save_parts(out / ENCODER_FILE.name, {"encoder": encoder["encoder"]}, configs, torch.float16)
+    if (work / "base.pt").exists():
+        base = torch.load(work / "base.pt", map_location="cpu", weights_only=True)
+        steps["base"] = int(base["step"])
+        state = dict(base["synthesizer"])
+        state["voice.weight"] = state["voice.weight"][:1]
+        small = {
+            name.removeprefix("0."): value for name, value in base["judges"].items() if name.startswith("0.")
+        }
+        parts = {"synthesizer": state, "discriminators": small}
+        save_parts(out / BASE_FILE.name, parts, {"synthesizer": SynthesizerConfig(voices=1)}, torch.float16)
+    if (work / OTHERS_FILE.name).exists():
+        shutil.copyfile(work / OTHERS_FILE.name, out / OTHERS_FILE.name)
+    made_on = datetime.now(tz=UTC).date().isoformat()
+    card = {
+        "name": "Timbre built-in engine",
+        "made_on": made_on,
+        "licence": "MIT",
+        "steps": steps,
+        "seed": 0,
+        "data_and_licences": LICENCES,
+        "never_heard": sorted(HELD_OUT_SPEAKERS),
+    }
+    if (work / SCORES_FILE).exists():
+        card["encoder_scores"] = json.loads((work / SCORES_FILE).read_text(encoding="utf-8"))
+    (out / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    logger.info("exported to %s: %s", out, steps)
+
+
+OWN_GROUP_S = 300.0
+HIGH_VOICE_HZ = 160.0
+MOST_S = 150.0
+ROWS = 4_000
+SPEECH_RANGE = 4.0
+"""Frames that lie further below a recording's loudest (natural logarithm of RMS) are not speech."""
+
+
+def group(utterances: Sequence[Utterance], f0: Path) -> dict[str, list[Utterance]]:
+    """Divide recordings by speaker, or by the median F0 where there is little of a speaker.
+
+    Args:
+        utterances: What may be heard.
+        f0: Folder with the pitch of every recording (stage "f0").
+    """
+    seconds: dict[str, float] = defaultdict(float)
+    for utterance in utterances:
+        seconds[utterance.speaker] += utterance.seconds
+    groups: dict[str, list[Utterance]] = defaultdict(list)
+    for utterance in utterances:
+        speaker = utterance.speaker
+        if not speaker or seconds[speaker] < OWN_GROUP_S:
+            hz = np.load(f0 / f"{utterance.key}.npy")
+            if not (hz > 0).any():
+                continue
+            speaker = "high" if np.median(hz[hz > 0]) > HIGH_VOICE_HZ else "low"
+        groups[speaker].append(utterance)
+    return dict(groups)
+
+
+@torch.no_grad()
+def frames_of(encoder: ContentEncoder, corpus: Path, utterances: Sequence[Utterance]) -> Tensor:
+    """Content frames of speech, evenly taken from recordings chosen at random, (ROWS, C)."""
+    chosen = random.Random(0).sample(list(utterances), len(utterances))
+    rows: list[NDArray[np.float32]] = []
+    while chosen and sum(len(row) for row in rows) < 100 * MOST_S:
+        wav, _ = load_mono(corpus / chosen.pop().file, rate_hz=16_000)
+        wav = wav * np.float32(normalisation_gain(wav))
+        content = encoder(torch.from_numpy(wav)[None])[0].numpy()
+        level = level_contour(wav, len(content))
+        rows.append(content[level > level.max() - SPEECH_RANGE])
+    every = np.concatenate(rows)
+    return torch.from_numpy(every[np.linspace(0, len(every) - 1, ROWS).astype(np.int64)])
+
+
+def save_others(
+    encoder: ContentEncoder, corpus: Path, groups: dict[str, list[Utterance]], path: Path
+) -> None:
+    """Write the frames in half precision, (groups, ROWS, C)."""
+    frames = [frames_of(encoder, corpus, some) for _, some in sorted(groups.items())]
+    save_file({"frames": torch.stack(frames).half()}, path, {"speakers": " ".join(sorted(groups))})
+    logger.info("content of %s", ", ".join(sorted(groups)))

@@ -1,0 +1,113 @@
+"""The child that turns voices of RVC programs into ours and back: `python -m rvc.vits.exchange ORDER`.
+
+    import    a .pth, and maybe its .index    ->  model.safetensors, index.faiss, and what a card says of them
+    export    model.safetensors, index.faiss  ->  a .pth, and an "added" index as every RVC program reads it
+
+The files of either side may be a stranger's, so they are read as such; a foreign index is read in a child of
+this child. Where to read and to write, the order says. Who starts it: `pipelines/voices/exchange.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from rvc.engine.index_file import read_rows
+from rvc.engine.retrieval import RetrievalIndex
+from rvc.errors import CheckpointError
+from rvc.sandbox import Order, obey
+from rvc.vits.voice_model import (
+    CONTENT_ENCODER,
+    card_of,
+    load_voice_file,
+    read_voice_model,
+    save_voice_file,
+    write_voice_model,
+)
+
+ROWS_PER_CELL = 39
+"""faiss calls fewer too few."""
+
+_ROUNDS = 10
+_SEED = 1234
+
+
+def exchange(order: Order) -> None:
+    """Do what the order says.
+
+    Args:
+        order: `import_from` with `index` (or null), `weights_to`, `index_to` and `card_to`; or `export_from`
+            with `index` (or null) and `voice_to`, beside which the index is written under the name that
+            RVC programs give it.
+
+    Raises:
+        CheckpointError: A file is refused.
+    """
+    index = Path(order["index"]) if order["index"] else None
+    if "import_from" in order:
+        _import(order, index)
+    else:
+        _export(order, index)
+
+
+def _import(order: Order, index: Path | None) -> None:
+    path = Path(order["import_from"])
+    model = read_voice_model(path)
+    if model.content_encoder != CONTENT_ENCODER:
+        raise CheckpointError(
+            f"{path.name} was trained with the content encoder {model.content_encoder[:40]!r}, and only "
+            f"{CONTENT_ENCODER} is supported; train the voice again with {CONTENT_ENCODER}."
+        )
+    card = card_of(model)
+    save_voice_file(Path(order["weights_to"]), model)
+    if index is not None:
+        built = _built(read_rows(index, model.config.content_dim))
+        built.save(Path(order["index_to"]))
+        card["retrieval"] = {"rows": built.rows, "probed_cells": built.probed_cells}
+    Path(order["card_to"]).write_text(json.dumps(card), encoding="utf-8")
+
+
+def _export(order: Order, index: Path | None) -> None:
+    model, path = load_voice_file(Path(order["export_from"])), Path(order["voice_to"])
+    write_voice_model(path, model)
+    if index is not None:
+        added = added_index(read_rows(index, model.config.content_dim))
+        name = f"added_IVF{added.nlist}_Flat_nprobe_1_{path.stem}_{model.config.version}.index"
+        faiss.write_index(added, str(path.with_name(name)))
+
+
+def added_index(rows: NDArray[np.float32]) -> faiss.IndexIVFFlat:
+    """Build an index as RVC programs do: an inverted file that looks into one cell.
+
+    Args:
+        rows: Content vectors, shape (N, C), N >= 1.
+
+    Returns:
+        The index with its vectors; the same rows give the same index.
+    """
+    cells = max(1, min(int(16 * len(rows) ** 0.5), len(rows) // ROWS_PER_CELL))
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(rows.shape[1]), rows.shape[1], cells)
+    index.cp.niter = _ROUNDS
+    index.cp.seed = _SEED
+    index.cp.min_points_per_centroid = 1
+    index.train(rows)
+    index.add(rows)
+    return index
+
+
+def _built(rows: NDArray[np.float32]) -> RetrievalIndex:
+    steps = RetrievalIndex.build(rows)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as built:
+            return built.value
+
+
+if __name__ == "__main__":
+    sys.exit(obey(sys.argv[1:], exchange))

@@ -1,0 +1,231 @@
+"""One step of RVC's training: first the discriminators learn to tell real from made, then who makes.
+
+Shapes:  B = batch, T = frames of 10 ms, N = samples.
+Source:  RVC's own order and weights of losses, which published weights were trained with. Two savings change
+         no number: the discriminators get no gradients while the synthesizer learns, and judge real audio
+         then without any.
+
+In which precision the networks of RVC train: what is asked for, what the device has.
+
+float32    everything
+tf32       float32, multiplied by the GPU's tensor cores with 10 bits of mantissa
+bfloat16   the networks by autocast; weights, losses, spectrograms and optimizers in float32
+float16    the same, with losses scaled so that small gradients are not lost
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+
+from rvc.training.group import Group
+from rvc.vits.discriminator import Discriminators, Judgement
+from rvc.vits.losses import KL_WEIGHT, discriminator_loss, feature_loss, generator_loss, kl_loss, mel_loss
+from rvc.vits.prior_encoder import segments
+from rvc.vits.spectrogram import SpectrogramConfig, mel_of_linear, mel_spectrogram
+from rvc.vits.synthesizer import Frames, Noise, Synthesizer, Target, Trained
+from rvc.vits.weight_norm import halves
+
+_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How the networks compute on a device.
+
+    Attributes:
+        name: "float32", "tf32", "bfloat16" or "float16".
+        device: Where.
+    """
+
+    name: str
+    device: torch.device
+
+    @staticmethod
+    def best(asked: str | None, device: torch.device) -> Precision:
+        """Choose.
+
+        Args:
+            asked: A name; None is the fastest that is known to train well: float32 on a CPU and on GPUs whose
+                half precision is of no use.
+            device: Where it will be.
+        """
+        if asked is None and halves(device):
+            asked = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+        return Precision(asked or "float32", device)
+
+    def networks(self) -> torch.autocast:
+        """Make the context in which networks are run; losses are computed outside of it."""
+        dtype = _AUTOCAST.get(self.name)
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
+
+    def scaler(self) -> GradScaler:
+        """Make what scales losses; it does nothing where nothing is lost."""
+        return GradScaler(self.device.type, enabled=self.name == "float16")
+
+    @contextmanager
+    def multiplication(self) -> Iterator[None]:
+        """Hold the GPU to how float32 is multiplied; what was set before comes back."""
+        if self.device.type != "cuda":
+            yield
+            return
+        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        before = matmul.allow_tf32, cudnn.allow_tf32
+        matmul.allow_tf32 = cudnn.allow_tf32 = self.name == "tf32"
+        try:
+            yield
+        finally:
+            matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+BETAS, EPSILON, WEIGHT_DECAY = (0.8, 0.99), 1e-9, 0.01
+PARTS = ("synthesizer", "discriminators", "optimizer", "judge_optimizer", "scaler")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passage:
+    """A batch of recordings on the device.
+
+    Attributes:
+        frames: What is said in them, T frames.
+        spectrogram: Linear magnitudes, zero in the padding, (B, bins, T).
+        wave: (B, 1, T * hop).
+        frame_share: How many times more frames it holds than the average process's part of the batch.
+    """
+
+    frames: Frames
+    spectrogram: Tensor
+    wave: Tensor
+    frame_share: float = 1.0
+
+
+class Trainer:
+    """A synthesizer and its discriminators in training.
+
+    Args:
+        synthesizer: With posterior encoder, not folded; on the group's device.
+        discriminators: On the same device.
+        spectrogram: How sound becomes what the mel loss compares.
+        segment_frames: How many frames of each item are spoken and judged.
+        precision: In which the networks compute.
+        group: The processes that train together.
+    """
+
+    def __init__(  # noqa: PLR0913 -- the parts of a training, each named
+        self,
+        synthesizer: Synthesizer,
+        discriminators: Discriminators,
+        spectrogram: SpectrogramConfig,
+        segment_frames: int,
+        precision: Precision,
+        group: Group,
+    ) -> None:
+        self.synthesizer, self.discriminators = synthesizer.train(), discriminators.train()
+        self.spectrogram, self.segment_frames = spectrogram, segment_frames
+        self.precision, self.group = precision, group
+        self.optimizer, self.judge_optimizer = (_optimizer(part) for part in (synthesizer, discriminators))
+        # One for both, as published programs have it.
+        self.scaler = precision.scaler()
+
+    def step(self, passage: Passage, noise: Noise, learning_rate: float) -> dict[str, Tensor]:
+        """Take one step of both.
+
+        Args:
+            passage: What to learn from.
+            noise: All random draws.
+            learning_rate: Of both optimizers.
+
+        Returns:
+            The losses, weighted, detached: discriminator, adversarial, features, mel, kl.
+        """
+        for optimizer in (self.optimizer, self.judge_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+        target = Target(
+            spectrogram=passage.spectrogram,
+            lengths=passage.frames.lengths,
+            segment_frames=self.segment_frames,
+        )
+        with self.precision.multiplication():
+            with self.precision.networks():
+                made = self.synthesizer(passage.frames, target, noise)
+            made = replace(made, audio=made.audio.float())
+            hop = self.spectrogram.hop_samples
+            real = segments(passage.wave, made.starts * hop, self.segment_frames * hop)
+            caught = self._teach_discriminators(real, made.audio.detach())
+            losses = self._teach_synthesizer(passage, made, real)
+            self.scaler.update()
+        return {"discriminator": caught.detach()} | {name: loss.detach() for name, loss in losses.items()}
+
+    def _teach_discriminators(self, real: Tensor, made: Tensor) -> Tensor:
+        with self.precision.networks():
+            of_both = self.discriminators(torch.cat([real, made]))
+        loss = discriminator_loss(*_halves(of_both))
+        self._learn(loss, self.judge_optimizer, self.discriminators)
+        return loss
+
+    def _teach_synthesizer(self, passage: Passage, made: Trained, real: Tensor) -> dict[str, Tensor]:
+        config, length = self.spectrogram, self.segment_frames
+        self.discriminators.requires_grad_(requires_grad=False)
+        try:
+            with self.precision.networks():
+                of_made = self.discriminators(made.audio)
+                with torch.no_grad():
+                    of_real = self.discriminators(real)
+        finally:
+            # Also where memory is full: a smaller batch is tried next.
+            self.discriminators.requires_grad_(requires_grad=True)
+        real_mel = mel_of_linear(segments(passage.spectrogram, made.starts, length), config)
+        losses = {
+            "adversarial": generator_loss(of_made),
+            "features": feature_loss(of_real, of_made),
+            "mel": mel_loss(mel_spectrogram(made.audio[:, 0], config), real_mel),
+            "kl": KL_WEIGHT * passage.frame_share * kl_loss(made),
+        }
+        self._learn(torch.stack(list(losses.values())).sum(), self.optimizer, self.synthesizer)
+        return losses
+
+    def _learn(self, loss: Tensor, optimizer: torch.optim.Optimizer, network: nn.Module) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.group.average_gradients(network.parameters())
+        self.scaler.step(optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give networks, optimizers and the scale of the losses."""
+        return {name: getattr(self, name).state_dict() for name in PARTS}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a state that `state_dict` gave, also in the middle of a step that failed."""
+        # A scaler remembers which optimizers have stepped, and refuses them until the step is over.
+        self.scaler = self.precision.scaler()
+        for name in PARTS:
+            # Without scaling there is nothing to load, and torch refuses to load nothing.
+            if state[name]:
+                getattr(self, name).load_state_dict(state[name])
+
+
+def _optimizer(network: nn.Module) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        network.parameters(), 1e-4, betas=BETAS, eps=EPSILON, weight_decay=WEIGHT_DECAY, fused=True
+    )
+
+
+def _halves(of_both: list[Judgement]) -> tuple[list[Judgement], list[Judgement]]:
+    """Part what was judged of real and of made audio side by side."""
+    parted = [
+        [
+            Judgement(score=score, layers=list(layers))
+            for score, *layers in zip(
+                judged.score.chunk(2), *(layer.chunk(2) for layer in judged.layers), strict=True
+            )
+        ]
+        for judged in of_both
+    ]
+    return [real for real, _ in parted], [made for _, made in parted]

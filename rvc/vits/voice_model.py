@@ -1,0 +1,408 @@
+"""Voice models of RVC: the .pth files that people share, of WebUI and of Applio, v1 and v2.
+
+    weight    tensors by published name, half precision, without the posterior encoder
+    config    18 sizes in a fixed order (`LEGACY_FIELDS`)
+    info, sr, f0, version, and what Applio adds
+
+Read:    both programs' files, also early ones without version; everything is checked against the network
+         that the sizes describe, name by name and shape by shape.
+Written: WebUI's form, which both programs read, with Applio's facts where they are known.
+Not here: training checkpoints and pretrained weights (checkpoint_training.py); building networks.
+
+An RVC voice as Timbre keeps it: model.safetensors, and what card.json says of it.
+
+    tensors     by published name, half precision, without the posterior encoder, as in a .pth
+    metadata    one entry, "rvc": as JSON, the rest of what a .pth says (config, info, f0, version, facts)
+
+Nothing is lost between the two forms, so that a voice which was imported is exported as it came. Reading
+runs nothing, and everything is checked as in a .pth (checkpoint.py): a bundle may be a stranger's too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rvc.errors import CheckpointError, ConfigError
+from rvc.torch_file import check_weights, read_document, tensors_by_name, write_document
+from rvc.vits.config import CONTENT_DIMS
+from rvc.vits.synthesizer import Synthesizer, SynthesizerConfig, Version
+from rvc.vits.weight_norm import published_state
+
+MAX_MODEL_BYTES = 1_000_000_000
+VOCODER = "HiFi-GAN"
+CONTENT_ENCODER = "contentvec"
+POSTERIOR = "enc_q"
+LEGACY_FIELDS = (
+    "spectrogram_bins",
+    "segment_frames",
+    "latent_channels",
+    "hidden_channels",
+    "ffn_channels",
+    "attention_heads",
+    "encoder_layers",
+    "ffn_kernel",
+    "dropout",
+    "resblock_type",
+    "resblock_kernels",
+    "resblock_dilations",
+    "upsample_rates",
+    "upsample_channels",
+    "upsample_kernels",
+    "speakers",
+    "speaker_channels",
+    "sample_rate_hz",
+)
+"""The 18 sizes in the order of the file."""
+_SEGMENT_FRAMES = 32  # written as such in every published file, and used by none
+_FACTS: dict[str, type[str] | type[int]] = {
+    "epoch": int,
+    "step": int,
+    "creation_date": str,
+    "model_hash": str,
+    "dataset_length": str,
+    "model_name": str,
+    "author": str,
+    "embedder_model": str,
+    "speakers_id": int,
+}
+_LONGEST_FACT, _LARGEST_FACT = 1_000, 2**53
+_LARGEST_HALF = torch.finfo(torch.float16).max
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceModel:
+    """A voice model that has been checked.
+
+    Attributes:
+        config: Sizes of its synthesizer.
+        weights: By published name, in any precision, weight norm unfolded, without the posterior encoder.
+        info: What its maker wrote about it.
+        facts: What Applio writes besides: epoch, step, creation_date, model_hash, dataset_length,
+            model_name, author, embedder_model, speakers_id; those that are known.
+    """
+
+    config: SynthesizerConfig
+    weights: Mapping[str, Tensor]
+    info: str = ""
+    facts: Mapping[str, str | int] = field(default_factory=dict)
+
+    @property
+    def content_encoder(self) -> str:
+        """Name of the content encoder that it was trained with; files that say nothing mean ContentVec."""
+        return str(self.facts.get("embedder_model", CONTENT_ENCODER))
+
+    @classmethod
+    def of(cls, synthesizer: Synthesizer, info: str = "", **facts: str | int) -> VoiceModel:
+        """Take a voice model out of a synthesizer in training: a copy, as it is now.
+
+        Args:
+            synthesizer: Not folded.
+            info: What to write about it.
+            facts: As the attribute.
+        """
+        weights = {
+            name: tensor.detach().to("cpu", copy=True)
+            for name, tensor in published_state(synthesizer).items()
+            if POSTERIOR not in name
+        }
+        return cls(config=synthesizer.config, weights=weights, info=info, facts=facts)
+
+
+def read_voice_model(path: Path) -> VoiceModel:
+    """Read a voice model.
+
+    Args:
+        path: The .pth file, a stranger's.
+
+    Returns:
+        Sizes and weights that fit each other.
+
+    Raises:
+        CheckpointError: The file cannot be read, is no voice model, has another vocoder or version, asks for
+            sizes out of bounds, or its weights are not exactly those of the network that it describes.
+    """
+    document = read_document(path, MAX_MODEL_BYTES)
+    if "weight" not in document or "config" not in document:
+        if isinstance(document.get("model"), dict):
+            raise CheckpointError(
+                f"{path.name} is a training checkpoint, not a voice model; extract the small model from it."
+            )
+        raise CheckpointError(
+            f"{path.name} lacks weight and config, so it is no RVC voice model; choose another file."
+        )
+    return checked_model(document, tensors_by_name(document["weight"], path), path.name)
+
+
+def checked_model(document: Mapping[str, Any], weights: Mapping[str, Tensor], name: str) -> VoiceModel:
+    """Make a voice model of what a file says of itself and of its weights.
+
+    Args:
+        document: `config`, maybe `info`, `f0`, `version`, `vocoder` and facts, as a .pth file has them; all
+            of it a stranger's.
+        weights: Floating-point tensors by published name.
+        name: What the file is called, for the message.
+
+    Returns:
+        Sizes and weights that fit each other.
+
+    Raises:
+        CheckpointError: It has another vocoder or version, asks for sizes out of bounds, or the weights are
+            not exactly those of the network that it describes.
+    """
+    vocoder = document.get("vocoder", VOCODER)
+    if vocoder != VOCODER:
+        raise CheckpointError(
+            f"{name} was trained with the vocoder {_shown(vocoder)}, and only {VOCODER} is supported; "
+            f"train the voice again with {VOCODER}."
+        )
+    config = _config(document, weights, name)
+    shapes = synthesizer_shapes(config, with_posterior=False)
+    check_weights(weights, shapes, name)
+    info = document.get("info", "")
+    return VoiceModel(
+        config=config,
+        weights={key: weights[key] for key in shapes},  # in the network's order, as others write them
+        info=_text(info) if isinstance(info, str) else "",
+        facts=_facts(document),
+    )
+
+
+def write_voice_model(path: Path, model: VoiceModel) -> None:
+    """Write a voice model as every RVC program reads it.
+
+    Args:
+        path: The .pth file; one that is there is replaced.
+        model: Weights in any precision; half is written.
+
+    Raises:
+        CheckpointError: The weights do not fit the sizes, or are too large for half precision.
+        OSError: The disk refuses.
+    """
+    weights = half_weights(model, path.name)
+    write_document(path, {"weight": weights} | document_of(model))
+
+
+def half_weights(model: VoiceModel, name: str) -> dict[str, Tensor]:
+    """Give the weights as files have them: half precision, each with memory of its own.
+
+    Args:
+        model: Weights in any precision.
+        name: What the file will be called, for the message.
+
+    Raises:
+        CheckpointError: The weights do not fit the sizes, or are too large for half precision.
+    """
+    check_weights(model.weights, synthesizer_shapes(model.config, with_posterior=False), name)
+    for key, tensor in model.weights.items():
+        if tensor.abs().max() > _LARGEST_HALF:
+            raise CheckpointError(
+                f"{key} is too large for half precision; export an earlier state of the training."
+            )
+    return {
+        key: tensor.half().clone(memory_format=torch.contiguous_format)
+        for key, tensor in model.weights.items()
+    }
+
+
+def document_of(model: VoiceModel) -> dict[str, Any]:
+    """Give what a file says of a model besides its weights: texts, numbers and lists of them."""
+    config = model.config
+    said = {
+        "config": legacy_list(config),
+        "info": model.info,
+        "sr": f"{config.sample_rate_hz / 1000:g}k",
+        "f0": int(config.uses_f0),
+        "version": config.version,
+    }
+    return said | dict(model.facts)
+
+
+@lru_cache(maxsize=8)
+def synthesizer_shapes(config: SynthesizerConfig, *, with_posterior: bool) -> Mapping[str, torch.Size]:
+    """Give the shape of every weight of a synthesizer, by published name; nothing is allocated."""
+    with torch.device("meta"):
+        synthesizer = Synthesizer(config, with_posterior=with_posterior)
+    return {name: tensor.shape for name, tensor in published_state(synthesizer).items()}
+
+
+def legacy_list(config: SynthesizerConfig) -> list[Any]:
+    """Give the 18 sizes as files have them."""
+    sizes = {name: _plain(getattr(config, name, None)) for name in LEGACY_FIELDS}
+    sizes["segment_frames"] = _SEGMENT_FRAMES
+    sizes["dropout"] = config.dropout or 0
+    return [sizes[name] for name in LEGACY_FIELDS]
+
+
+def _config(document: Mapping[str, Any], weights: Mapping[str, Tensor], name: str) -> SynthesizerConfig:
+    """Read sizes that a stranger may have written."""
+    values, f0, version = document["config"], document.get("f0", 1), document.get("version", "v1")
+    if not isinstance(values, list | tuple) or len(values) != len(LEGACY_FIELDS):
+        raise CheckpointError(
+            f"{name} does not have the {len(LEGACY_FIELDS)} sizes of an RVC voice model; export it again."
+        )
+    if not isinstance(f0, int) or f0 not in (0, 1) or version not in CONTENT_DIMS:
+        raise CheckpointError(
+            f"{name} says version {_shown(version)} and f0 {_shown(f0)}, where v1 or v2 and 0 or 1 belong; "
+            "export it again."
+        )
+    try:
+        fields: dict[str, Any] = dict(zip(LEGACY_FIELDS, map(_frozen, values), strict=True))
+        del fields["segment_frames"]
+        # Files say 109 whatever the table has.
+        table = weights.get("emb_g.weight")
+        if table is not None and table.ndim == 2:
+            fields["speakers"] = table.shape[0]
+        fields["resblock_type"] = str(fields["resblock_type"])
+        fields["sample_rate_hz"] = _rate(fields["sample_rate_hz"])
+        return SynthesizerConfig(version=cast(Version, version), uses_f0=bool(f0), **fields)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{name} describes a network that cannot be built ({str(error).rstrip('.')}); export it again."
+        ) from error
+    except (TypeError, RecursionError) as error:  # a list may even hold itself
+        raise CheckpointError(
+            f"{name} has something else than numbers for its sizes; export it again."
+        ) from error
+
+
+def _rate(value: object) -> object:
+    """Read a rate in Hz, or in kHz as "40k"."""
+    if isinstance(value, str) and re.fullmatch(r"\d{1,3}k", value):
+        return int(value.removesuffix("k")) * 1_000
+    return value
+
+
+def _frozen(value: object) -> object:
+    return tuple(_frozen(part) for part in value) if isinstance(value, list | tuple) else value
+
+
+def _plain(value: object) -> object:
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+
+
+def _facts(document: Mapping[str, Any]) -> dict[str, str | int]:
+    """Keep what is known and of its kind; the rest of a stranger's file is left behind."""
+    facts: dict[str, str | int] = {}
+    for name, kind in _FACTS.items():
+        value = document.get(name)
+        if isinstance(value, str) and kind is str:
+            facts[name] = _text(value)
+        elif isinstance(value, int) and kind is int and not isinstance(value, bool):
+            facts[name] = min(max(value, 0), _LARGEST_FACT)
+    return facts
+
+
+def _text(value: str) -> str:
+    """Bound a stranger's text; half characters, which no other format keeps, are replaced."""
+    return value[:_LONGEST_FACT].encode(errors="replace").decode()
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:40]
+
+
+ENGINE = "rvc"
+METADATA = "rvc"
+"""The entry of the metadata that says what the voice is."""
+
+
+def save_voice_file(path: Path, model: VoiceModel) -> None:
+    """Write a voice model, beside its place and then into it.
+
+    Args:
+        path: The .safetensors file; one that is there is replaced.
+        model: Weights in any precision; half is written.
+
+    Raises:
+        CheckpointError: The weights do not fit the sizes, or are too large for half precision.
+        OSError: The disk refuses; a file that was there is untouched.
+    """
+    weights = half_weights(model, path.name)
+    beside = path.with_name(f"{path.name}.part")
+    try:
+        save_file(weights, beside, {METADATA: json.dumps(document_of(model))})
+        beside.replace(path)
+    except SafetensorError as error:  # how it reports that the disk refuses
+        raise OSError(f"{path.name} cannot be written: {error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def load_voice_file(path: Path) -> VoiceModel:
+    """Read a voice model that `save_voice_file` wrote.
+
+    Args:
+        path: The .safetensors file, maybe a stranger's.
+
+    Returns:
+        Sizes and weights that fit each other; the weights half precision, on the CPU.
+
+    Raises:
+        CheckpointError: The file cannot be read, is no RVC voice, or its weights are not exactly those of the
+            network that it describes.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_MODEL_BYTES:
+            raise CheckpointError(
+                f"{path.name} has {size / 1e6:.0f} MB and at most {MAX_MODEL_BYTES / 1e6:.0f} MB are read; "
+                "export the voice again."
+            )
+        said, entries = _parts(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path.name} cannot be opened ({error.strerror or error}); export or train the voice again."
+        ) from error
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path.name} is damaged or of another kind; export the voice again."
+        ) from error
+    if not isinstance(said, dict) or "config" not in said:
+        raise CheckpointError(f"{path.name} does not say that it is an RVC voice; export the voice again.")
+    return checked_model(said, tensors_by_name(entries, path), path.name)
+
+
+def card_of(model: VoiceModel) -> dict[str, Any]:
+    """Say what the card of a voice says of its engine; name, format_version and created_at are the caller's.
+
+    Where the voice lies (`f0`) is unknown to the file, so who trained it adds it.
+
+    Args:
+        model: The voice.
+
+    Returns:
+        engine, content_encoder, content_dim, sample_rate_hz, version ("v1", "v2") and uses_f0; info and facts
+        where there are any.
+    """
+    config = model.config
+    card: dict[str, Any] = {
+        "engine": ENGINE,
+        "content_encoder": model.content_encoder,
+        "content_dim": config.content_dim,
+        "sample_rate_hz": config.sample_rate_hz,
+        "version": config.version,
+        "uses_f0": config.uses_f0,
+    }
+    if model.info:
+        card["info"] = model.info
+    if model.facts:
+        card["facts"] = dict(model.facts)
+    return card
+
+
+def _parts(path: Path) -> tuple[object, dict[str, Tensor]]:
+    """Read what the file says of itself (None if nothing), and its tensors in their order."""
+    with safe_open(path, "pt") as file:
+        said = json.loads((file.metadata() or {}).get(METADATA, "null"))
+        return said, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict

@@ -1,0 +1,120 @@
+"""Getting a voice ready: weights are found or refused beforehand; the melody is found as well as it can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+
+from pipelines.conversion import load_voice as readying
+from pipelines.conversion.load_voice import Ready, ready_voice
+from pipelines.events import Done, Progress, finish
+from pipelines.job_spec import WorkOrder
+from pipelines.recordings.uploads import receive
+from pipelines.settings import get_settings
+from pipelines.worker_tasks import TASKS
+from rvc.audio.reader import load_mono
+from rvc.errors import CheckpointError, DownloadError, UnknownNameError
+from rvc.pitch.praat import PraatF0
+from tests.tiny import song, toy_bundle
+from tests.tiny_rvc_voice import rvc_bundle, weights_at
+
+
+@pytest.fixture(autouse=True)
+def _forgotten() -> Iterator[None]:
+    """Nothing is loaded, and nothing was given up, before or after a test."""
+
+    def forget() -> None:
+        readying._gave_up_s.clear()
+        readying._voice.cache_clear()
+        readying._estimator.cache_clear()
+
+    forget()
+    yield
+    forget()
+
+
+def test_what_is_here_is_loaded_and_stays_loaded(tmp_path: Path) -> None:
+    bundle, store = rvc_bundle(tmp_path / "voice"), weights_at(tmp_path / "weights", "rmvpe")
+    ready: Ready = finish(ready_voice(bundle, "praat", store))
+    assert (ready.voice.card.name, ready.estimator_name, ready.share) == ("Tiny", "praat", 0.0)
+    assert isinstance(ready.estimator, PraatF0)
+    again: Ready = finish(ready_voice(bundle, "praat", store))
+    assert again.voice is ready.voice
+    assert again.estimator is ready.estimator
+
+
+def test_a_melody_finder_that_cannot_be_had_is_done_without_but_not_if_it_was_asked_for(
+    tmp_path: Path,
+) -> None:
+    bundle, store = rvc_bundle(tmp_path / "voice"), weights_at(tmp_path / "weights", "rmvpe")
+    events = list(ready_voice(bundle, None, store))
+    (done,) = (event for event in events if isinstance(event, Done))
+    assert done.result.estimator_name == "praat"
+    signs = [event for event in events if isinstance(event, Progress)]
+    assert any("without rmvpe" in sign.message for sign in signs)
+    fractions = [sign.fraction for sign in signs]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == done.result.share
+    asked_again = [event for event in ready_voice(bundle, None, store) if isinstance(event, Progress)]
+    assert not any("rmvpe" in sign.message for sign in asked_again)
+    with pytest.raises(DownloadError, match=r"rmvpe\.bin is needed.*save it as"):
+        finish(ready_voice(bundle, "rmvpe", store))
+
+
+def test_without_its_content_encoder_a_voice_is_not_loaded(tmp_path: Path) -> None:
+    store = weights_at(tmp_path / "weights", "rmvpe")
+    (tmp_path / "weights" / "contentvec.bin").unlink()
+    with pytest.raises(DownloadError, match=r"contentvec\.bin is needed.*save it as"):
+        finish(ready_voice(rvc_bundle(tmp_path / "voice"), "praat", store))
+
+
+def test_a_voice_of_an_encoder_that_is_not_known_is_refused_before_anything_is_downloaded(
+    tmp_path: Path,
+) -> None:
+    store = weights_at(tmp_path / "weights")
+    (tmp_path / "weights" / "contentvec.bin").unlink()
+    with pytest.raises(CheckpointError, match="'spin'"):
+        finish(ready_voice(rvc_bundle(tmp_path / "voice", content_encoder="spin"), None, store))
+
+
+def test_a_voice_without_f0_needs_nobody_to_find_the_melody(tmp_path: Path) -> None:
+    store = weights_at(tmp_path / "weights")
+    ready: Ready = finish(ready_voice(rvc_bundle(tmp_path / "voice", uses_f0=False), None, store))
+    assert (ready.estimator, ready.estimator_name) == (None, None)
+
+
+def test_voices_of_other_engines_need_no_weights(tmp_path: Path) -> None:
+    store = weights_at(tmp_path / "weights")
+    ready: Ready = finish(ready_voice(toy_bundle(tmp_path / "voice"), None, store))
+    assert (ready.voice.card.name, ready.estimator_name) == ("Hum", "praat")
+    with pytest.raises(UnknownNameError, match="guess"):
+        finish(ready_voice(tmp_path / "voice", "guess", store))
+
+
+def test_a_conversion_job_says_who_found_the_melody_and_keeps_its_progress_rising(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = weights_at(tmp_path / "weights", "rmvpe")
+    monkeypatch.setattr("pipelines.weights.weight_store", lambda: store)
+    sf.write(tmp_path / "source.wav", song(1.5), 16_000)
+    stored = receive([(tmp_path / "source.wav", "source.wav")], tmp_path / "upload", get_settings())
+    (tmp_path / "job").mkdir()
+    order = WorkOrder(
+        id="job",
+        type="conversion",
+        folder=tmp_path / "job",
+        upload_folder=tmp_path / "upload",
+        files=[file.to_json() for file in stored],
+        model_folder=rvc_bundle(tmp_path / "voice"),
+        device_lock=tmp_path / "lock",
+    )
+    events = list(TASKS["conversion"](order))
+    fractions = [event.fraction for event in events if isinstance(event, Progress)]
+    assert fractions == sorted(fractions)
+    assert isinstance(events[-1], Done)
+    result = events[-1].result
+    assert result["f0_estimator"] == "praat"
+    assert load_mono(order.folder / result["path"])[0].size == 60_000

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from pipelines.store.records import new_job
+from pipelines.store.registry import SCHEMA_VERSION, Registry
+from rvc.errors import ConfigError
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    opened = Registry(tmp_path)
+    yield opened
+    opened.close()
+
+
+def job(number: int, **fields: object) -> dict[str, Any]:
+    moment = "2025-01-01T00:00:00.000+00:00"
+    row = new_job("me", "training", status="pending", seq=number)
+    return row | {"id": f"{number:032x}", "created_at": moment, "updated_at": moment} | fields
+
+
+def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
+    first = Registry(tmp_path)
+    first.insert("jobs", job(1, settings={"steps": 3}))
+    first.update("jobs", job(1)["id"], status="training", progress=0.5)
+    first.insert("jobs", job(2))
+    first.delete("jobs", [job(2)["id"]])
+    first.close()
+    again = Registry(tmp_path)
+    (row,) = again.list("jobs")
+    again.close()
+    assert (row["status"], row["progress"], row["settings"]) == ("training", 0.5, {"steps": 3})
+
+
+def test_rows_are_found_by_id_by_field_and_by_condition_oldest_first(registry: Registry) -> None:
+    for number in range(1, 6):
+        registry.insert("jobs", job(number, status="pending" if number % 2 else "failed"))
+    assert registry.get("jobs", job(3)["id"]) == registry.list("jobs", lambda row: row["seq"] == 3)[0]
+    assert [row["seq"] for row in registry.list("jobs", status="pending")] == [1, 3, 5]
+    assert registry.get("jobs", "no such id") is None
+    assert registry.list("models") == []
+    with pytest.raises(KeyError):
+        registry.update("jobs", "no such id", status="failed")
+
+
+def test_a_row_that_was_read_or_given_is_a_copy(registry: Registry) -> None:
+    given = job(1, settings={"list": [1]})
+    registry.insert("jobs", given)
+    given["settings"]["list"].append(2)
+    read = registry.get("jobs", given["id"])
+    assert read is not None
+    read["settings"]["list"].append(3)
+    registry.list("jobs")[0]["settings"]["list"].append(4)
+    again = registry.get("jobs", given["id"])
+    assert again is not None
+    assert again["settings"] == {"list": [1]}
+
+
+def test_inserting_an_id_again_replaces_the_row(registry: Registry) -> None:
+    registry.insert("usage", {"id": "a", "uses": 1, "old": True})
+    registry.insert("usage", {"id": "a", "uses": 2})
+    assert registry.list("usage") == [{"id": "a", "uses": 2}]
+
+
+def test_the_version_changes_with_every_write_and_only_then(registry: Registry) -> None:
+    seen = [registry.version]
+    registry.insert("jobs", job(1))
+    seen.append(registry.version)
+    registry.update("jobs", job(1)["id"], progress=0.1)
+    seen.append(registry.version)
+    registry.list("jobs")
+    registry.update_many("jobs", [], progress=0.2)
+    assert registry.version == seen[-1]
+    assert len(set(seen)) == 3
+
+
+def test_a_second_server_on_the_same_folder_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    first = Registry(tmp_path)
+    with pytest.raises(ConfigError, match=r"Another Timbre server already uses the data folder .*DATA_DIR"):
+        Registry(tmp_path)
+    first.close()
+    Registry(tmp_path).close()
+
+
+@pytest.mark.parametrize("inside", ["", "deeper"])
+def test_a_data_folder_that_cannot_be_used_is_named_with_the_way_out(tmp_path: Path, inside: str) -> None:
+    taken = tmp_path / "a-file"
+    taken.write_text("mine")
+    with pytest.raises(ConfigError, match=r"The data folder .*a-file.* cannot be used .*DATA_DIR"):
+        Registry(taken / inside)
+    assert taken.read_text() == "mine"
+
+
+def test_a_crash_before_the_rename_leaves_the_previous_registry_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(tmp_path)
+    registry.insert("jobs", job(1))
+    replace = Path.replace
+
+    def power_failure(self: Path, target: Path) -> Path:
+        raise OSError("the power failed")
+
+    monkeypatch.setattr(Path, "replace", power_failure)
+    with pytest.raises(OSError, match="the power failed"):
+        registry.update("jobs", job(1)["id"], status="failed")
+    monkeypatch.setattr(Path, "replace", replace)
+    # Memory and disk agree that nothing was written.
+    assert registry.list("jobs")[0]["status"] == "pending"
+    registry.close()
+    again = Registry(tmp_path)
+    assert again.list("jobs")[0]["status"] == "pending"
+    again.update("jobs", job(1)["id"], status="failed")
+    again.close()
+
+
+def test_a_file_that_a_crash_left_beside_the_registry_is_not_read(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.insert("jobs", job(1))
+    registry.close()
+    (tmp_path / "registry.json.tmp").write_text('{"jobs": {"half')
+    again = Registry(tmp_path)
+    again.insert("jobs", job(2))
+    again.close()
+    assert set(json.loads((tmp_path / "registry.json").read_text())["jobs"]) == {job(1)["id"], job(2)["id"]}
+
+
+def test_the_file_is_readable_json_at_every_moment(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.insert("jobs", job(0))
+    stop = threading.Event()
+    seen: list[int] = []
+
+    def read_over_and_over() -> None:
+        while not stop.is_set():
+            seen.append(len(orjson.loads((tmp_path / "registry.json").read_bytes())["jobs"]))
+
+    reader = threading.Thread(target=read_over_and_over)
+    reader.start()
+    for number in range(1, 40):
+        registry.insert("jobs", job(number))
+    stop.set()
+    reader.join()
+    registry.close()
+    assert seen == sorted(seen)
+
+
+def test_threads_lose_no_update(registry: Registry) -> None:
+    def write(worker: int) -> None:
+        for number in range(10):
+            registry.insert("jobs", job(worker * 100 + number))
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(registry.list("jobs")) == 40
+
+
+def test_an_unreadable_registry_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "registry.json").write_text("{half")
+    with pytest.raises(ConfigError, match="not readable JSON"):
+        Registry(tmp_path)
+    assert (tmp_path / "registry.json").read_text() == "{half"
+    (tmp_path / "registry.json").write_text("[]")
+    with pytest.raises(ConfigError, match="no tables"):
+        Registry(tmp_path)
+
+
+def test_a_registry_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    document = {"schema": {"schema": {"version": SCHEMA_VERSION + 1}}, "jobs": {}}
+    (tmp_path / "registry.json").write_text(json.dumps(document))
+    with pytest.raises(ConfigError, match="newer Timbre"):
+        Registry(tmp_path)
+
+
+def test_an_older_registry_is_brought_up_and_kept_beside(tmp_path: Path) -> None:
+    document = {"jobs": {job(1)["id"]: job(1)}}
+    (tmp_path / "registry.json").write_text(json.dumps(document))
+    registry = Registry(tmp_path)
+    assert registry.list("jobs") == [job(1)]
+    registry.close()
+    assert json.loads((tmp_path / "registry.v0.json").read_text()).keys() == {"jobs"}
+    written = json.loads((tmp_path / "registry.json").read_text())
+    assert written["schema"]["schema"]["version"] == SCHEMA_VERSION
+
+
+def test_a_thousand_rows_are_read_and_changed_in_no_time(tmp_path: Path) -> None:
+    rows = {job(number)["id"]: job(number, settings={"steps": number}) for number in range(1000)}
+    document = {"schema": {"schema": {"version": SCHEMA_VERSION}}, "jobs": rows}
+    (tmp_path / "registry.json").write_text(json.dumps(document))
+    registry = Registry(tmp_path)
+    started = time.process_time()
+    for _ in range(5):
+        assert len(registry.list("jobs")) == 1000
+        registry.get("jobs", job(500)["id"])
+    reading_s = (time.process_time() - started) / 5
+    started = time.process_time()
+    registry.update("jobs", job(500)["id"], status="failed")
+    writing_s = time.process_time() - started
+    registry.close()
+    assert reading_s < 0.2
+    assert writing_s < 0.5

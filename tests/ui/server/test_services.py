@@ -1,0 +1,127 @@
+"""What comes in from outside, and what goes out."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from rvc.engine.options import ENGINE_DEFAULTS
+from rvc.errors import AudioError, ConfigError, NotAllowedError
+from ui.server.services import calmly, hand_out, plain_errors, plain_id, received
+from ui.tabs.conversion_settings import AUTOMATIC, BY_HAND, settings_from
+
+
+@pytest.fixture(autouse=True)
+def cache(page_cache: Path) -> Path:
+    (page_cache / "abc").mkdir(parents=True)
+    return page_cache
+
+
+def test_files_are_taken_from_the_upload_folder_only(cache: Path, tmp_path: Path) -> None:
+    sent = cache / "abc" / "a voice.wav"
+    sent.touch()
+    (tmp_path / "secret.wav").touch()
+    assert received(str(sent)) == [(sent, "a voice.wav")]
+    assert received([{"path": str(sent), "orig_name": "stimme.wav"}]) == [(sent, "stimme.wav")]
+    assert received(None) == []
+    for path in (tmp_path / "secret.wav", cache / ".." / "secret.wav", "relative.wav"):
+        with pytest.raises(AudioError):
+            received([str(path)])
+    for nothing in ({"path": None}, {"url": "http://127.0.0.1/x"}, 3):
+        with pytest.raises(AudioError):
+            received([nothing])
+
+
+def test_what_is_handed_out_has_a_name_that_nobody_guesses_and_outlives_the_cache(
+    cache: Path, tmp_path: Path
+) -> None:
+    original = tmp_path / "result.wav"
+    original.write_bytes(b"sound")
+    first, second = (Path(hand_out(original, "../Anna & Bob: 1/2")) for _ in range(2))
+    assert first.is_relative_to(cache)
+    assert first.parent != second.parent
+    assert first.suffix == ".wav"
+    assert first.read_bytes() == b"sound"
+    assert "Anna" in first.name
+    assert "/" not in first.name
+    first.unlink()
+    assert original.exists()
+
+
+@pytest.mark.parametrize("text", ["", "../x", "a/b", "x" * 65, None, 7, {"$ne": 1}])
+def test_an_id_has_only_the_characters_of_one(text: object) -> None:
+    with pytest.raises(NotAllowedError):
+        plain_id(text, "job")
+
+
+def test_changes_of_state_always_reach_the_page() -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        for n in range(100):
+            yield {"status": "converting", "n": n}
+        yield {"status": "completed", "n": 100}
+
+    passed = list(calmly(rows(), every_s=60.0))
+    assert [row["n"] for row in passed] == [0, 100]
+
+
+def test_the_pitch_is_automatic_until_it_is_set_by_hand() -> None:
+    values = [5, 0.4, 0.2, 1.0, "flac", AUTOMATIC]
+    assert settings_from([AUTOMATIC, *values])["transpose_semitones"] is None
+    by_hand = settings_from([BY_HAND, *values])
+    assert by_hand["transpose_semitones"] == 5.0
+    assert by_hand["format"] == "flac"
+
+
+def test_a_setting_of_another_kind_is_refused_in_words() -> None:
+    with pytest.raises(ConfigError, match="expert settings"):
+        settings_from([AUTOMATIC, 0, "much", 0.2, 1.0, "wav", AUTOMATIC])
+
+
+def test_the_page_s_own_defaults_are_those_of_the_voice_s_engine() -> None:
+    import gradio as gr
+
+    from pipelines.conversion.convert import ConvertOptions
+    from ui.tabs.conversion_settings import conversion_settings, suited_to
+
+    with gr.Blocks():
+        settings = conversion_settings()
+    shown = {id(component): component.value for component in settings.inputs}
+    for engine, defaults in ENGINE_DEFAULTS.items():
+        updates = suited_to({"engine": engine, "f0": {}}, "another")
+        for component, update in zip(settings.suited, updates, strict=True):
+            shown[id(component)] = update.value if update.value is not None else shown[id(component)]
+        options = ConvertOptions(**settings_from([shown[id(component)] for component in settings.inputs]))
+        assert options.speaking(defaults) == ConvertOptions().speaking(defaults)
+        assert options.follow_loudness == defaults.follow_loudness
+        assert (options.transpose_semitones, options.f0_estimator) == (None, None)
+
+
+def test_what_a_person_set_stays_until_a_voice_of_another_engine_is_chosen() -> None:
+    from ui.tabs.conversion_settings import PITCH_INFO, UNKNOWN_PITCH_INFO, suited_to
+
+    known = {"median_hz": 200.0}
+    for row, info in (
+        ({"f0": known}, PITCH_INFO),
+        ({"f0": {}}, UNKNOWN_PITCH_INFO),
+    ):
+        pitch, *others = suited_to(row | {"engine": "rvc"}, "rvc")
+        assert pitch.info == info
+        assert not any(hasattr(other, "value") for other in others)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_in_a_sentence_and_logged(number: int, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(gr.Error, match="disk is full, so nothing was kept"), plain_errors():
+        raise OSError(number, os.strerror(number), "/a/path/of/the/server")
+    assert os.strerror(number) in caplog.text
+
+
+def test_any_other_fault_of_the_machine_stays_a_fault() -> None:
+    with pytest.raises(PermissionError), plain_errors():
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

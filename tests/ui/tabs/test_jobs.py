@@ -1,0 +1,159 @@
+"""The Jobs tab's listeners: a list that is drawn when it has changed, and what can be done with each job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from pipelines.store.records import new_job, public_row
+from tests.ui.launched import RECORDING, VOICE_FILES
+from tests.ui.visitor import SOMEBODY_ELSE, request
+from ui.look.html import NO_JOBS, job_card, permission, voice_card
+from ui.server.services import Services
+from ui.tabs.jobs import Listed, _Listeners, details_of, line_of, title_of
+
+BUILT_IN = "builtin-kathleen"
+
+
+def conversion(services: Services) -> str:
+    """A conversion of the visitor's that is done."""
+    caller = services.caller(request())
+    row = services.send_and_submit(caller, [(RECORDING, "song.flac")], "conversion", {}, model_id=BUILT_IN)
+    assert list(services.jobs.follow(caller, row["id"]))[-1]["status"] == "completed"
+    return str(row["id"])
+
+
+def test_the_list_is_drawn_once_and_again_when_something_has_changed(services: Services) -> None:
+    listeners, listed = _Listeners(services), Listed()
+    assert NO_JOBS in listeners.open(listed, request())
+    assert listeners.tick(listed, request()) == (gr.skip(),) * 9
+    done = conversion(services)
+    choice, details, cancel, resume, retry, download, listening, result, log = listeners.tick(
+        listed, request()
+    )
+    assert choice.value == listed.job_id == done
+    assert "Convert song.flac into Kathleen" in details
+    assert [one.visible for one in (cancel, resume, retry)] == [False] * 3
+    assert [one.visible for one in (download, listening, log)] == [True, True, False]
+    assert Path(result).name == "song as Kathleen.wav"
+    assert listeners.tick(listed, request()) == (gr.skip(),) * 9
+    assert NO_JOBS in listeners.open(Listed(), request(SOMEBODY_ELSE))
+    assert NO_JOBS in listeners.open(Listed(), request("short"))
+
+
+def test_the_choice_stays_while_one_looks_and_coming_back_shows_what_was_started_last(
+    services: Services,
+) -> None:
+    listeners, listed, caller = _Listeners(services), Listed(), services.caller(request())
+
+    def add(seq: int) -> str:
+        done = new_job(caller.user_id, "preprocessing", status="completed", seq=seq)
+        return str(services.jobs.registry.insert("jobs", done)["id"])
+
+    first = add(1)
+    assert listeners.open(listed, request())[0].value == first
+    second = add(2)
+    assert listeners.tick(listed, request())[0].value == first
+    assert listeners.open(listed, request())[0].value == second
+    assert listeners.choose(listed, first, request())[0].value == first
+
+
+def test_a_result_that_was_cleaned_up_is_not_offered(services: Services) -> None:
+    done = conversion(services)
+    for path in (services.settings.data_dir / "jobs" / done).glob("result/*"):
+        path.unlink()
+    shown = _Listeners(services).open(Listed(), request())
+    assert not shown[5].visible
+    assert shown[7] is None
+
+
+def test_a_job_is_stopped_and_started_again_by_the_buttons_that_fit(services: Services) -> None:
+    listeners, listed, caller = _Listeners(services), Listed(), services.caller(request())
+    with pytest.raises(gr.Error, match="not the id"):
+        listeners.cancel(listed, request())
+    upload = services.jobs.upload(caller, [(p, p.name) for p in VOICE_FILES[:2]], "training")["id"]
+    row = new_job(caller.user_id, "training", status="interrupted", seq=99, upload_id=upload, model_name="W")
+    services.jobs.registry.insert("jobs", row | {"input_job_id": upload})
+    (services.settings.data_dir / "jobs" / row["id"]).mkdir()
+    shown = listeners.choose(listed, row["id"], request())
+    assert [one.visible for one in shown[2:5]] == [False, True, True]
+    services.jobs.registry.update("jobs", row["id"], status="failed", error_message="No voice was heard.")
+    (services.settings.data_dir / "jobs" / row["id"] / "worker.log").write_text("<what happened>")
+    shown = listeners.choose(listed, row["id"], request())
+    assert "No voice was heard." in shown[1]
+    assert "&lt;what happened&gt;" in shown[8].value
+    elsewhere = listeners.choose(listed, row["id"], request(peer="10.0.0.7"))
+    assert "No voice was heard." in elsewhere[1]
+    assert elsewhere[8].visible is False, "the log names folders of the server"
+    assert listeners.retry(listed, request())[2].visible
+    assert list(services.jobs.follow(caller, row["id"]))[-1]["status"] == "completed"
+    for act in (listeners.resume, listeners.cancel):
+        with pytest.raises(gr.Error, match="completed"):
+            act(listed, request())
+
+
+def row(kind: str, **fields: object) -> dict[str, Any]:
+    return public_row(new_job("me", kind, status=str(fields.pop("status", "training")), seq=1, **fields))
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "said"),
+    [
+        ("training", [], "Train Anna"),
+        ("conversion", [], "Convert a recording into Anna"),
+        ("preprocessing", ["a.wav"], "Check a.wav"),
+        ("preprocessing", ["a.wav", "b.wav", "c.wav"], "Check a.wav and 2 more"),
+    ],
+)
+def test_a_job_is_called_by_what_it_does(kind: str, names: list[str], said: str) -> None:
+    files = [{"name": name, "seconds": 61.0} for name in names]
+    assert title_of(row(kind, model_name="Anna", files=files)) == said
+
+
+def test_a_running_job_s_line_says_how_far_it_is() -> None:
+    assert "42 %" in line_of(row("training", progress=0.42))
+
+
+def test_many_recordings_are_counted_and_tries_are_told() -> None:
+    files = [{"name": f"{n}.wav", "seconds": 60.0} for n in range(6)]
+    html = details_of(row("training", files=files, attempts=3))
+    assert "0.wav, 1.wav, 2.wav, 3.wav and 2 more (6 min)" in html
+    assert "<dt>Attempts</dt><dd>3</dd>" in html
+
+
+@pytest.mark.parametrize(
+    ("kind", "way"), [("training", "Resume"), ("batch", "Resume"), ("conversion", "Start again")]
+)
+def test_an_interrupted_job_names_the_button_that_is_there(kind: str, way: str) -> None:
+    html = job_card(row(kind, status="interrupted", message="The server was stopped"))
+    assert f"press {way}" in html or f"Press {way}" in html
+    assert ("kept" in html) == (way == "Resume")
+
+
+def test_a_voice_s_card_tells_what_is_known_of_it() -> None:
+    known = {
+        "model_name": "Anna",
+        "builtin": False,
+        "f0": {"median_hz": 200.4, "low_hz": 120.0, "high_hz": 390.0},
+        "training_duration_seconds": 300.0,
+        "quality_snr": 31.2,
+        "sample_rate_hz": 24_000,
+        "size_bytes": 3_400_000,
+        "created_at": "2020-05-01T00:00:00+00:00",
+        "consent": {"statement": "It is mine", "given_at": "2020-05-01T00:00:00+00:00"},
+    }
+    html = voice_card(known)
+    for said in (
+        "200 Hz in the middle, 120 to 390 Hz",
+        "5 min of speech",
+        "31 dB",
+        "24 kHz",
+        "3.4 MB",
+        "2020",
+    ):
+        assert said in html
+    assert "not yet" in html
+    assert permission(None) != permission(None, imported=True)

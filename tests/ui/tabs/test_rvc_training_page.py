@@ -1,0 +1,83 @@
+"""A voice of RVC's engine through a launched page: from the upload of recordings to a converted file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+import pytest
+import soundfile as sf
+from gradio_client import handle_file  # type: ignore[import-untyped]
+from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
+
+from pipelines.job_settings import check_training
+from rvc.errors import ConfigError
+from tests.pipelines.toy_rvc import SETTINGS, WORKER, weights_folder
+from tests.ui.launched import VOICE_FILES, Launched, client_to, launched
+from ui.tabs.training_settings import settings_from, training_settings
+
+pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launched]:
+    monkeypatch.setenv("WEIGHTS_DIR", str(weights_folder(tmp_path / "weights")))
+    monkeypatch.setenv("UNVERIFIED_WEIGHTS", "1")
+    with launched(tmp_path / "app", worker=WORKER) as page:
+        yield page
+
+
+@pytest.mark.timeout(900)  # several processes load torch, maybe beside other work
+def test_an_rvc_voice_from_upload_to_conversion(page: Launched, tmp_path: Path) -> None:
+    client = client_to(page)
+    wav, rate_hz = sf.read(VOICE_FILES[0])
+    for name, seconds in (("voice", 12.5), ("song", 1.5)):
+        sf.write(tmp_path / f"{name}.wav", wav[: round(seconds * rate_hz)], rate_hz)
+    upload = client.predict([handle_file(tmp_path / "voice.wav")], api_name="/upload_training_audio")
+    settings = SETTINGS | {"consent": True}
+
+    def start(**changes: object) -> dict[str, str]:
+        row: dict[str, str] = client.predict(
+            upload["job_id"], "Me", settings | changes, api_name="/start_training"
+        )
+        return row
+
+    for changes, sentence in (
+        ({"version": "v3"}, "'version' is 'v3'; give one of"),
+        ({"engine": "big"}, "'version' is for the engine 'rvc' alone"),
+        ({"batch_size": 0}, "'batch_size' is 0"),
+    ):
+        with pytest.raises(AppError, match=sentence):
+            start(**changes)
+    row = client.submit(start()["id"], api_name="/follow_job").result()
+    assert row["status"] == "completed", row
+    voice = row["model"]
+    assert (voice["engine"], voice["sample_rate_hz"]) == ("rvc", 40_000)
+    converted = client.submit(
+        handle_file(tmp_path / "song.wav"), voice["id"], {"transpose_semitones": 0}, api_name="/convert_voice"
+    ).result()
+    assert converted["status"] == "completed", converted
+    heard, rate_hz = sf.read(client.predict(converted["id"], api_name="/download_audio"))
+    assert (rate_hz, heard.size) == (40_000, 60_000)
+    assert np.abs(heard).max() > 0.0
+
+
+def test_the_page_s_own_settings_are_taken_by_a_training() -> None:
+    with gr.Blocks():
+        components = training_settings()
+    shown = [component.value for component in components.inputs]
+    assert settings_from(shown) == {}
+    for values, expected in (
+        ([True, 300, "lite", *shown[3:]], {"reduce_noise": True, "total_steps": 300}),
+        (
+            [False, None, "rvc", "v1", 48_000, False],
+            {"engine": "rvc", "version": "v1", "sample_rate_hz": 48_000, "f0": False},
+        ),
+    ):
+        settings = settings_from(values)
+        assert settings == expected
+        check_training(settings)
+    with pytest.raises(ConfigError, match="no number"):
+        settings_from([False, "many", *shown[2:]])

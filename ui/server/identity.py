@@ -1,0 +1,303 @@
+"""Who is calling: the login user, the bearer of a token, or the browser that holds a signed cookie.
+
+With users:     a personal token, else the login in the cookie (`ui.server.login`); nobody else is anybody.
+Without users:  a personal token, else the header `x-timbre-token`, else the signed cookie.
+Personal:       `Authorization: Bearer tmb_...`, or the same in `x-timbre-token`; made on the page, revocable.
+Signed:         `<id>.<signature>` as this server signs them; the cookie holds one. A client may also make up
+                a secret of its own, 16..200 characters without a dot, for its header.
+Cookies:        named after the server's secret, because cookies ignore ports and two servers on one machine
+                would otherwise overwrite each other's. Python's gradio_client keeps them as browsers do.
+Not here:       what a caller may see or change; `pipelines.jobs` and `pipelines.voices` check that.
+
+How a request came: from this very machine or from outside, encrypted or not, sent by which site's page.
+
+Uvicorn has already put the forwarded client and scheme in place, of the proxies in TRUSTED_PROXIES and of
+no others (`believe_proxies`). What is told by headers that anybody can send is never taken as permission:
+a forwarded header can only make a request *less* trusted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pipelines.store.records import Caller, Row
+from pipelines.users.accounts import Account, Accounts
+from pipelines.users.tokens import Tokens, looks_like_one
+from rvc.errors import NotAllowedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import gradio as gr
+    from starlette.requests import HTTPConnection
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from pipelines.settings import Settings
+
+
+HEADER = "x-timbre-token"
+COOKIE_AGE_S = 365 * 24 * 3600
+OWN_SECRET = re.compile(r"[^\s.]{16,200}")
+SIGNED = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{40})")
+
+
+@dataclass(frozen=True)
+class Visitor(Caller):
+    """A caller of this server, who also sees the voices that it offers to everybody."""
+
+    def may_see(self, row: Row) -> bool:
+        """Whether the row is the caller's own, or is there for everybody; nobody may change those."""
+        return super().may_see(row) or row.get("builtin") is True
+
+
+class Callers:
+    """Tells who sent a request, and issues the signed tokens of those who have no login.
+
+    Args:
+        secret: The server's secret; tokens signed with another one are not accepted.
+        tokens: Logins and personal tokens.
+        accounts: Who may log in; None: a login is not needed.
+
+    Attributes:
+        tokens: As given.
+        accounts: As given.
+        cookie_name: Name of the cookie of those without a login.
+        login_name: Name of the cookie of those with one.
+    """
+
+    def __init__(self, secret: str, *, tokens: Tokens, accounts: Accounts | None = None) -> None:
+        self._key = secret.encode()
+        self.tokens = tokens
+        self.accounts = accounts
+        mark = hashlib.sha256(self._key).hexdigest()[:8]
+        self.cookie_name, self.login_name = f"timbre_{mark}", f"timbre_login_{mark}"
+
+    def issue(self) -> str:
+        """Return a new signed token for a browser that has none."""
+        identity = secrets.token_hex(16)
+        return f"{identity}.{self._signature(identity)}"
+
+    def is_signed(self, token: str) -> bool:
+        """Whether this server issued the token."""
+        match = SIGNED.fullmatch(token)
+        return match is not None and hmac.compare_digest(match[2], self._signature(match[1]))
+
+    def of(self, request: gr.Request | HTTPConnection | None) -> Caller:
+        """Return who sent a request.
+
+        Raises:
+            NotAllowedError: The token is malformed, foreign or revoked, or nothing tells who is calling.
+        """
+        if request is None:
+            raise NotAllowedError("This can only be called through the page or a client of it.")
+        address = request.client.host if request.client else ""
+        if self.accounts is not None:
+            account = self.account(request)
+            if account is None:
+                raise NotAllowedError(
+                    "Log in first: open the page, or use Client(url, auth=(name, password)), or send a "
+                    "header Authorization: Bearer with a personal token."
+                )
+            return Visitor(account.name, admin=account.admin, address=address)
+        return Visitor(self._without_login(request), address=address)
+
+    def account(self, request: gr.Request | HTTPConnection) -> Account | None:
+        """Return the user whose token or login a request carries, None if it carries none that is valid."""
+        if self.accounts is None:
+            return None
+        personal = personal_token(request.headers)
+        if personal:
+            row = self.tokens.find(personal, "personal")
+            return self.accounts.get(row["user_id"]) if row else None
+        row = self.tokens.find(self.login_token(request), "login")
+        account = self.accounts.get(row["user_id"]) if row else None
+        # The stamp is the password's: a login does not outlive the password that opened it.
+        return account if account and row and account.stamp == row["stamp"] else None
+
+    def login_token(self, request: gr.Request | HTTPConnection) -> str:
+        """Return the login that a request's cookie holds, or ""."""
+        return str(dict(request.cookies).get(self.login_name, ""))
+
+    def _without_login(self, request: gr.Request | HTTPConnection) -> str:
+        personal = personal_token(request.headers)
+        if personal:
+            row = self.tokens.find(personal, "personal")
+            if row is None:
+                raise NotAllowedError(
+                    "This personal token is not valid (any more); make a new one on the page."
+                )
+            return str(row["user_id"])
+        token = str(request.headers.get(HEADER) or dict(request.cookies).get(self.cookie_name, ""))
+        if self.is_signed(token):
+            return "visitor-" + token.partition(".")[0]
+        if OWN_SECRET.fullmatch(token):
+            return "client-" + self._signature(token)[:32]
+        raise NotAllowedError(
+            "Nothing tells who is calling: allow cookies for this page, or send a header Authorization: "
+            f"Bearer with a token that the page's Voices tab makes, or {HEADER} with a secret of your own of "
+            "16 to 200 characters without dots or spaces."
+        )
+
+    def _signature(self, text: str) -> str:
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()[:40]
+
+
+def personal_token(headers: Mapping[str, str]) -> str:
+    """Return the personal token that the headers carry, or ""; other bearers' tokens are not meant for us."""
+    bearer = str(headers.get("authorization") or "")
+    scheme, _, token = bearer.partition(" ")
+    for text in (token.strip() if scheme.lower() == "bearer" else "", str(headers.get(HEADER) or "")):
+        if looks_like_one(text, "personal"):
+            return text
+    return ""
+
+
+class CallerCookie:
+    """ASGI middleware: gives every browser without one a signed cookie.
+
+    The request that brings no cookie is served as if it had brought the new one, so that the very
+    first call of a client already belongs to the identity that it is given.
+    """
+
+    def __init__(self, app: ASGIApp, *, callers: Callers) -> None:
+        self._app = app
+        self._callers = callers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["path"] in {"/health", "/metrics"}:
+            await self._app(scope, receive, send)
+            return
+        name = self._callers.cookie_name
+        held = _cookies(scope).get(name, "")
+        token = held if self._callers.is_signed(held) else self._callers.issue()
+        if token != held:
+            scope = dict(scope)
+            scope["headers"] = _with_cookie(scope["headers"], name, token)
+
+        async def send_with_cookie(message: Message) -> None:
+            if message["type"] == "http.response.start" and (token != held or scope["path"] == "/"):
+                line = set_cookie(name, token, COOKIE_AGE_S, scope)
+                message.setdefault("headers", []).append((b"set-cookie", line.encode()))
+            await send(message)
+
+        await self._app(scope, receive, send_with_cookie)
+
+
+def _cookies(scope: Scope) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in scope["headers"]:
+        if key == b"cookie":
+            try:
+                found.update({k: morsel.value for k, morsel in SimpleCookie(value.decode("latin-1")).items()})
+            except CookieError:
+                continue
+    return found
+
+
+def _with_cookie(headers: list[tuple[bytes, bytes]], name: str, token: str) -> list[tuple[bytes, bytes]]:
+    others = [(k, v) for k, v in headers if k != b"cookie"]
+    kept = [v for k, v in headers if k == b"cookie"]
+    pairs = [p.strip() for v in kept for p in v.decode("latin-1").split(";")]
+    pairs = [p for p in pairs if p and not p.startswith(f"{name}=")]
+    return [*others, (b"cookie", "; ".join([*pairs, f"{name}={token}"]).encode("latin-1"))]
+
+
+def set_cookie(name: str, value: str, age_s: int, scope: Scope) -> str:
+    """Return the line that sets a cookie which scripts cannot read; an age of 0 removes it."""
+    return f"{name}={value}; Max-Age={age_s}; Path=/; HttpOnly; {_site_rule(scope)}"
+
+
+def _site_rule(scope: Scope) -> str:
+    headers = dict(scope["headers"])
+    secure = scope["scheme"] == "https" or headers.get(b"x-forwarded-proto", b"").startswith(b"https")
+    if secure and os.environ.get("SPACE_ID"):
+        # A Space is shown inside a frame of another site, where a Lax cookie is never sent.
+        return "SameSite=None; Secure; Partitioned"
+    return "SameSite=Lax; Secure" if secure else "SameSite=Lax"
+
+
+FORWARDED = (
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+    "x-real-ip",
+    "cf-connecting-ip",
+    "true-client-ip",
+)
+"""Headers that proxies add."""
+
+
+def believe_proxies(settings: Settings) -> None:
+    """Have uvicorn take the client and the scheme from the trusted proxies' headers, and from no others'.
+
+    Call it before the server starts. Without it uvicorn believes whoever connects from this machine.
+    """
+    os.environ["FORWARDED_ALLOW_IPS"] = settings.trusted_proxies
+
+
+def is_local(peer: str | None, headers: Mapping[str, str]) -> bool:
+    """Whether a request was sent on this machine to this machine, and passed on by nobody.
+
+    Args:
+        peer: The address that it came from.
+        headers: Its headers, to be read without regard to case.
+
+    A proxy on this machine that adds no header gives itself away by the name that the browser asked for,
+    and so does a site whose name was made to lead here.
+    """
+    if peer is None or any(name in headers for name in FORWARDED):
+        return False
+    return _is_loopback(peer) and _is_loopback(_host_of(headers.get("host", "")))
+
+
+def is_same_site(headers: Mapping[str, str]) -> bool:
+    """Whether the page that sent a request came from the server that it is sent to, or no page sent it.
+
+    Args:
+        headers: The request's headers, to be read without regard to case.
+
+    X-Forwarded-Host counts from anybody here: a page cannot set it without asking first, and other sites'
+    pages are refused when they ask.
+    """
+    origin = headers.get("origin")
+    if origin is None:
+        return True
+    if headers.get("sec-fetch-site") == "same-origin":
+        return True  # no script can set this header
+    sent_by = origin.lower().partition("://")[2]
+    asked_for = (headers.get("host", "").lower(), headers.get("x-forwarded-host", "").lower())
+    return bool(sent_by) and sent_by in asked_for
+
+
+def _host_of(host: str) -> str:
+    """Return a Host header without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address.is_loopback or (mapped is not None and mapped.is_loopback)
