@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @contextmanager
 def atomic_write(path: Path, *, private: bool = False) -> Iterator[Path]:
-    """Give a temporary path in the same folder; when the block ends well, it durably takes the place of `path`.
+    """Give a temporary path beside `path`; when the block ends well, it takes its place, power cut or not.
 
     Args:
         path: The file; one that is there stays until the new one is whole.

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from pipelines.settings import Settings, setting_names
-from tests.count_lines import ROOT, imported, parsed, sources
+from tests.count_lines import ROOT, parsed, sources
+from tests.test_layers import imported
 
 PORT = Settings.model_fields["api_port"].default
 USER = 1000
@@ -123,7 +124,7 @@ def test_probes_ask_a_route_that_there_is() -> None:
         asked = container[probe]["httpGet"]
         assert asked["path"] == "/health?only=worker"
         assert asked["port"] == container["ports"][0]["name"]
-    served = (ROOT / "ui" / "metrics.py").read_text()
+    served = (ROOT / "ui" / "server" / "monitoring.py").read_text()
     assert 'Route("/health", health)' in served
 
 
