@@ -1,4 +1,4 @@
-"""What the README says of the repository is so."""
+"""What the README and the pages beside it say of the repository is so."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-PROMISES = README.partition("## What the first design promised")[2].partition("\n## ")[0]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROMISES = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
 ROWS = [line for line in PROMISES.splitlines() if line.startswith("| ")][1:]
+LINKS = [
+    (page, target)
+    for page in PAGES
+    for target in sorted(set(re.findall(r"\]\(([^):]+)\)", page.read_text(encoding="utf-8"))))
+]
 NAMED = re.compile(r"([\w/]+\.py|[a-z]+/)?(?:::(\w+))?")
 
 
@@ -37,6 +42,11 @@ def test_what_shows_a_promise_is_there(row: str) -> None:
             assert f"\ndef {beginning}" in path.read_text(encoding="utf-8"), f"{place}::{beginning}"
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_links_lead_somewhere(target: str) -> None:
-    assert (ROOT / target).exists()
+@pytest.mark.parametrize(("page", "target"), LINKS, ids=[f"{page.name}-{target}" for page, target in LINKS])
+def test_links_lead_somewhere(page: Path, target: str) -> None:
+    file, _, section = target.partition("#")
+    there = page.parent / file if file else page
+    assert there.exists()
+    if section:
+        headings = re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+        assert section in [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]

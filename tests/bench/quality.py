@@ -8,7 +8,7 @@ FOLDER holds speech and a `metadata.csv` (file|speaker|seconds|text). JUDGE_ENV 
 recordings, taken in the table's order, and judged by what is left; with `--minutes 0` the voice is the
 built-in one of that speaker, judged by the sentences that it has not heard. Everything goes through a
 launched app and its Python client, with default settings. Prints timings and what `score.py` prints.
-`tests.bench.quality_table` makes all lines of the README's table.
+`tests.bench.quality_table` makes all lines of the table in docs/quality.md.
 """
 
 from __future__ import annotations

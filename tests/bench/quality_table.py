@@ -1,4 +1,4 @@
-"""The README's quality table, from a folder of speech, by one command.
+"""The quality table of docs/quality.md, from a folder of speech, by one command.
 
     python -m tests.bench.quality_table --speech FOLDER --judge JUDGE_ENV/bin/python --json table.json
 
