@@ -21,6 +21,14 @@ import pytest
 from pipelines.settings import Settings, get_settings
 
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+_MOST_WORKERS = 4  # each loads torch
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many processes share the test files: none for one file, nor for what measures times and memory."""
+    alone = [argument for argument in config.args if ".py" in argument] == config.args
+    measures = any(word in ("slow", "gpu") for word in str(config.option.markexpr).split()[:1])
+    return 0 if measures or (alone and len(config.args) == 1) else min(os.cpu_count() or 1, _MOST_WORKERS)
 
 
 @pytest.fixture(autouse=True)
