@@ -139,8 +139,9 @@ def cumulate_phase(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
 
 LOWEST_HZ, HIGHEST_HZ = 50.0, 1100.0
 BINS = 255
-"""RVC's law, bit for bit, because every published voice was trained on it: 255 bins of the mel scale, and bin 1 for
-unvoiced frames as for low ones. They stay 0 in Hz (newer RVC programs fill them; shared voices were trained without).
+"""RVC's law, bit for bit, because every published voice was trained on it: 255 bins of the mel scale, and
+bin 1 for unvoiced frames as for low ones. They stay 0 in Hz (newer RVC programs fill them; the voices that
+people share were trained without).
 """
 
 
