@@ -45,13 +45,7 @@ class _CutError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long a download waits.
-
-    Attributes:
-        timeout_s: Seconds of silence of the server after which the connection is given up.
-        tries: Tries in a row that may bring nothing.
-        pause_s: Seconds before the second of them; each further pause is twice as long.
-    """
+    """How long a download waits."""
 
     timeout_s: float = 20.0
     tries: int = 5
@@ -63,18 +57,6 @@ def download(url: str, part: Path, size_bytes: int | None, patience: Patience) -
 
     While the server is silent, for `timeout_s` at most, nothing is yielded. Closing the generator stops it;
     what has come stays.
-
-    Args:
-        url: Where it is. It may lead on to another place, but not from https to less.
-        part: The file to fill; what it holds already is not asked for again.
-        size_bytes: Size of the whole; None if only the server knows.
-        patience: How long to wait.
-
-    Yields:
-        How many bytes are there.
-
-    Raises:
-        UnreachableError: It cannot be had.
     """
     fruitless, reason = 0, "the connection was cut"
     while fruitless < patience.tries:

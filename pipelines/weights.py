@@ -28,10 +28,11 @@ from pipelines.download import EVENT_S, Patience, UnreachableError, download
 from pipelines.events import Done, Events, Progress
 from pipelines.settings import get_settings
 from rvc.errors import ConfigError, DownloadError, UnknownNameError
+from rvc.files import ROOT, atomic_write
 
 logger = logging.getLogger(__name__)
 
-MANIFEST = Path(__file__).resolve().parents[1] / "assets" / "manifest.json"
+MANIFEST = ROOT / "assets" / "manifest.json"
 _PLAIN_PATH = re.compile(r"(?:\w[\w.-]*/)*\w[\w.-]*", re.ASCII)
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -40,17 +41,7 @@ Steps = Generator[Progress, None, None]
 
 @dataclass(frozen=True, kw_only=True)
 class Weight:
-    """One published file.
-
-    Attributes:
-        file: Its place below a folder of weights.
-        url: Where it is published; https only, but for this machine itself.
-        bytes: Its size; None where only the sum was published.
-        sha256: Its SHA-256, in hexadecimal.
-        licence: Under which it is published.
-        used_by: What needs it, as it reads in a message.
-        instead: Names of other weights that serve as well, if one of them is here already.
-    """
+    """One published file."""
 
     file: str
     url: str
@@ -58,7 +49,7 @@ class Weight:
     sha256: str
     licence: str
     used_by: str
-    instead: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()  # names of others that serve as well
 
     def __post_init__(self) -> None:
         address = urlsplit(self.url)
@@ -71,16 +62,7 @@ class Weight:
 
 
 class WeightStore:
-    """The weights on this machine, and the way to those that are not.
-
-    Args:
-        folder: Where downloads go; made when one is needed.
-        own_folder: Where a person put some; only read. None if nowhere.
-        offline: Whether nothing may be downloaded.
-        manifest: The published files by name; by default those of assets/manifest.json.
-        patience: How long a download waits.
-        unverified: Whether files in `own_folder` count whatever their sums are.
-    """
+    """The weights on this machine, and the way to those that are not."""
 
     def __init__(  # noqa: PLR0913 -- by name, and all have a default
         self,
@@ -100,18 +82,7 @@ class WeightStore:
         self._patience = patience or Patience()
 
     def fetch(self, name: str) -> Events[Path]:
-        """Find a file or download it.
-
-        Args:
-            name: Its name in the manifest.
-
-        Yields:
-            Progress, then Done with the verified file, or with one that serves as well if that is here.
-
-        Raises:
-            UnknownNameError: There is no such name.
-            DownloadError: The file is not here and cannot be had; the sentence says what to put where.
-        """
+        """Find a file or download it."""
         weight = self._weight(name)
         yield _progress(weight, "Looking for weights", 0)
         found = self.find(name)
@@ -121,11 +92,7 @@ class WeightStore:
         yield Done(result=found)
 
     def find(self, name: str) -> Path | None:
-        """Return the verified file of this name, or one that serves as well; None if none is here.
-
-        Raises:
-            UnknownNameError: There is no such name.
-        """
+        """Return the verified file of this name, or one that serves as well; None if none is here."""
         weight = self._weight(name)
         for each in (weight, *(self._weight(other) for other in weight.instead)):
             for path in self._places(each):
@@ -171,13 +138,13 @@ class WeightStore:
     def _remember(self, path: Path, weight: Weight) -> None:
         """Note that a file was verified; a note that is lost only costs a second, so nothing is locked."""
         marks = self._verified() | {str(path): _mark(path, weight)}
-        temporary = self.folder / "verified.json.tmp"
+        noted = self.folder / "verified.json"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(marks, indent=1), encoding="utf-8")
-            temporary.replace(self.folder / "verified.json")
+            with atomic_write(noted) as temporary:
+                temporary.write_text(json.dumps(marks, indent=1), encoding="utf-8")
         except OSError as error:
-            logger.warning("%s could not be written: %s", temporary, error)
+            logger.warning("%s could not be written: %s", noted, error)
 
     def _download(self, weight: Weight) -> Steps:
         """Bring a file here, alone among the processes of this machine."""
@@ -236,11 +203,7 @@ class WeightStore:
 
 @lru_cache(maxsize=1)
 def read_manifest(path: Path = MANIFEST) -> Mapping[str, Weight]:
-    """Read the published files by name.
-
-    Raises:
-        ConfigError: The manifest is missing, unreadable, or has an entry that is not usable.
-    """
+    """Read the published files by name."""
     try:
         entries: dict[str, dict[str, Any]] = json.loads(path.read_bytes())
         return {
@@ -252,16 +215,7 @@ def read_manifest(path: Path = MANIFEST) -> Mapping[str, Weight]:
 
 
 def pretrained(version: str, sample_rate_hz: int, *, uses_f0: bool) -> tuple[str, str]:
-    """Name the weights from which the training of an RVC voice starts.
-
-    Args:
-        version: "v1" or "v2".
-        sample_rate_hz: 32000, 40000 or 48000.
-        uses_f0: Whether the voice follows a melody.
-
-    Returns:
-        Names of the generator's and the discriminator's weights; `WeightStore` knows whether they exist.
-    """
+    """Name the weights from which the training of an RVC voice starts."""
     folder = "pretrained_v2" if version == "v2" else "pretrained"
     kind, rate = ("f0" if uses_f0 else ""), f"{sample_rate_hz // 1000}k"
     return f"{folder}/{kind}G{rate}", f"{folder}/{kind}D{rate}"

@@ -6,7 +6,6 @@ quietly correct to what is there; the raw bytes still tell that a file was cut s
 
 Sources: RIFF/WAVE (Microsoft 1991), RFC 3533 (Ogg pages), ISO 11172-3 (MPEG frame headers),
          ISO 13818-7 (ADTS), id3.org (ID3v2 tag size).
-Not here: decoding (audio.py).
 """
 
 from __future__ import annotations
@@ -40,14 +39,7 @@ _PLAIN_NAMES = {
 
 
 def sniff(path: Path) -> str | None:
-    """Tell the container of a sound file by its content.
-
-    Args:
-        path: The file; its name is not looked at.
-
-    Returns:
-        One of `CONTAINERS`, or None when the content is none of them.
-    """
+    """Tell the container (one of `CONTAINERS`, or None) of a sound file by its content."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
         if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
@@ -77,16 +69,7 @@ def describe(path: Path) -> str | None:
 
 
 def is_cut_short(path: Path, container: str) -> bool:
-    """Tell whether a WAV or Ogg file ends before its own structure says that it does.
-
-    Args:
-        path: The file.
-        container: What `sniff` said. For containers other than wav and ogg the answer is False: their
-            decoders report the missing end themselves.
-
-    Returns:
-        True when a quarter of a second or more of a WAV's data is missing, or the last Ogg page is torn.
-    """
+    """Whether 0.25 s of a WAV is missing or the last Ogg page torn; other decoders tell it themselves."""
     with path.open("rb") as file:
         if container == "wav":
             return _wav_is_cut(file, path.stat().st_size)

@@ -34,40 +34,17 @@ LEVEL_FLOOR = float(np.log(1e-4))
 
 
 def frame_rms(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Measure the RMS of consecutive stretches of 10 ms, without overlap.
-
-    Args:
-        wav16k: Audio, shape (N,), 16 kHz.
-
-    Returns:
-        RMS of samples i * 160 .. (i + 1) * 160, shape (ceil(N / 160),); the last stretch is filled
-        up with zeros.
-    """
+    """Measure the RMS of each 10 ms, (N,) -> (ceil(N / 160),), the last filled up with zeros."""
     return np.sqrt(_stretch_energies(wav16k) / HOP_16K)
 
 
 def loud_rms(wav16k: NDArray[np.float32]) -> float:
-    """Measure how loud the loud parts of a recording are, whatever its share of pauses.
-
-    Args:
-        wav16k: The whole recording, shape (N,), 16 kHz.
-
-    Returns:
-        The 90th percentile of the RMS of its 10 ms stretches that are no pauses; 0.0 if all of it
-        is silent. A pause is what lies 30 dB below the mean power, itself taken without pauses.
-    """
+    """Measure how loud the loud parts of a recording are, whatever its pauses; 0.0 if it is silent."""
     return loud_of(frame_rms(wav16k))
 
 
 def loud_of(rms: NDArray[np.float64]) -> float:
-    """Measure the same from the RMS of each stretch.
-
-    Args:
-        rms: RMS of consecutive stretches of 10 ms, shape (T,).
-
-    Returns:
-        As `loud_rms`.
-    """
+    """Take the 90th percentile of the RMS of 10 ms stretches that are no pauses (see `GATE_DB`)."""
     active = rms[rms > SILENCE_RMS]
     if not active.size:
         return 0.0
@@ -78,28 +55,13 @@ def loud_of(rms: NDArray[np.float64]) -> float:
 
 
 def normalisation_gain(wav16k: NDArray[np.float32]) -> float:
-    """Find the gain that brings a recording to the loudness that the networks know.
-
-    Args:
-        wav16k: The whole recording, shape (N,), 16 kHz.
-
-    Returns:
-        Factor, at most 1000, that makes `loud_rms` of the recording 0.08; 1.0 if it is silent.
-    """
+    """Find the factor, at most 1000, that makes `loud_rms` of a recording 0.08; 1.0 if it is silent."""
     loud = loud_rms(wav16k)
     return min(TARGET_RMS / loud, MAX_GAIN) if loud > 0.0 else 1.0
 
 
 def level_contour(wav16k: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
-    """Measure the level of each frame over the 20 ms around its centre.
-
-    Args:
-        wav16k: Level-normalised audio, shape (N,), 16 kHz; beyond its ends all is zero.
-        frames: Number T of frames wanted, N // 160 + 1 to cover the audio.
-
-    Returns:
-        Natural logarithm of the RMS, shape (T,), float32; about -9.2 where the audio is silent.
-    """
+    """Measure the level of each frame over the 20 ms around its centre: (N,) -> (frames,)."""
     energies = _stretch_energies(wav16k)
     # Frame i is centred on the border between stretches i - 1 and i: its window is just these two.
     padded = np.zeros(max(frames, energies.size) + 1)

@@ -42,12 +42,7 @@ _LIMITER_FRAMES = 6
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameLoudness:
-    """What was measured of a recording, for stretches of 10 ms.
-
-    Attributes:
-        rms: RMS of each frame, shape (T,).
-        peak: Largest magnitude in each frame, shape (T,).
-    """
+    """What was measured of a recording: RMS and largest magnitude of each 10 ms, shapes (T,)."""
 
     rms: Contour
     peak: Contour
@@ -61,17 +56,10 @@ def measure_frames(wav: NDArray[np.float32], hop: int) -> FrameLoudness:
 
 
 def gain_contour(source_rms: Contour, spoken: FrameLoudness, follow_loudness: float) -> Contour:
-    """Compute the gain that makes a spoken recording as loud as its source.
+    """Compute the gain at each knot, (T + 1,), that makes a spoken recording as loud as its source.
 
-    Args:
-        source_rms: RMS of each frame of the source at its own level, shape (T,).
-        spoken: The same of what the voice spoke.
-        follow_loudness: 1 makes every frame as loud as the source's, 0 only the recording as a whole
-            (the voice's own dynamics stay), values in between do so in part.
-
-    Returns:
-        Gain at each knot, shape (T + 1,). Multiplied with it, the recording stays below the ceiling;
-        where the source is silent the gain is 0.
+    1 of `follow_loudness` makes every frame as loud as the source's, 0 only the recording as a whole (the
+    voice's own dynamics stay). The result stays below the ceiling, and is silent where the source is.
     """
     source_loud, spoken_loud = loud_of(source_rms), loud_of(spoken.rms)
     if source_loud <= 0.0 or spoken_loud <= 0.0:
@@ -120,16 +108,7 @@ def _limited(gain: Contour, peak: Contour) -> Contour:
 
 
 def apply_gain(wav: NDArray[np.float32], gain: Contour, hop: int) -> NDArray[np.float32]:
-    """Multiply samples with a gain contour.
-
-    Args:
-        wav: Samples, shape (T * hop,).
-        gain: Gain at each knot, shape (T + 1,).
-        hop: Samples per frame.
-
-    Returns:
-        Samples, shape (T * hop,).
-    """
+    """Multiply samples, shape (T * hop,), with the gain at each knot, shape (T + 1,)."""
     rise = np.arange(hop, dtype=np.float32) / hop
     start = gain[:-1, None].astype(np.float32)
     step = np.diff(gain)[:, None].astype(np.float32)
@@ -146,38 +125,24 @@ class Gain(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KnotGain:
-    """A gain contour.
-
-    Attributes:
-        knots: Gain at the start of each frame and at the end of the last, shape (T + 1,).
-        hop: Samples per frame.
-    """
+    """A gain contour."""
 
     knots: Contour
     hop: int
 
     def apply(self, wav: NDArray[np.float32], first_frame: int) -> NDArray[np.float32]:
-        """See `Gain`."""
         knots = self.knots[first_frame : first_frame + wav.size // self.hop + 1]
         return apply_gain(wav, knots, self.hop)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EnvelopeMix:
-    """RVC's way: what the voice spoke is given part of the source's slow envelope, and is else left alone.
+    """RVC's way: what the voice spoke is given part of the source's slow envelope, and is else left alone."""
 
-    Attributes:
-        source_rms, spoken_rms: RMS over a second around every half second, shapes (K,), (L,).
-        follow_loudness: 0 leaves what was spoken as it is, 1 gives it the source's envelope.
-        samples: Length of the result, over which the envelopes are stretched.
-        hop: Samples per frame.
-        overall: Factor for the whole recording.
-    """
-
-    source_rms: Contour
+    source_rms: Contour  # over a second around every half second, (K,)
     spoken_rms: Contour
-    follow_loudness: float
-    samples: int
+    follow_loudness: float  # 0 leaves what was spoken as it is, 1 gives it the source's envelope
+    samples: int  # of the result, over which the envelopes are stretched
     hop: int
     overall: float = 1.0
 
@@ -185,15 +150,7 @@ class EnvelopeMix:
     def of(
         source_rms: Contour, spoken: FrameLoudness, follow_loudness: float, hop: int, samples: int
     ) -> EnvelopeMix:
-        """Compare two recordings; the result stays below the ceiling.
-
-        Args:
-            source_rms: The source's slow envelope, shape (K,).
-            spoken: What was measured of what the voice spoke.
-            follow_loudness: 0..1.
-            hop: Samples per frame of what was spoken.
-            samples: How many were spoken.
-        """
+        """Compare two recordings; the result stays below the ceiling."""
         mix = EnvelopeMix(
             source_rms=source_rms,
             spoken_rms=slow_envelope(spoken.rms, samples / hop),
@@ -212,7 +169,6 @@ class EnvelopeMix:
         return gain
 
     def apply(self, wav: NDArray[np.float32], first_frame: int) -> NDArray[np.float32]:
-        """See `Gain`."""
         if self.follow_loudness == 0.0:
             return wav * np.float32(self.overall)
         start = first_frame * self.hop
@@ -221,14 +177,9 @@ class EnvelopeMix:
 
 
 def slow_envelope(rms: Contour, frames: float) -> Contour:
-    """Measure the RMS over a second around every half second; beyond the ends all is silent.
+    """Measure the RMS over a second around every half second: (T,) -> (frames // 50 + 1,).
 
-    Args:
-        rms: RMS of consecutive stretches of 10 ms, shape (T,).
-        frames: Length of the recording, of which the last stretch may be the beginning only.
-
-    Returns:
-        RMS, shape (frames // 50 + 1,).
+    The last stretch may be the beginning of one only, so `frames` may have a fraction.
     """
     count = int(frames // _ENVELOPE_FRAMES) + 1
     power = np.zeros((count + 1) * _ENVELOPE_FRAMES)

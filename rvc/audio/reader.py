@@ -1,13 +1,11 @@
 """The only audio input and output: files in, mono float32 blocks out, and back.
 
 Shapes:  N = samples. Audio is mono, float32, shape (N,), nominally in -1..1.
-Units:   rates in Hz, lengths in seconds or samples, as the names say.
 Reads:   WAV, MP3, FLAC, OGG (Vorbis, Opus), M4A and AAC. libsndfile reads WAV, FLAC and Ogg; FFmpeg (PyAV)
          reads the rest, MP3 included: for a cut MP3 libsndfile's blocks come out as many as the header
          promised, and FFmpeg trims the encoder's padding to the sample.
 Trust:   a file is a stranger's. Its content decides what it is (containers.py), FFmpeg is confined to these
          formats and to local files, and lengths are counted while decoding, because headers lie.
-Not here: what an upload may be (pipelines/recordings/uploads.py) and writing files (writer.py).
 """
 
 from __future__ import annotations
@@ -67,41 +65,23 @@ _WAY_OUT = "upload WAV, MP3, FLAC, OGG, M4A or AAC"
 
 @dataclass(frozen=True, kw_only=True)
 class AudioInfo:
-    """What a sound file says about itself.
+    """What a sound file says about itself."""
 
-    Attributes:
-        container: "wav", "mp3", "flac", "ogg", "m4a" or "aac", by content.
-        codec: What is inside ("pcm_16", "float", "flac", "vorbis", "opus", "mp3", "aac", "alac", ...).
-        sample_rate_hz: Rate of the decoded samples.
-        channels: 1 or 2.
-        seconds: Length by the header: a promise, not a fact.
-        length_is_stated: Whether the file states its length; False where it is guessed from the size
-            (AAC, MP3 without a Xing header).
-        reader: "soundfile" or "pyav": which library opens it.
-    """
-
-    container: str
-    codec: str
+    container: str  # one of `CONTAINERS`, by content
+    codec: str  # "pcm_16", "float", "flac", "vorbis", "opus", "mp3", "aac", "alac", ...
     sample_rate_hz: int
     channels: int
-    seconds: float
-    length_is_stated: bool = True
-    reader: str = "soundfile"
+    seconds: float  # by the header: a promise, not a fact
+    length_is_stated: bool = True  # False where it is guessed from the size (AAC, MP3 without a Xing header)
+    reader: str = "soundfile"  # or "pyav": which library opens it
 
 
 def probe(path: Path, *, name: str | None = None) -> AudioInfo:
-    """Tell what a sound file is, by its content, without decoding it all.
-
-    Args:
-        path: The file. Its name and extension play no part.
-        name: What a message shall call the file; by default its own name.
-
-    Returns:
-        What the file says about itself; its form (channels, rate) is one that `blocks` accepts.
+    """Tell what a sound file is, by its content, without decoding it all; messages call it `name`.
 
     Raises:
-        AudioError: The file is missing or empty, no sound file of a known kind, cut short by its own account,
-            has more than two channels, or a rate outside 4-192 kHz.
+        AudioError: It is missing, empty, no sound file of a known kind, cut short by its own account, has
+            more than two channels, or a rate outside 4-192 kHz.
     """
     name = name or path.name
     if not path.is_file():
@@ -120,35 +100,26 @@ def probe(path: Path, *, name: str | None = None) -> AudioInfo:
     return info
 
 
-def blocks(
+def blocks(  # noqa: PLR0913 -- by name, and all have a default
     path: Path,
     *,
     rate_hz: int | None = None,
     block_s: float = 10.0,
     max_seconds: float | None = None,
     name: str | None = None,
+    info: AudioInfo | None = None,
 ) -> Iterator[Wave]:
     """Decode a recording piece by piece, mixed to mono, in memory that does not grow with its length.
 
-    The pieces joined are the same samples as `load_mono` gives, whatever `block_s` is.
-
-    Args:
-        path: The file.
-        rate_hz: Rate of the result; None keeps the file's own (`probe(path).sample_rate_hz`).
-        block_s: Length of each block in seconds; the last one may be shorter.
-        max_seconds: Refuse a longer recording: at once if it states its length, else when it gets there.
-        name: What a message shall call the file; by default its own name.
-
-    Yields:
-        Blocks of shape (round(block_s * rate),), float32. All in all
-        round(N * rate_hz / file rate) samples for N decoded ones.
+    The pieces joined are round(N * rate_hz / file rate) samples for N decoded ones, the same whatever
+    `block_s` is. Whoever has probed the file already passes on what was found.
 
     Raises:
         AudioError: See `probe`; or the recording is longer than `max_seconds`, cut short, damaged, or
             contains samples that are not numbers or far outside -1..1.
     """
     name = name or path.name
-    info = probe(path, name=name)
+    info = info or probe(path, name=name)
     if max_seconds is not None and info.length_is_stated and info.seconds > max_seconds:
         raise _too_long(name, max_seconds)
     rate_hz = rate_hz or info.sample_rate_hz
@@ -171,25 +142,13 @@ def blocks(
 def load_mono(
     path: Path, *, rate_hz: int | None = None, max_seconds: float | None = None, name: str | None = None
 ) -> tuple[Wave, int]:
-    """Decode a whole recording, mixed to mono.
-
-    Args:
-        path: The file.
-        rate_hz: Rate of the result; None keeps the file's own.
-        max_seconds: Refuse a longer recording.
-        name: What a message shall call the file; by default its own name.
-
-    Returns:
-        Samples of shape (N,), float32, and their rate in Hz.
-
-    Raises:
-        AudioError: As `blocks`.
-    """
-    rate_hz = rate_hz or probe(path, name=name).sample_rate_hz
+    """Decode a whole recording, mixed to mono; see `blocks`. Returns samples of shape (N,) and their rate."""
+    info = probe(path, name=name)
+    rate_hz = rate_hz or info.sample_rate_hz
     wav = np.empty(0, dtype=np.float32)
     length = 0
     # Grown in place by a quarter: joining a list of blocks would hold an hour twice.
-    for block in blocks(path, rate_hz=rate_hz, max_seconds=max_seconds, name=name):
+    for block in blocks(path, rate_hz=rate_hz, max_seconds=max_seconds, name=name, info=info):
         if length + block.size > wav.size:
             wav.resize(max(length + block.size, wav.size * 5 // 4), refcheck=False)
         wav[length : length + block.size] = block
@@ -204,12 +163,8 @@ def _probe_soundfile(path: Path, container: str, name: str) -> AudioInfo | None:
         return None
     try:
         with path.open("rb") as handle, sf.SoundFile(handle.fileno(), closefd=False) as file:
-            codec, rate_hz, channels, frames = (
-                file.subtype.lower(),
-                file.samplerate,
-                file.channels,
-                file.frames,
-            )
+            codec, frames = file.subtype.lower(), file.frames
+            rate_hz, channels = file.samplerate, file.channels
     except sf.LibsndfileError:
         return None
     if frames > _FRAMES_LIMIT:

@@ -15,21 +15,11 @@ _QUALITY = "HQ"
 
 
 def resampled_length(samples: int, from_hz: int, to_hz: int) -> int:
-    """Number of samples that `samples` at `from_hz` become at `to_hz`."""
     return round(samples * to_hz / from_hz)
 
 
 def resample(wav: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[np.float32]:
-    """Convert the sample rate of a whole recording.
-
-    Args:
-        wav: Samples, shape (N,).
-        from_hz: Its rate.
-        to_hz: The wanted rate.
-
-    Returns:
-        Samples, shape (round(N * to_hz / from_hz),), float32; the input itself if the rates are equal.
-    """
+    """Convert the sample rate of a whole recording; the input itself if the rates are equal."""
     wav = np.asarray(wav, dtype=np.float32)
     if from_hz == to_hz:
         return wav
@@ -38,12 +28,7 @@ def resample(wav: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[np.f
 
 
 class StreamResampler:
-    """Convert the sample rate piece by piece; the pieces joined equal `resample` of the whole.
-
-    Args:
-        from_hz: Rate of what is pushed.
-        to_hz: Rate of what comes out.
-    """
+    """Convert the sample rate piece by piece; the pieces joined equal `resample` of the whole."""
 
     def __init__(self, from_hz: int, to_hz: int) -> None:
         self.from_hz = from_hz

@@ -2,7 +2,6 @@
 
 Shapes:  N = samples; audio is mono float32, shape (N,), in -1..1.
 Atomic:  a file appears under its name only when it is complete (a hidden file beside it, then a rename).
-Import these names from rvc.audio.reader.
 """
 
 from __future__ import annotations
@@ -37,25 +36,10 @@ TAGS = ("title", "artist", "software", "date", "comment")
 class AudioWriter:
     """Write a mono recording block by block: `with AudioWriter(path, 24_000) as out: out.write(block)`.
 
-    The file exists under its name only after the `with` ends without an error; otherwise nothing is left.
-
-    Args:
-        path: Where the file shall be; its folder must exist. The name's extension plays no part.
-        rate_hz: Rate of the blocks. Kept in the file, but for MP3, which knows nine rates: other ones are
-            raised to the next of them.
-        format: "wav", "flac", "mp3" or "ogg" (Vorbis).
-        bits: 16, 24, or 32 for WAV as floating point; by default 16 for WAV and 24 for FLAC. MP3 and
-            Ogg have none.
-        tags: What the file says of itself, by a name of `TAGS`. The formats disagree about letters beyond
-            ASCII, so these become question marks.
-
-    Attributes:
-        samples: Samples written so far, at the rate of the blocks.
-        clipped_samples: How many of them lay outside -1..1 and were clipped (a warning is logged at the end).
-
-    Raises:
-        ConfigError: Unknown format, or bits that the format does not have.
-        ValueError: A tag of another name.
+    The file exists under its name only after the `with` ends without an error; otherwise nothing is left. MP3
+    knows nine rates: other ones are raised to the next. `bits` is 16, 24, or 32 for WAV as floating point
+    (16 for WAV and 24 for FLAC by default; MP3 and Ogg have none). `tags` has names of `TAGS`; the formats
+    disagree about letters beyond ASCII, so these become question marks.
     """
 
     def __init__(
@@ -73,8 +57,6 @@ class AudioWriter:
         if bits is not None and bits not in allowed:
             raise ConfigError(f"A {format} file cannot have {bits} bits per sample; leave the bits out.")
         self._tags = dict(tags or {})
-        if unknown := set(self._tags) - set(TAGS):
-            raise ValueError(f"A sound file has no tags {unknown}.")
         self.path = path
         self.rate_hz = rate_hz
         self.format = format
@@ -104,12 +86,7 @@ class AudioWriter:
         return self
 
     def write(self, block: NDArray[np.float32]) -> None:
-        """Append samples, shape (n,), in -1..1; those outside are clipped and counted.
-
-        Raises:
-            AudioError: The recording outgrows what a WAV file can hold (4 GB).
-            ValueError: A sample is not finite.
-        """
+        """Append samples, shape (n,), in -1..1; those outside are clipped and counted."""
         block = np.asarray(block, dtype=np.float32)
         if not np.isfinite(block).all():
             raise ValueError(f"{self.path.name}: a block to be written contains NaN or infinity.")
@@ -134,8 +111,7 @@ class AudioWriter:
             logger.warning("%s: %d of %d samples clipped", self.path.name, self.clipped_samples, self.samples)
 
     def _append(self, wav: NDArray[np.float32]) -> None:
-        if self._file is None:
-            raise RuntimeError("Write to an AudioWriter inside its with block.")
+        assert self._file is not None, "write inside the with block"
         if self.bits != 32:  # floating point keeps what lies outside
             self.clipped_samples += int(np.count_nonzero(np.abs(wav) > 1.0))
             wav = np.clip(wav, -1.0, 1.0)
@@ -144,18 +120,7 @@ class AudioWriter:
 
 
 def save(path: Path, wav: NDArray[np.float32], rate_hz: int, *, bits: int | None = None) -> None:
-    """Write a whole mono recording, in the format that the extension names.
-
-    Args:
-        path: Ends in .wav, .flac, .mp3 or .ogg; its folder must exist.
-        wav: Samples, shape (N,), in -1..1.
-        rate_hz: Their rate.
-        bits: As in `AudioWriter`.
-
-    Raises:
-        ConfigError: Another extension, or bits that the format does not have.
-        ValueError: A sample is not finite.
-    """
+    """Write a whole mono recording, in the format that the extension names (see `AudioWriter`)."""
     with AudioWriter(path, rate_hz, path.suffix.lower().removeprefix("."), bits=bits) as file:
         file.write(wav)
 

@@ -2,19 +2,6 @@
 
 Shapes:  N = samples at 16 kHz, T = N // 160 + 1 frames, frame i centred at sample i * 160.
 Units:   F0 in Hz, 0 where unvoiced; transposition in semitones.
-Source:  Praat's autocorrelation method through parselmouth (Boersma 1993, "Accurate short-term
-         analysis of the fundamental frequency"). Two passes as De Looze and Hirst (2008) do: the
-         first knows nothing of the voice, the second searches only where the first found it.
-Whole:   what depends on all of the recording (the search range, what counts as silence) is measured
-         on all of it first, so that an hour is analysed in chunks with the same result.
-
-F0 as RVC's voices know it: 255 bins, spaced as the ear hears.
-
-Shapes:  T = frames, 100 per second.
-Units:   F0 in Hz, 0 where unvoiced.
-Source:  RVC's law, bit for bit, because every published voice was trained on it: mel scale, 50..1100 Hz, and
-         bin 1 for unvoiced frames as for low ones. Unvoiced frames stay 0 in Hz (newer RVC programs fill
-         them; the voices that people share were trained without).
 """
 
 from __future__ import annotations
@@ -36,27 +23,15 @@ FALLBACK_HZ = 150.0
 
 
 class F0Estimator(Protocol):
-    """Finds the F0 of each frame of a recording; who derives from it gets the call at once for nothing.
+    """Finds the F0 of each frame of a recording; who derives from it gets the call at once for nothing."""
 
-    Attributes:
-        on_device: Whether it computes on the GPU.
-        cost_s: Seconds of work for a second of sound, roughly; to tell how long all will take.
-    """
-
-    on_device: bool = False
-    cost_s: float = 0.006
+    on_device: bool = False  # whether it computes on the GPU
+    cost_s: float = 0.006  # of work for a second of sound, roughly; to tell how long all will take
 
     def track(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float64]]:
-        """Estimate F0 in steps of well under a second.
+        """Estimate F0 of a whole recording at 16 kHz, (N,) -> (T,), in steps of well under a second.
 
-        Args:
-            wav16k: The whole recording, shape (N,), 16 kHz.
-
-        Yields:
-            The share that is done, 0..1.
-
-        Returns:
-            F0 in Hz, shape (N // 160 + 1,), 0 where unvoiced.
+        What is yielded is the share that is done, 0..1.
         """
         ...
 
@@ -83,11 +58,7 @@ def tidy_f0(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
     there by an octave it is brought back by one, else it is called unvoiced. Longer runs are
     believed, for a voice may creak or yodel.
 
-    Args:
-        f0_hz: Contour, shape (T,), 0 where unvoiced.
-
-    Returns:
-        New contour, shape (T,).
+    Returns: New contour, shape (T,).
     """
     tidy = f0_hz.copy()
     voiced = f0_hz > 0
@@ -127,13 +98,7 @@ def _without_islands(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, kw_only=True)
 class F0Statistics:
-    """Where a voice lies.
-
-    Attributes:
-        median_hz: Half of the voiced frames are below.
-        low_hz: 5 % of them are below.
-        high_hz: 5 % of them are above.
-    """
+    """Where a voice lies: its median, and what 5 % of the voiced frames are below and above."""
 
     median_hz: float
     low_hz: float
@@ -141,14 +106,7 @@ class F0Statistics:
 
 
 def f0_statistics(f0_hz: NDArray[np.float64]) -> F0Statistics | None:
-    """Measure where a voice lies.
-
-    Args:
-        f0_hz: Contour, shape (T,), 0 where unvoiced.
-
-    Returns:
-        Median and range of the voiced frames; None if there are none.
-    """
+    """Measure median and range of the voiced frames; None if there are none."""
     voiced = f0_hz[f0_hz > 0]
     if not voiced.size:
         return None
@@ -157,29 +115,12 @@ def f0_statistics(f0_hz: NDArray[np.float64]) -> F0Statistics | None:
 
 
 def shift_semitones(f0_hz: NDArray[np.float64], semitones: float) -> NDArray[np.float64]:
-    """Transpose a contour; unvoiced frames stay 0.
-
-    Args:
-        f0_hz: Contour, shape (T,), in Hz.
-        semitones: How far; negative is down.
-
-    Returns:
-        Contour, shape (T,), in Hz.
-    """
+    """Transpose a contour; unvoiced frames stay 0."""
     return f0_hz * 2.0 ** (semitones / 12.0)
 
 
 def interpolate_unvoiced(f0_hz: NDArray[np.float64], fallback_hz: float = FALLBACK_HZ) -> NDArray[np.float64]:
-    """Fill the unvoiced frames, so that a network gets a contour without holes.
-
-    Args:
-        f0_hz: Contour, shape (T,), 0 where unvoiced.
-        fallback_hz: Value of all frames if none is voiced.
-
-    Returns:
-        Contour, shape (T,), positive everywhere: straight on a logarithmic scale between voiced
-        frames, constant before the first and after the last.
-    """
+    """Fill the unvoiced frames: straight lines of log F0 between voiced ones, constant at the ends."""
     voiced = np.flatnonzero(f0_hz > 0)
     if not voiced.size:
         return np.full(f0_hz.shape, fallback_hz)
@@ -189,14 +130,7 @@ def interpolate_unvoiced(f0_hz: NDArray[np.float64], fallback_hz: float = FALLBA
 
 
 def cumulate_phase(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Count the cycles of a contour, so that pieces of a recording continue each other's waves.
-
-    Args:
-        f0_hz: Contour without holes, shape (T,), in Hz; straight between frames.
-
-    Returns:
-        Cycles since frame 0 at each frame, shape (T,), without their whole part, 0 <= phase < 1.
-    """
+    """Count the cycles since frame 0 of a contour without holes; only their fraction, 0 <= phase < 1."""
     cycles = np.zeros(f0_hz.size)
     np.cumsum(0.5 * (f0_hz[1:] + f0_hz[:-1]) / FRAMES_PER_S, out=cycles[1:])
     phase: NDArray[np.float64] = cycles % 1.0
@@ -205,20 +139,14 @@ def cumulate_phase(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
 
 LOWEST_HZ, HIGHEST_HZ = 50.0, 1100.0
 BINS = 255
+"""RVC's law, bit for bit, because every published voice was trained on it: 255 bins of the mel scale, and
+bin 1 for unvoiced frames as for low ones. They stay 0 in Hz (newer RVC programs fill them; the voices that
+people share were trained without).
+"""
 
 
 def coarse_bins(f0_hz: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-    """Quantise a contour to the bins of the pitch embedding.
-
-    Args:
-        f0_hz: Contour, shape (T,), in Hz, 0 where unvoiced. Frames outside 50..1100 Hz get the nearest bin.
-
-    Returns:
-        Bin numbers, shape (T,), each in 1..255.
-
-    Raises:
-        ConfigError: A frame is negative or not finite.
-    """
+    """Quantise a contour in Hz, (T,), to bin numbers 1..255, (T,); out of range gets the nearest bin."""
     if not np.isfinite(f0_hz).all() or (f0_hz < 0).any():
         raise ConfigError("An F0 contour holds only positive numbers, and 0 where it is unvoiced.")
     low, high = _mel(np.array([LOWEST_HZ, HIGHEST_HZ]))

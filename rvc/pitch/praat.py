@@ -1,16 +1,21 @@
-"""F0 by Praat's autocorrelation method, in two passes."""
+"""F0 by Praat's autocorrelation method, in two passes.
+
+Source:  Boersma 1993, "Accurate short-term analysis of the fundamental frequency", through parselmouth.
+         Two passes as De Looze and Hirst (2008) do: the first knows nothing of the voice, the second
+         searches only where the first found it.
+Whole:   what depends on all of the recording (the search range, what counts as silence) is measured on all of
+         it first, so that an hour is analysed in chunks with the same result.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import parselmouth
 from numpy.typing import NDArray
 
 from rvc.audio.level import HOP_16K, RATE_16K_HZ, loud_rms
-from rvc.errors import ConfigError
 from rvc.pitch.f0 import FRAMES_PER_S, F0Estimator, tidy_f0
 
 ANALYSIS_RATE_HZ = 8_000
@@ -24,55 +29,26 @@ FILTER_SHARE, RANGE_SHARE = 0.05, 0.2
 """Shares of the time that filtering and the first pass take."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PraatOptions:
-    """How Praat's method is set.
-
-    Attributes:
-        floor_hz: Lowest F0 looked for; a window of three of its periods is analysed.
-        ceiling_hz: Highest F0 looked for, so that a soprano's notes are found.
-        voicing_threshold: Strength (0..1, the share of a frame's energy that is periodic) from which
-            a frame counts as voiced. Higher loses voice in noise, lower voices the noise.
-        silence_threshold: Peak of a frame, as a multiple of the RMS of the recording's loud parts,
-            below which the frame is more and more likely to be called unvoiced.
-        chunk_s: Seconds of sound analysed at once.
-        overlap_s: Seconds analysed on either side of a chunk and thrown away, so that filters have
-            settled and Praat's search for the best path has forgotten where its piece began.
-    """
-
-    floor_hz: float = 60.0
-    ceiling_hz: float = 1100.0
-    voicing_threshold: float = 0.45
-    silence_threshold: float = 0.15
-    chunk_s: float = 20.0
-    overlap_s: float = 2.0
-
-    def __post_init__(self) -> None:
-        if not 20.0 <= self.floor_hz < self.ceiling_hz <= ANALYSIS_RATE_HZ / 4:
-            raise ConfigError(
-                f"F0 cannot be looked for from {self.floor_hz:g} to {self.ceiling_hz:g} Hz: "
-                "choose a floor of at least 20 Hz and a ceiling above it of at most 2000 Hz."
-            )
-        if self.chunk_s < 1.0 or self.overlap_s < 0.0:
-            raise ConfigError("F0 is estimated in chunks of at least 1 s with an overlap of at least 0 s.")
+FLOOR_HZ, CEILING_HZ = 60.0, 1100.0  # a soprano's notes are found
+VOICING_THRESHOLD = 0.45
+"""Periodic share of a frame's energy from which it is voiced: higher loses voice, lower voices noise."""
+SILENCE_THRESHOLD = 0.15
+"""Peak of a frame, in units of the recording's loud RMS, below which it is ever more likely unvoiced."""
+CHUNK_S, OVERLAP_S = 20.0, 2.0
+"""Analysed at once, and on either side besides, so that filters settle and the path forgets its start."""
 
 
 class PraatF0(F0Estimator):
-    """Praat's autocorrelation method in two passes, behind a filter against mains hum.
+    """Praat's autocorrelation method in two passes, behind a filter against mains hum."""
 
-    Args:
-        options: How it is set; the defaults suit speech and song.
-    """
-
-    def __init__(self, options: PraatOptions | None = None) -> None:
-        self.options = options or PraatOptions()
+    def __init__(self, chunk_s: float = CHUNK_S) -> None:
+        self._chunk_frames = round(chunk_s * FRAMES_PER_S)
 
     def track(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float64]]:
-        """Estimate F0 in steps; see `F0Estimator`."""
         frames = wav16k.size // HOP_16K + 1
         wav = yield from self._filtered(wav16k)
         # The analysis rate is half of 16 kHz, so this measures stretches of 20 ms, which is as good.
-        silence = self.options.silence_threshold * loud_rms(wav)
+        silence = SILENCE_THRESHOLD * loud_rms(wav)
         if silence <= 0.0:
             return np.zeros(frames)
         range_hz = yield from self._range(wav, silence)
@@ -85,8 +61,7 @@ class PraatF0(F0Estimator):
 
     def _chunks(self, frames: int) -> Iterator[tuple[int, int, int, int]]:
         """List start and stop of each chunk without and with its overlap, in frames."""
-        chunk = round(self.options.chunk_s * FRAMES_PER_S)
-        overlap = round(self.options.overlap_s * FRAMES_PER_S)
+        chunk, overlap = self._chunk_frames, round(OVERLAP_S * FRAMES_PER_S)
         for start in range(0, frames, chunk):
             stop = min(start + chunk, frames)
             yield start, stop, max(start - overlap, 0), min(stop + overlap, frames)
@@ -105,8 +80,7 @@ class PraatF0(F0Estimator):
 
     def _range(self, wav: NDArray[np.float32], silence: float) -> Generator[float, None, tuple[float, float]]:
         """Find where this voice lies, by a look at every fourth frame."""
-        options = self.options
-        wide = options.floor_hz, options.ceiling_hz
+        wide = FLOOR_HZ, CEILING_HZ
         frames = wav.size // HOP_8K + 1
         hz, strength = np.zeros(frames), np.zeros(frames)
         for start, stop, first, last in self._chunks(frames):
@@ -120,11 +94,7 @@ class PraatF0(F0Estimator):
     def _analyse(
         self, wav: NDArray[np.float32], which: slice, range_hz: tuple[float, float], silence: float
     ) -> NDArray[np.void]:
-        """Give these frames to Praat in a sound whose own frames lie exactly on ours.
-
-        Returns:
-            One row per frame with the fields `frequency` and `strength`.
-        """
+        """Give these frames to Praat in a sound whose own frames lie exactly on ours."""
         count = len(range(which.start, which.stop, which.step))
         half_window = int(np.ceil(1.5 / range_hz[0] * ANALYSIS_RATE_HZ)) + 1
         # Praat centres as many frames as fit; with this length they are ours, half a window inside.
@@ -140,7 +110,7 @@ class PraatF0(F0Estimator):
             pitch_floor=range_hz[0],
             pitch_ceiling=range_hz[1],
             silence_threshold=silence / peak,
-            voicing_threshold=self.options.voicing_threshold,
+            voicing_threshold=VOICING_THRESHOLD,
         )
         rows: NDArray[np.void] = pitch.selected_array
         if rows.size != count:

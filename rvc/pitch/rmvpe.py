@@ -5,19 +5,13 @@ Units:   F0 in Hz, 0 where unvoiced; salience 0..1 for 360 pitches, 20 cents apa
 Source:  Wei et al. 2023, "RMVPE: A Robust Model for Vocal Pitch Estimation in Polyphonic Music"; front end
          and decoding as RVC has them, because its voices were trained on this F0.
 Weights: rmvpe.pt as published. They are passed in; where they come from is not decided here.
-
-RMVPE's network: a U-Net over the log-mel, then a bidirectional GRU, give the salience of 360 pitches.
-
-Shapes:  B = batch, F = frames of 10 ms (a multiple of 32), log-mel (B, 128, F), salience (B, F, 360) in 0..1.
-Source:  Wei et al. 2023, "RMVPE: A Robust Model for Vocal Pitch Estimation in Polyphonic Music". Attributes
-         are named as the keys of the published weights (741 of them).
-Not here: the log-mel and what the salience means in Hz (rvc/pitch/rmvpe.py).
+Network: a U-Net over the log-mel (B, 128, F), F a multiple of 32, then a bidirectional GRU. Attributes are
+         named as the keys of the published weights (741 of them).
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,7 +22,6 @@ from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
 from rvc.audio.level import HOP_16K, RATE_16K_HZ
-from rvc.errors import ConfigError
 from rvc.pitch.f0 import F0Estimator
 from rvc.steps import result_of
 from rvc.torch_file import fill, read_state
@@ -161,13 +154,7 @@ class BiGRU(nn.Module):
 
 
 class RmvpeNetwork(nn.Module):
-    """Log-mel -> salience. The defaults are the published sizes.
-
-    Args:
-        channels: Width of the first level.
-        blocks: Residual blocks per group.
-        hidden: Units of the GRU in each direction.
-    """
+    """Log-mel -> salience. The defaults are the published sizes."""
 
     def __init__(self, channels: int = 16, blocks: int = 4, hidden: int = 256) -> None:
         super().__init__()
@@ -179,20 +166,10 @@ class RmvpeNetwork(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """Log-mel (B, 128, F), F a multiple of 32 -> salience (B, F, 360)."""
-        stages = self.stages(mel)
-        while True:
-            try:
-                next(stages)
-            except StopIteration as stop:
-                salience: Tensor = stop.value
-                return salience
+        return result_of(self.stages(mel))
 
     def stages(self, mel: Tensor) -> Generator[None, None, Tensor]:
-        """Compute the same level by level, so that the caller may do other things in between.
-
-        Yields:
-            Nothing, after each of the levels and groups.
-        """
+        """Compute the same level by level, so that the caller may do other things in between."""
         unet = self.unet
         x = unet.encoder.bn(mel.transpose(1, 2)[:, None])  # (B, 1, F, 128)
         skips: list[Tensor] = []
@@ -223,76 +200,36 @@ REACH = 4
 INSTEAD = "use the published rmvpe.pt"
 
 
-@dataclass(frozen=True, kw_only=True)
-class RmvpeOptions:
-    """How it is used.
-
-    Attributes:
-        voicing_threshold: Salience (0..1) that the strongest pitch of a voiced frame exceeds.
-        chunk_frames: Frames computed at once, a multiple of 32 so that every chunk lies on the U-Net's grid.
-        overlap_frames: Frames computed on either side of a chunk and thrown away, likewise.
-    """
-
-    voicing_threshold: float = VOICING_THRESHOLD
-    chunk_frames: int = 2016
-    overlap_frames: int = 128
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.voicing_threshold < 1.0:
-            raise ConfigError(
-                f"RMVPE's voicing threshold is {self.voicing_threshold:g}; choose 0 or more and less than 1."
-            )
-        if self.chunk_frames < 1 or self.chunk_frames % GRID_FRAMES or self.overlap_frames % GRID_FRAMES:
-            raise ConfigError(f"RMVPE's chunks and their overlap are multiples of {GRID_FRAMES} frames.")
+CHUNK_FRAMES, OVERLAP_FRAMES = 2016, 128
+"""Computed at once, and on either side besides and thrown away: multiples of 32, on the U-Net's grid."""
 
 
 class RmvpeF0(F0Estimator):
-    """F0 by RMVPE.
-
-    Args:
-        network: With its weights; it is moved to the device and set to evaluation.
-        options: How it is used; the defaults are RVC's.
-        device: Where it computes ("cpu", "cuda").
-    """
+    """F0 by RMVPE."""
 
     def __init__(
-        self, network: RmvpeNetwork, options: RmvpeOptions | None = None, device: str = "cpu"
+        self, network: RmvpeNetwork, device: str = "cpu", *, chunk_frames: int = CHUNK_FRAMES
     ) -> None:
-        self.options = options or RmvpeOptions()
         self._network = network.to(device).eval().requires_grad_(requires_grad=False)
         self._device = torch.device(device)
+        self._chunk_frames = chunk_frames
         self.on_device = self._device.type != "cpu"
         self.cost_s = 0.15
 
     @staticmethod
     def load(weights: Path, device: str = "cpu") -> RmvpeF0:
-        """Read the published weights.
-
-        Raises:
-            CheckpointError: The file is missing, damaged, or holds another network.
-        """
+        """Read the published weights."""
         with torch.device("meta"):
             network = RmvpeNetwork()
         fill(network, read_state(weights, INSTEAD), weights, INSTEAD)
-        return RmvpeF0(network, device=device)
+        return RmvpeF0(network, device)
 
     def track(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float64]]:
-        """Estimate F0 in steps; see `F0Estimator`."""
         salience = yield from self.salience(wav16k)
-        return decode(salience, self.options.voicing_threshold)
+        return decode(salience)
 
     def salience(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float32]]:
-        """Tell how strong each pitch is in each frame.
-
-        Args:
-            wav16k: The whole recording, shape (N,), 16 kHz.
-
-        Yields:
-            The share that is done, 0..1.
-
-        Returns:
-            Salience, shape (T, 360), 0..1. A recording of up to a chunk is computed as a whole.
-        """
+        """Tell how strong each pitch is in each frame, (N,) -> (T, 360); yields the share that is done."""
         frames = wav16k.size // HOP_16K + 1
         salience = np.zeros((frames, PITCHES), np.float32)
         if not wav16k.size:
@@ -316,21 +253,13 @@ class RmvpeF0(F0Estimator):
 
     def _chunks(self, frames: int) -> Iterator[tuple[int, int, int, int]]:
         """List start and stop of each chunk without and with its overlap, in frames."""
-        chunk, overlap = self.options.chunk_frames, self.options.overlap_frames
-        for start in range(0, frames, chunk):
-            stop = min(start + chunk, frames)
-            yield start, stop, max(start - overlap, 0), min(stop + overlap, frames)
+        for start in range(0, frames, self._chunk_frames):
+            stop = min(start + self._chunk_frames, frames)
+            yield start, stop, max(start - OVERLAP_FRAMES, 0), min(stop + OVERLAP_FRAMES, frames)
 
 
 def log_mel(mirrored: Tensor) -> Tensor:
-    """Compute what the network sees.
-
-    Args:
-        mirrored: Audio at 16 kHz with 512 samples more at either end, shape (N + 1024,).
-
-    Returns:
-        Natural logarithm of the mel magnitudes, shape (128, N // 160 + 1), not below log(1e-5).
-    """
+    """Compute what the network sees: audio with 512 samples more at either end -> (128, N // 160 + 1)."""
     window = torch.hann_window(WINDOW_SAMPLES, device=mirrored.device)
     spectrum = torch.stft(mirrored, WINDOW_SAMPLES, HOP_16K, window=window, center=False, return_complex=True)
     bank = melscale_fbanks(
@@ -342,15 +271,7 @@ def log_mel(mirrored: Tensor) -> Tensor:
 def decode(
     salience: NDArray[np.float32], voicing_threshold: float = VOICING_THRESHOLD
 ) -> NDArray[np.float64]:
-    """Read the F0 off the salience: the strongest pitch, made finer by its neighbours' weighted mean.
-
-    Args:
-        salience: Shape (T, 360), 0..1.
-        voicing_threshold: Frames whose strongest pitch does not exceed it are unvoiced.
-
-    Returns:
-        F0 in Hz, shape (T,), 0 where unvoiced.
-    """
+    """Read the F0 off the salience: the strongest pitch, made finer by its neighbours' weighted mean."""
     cents = FIRST_CENTS + STEP_CENTS * np.arange(PITCHES)
     # Beyond the lowest and the highest pitch nothing weighs anything.
     weights = np.pad(salience.astype(np.float64), ((0, 0), (REACH, REACH)))
