@@ -22,18 +22,16 @@ from pathlib import Path
 from typing import Any
 
 from rvc.errors import CheckpointError
+from rvc.files import ROOT
 
 logger = logging.getLogger(__name__)
 
 Order = Mapping[str, Any]
-REFUSED = 1
-"""Exit status after a sentence on standard output."""
-
-_ROOT = Path(__file__).resolve().parents[1]
+REFUSED = 1  # exit status after a sentence on standard output
 _LONGEST_SENTENCE = 500
 _LOGGED_BYTES = 2_000
+# How much address space the libraries take: with CUDA it is several times as much as without.
 _STATM = Path("/proc/self/statm")
-"""Tells how much address space the libraries take: with CUDA it is several times as much as without."""
 
 
 class TooSlowError(Exception):
@@ -59,11 +57,11 @@ def run_child(module: str, order: Order, wall_s: float) -> None:
         ChildDiedError: It ended in another way.
     """
     # One thread: each would reserve address space of its own.
-    environment = os.environ | {"PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps(order)],
-            cwd=_ROOT,
+            cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -80,9 +78,8 @@ def run_child(module: str, order: Order, wall_s: float) -> None:
             raise CheckpointError(said.decode(errors="replace")[:_LONGEST_SENTENCE])
         if process.returncode != 0:
             log.seek(max(log.seek(0, os.SEEK_END) - _LOGGED_BYTES, 0))
-            logger.warning(
-                "%s ended with status %d: %s", module, process.returncode, log.read().decode(errors="replace")
-            )
+            last_words = log.read().decode(errors="replace")
+            logger.warning("%s ended with status %d: %s", module, process.returncode, last_words)
             raise ChildDiedError
 
 
@@ -100,14 +97,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def obey(arguments: list[str], work: Callable[[Order], None]) -> int:
-    """Do what a child was started for, within its limits.
+    """Do what a child's command line orders, within its limits; return the exit status.
 
-    Args:
-        arguments: Its command line: the order as JSON.
-        work: Does it; a CheckpointError is the sentence that says why not.
-
-    Returns:
-        The exit status.
+    A CheckpointError of `work` is the sentence that says why not.
     """
     order: Order = json.loads(arguments[0])
     # After the libraries are loaded, before a byte of the file is.

@@ -1,22 +1,11 @@
-"""Files of torch.save from strangers: read without running what they carry, written so that none is half.
+"""Weights in files from strangers: read without running what a file carries, written so that none is half.
 
-Trust:   only tensors, texts, numbers and containers of them are taken (`weights_only`); and no file may
-         unpack to more than it weighs, in its archive or in the tensors that its entries claim to be.
-Not here: what the file means (checkpoint.py, checkpoint_training.py).
-
-Published network weights on disk: tensors by name, read without running what a file may carry.
-
-    read_state    a file of torch.save (.pt, .pth, .bin) or of safetensors, told apart by content
-    fill          into a network that was built on the meta device; every name and every shape must fit
-
-A file is a stranger's even when its address is well known. Only tensors are taken from it: of other objects
-that training programs are known to leave beside them an empty shell is made, anything else is refused.
-Not here: voice models and their sizes (checkpoint.py), and how weights come to this machine.
+A file is a stranger's even when its address is well known. Only tensors, texts, numbers and containers of
+them are taken (`weights_only`), and no file may unpack to more than it weighs, in its archive or its tensors.
 """
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -29,11 +18,23 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rvc.errors import CheckpointError
+from rvc.files import atomic_write
 
 _PUBLISHED = {
     ".parametrizations.weight.original0": ".weight_g",
     ".parametrizations.weight.original1": ".weight_v",
 }
+_PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_LEGACY_START = b"\x80"
+# What torch.load raises for a damaged or a dangerous file, whichever byte it trips over.
+_UNREADABLE = (
+    pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, LookupError,
+    AttributeError, TypeError, MemoryError,
+)  # fmt: skip
+MOST_BYTES = 1_000_000_000  # the largest published file has 380 MB
+_HEADER_PLACE = 8  # a safetensors file's header begins here, with a brace; the bytes before it can be any
+# What fairseq writes beside the weights; of them a shell is made, so that fairseq is not needed.
+SHELLS = ("fairseq.data.dictionary.Dictionary", "argparse.Namespace")
 
 
 def published_name(name: str) -> str:
@@ -44,31 +45,8 @@ def published_name(name: str) -> str:
     return name
 
 
-_PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_LEGACY_START = b"\x80"
-_UNREADABLE = (
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    MemoryError,
-)
-"""What torch.load raises for a damaged or a dangerous file, whichever byte it trips over."""
-
-
 def read_document(path: Path, max_bytes: int) -> dict[str, Any]:
-    """Read the dictionary that a file of torch.save holds.
-
-    Args:
-        path: The file.
-        max_bytes: The largest file that is read.
-
-    Returns:
-        Its dictionary, tensors on the CPU.
+    """Read the dictionary that a file of torch.save holds, tensors on the CPU.
 
     Raises:
         CheckpointError: The file is missing, too large, damaged, or holds something else or more than data.
@@ -112,15 +90,14 @@ def _check_container(path: Path, size: int) -> None:
             )
 
 
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Write tensors, texts, numbers and containers of them with torch.save, whole or not at all."""
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        torch.save(dict(document), file)
+
+
 def tensors_by_name(entries: object, path: Path) -> dict[str, Tensor]:
-    """Take weights as they are in a file and give them their published names.
-
-    Args:
-        entries: What the file holds as its weights.
-        path: The file, for the message and the size.
-
-    Returns:
-        Tensors by published name, in the order and the precision of the file.
+    """Take what a file holds as its weights, by published name, in the file's order and precision.
 
     Raises:
         CheckpointError: They are not plain floating-point tensors by name, or claim more than the file holds.
@@ -140,10 +117,10 @@ def tensors_by_name(entries: object, path: Path) -> dict[str, Tensor]:
 
 
 def _is_weight(item: tuple[object, object]) -> bool:
-    return is_named_tensor(item) and item[1].dtype in _PRECISIONS
+    return _is_named_tensor(item) and item[1].dtype in _PRECISIONS
 
 
-def is_named_tensor(item: tuple[object, object]) -> TypeGuard[tuple[str, Tensor]]:
+def _is_named_tensor(item: tuple[object, object]) -> TypeGuard[tuple[str, Tensor]]:
     """Tell whether an entry is a name and a tensor that can be used: dense, real, on the CPU."""
     name, tensor = item
     return (
@@ -156,71 +133,61 @@ def is_named_tensor(item: tuple[object, object]) -> TypeGuard[tuple[str, Tensor]
     )
 
 
-def check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, torch.Size], name: str) -> None:
-    """Compare weights with the network that they are for.
-
-    Args:
-        weights: By published name.
-        expected: Shapes by published name.
-        name: What the file is called, for the message.
+def check_weights(weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], name: str) -> None:
+    """Compare weights, by published name, with the shapes of the network that they are for.
 
     Raises:
-        CheckpointError: One is missing, superfluous, of another shape, or not finite.
+        CheckpointError: One is missing, superfluous, of another shape, or not finite; `name` is the file's.
     """
-    missing = [key for key in expected if key not in weights]
-    unknown = [key for key in weights if key not in expected]
-    # The first of each fault says most: a file of another network has hundreds.
+    missing, unknown, misshapen = _misfits(weights, shapes)
+    another = "so its network is another one; export it again from the program that trained it"
     if missing:
-        raise CheckpointError(
-            f"{name} lacks {missing[0]}{_and_more(missing)}, so its network is another one; "
-            "export it again from the program that trained it."
-        )
+        raise CheckpointError(f"{name} lacks {_first(missing)}, {another}.")
     if unknown:
+        raise CheckpointError(f"{name} has the unknown {_first(unknown)}, {another}.")
+    if misshapen:
+        key = misshapen[0]
         raise CheckpointError(
-            f"{name} has the unknown {unknown[0][:100]}{_and_more(unknown)}, so its network is another one; "
-            "export it again from the program that trained it."
+            f"{name} has {key} of shape {list(weights[key].shape)} where {list(shapes[key])} belongs; "
+            "choose a file of the right version and sample rate."
         )
-    for key, shape in expected.items():
-        if weights[key].shape != shape:
-            raise CheckpointError(
-                f"{name} has {key} of shape {list(weights[key].shape)} where {list(shape)} belongs; "
-                "choose a file of the right version and sample rate."
-            )
+    for key in shapes:
         if not weights[key].isfinite().all():
             raise CheckpointError(
                 f"{name} has numbers in {key} that are not finite; choose an earlier state of that training."
             )
 
 
-def _and_more(keys: list[str]) -> str:
-    return f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-
-
-def write_document(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a dictionary with torch.save, beside its place and then into it.
-
-    Args:
-        path: The file; one that is there is replaced.
-        document: Tensors, texts, numbers and containers of them.
+def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path, instead: str) -> None:
+    """Give a network, maybe built on the meta device, all of its weights in float32 by its own names.
 
     Raises:
-        OSError: The disk refuses; a file that was there is untouched.
+        CheckpointError: A name is missing or left over, or a shape is another one; `instead` ends it.
     """
-    beside = path.with_name(f"{path.name}.part")
-    try:
-        with beside.open("wb") as file:
-            torch.save(dict(document), file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    faults = ("lacks", "has unknown", "has a wrong shape of")
+    for fault, names in zip(faults, _misfits(state, shapes), strict=True):
+        if names:
+            raise CheckpointError(f"{path.name} {fault} {_first(names)}; {instead}.")
+    # Shapes first: a small file can claim a tensor of any size, and only here is it written out.
+    whole = {
+        name: (tensor.float() if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in state.items()
+    }
+    network.load_state_dict(whole, assign=True)
 
 
-MOST_BYTES = 1_000_000_000
-"""The largest file that is read; the largest published one has 380 MB."""
-_HEADER_PLACE = 8
-"""Where the header of a safetensors file begins, with a brace; the eight bytes before it can be any."""
+def _misfits(weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> tuple[list[str], ...]:
+    """Names that are missing, unknown, of another shape; a file of another network has hundreds of each."""
+    return (
+        [name for name in shapes if name not in weights],
+        [name for name in weights if name not in shapes],
+        [name for name in shapes if name in weights and weights[name].shape != shapes[name]],
+    )
+
+
+def _first(names: list[str]) -> str:
+    return names[0][:100] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 class _Shell:
@@ -236,22 +203,12 @@ class _Shell:
         pass
 
 
-SHELLS = ("fairseq.data.dictionary.Dictionary", "argparse.Namespace")
-"""Classes that fairseq writes beside the weights; of them a shell is made, so that fairseq is not needed."""
-
-
 def read_state(path: Path, instead: str) -> dict[str, Tensor]:
-    """Read the tensors of a file.
-
-    Args:
-        path: The file. A dictionary of tensors, or one with such a dictionary under "model".
-        instead: What to use when the file cannot be read, as it shall end the message ("download it again").
-
-    Returns:
-        Tensors by name, on the CPU, in the precision of the file.
+    """Read the tensors by name, also those under "model", on the CPU in the precision of the file.
 
     Raises:
-        CheckpointError: The file is missing, damaged, or holds something that is not just data.
+        CheckpointError: The file is missing, damaged, or holds something that is not just data; `instead`
+            ends the message ("download it again").
     """
     document: Mapping[str, Any]
     try:
@@ -271,35 +228,6 @@ def read_state(path: Path, instead: str) -> dict[str, Tensor]:
         ) from error
     inner = document.get("model")
     weights: Mapping[str, Any] = inner if isinstance(inner, dict) else document
-    if not weights or not all(map(is_named_tensor, weights.items())):
+    if not weights or not all(map(_is_named_tensor, weights.items())):
         raise CheckpointError(f"{path.name} holds no weights by name; {instead}.")
     return dict(weights)
-
-
-def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path, instead: str) -> None:
-    """Give a network its weights in float32; it may have been built on the meta device.
-
-    Args:
-        network: Whatever it holds is replaced.
-        state: Tensors by the network's own names; none may be missing, none may be left over.
-        path: The file that they come from, for the message.
-        instead: What to use when they do not fit, as it shall end the message.
-
-    Raises:
-        CheckpointError: A name is missing or left over, or a shape is another one.
-    """
-    expected = network.state_dict()
-    missing = [name for name in expected if name not in state]
-    unknown = [name for name in state if name not in expected]
-    other = [name for name in expected if name in state and state[name].shape != expected[name].shape]
-    # The one fault that says most: a file of another network has all three.
-    for names, fault in ((missing, "lacks"), (unknown, "has unknown"), (other, "has a wrong shape of")):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise CheckpointError(f"{path.name} {fault} {names[0]}{more}; {instead}.")
-    # Shapes first: a small file can claim a tensor of any size, and only here is it written out.
-    whole = {
-        name: (tensor.float() if tensor.is_floating_point() else tensor).contiguous()
-        for name, tensor in state.items()
-    }
-    network.load_state_dict(whole, assign=True)

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rvc.vits.synthesizer import Synthesizer, SynthesizerConfig
+from rvc.vits.config import SynthesizerConfig
+from rvc.vits.synthesizer import Synthesizer
 from rvc.vits.voice_model import read_voice_model
 
 LATENT = (2e-5, 1e-4)  # absolute, and relative to the largest number

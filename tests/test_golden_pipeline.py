@@ -25,16 +25,22 @@ from rvc.engine.options import SpeakOptions
 from rvc.engine.retrieval import RetrievalIndex
 from rvc.pitch.f0 import shift_semitones
 from rvc.vits.content_encoder import HubertSizes
-from rvc.vits.engine import Framing, RvcEngine, cut_points, high_passed
+from rvc.vits.engine import RvcEngine, cut_points, high_passed
 from rvc.vits.synthesizer import Synthesizer
 from rvc.voice import Voice
 from tests.golden_files import golden, golden_path, recipe
 from tests.golden_networks import voice, voice_config, voices
 
 DATA = "pipeline.npz"
-FRAMING = Framing(pad_s=1, query_s=2, center_s=6, max_s=7, lossless=False)
+CENTER_S, QUERY_S, MAX_S = 6.0, 2.0, 7.0
 PLAIN = {"protect": 0.5, "index_rate": 0.0}
 FOUND, PROTECTED = ({"protect": protect, "index_rate": 0.75} for protect in (0.5, 0.33))
+
+
+@pytest.fixture(autouse=True)
+def upstream_s_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"CENTER_S": CENTER_S, "QUERY_S": QUERY_S, "MAX_S": MAX_S}.items():
+        monkeypatch.setattr(f"rvc.vits.engine.{name}", value)
 
 
 class StandIn(nn.Module):
@@ -82,7 +88,7 @@ def spoken_by(
     synthesizer: Synthesizer, wav: NDArray[np.float32], f0_hz: NDArray[np.float64], **options: float
 ) -> tuple[NDArray[np.float32], RvcEngine]:
     """Speak a recording with upstream's framing."""
-    engine = RvcEngine(StandIn(), synthesizer, framing=FRAMING, noise=silence)  # type: ignore[arg-type]
+    engine = RvcEngine(StandIn(), synthesizer, lossless=False, noise=silence)  # type: ignore[arg-type]
     card = {"format_version": 1, "engine": "rvc", "name": "Golden", "content_encoder": "contentvec"}
     card |= {"sample_rate_hz": engine.sample_rate_hz, "content_dim": engine.content_dim}
     index = None
@@ -93,7 +99,7 @@ def spoken_by(
     heard = engine.hear(wav.copy())
     frames = heard.size // HOP_16K + 1
     source = engine.source(heard, np.resize(f0_hz, frames).astype(np.float64))
-    how = SpeakOptions(align_content=False, chunk_s=FRAMING.center_s, **options)
+    how = SpeakOptions(align_content=False, chunk_s=CENTER_S, **options)
     signs = Voice(parse_card(card), engine, index).speak(source, how)
     return np.concatenate([sign.wav for sign in signs if sign.wav is not None]), engine
 
@@ -122,17 +128,17 @@ def test_the_filter_is_upstream_s() -> None:
 
 
 def test_recordings_are_cut_where_upstream_cuts_them() -> None:
-    assert cut_points(high_passed(recording(whole=True)), FRAMING) == data()["cut_points"].tolist()
-    assert cut_points(high_passed(recording()), FRAMING) == []
+    assert cut_points(high_passed(recording(whole=True)), CENTER_S) == data()["cut_points"].tolist()
+    assert cut_points(high_passed(recording()), CENTER_S) == []
 
 
 def test_pieces_have_upstream_s_sizes() -> None:
     wav = recording(whole=True)
     (path, *_) = of_kind(uses_f0=True, samples=data()["short_plain"].size)
-    engine = RvcEngine(StandIn(), voice(path), framing=FRAMING)  # type: ignore[arg-type]
+    engine = RvcEngine(StandIn(), voice(path), lossless=False)  # type: ignore[arg-type]
     heard = engine.hear(wav)
     source = engine.source(heard, np.zeros(heard.size // HOP_16K + 1))
-    pieces = engine.pieces(source, FRAMING.center_s)
+    pieces = engine.pieces(source, CENTER_S)
     hop = engine.sample_rate_hz // 100
     sizes = [(piece.heard_samples, (piece.last - piece.first) * hop) for piece in pieces]
     assert sizes == [(samples, made) for samples, _, made in data()["long_segments"].tolist()]

@@ -104,6 +104,19 @@ def test_a_voice_speaks_as_published_programs_speak_it(path: Path, prefix: str, 
     assert_made(made, given, f"{prefix}{case}.", prefix)
 
 
+@pytest.mark.parametrize(("path", "prefix", "case"), CASES)
+def test_in_tiles_a_voice_speaks_as_published_programs_speak_it(path: Path, prefix: str, case: str) -> None:
+    given = arrays(path.with_suffix(".npz"))
+    synthesizer = voice(path)
+    said, draws = frames(given, prefix), noise(synthesizer, given, prefix, case)
+    spoken = []
+    for item in range(len(said.lengths)):
+        one = {name: part[item : item + 1] for name, part in vars(said).items() if part is not None}
+        drawn = {name: part[item : item + 1] for name, part in vars(draws).items() if part is not None}
+        spoken.append(torch.cat(list(synthesizer.speak(Frames(**one), Noise(**drawn)))))
+    assert_near(torch.stack(spoken)[:, None], given[f"{prefix}{case}.audio"], AUDIO, f"{prefix}{case}.audio")
+
+
 @every_voice
 def test_a_window_of_a_longer_context_is_spoken_as_in_real_time(path: Path) -> None:
     given = arrays(path.with_suffix(".npz"))

@@ -13,12 +13,21 @@ from torch import Tensor, nn
 
 from rvc.torch_file import published_name
 from rvc.training.group import Group
-from rvc.vits.discriminator import Discriminators, Judgement
-from rvc.vits.losses import KL_WEIGHT, discriminator_loss, feature_loss, generator_loss, kl_loss, mel_loss
+from rvc.vits.config import SynthesizerConfig, Version
+from rvc.vits.discriminator import (
+    KL_WEIGHT,
+    Discriminators,
+    Judgement,
+    discriminator_loss,
+    feature_loss,
+    generator_loss,
+    kl_loss,
+    mel_loss,
+)
+from rvc.vits.features import SpectrogramConfig, linear_spectrogram, mel_of_linear, mel_spectrogram
 from rvc.vits.prior_encoder import segments
-from rvc.vits.spectrogram import SpectrogramConfig, linear_spectrogram, mel_of_linear, mel_spectrogram
 from rvc.vits.step import Passage, Precision, Trainer
-from rvc.vits.synthesizer import Frames, Noise, Synthesizer, SynthesizerConfig, Target, Trained, Version
+from rvc.vits.synthesizer import Frames, Noise, Synthesizer, Target, Trained
 from rvc.vits.voice_model import synthesizer_shapes
 from rvc.vits.weight_norm import load_published_state, published_state
 from tests.golden_files import recipe_weights

@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from rvc.vits.synthesizer import Frames, Noise, Synthesizer, SynthesizerConfig, Version
+from rvc.vits.config import SynthesizerConfig, Version
+from rvc.vits.synthesizer import Frames, Noise, Synthesizer
 from rvc.vits.voice_model import VoiceModel
 
 

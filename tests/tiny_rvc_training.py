@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rvc.training.features import TrainingSet, extract_features
 from rvc.training.group import Group
-from rvc.vits.spectrogram import SpectrogramConfig
-from rvc.vits.task import RvcFiles, RvcSizes, RvcTask, RvcTraining
+from rvc.vits.features import SpectrogramConfig
+from rvc.vits.task import RvcFiles, RvcSizes, RvcTask
 from tests.tiny_rvc import tiny_config
 from tests.tiny_rvc_voice import TOY_HUBERT, encoder_file
 from tests.tiny_task import drain, write_tones
@@ -38,6 +40,11 @@ def tiny_files(folder: Path, generator: Path | None = None, discriminators: Path
     return RvcFiles(encoder=encoder, generator=generator, discriminators=discriminators)
 
 
+def write_pretrained(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write weights alone, in half precision, as published ones are."""
+    torch.save({"model": {name: tensor.half().contiguous() for name, tensor in weights.items()}}, path)
+
+
 def tiny_rvc_task(
     folder: Path,
     *,
@@ -47,8 +54,7 @@ def tiny_rvc_task(
     **settings: Any,  # noqa: ANN401 -- passed on
 ) -> RvcTask:
     torch.manual_seed(seed)
-    training = RvcTraining(**settings)
-    return RvcTask(tiny_sizes(uses_f0=uses_f0), tiny_files(folder), training, group)
+    return RvcTask(tiny_sizes(uses_f0=uses_f0), tiny_files(folder), group, **settings)
 
 
 def tiny_data(task: RvcTask, folder: Path) -> TrainingSet:

@@ -13,8 +13,8 @@ import torch
 
 from pipelines.weights import Weight, WeightStore
 from rvc.engine.interface import EngineLoader
-from rvc.vits.content_encoder import ContentVec, HubertSizes
-from rvc.vits.engine import Framing, RvcEngine, RvcLoader
+from rvc.vits.content_encoder import HOP_SAMPLES, WINDOW_SAMPLES, ContentVec, HubertSizes
+from rvc.vits.engine import RvcEngine, RvcLoader
 from rvc.vits.synthesizer import Synthesizer
 from rvc.vits.voice_model import VoiceModel, card_of, save_voice_file
 from rvc.voice import ENGINES, INDEX_FILE, Voice
@@ -25,6 +25,11 @@ TOY_HUBERT = HubertSizes(
     conv_channels=16, channels=24, heads=4, feed_forward=32, position_kernel=8, position_groups=4
 )
 """Its projection has 256 numbers, so that it serves voices of version v1."""
+
+
+def content_frames(samples: int) -> int:
+    """How many content vectors this many samples of 16 kHz audio give."""
+    return max((samples - WINDOW_SAMPLES) // HOP_SAMPLES + 1, 0)
 
 
 def tiny_encoder(seed: int = 0) -> ContentVec:
@@ -82,10 +87,10 @@ def rvc_voice(folder: Path, **bundle: Any) -> Voice:  # noqa: ANN401 -- passed o
     return Voice.load(path, weights=weights)
 
 
-def tiny_engine(framing: Framing | None = None, *, uses_f0: bool = True) -> RvcEngine:
+def tiny_engine(*, uses_f0: bool = True) -> RvcEngine:
     model = VoiceModel.of(tiny_synthesizer("v1", uses_f0=uses_f0))
     synthesizer = Synthesizer.for_inference(model.config, model.weights)
-    return RvcEngine(tiny_encoder(), synthesizer, framing=framing)
+    return RvcEngine(tiny_encoder(), synthesizer)
 
 
 @ENGINES.register("rvc-toy")

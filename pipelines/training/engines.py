@@ -112,7 +112,7 @@ class RvcSource:
             ConfigError: The settings contradict each other.
             DownloadError: The content encoder cannot be had, or an estimator that was asked for by name.
         """
-        from rvc.vits.task import RvcFiles, RvcTask, RvcTraining
+        from rvc.vits.task import RvcFiles, RvcTask
 
         if settings.batch_size is not None:
             group.own(settings.batch_size)
@@ -133,5 +133,5 @@ class RvcSource:
         except DownloadError:
             note = FROM_NOTHING.format(name=names[len(first)])
         sizes = self._sizes(settings.version, settings.sample_rate_hz, uses_f0=settings.f0)
-        training = RvcTraining(precision=settings.precision, recomputes=settings.gradient_checkpointing)
-        return Start(build=partial(RvcTask, sizes, files, training, group), note=note)
+        build = partial(RvcTask, precision=settings.precision, recomputes=settings.gradient_checkpointing)
+        return Start(build=partial(build, sizes, files, group), note=note)

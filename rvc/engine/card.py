@@ -1,9 +1,8 @@
 """card.json: what a voice model says of itself, and the only thing that chooses its engine.
 
 Required: format_version (1), engine, name, sample_rate_hz, content_encoder, content_dim.
-Optional: f0 {median_hz, low_hz, high_hz} of the voice, in Hz, for the automatic transposition; tone_db, the
-          spectrum of its recordings, for the built-in engine; and whatever else its maker wrote (created_at,
-          level, training, retrieval, consent, sources, licences), which is kept as it stands in `document`.
+Optional: f0 {median_hz, low_hz, high_hz} of the voice, for the automatic transposition; tone_db, the spectrum
+          of its recordings; and whatever else its maker wrote, which is kept as it stands in `document`.
 Strict:   a stranger may have written it, so every field that is used is checked for type and range.
 """
 
@@ -21,44 +20,26 @@ from rvc.pitch.f0 import F0Statistics
 CARD_FILE = "card.json"
 FORMAT_VERSION = 1
 MAX_CARD_BYTES = 1_000_000
-
-TONE_BANDS = 20
-"""Numbers in `VoiceCard.tone_db`: each a twentieth of 40..7,600 Hz in mel."""
-
+TONE_BANDS = 20  # numbers in `VoiceCard.tone_db`: each a twentieth of 40..7,600 Hz in mel
 _WAY_OUT = "export the voice again"
 
 
 @dataclass(frozen=True, kw_only=True)
 class VoiceCard:
-    """A card that has been checked.
-
-    Attributes:
-        engine: Name of the engine that speaks it.
-        name: What the voice is called.
-        sample_rate_hz: Rate of the audio that it gives.
-        content_encoder: Name of the content encoder that it was trained with.
-        content_dim: Numbers per content vector.
-        f0: Where the voice lies; None if its maker did not say.
-        tone_db: How strong each of `TONE_BANDS` bands is in its recordings, in dB relative to their mean;
-            None if its maker did not say.
-        document: The whole of card.json.
-    """
+    """A card that has been checked; None is what its maker did not say."""
 
     engine: str
     name: str
     sample_rate_hz: int
     content_encoder: str
-    content_dim: int
+    content_dim: int  # numbers per content vector
     f0: F0Statistics | None = None
-    tone_db: tuple[float, ...] | None = None
-    document: Mapping[str, Any] = field(default_factory=dict)
+    tone_db: tuple[float, ...] | None = None  # of each band, relative to their mean
+    document: Mapping[str, Any] = field(default_factory=dict)  # the whole of card.json
 
 
 def read_card(folder: Path) -> VoiceCard:
-    """Read and check the card of a voice model.
-
-    Args:
-        folder: Where card.json lies.
+    """Read and check the card of a voice model; `folder` is where card.json lies.
 
     Raises:
         CheckpointError: It is missing, no JSON object, of a newer format, or a field is missing or wrong.
@@ -76,14 +57,7 @@ def read_card(folder: Path) -> VoiceCard:
 
 
 def parse_card(document: object) -> VoiceCard:
-    """Check what card.json holds.
-
-    Args:
-        document: The parsed JSON.
-
-    Raises:
-        CheckpointError: As `read_card`.
-    """
+    """Check what card.json holds, as `read_card` does."""
     if not isinstance(document, dict):
         raise CheckpointError(f"The voice's card.json is not a JSON object; {_WAY_OUT}.")
     version = document.get("format_version")
@@ -92,15 +66,15 @@ def parse_card(document: object) -> VoiceCard:
             f"The voice has format version {version!r} and this program reads up to {FORMAT_VERSION}; "
             "update the program."
         )
-    f0 = document.get("f0")
+    f0, tone_db = document.get("f0"), document.get("tone_db")
     return VoiceCard(
         engine=_text(document, "engine"),
         name=_text(document, "name"),
-        sample_rate_hz=_whole(document, "sample_rate_hz", 8_000, 192_000),
+        sample_rate_hz=_number(document.get("sample_rate_hz"), "sample_rate_hz", 8_000, 192_000, int),
         content_encoder=_text(document, "content_encoder"),
-        content_dim=_whole(document, "content_dim", 1, 4_096),
+        content_dim=_number(document.get("content_dim"), "content_dim", 1, 4_096, int),
         f0=_voice_f0(f0) if f0 else None,
-        tone_db=_tone(document["tone_db"]) if document.get("tone_db") else None,
+        tone_db=_tone(tone_db) if tone_db else None,
         document=document,
     )
 
@@ -109,7 +83,7 @@ def _voice_f0(f0: object) -> F0Statistics:
     if not isinstance(f0, dict):
         raise _wrong("f0")
     names = ("median_hz", "low_hz", "high_hz")
-    median_hz, low_hz, high_hz = (_number(f0, name, 20, 4_000, within="f0.") for name in names)
+    median_hz, low_hz, high_hz = (float(_number(f0.get(name), f"f0.{name}", 20, 4_000)) for name in names)
     if not low_hz <= median_hz <= high_hz:
         raise _wrong("f0")
     return F0Statistics(median_hz=median_hz, low_hz=low_hz, high_hz=high_hz)
@@ -118,7 +92,7 @@ def _voice_f0(f0: object) -> F0Statistics:
 def _tone(levels: object) -> tuple[float, ...]:
     if not isinstance(levels, list) or len(levels) != TONE_BANDS:
         raise _wrong("tone_db")
-    return tuple(_number({"tone_db": level}, "tone_db", -200, 200, within="") for level in levels)
+    return tuple(float(_number(level, "tone_db", -200, 200)) for level in levels)
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:
@@ -128,19 +102,11 @@ def _text(document: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _whole(document: Mapping[str, Any], name: str, low: int, high: int) -> int:
-    value = document.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+def _number(value: Any, name: str, low: int, high: int, kind: Any = int | float) -> Any:  # noqa: ANN401
+    # bool is an int in Python; the comparison also refuses NaN, which Python's JSON reads.
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
         raise _wrong(name)
     return value
-
-
-def _number(document: Mapping[str, Any], name: str, low: int, high: int, within: str) -> float:
-    value = document.get(name)
-    # The comparison also refuses NaN, which Python's JSON reads.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise _wrong(within + name)
-    return float(value)
 
 
 def _wrong(name: str) -> CheckpointError:

@@ -1,19 +1,16 @@
 """Retrieval: content vectors of the source are drawn towards those that the target voice has spoken.
 
 Shapes:  N = stored rows, C = content channels, T = frames to be blended.
-Units:   distances are squared and Euclidean.
-Source:  RVC: the k = 8 nearest rows, weighted by the inverse square of their (squared) distance, mixed
-         with the frame's own vector. Unlike RVC, an exact hit gives its row instead of NaN, and
-         the number of probed cells is measured instead of 1 (which finds half of the neighbours).
-Library: faiss; exact search for few rows, an inverted file (IVF) for more.
-Trust:   a file is a stranger's: its kind and size are checked, but faiss itself parses it, so it is
-         only ever read in a child process.
+Source:  RVC: the k = 8 nearest rows, weighted by the inverse square of their (squared, Euclidean) distance,
+         mixed with the frame's own vector. Unlike RVC, an exact hit gives its row instead of NaN, and the
+         number of probed cells is measured instead of 1 (which finds half of the neighbours).
+Trust:   a file is a stranger's: its kind and size are checked, but faiss itself parses it, so it is only ever
+         read in a child process.
 """
 
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,16 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvc.errors import CheckpointError
+from rvc.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
 NEIGHBOURS = 8
 MIN_RECALL = 0.95
-MAX_ROWS = 20_000
-"""Frames of 10 ms are nearly their neighbours; 20 000, evenly taken, hold a voice's variety."""
-
-MAX_EXACT_ROWS = 2_000
-"""Beyond it an inverted file is the faster one (measured with rows of 96 numbers)."""
+MAX_ROWS = (
+    20_000  # frames of 10 ms are nearly their neighbours; as many, evenly taken, hold a voice's variety
+)
+MAX_EXACT_ROWS = 2_000  # beyond it an inverted file (IVF) is faster (measured with rows of 96 numbers)
 
 _QUERIES = 400
 _HELD_OUT_RUN = 20
@@ -43,18 +40,15 @@ _NEAREST = 1e-9
 _CELLS_OF_A_ROW = 8
 
 Number = TypeVar("Number", bound=np.generic)
+Rows = NDArray[np.float32]
 
 
 class RetrievalIndex:
     """Content vectors of one voice, and the search among them.
 
     Args:
-        index: A faiss index with squared Euclidean distances that keeps its vectors as they are
-            (flat or IVF-flat).
-
-    Attributes:
-        rows: How many vectors it holds.
-        content_dim: Numbers per vector.
+        index: A faiss index with squared Euclidean distances that keeps its vectors as they are (flat or
+            IVF-flat).
     """
 
     def __init__(self, index: faiss.IndexFlat | faiss.IndexIVFFlat) -> None:
@@ -68,18 +62,12 @@ class RetrievalIndex:
         return self._index.nprobe if isinstance(self._index, faiss.IndexIVF) else 1
 
     @staticmethod
-    def build(vectors: NDArray[np.float32]) -> Generator[float, None, RetrievalIndex]:
-        """Build an index in steps; the same vectors give the same index.
+    def build(vectors: Rows) -> Generator[float, None, RetrievalIndex]:
+        """Build an index in steps, each the share that is done; the same vectors give the same index.
 
         Args:
-            vectors: Content of the training recordings in their order, shape (N, C), N >= 1. Of more than
-                20 000 rows, that many are kept, evenly spaced.
-
-        Yields:
-            The share that is done, 0..1.
-
-        Returns:
-            The index, ready for `blend`.
+            vectors: Content of the training recordings in their order, (N, C), N >= 1. Of more than 20 000
+                rows, that many are kept, evenly spaced.
 
         Raises:
             ValueError: There is no row, or a number is not finite.
@@ -87,21 +75,20 @@ class RetrievalIndex:
         rows = np.ascontiguousarray(thinned(vectors), dtype=np.float32)
         if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
             raise ValueError(f"Content vectors of shape {vectors.shape} cannot be indexed.")
+        exact = faiss.IndexFlatL2(rows.shape[1])
         if len(rows) <= MAX_EXACT_ROWS:
-            exact = faiss.IndexFlatL2(rows.shape[1])
             exact.add(rows)
             return RetrievalIndex(exact)
-        index = faiss.IndexIVFFlat(
-            faiss.IndexFlatL2(rows.shape[1]), rows.shape[1], round(2 * len(rows) ** 0.5)
-        )
+        index = faiss.IndexIVFFlat(exact, rows.shape[1], round(2 * len(rows) ** 0.5))
         index.cp.niter = _TRAIN_ROUNDS
         index.cp.max_points_per_centroid = _POINTS_PER_CELL
         index.cp.min_points_per_centroid = 1
         yield 0.0
         index.train(rows)
-        held_out = _held_out(len(rows))
-        asked = rows[held_out]
-        kept = np.delete(rows, held_out, axis=0)
+        # Rows to ask for: short runs, so that a query's neighbours in time are not among the answers.
+        starts = np.linspace(0, len(rows) - _HELD_OUT_RUN, _QUERIES // _HELD_OUT_RUN).astype(np.int64)
+        held_out = (starts[:, None] + np.arange(_HELD_OUT_RUN)).ravel()
+        asked, kept = rows[held_out], np.delete(rows, held_out, axis=0)
         for start in range(0, len(kept), _ADD_ROWS):
             yield 0.6 + 0.2 * start / len(kept)
             index.add(kept[start : start + _ADD_ROWS])
@@ -110,18 +97,10 @@ class RetrievalIndex:
         logger.info("retrieval: %d rows of %d, %d of %d cells", *rows.shape, index.nprobe, index.nlist)
         return RetrievalIndex(index)
 
-    def blend(
-        self, content: NDArray[np.float32], share: float | NDArray[np.floating[Any]]
-    ) -> NDArray[np.float32]:
-        """Draw content vectors towards the stored ones.
+    def blend(self, content: Rows, share: float | NDArray[np.floating[Any]]) -> Rows:
+        """Draw content vectors (T, C) towards the stored ones: (1 - share) * content + share * found.
 
-        Args:
-            content: Vectors of the source, shape (T, C).
-            share: How far, 0 (not at all) to 1 (all the way); one number or one per frame, shape (T,).
-
-        Returns:
-            (1 - share) * content + share * found, shape (T, C); frames for which nothing is found, and
-            those with a share of 0, stay as they are.
+        `share` is 0..1, one number or one per frame. Frames for which nothing is found stay as they are.
         """
         shares = np.broadcast_to(np.asarray(share, dtype=np.float32), (len(content),))
         blended = np.array(content, dtype=np.float32)
@@ -136,7 +115,7 @@ class RetrievalIndex:
             blended[asked] = (1.0 - own) * query + own * found
         return blended
 
-    def _found(self, query: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _found(self, query: Rows) -> tuple[Rows, Rows]:
         """Average the nearest rows; also 1 or 0 per query for whether there are any."""
         _, numbers, rows = self._index.search_and_reconstruct(query, min(NEIGHBOURS, self.rows))
         missing = numbers < 0
@@ -151,15 +130,8 @@ class RetrievalIndex:
         found = np.einsum("tk,tkc->tc", weight.astype(np.float32), rows)
         return found, known[:, 0].astype(np.float32)
 
-    def vectors(self, most: int = MAX_ROWS) -> NDArray[np.float32]:
-        """Return the stored rows, of more than `most` that many, evenly taken.
-
-        Args:
-            most: How many at most.
-
-        Returns:
-            Rows, shape (n, C), cell by cell where there are cells.
-        """
+    def vectors(self, most: int = MAX_ROWS) -> Rows:
+        """Return the stored rows, cell by cell, of more than `most` that many, evenly taken."""
         # One after the other, because a stranger's index may fill most of the memory by itself.
         if isinstance(self._index, faiss.IndexIVF):
             return self._of_cells(self._index, most)
@@ -169,8 +141,7 @@ class RetrievalIndex:
             self._index.reconstruct(int(number), row)
         return rows
 
-    def _of_cells(self, index: faiss.IndexIVF, most: int) -> NDArray[np.float32]:
-        """Take rows evenly, cell by cell."""
+    def _of_cells(self, index: faiss.IndexIVF, most: int) -> Rows:
         lists: Any = index.invlists
         sizes = [min(lists.list_size(cell), self.rows) for cell in range(index.nlist)]
         ends = np.cumsum(sizes)
@@ -184,27 +155,18 @@ class RetrievalIndex:
         )
 
     def save(self, path: Path) -> None:
-        """Write the index; the file appears under its name only when it is complete.
-
-        Raises:
-            OSError: The disk refused.
-        """
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-        try:
+        """Write the index; the file appears under its name only when it is complete."""
+        with atomic_write(path) as temporary:
             temporary.write_bytes(faiss.serialize_index(self._index).tobytes())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @staticmethod
     def load(path: Path, content_dim: int, *, searched: bool = True) -> RetrievalIndex:
-        """Read an index and check that it is one that this voice can use.
+        """Read an index and check that it is one that a voice with this `content_dim` can use.
 
         Args:
             path: The file.
             content_dim: Numbers per content vector of the voice.
-            searched: Whether it will be searched; otherwise it is not made ready for it, which takes long
-                for a large one.
+            searched: Whether it will be searched; making a large one ready for that takes long.
 
         Raises:
             CheckpointError: It is no faiss index, of another kind, of other content, empty, or does not
@@ -233,31 +195,28 @@ class RetrievalIndex:
             raise CheckpointError(
                 f"{path.name} holds no vectors; use the 'added' index, not the 'trained' one."
             )
-        loaded = RetrievalIndex(index)
         if not searched and isinstance(index, faiss.IndexIVF):
             # Enough to find a row of its own, wherever rounding put it.
             index.nprobe = min(_CELLS_OF_A_ROW, index.nlist)
+        loaded = RetrievalIndex(index)
         loaded.self_test(path.name)
         return loaded
 
     def self_test(self, name: str = "The index") -> None:
         """Check that the index finds its own vectors, and look into more cells if it must.
 
-        An inverted file that probes one cell only is one that nobody tuned (RVC writes such files):
-        the number is then chosen anew.
-
-        Args:
-            name: How a message shall call the index.
+        An inverted file that probes one cell only is one that nobody tuned (RVC writes such files): the
+        number is then chosen anew.
 
         Raises:
             CheckpointError: A vector is not finite, or is not found at its own place.
         """
         rows = self._sample()
         found = rows.size > 0 and bool(np.isfinite(rows).all())
-        if found and isinstance(self._index, faiss.IndexIVF) and self._index.nlist > 1 == self._index.nprobe:
-            for _ in _choose_nprobe(self._index, rows):
-                pass
         if found:
+            if isinstance(self._index, faiss.IndexIVF) and self._index.nlist > 1 == self._index.nprobe:
+                for _ in _choose_nprobe(self._index, rows):
+                    pass
             again, known = self._found(rows)
             scale = float(np.sqrt(np.mean(np.square(rows)))) + 1e-9
             found = bool(known.all()) and float(np.abs(again - rows).max()) < 1e-3 * scale
@@ -267,25 +226,23 @@ class RetrievalIndex:
                 "export the voice again or leave the index out."
             )
 
-    def _sample(self) -> NDArray[np.float32]:
+    def _sample(self) -> Rows:
         """Read some of the stored rows, evenly spread, whatever their numbers are."""
-        if isinstance(self._index, faiss.IndexIVF):
-            cells = self._index.nlist
-            most = -(-_QUERIES // cells)
-            return np.concatenate([_cell(self._index, cell, most) for cell in range(cells)])[:_QUERIES]
-        numbers = np.linspace(0, self.rows - 1, min(_QUERIES, self.rows)).astype(np.int64)
-        rows: NDArray[np.float32] = np.stack([self._index.reconstruct(int(number)) for number in numbers])
-        return rows
+        if not isinstance(self._index, faiss.IndexIVF):
+            return self.vectors(_QUERIES)
+        cells = self._index.nlist
+        most = -(-_QUERIES // cells)
+        return np.concatenate([_cell(self._index, cell, most) for cell in range(cells)])[:_QUERIES]
 
 
-def _cell(index: faiss.IndexIVF, cell: int, most: int) -> NDArray[np.float32]:
+def _cell(index: faiss.IndexIVF, cell: int, most: int) -> Rows:
     """Read the first rows of a cell; asking by number would need a map that files do not hold."""
     lists: Any = index.invlists
     size = min(lists.list_size(cell), most)
     if not size:
         return np.empty((0, index.d), np.float32)
     codes = faiss.rev_swig_ptr(lists.get_codes(cell), size * index.code_size)
-    rows: NDArray[np.float32] = codes.view(np.float32).reshape(size, index.d).copy()
+    rows: Rows = codes.view(np.float32).reshape(size, index.d).copy()
     return rows
 
 
@@ -296,13 +253,7 @@ def thinned(vectors: NDArray[Number], most: int = MAX_ROWS) -> NDArray[Number]:
     return vectors[np.linspace(0, len(vectors) - 1, most).astype(np.int64)]
 
 
-def _held_out(rows: int) -> NDArray[np.int64]:
-    """Choose rows to ask for: short runs, so that a query's neighbours in time are not among the answers."""
-    starts = np.linspace(0, rows - _HELD_OUT_RUN, _QUERIES // _HELD_OUT_RUN).astype(np.int64)
-    return (starts[:, None] + np.arange(_HELD_OUT_RUN)).ravel()
-
-
-def _choose_nprobe(index: faiss.IndexIVF, queries: NDArray[np.float32]) -> Generator[float, None, None]:
+def _choose_nprobe(index: faiss.IndexIVF, queries: Rows) -> Generator[float, None, None]:
     """Probe the fewest cells (in steps of a third) with which enough of the true neighbours are found."""
     index.nprobe = index.nlist
     _, truth = index.search(queries, NEIGHBOURS)

@@ -1,14 +1,12 @@
 """Sizes of one RVC synthesizer, and the sizes that published models have.
 
-Units:   frames are 10 ms, so the product of the upsample rates is a hundredth of the sample rate.
-Bounds:  a voice model is a stranger's file, and its sizes become memory and time; every size has a limit
-         far above what published models use.
-Not here: how sizes lie in a file (checkpoint.py).
+A voice model is a stranger's file, and its sizes become memory and time: each has a limit far above what
+published models use. Frames are 10 ms, so the product of the upsample rates is a hundredth of the rate.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
@@ -35,53 +33,40 @@ _LIMITS = {
 _MOST_STAGES = 8
 _LARGEST_KERNEL = 127
 _LARGEST_DILATION = 64
+_PUBLISHED = {  # bins, upsample rates, upsample kernels
+    ("v1", 32_000): (513, (10, 4, 2, 2, 2), (16, 16, 4, 4, 4)),
+    ("v1", 40_000): (1_025, (10, 10, 2, 2), (16, 16, 4, 4)),
+    ("v1", 48_000): (1_025, (10, 6, 2, 2, 2), (16, 16, 4, 4, 4)),
+    ("v2", 32_000): (513, (10, 8, 2, 2), (20, 16, 4, 4)),
+    ("v2", 40_000): (1_025, (10, 10, 2, 2), (16, 16, 4, 4)),
+    ("v2", 48_000): (1_025, (12, 10, 2, 2), (24, 20, 4, 4)),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesizerConfig:
-    """Sizes of one synthesizer. Fixed by training; stored in the voice model. The defaults are v2 at 40 kHz.
-
-    Attributes:
-        version: "v1" takes content vectors of 256 numbers, "v2" of 768.
-        uses_f0: Whether it is told the melody; without, it takes it from the content.
-        sample_rate_hz: Rate of the audio.
-        spectrogram_bins: Frequencies of the linear spectrogram that the posterior encoder sees.
-        latent_channels: Width of the latent that the flow maps; even.
-        hidden_channels: Width of the encoders.
-        ffn_channels: Inner width of the prior encoder's feed-forward layers.
-        attention_heads: Heads of the prior encoder; they divide `hidden_channels`.
-        encoder_layers: Layers of the prior encoder.
-        ffn_kernel: Width of the feed-forward convolutions, in frames.
-        dropout: Share dropped in the prior encoder while training; 0 in every published model.
-        resblock_type: "1": pairs of convolutions; "2": single ones.
-        resblock_kernels: Width of each residual block after an upsampling.
-        resblock_dilations: Dilations of each of those blocks.
-        upsample_rates: Factor of each upsampling; even.
-        upsample_channels: Width before the first upsampling; each one halves it.
-        upsample_kernels: Width of each transposed convolution.
-        speakers: Rows of the speaker table.
-        speaker_channels: Numbers per speaker.
+    """Sizes of one synthesizer: fixed by training, stored in the voice model. The defaults are v2 at 40 kHz.
 
     Raises:
         ConfigError: A size is out of bounds or contradicts another.
     """
 
-    version: Version = "v2"
-    uses_f0: bool = True
+    version: Version = "v2"  # content vectors of 256 numbers (v1) or 768 (v2)
+    uses_f0: bool = True  # whether it is told the melody; without, it takes it from the content
     sample_rate_hz: int = 40_000
-    spectrogram_bins: int = 1_025
-    latent_channels: int = 192
+    spectrogram_bins: int = 1_025  # of what the posterior encoder sees
+    latent_channels: int = 192  # even
     hidden_channels: int = 192
     ffn_channels: int = 768
-    attention_heads: int = 2
+    attention_heads: int = 2  # they divide `hidden_channels`
     encoder_layers: int = 6
     ffn_kernel: int = 3
-    dropout: float = 0.0
-    resblock_type: Literal["1", "2"] = "1"
+    dropout: float = 0.0  # in every published model
+    resblock_type: Literal["1", "2"] = "1"  # "1": pairs of convolutions, "2": single ones
     resblock_kernels: tuple[int, ...] = (3, 7, 11)
     resblock_dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
-    upsample_rates: tuple[int, ...] = (10, 10, 2, 2)
-    upsample_channels: int = 512
+    upsample_rates: tuple[int, ...] = (10, 10, 2, 2)  # even
+    upsample_channels: int = 512  # before the first upsampling; each one halves them
     upsample_kernels: tuple[int, ...] = (16, 16, 4, 4)
     speakers: int = 109
     speaker_channels: int = 256
@@ -140,54 +125,39 @@ class SynthesizerConfig:
 
     @property
     def content_dim(self) -> int:
-        """Numbers per content vector."""
         return CONTENT_DIMS[self.version]
 
     @property
     def hop_samples(self) -> int:
-        """Audio samples per frame."""
         return prod(self.upsample_rates)
 
     @property
     def fft_samples(self) -> int:
-        """Window of the linear spectrogram."""
         return 2 * (self.spectrogram_bins - 1)
 
 
 def published_config(
     version: Version, sample_rate_hz: int, *, uses_f0: bool = True, speakers: int = 109
 ) -> SynthesizerConfig:
-    """Give the sizes that every published model of a version and rate has.
-
-    Args:
-        version: "v1" or "v2".
-        sample_rate_hz: 32 000, 40 000 or 48 000.
-        uses_f0: Whether it is told the melody.
-        speakers: Rows of the speaker table; the published pretrained models have 109.
+    """Give the sizes that every published model of a version and rate has; pretrained ones have 109 speakers.
 
     Raises:
         ConfigError: No model of that version and rate was published.
     """
-    sizes = {
-        ("v1", 32_000): (513, (10, 4, 2, 2, 2), (16, 16, 4, 4, 4)),
-        ("v1", 40_000): (1_025, (10, 10, 2, 2), (16, 16, 4, 4)),
-        ("v1", 48_000): (1_025, (10, 6, 2, 2, 2), (16, 16, 4, 4, 4)),
-        ("v2", 32_000): (513, (10, 8, 2, 2), (20, 16, 4, 4)),
-        ("v2", 40_000): (1_025, (10, 10, 2, 2), (16, 16, 4, 4)),
-        ("v2", 48_000): (1_025, (12, 10, 2, 2), (24, 20, 4, 4)),
-    }
-    if (version, sample_rate_hz) not in sizes:
+    if (version, sample_rate_hz) not in _PUBLISHED:
         raise ConfigError(
             f"There is no {version} model at {sample_rate_hz} Hz; "
             "choose v1 or v2 at 32000, 40000 or 48000 Hz."
         )
-    bins, rates, kernels = sizes[version, sample_rate_hz]
-    return replace(
-        SynthesizerConfig(version=version, uses_f0=uses_f0, speakers=speakers),
+    bins, rates, kernels = _PUBLISHED[version, sample_rate_hz]
+    return SynthesizerConfig(
+        version=version,
+        uses_f0=uses_f0,
         sample_rate_hz=sample_rate_hz,
         spectrogram_bins=bins,
         upsample_rates=rates,
         upsample_kernels=kernels,
+        speakers=speakers,
     )
 
 

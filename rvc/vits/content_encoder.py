@@ -1,18 +1,8 @@
 """ContentVec: what is said, as the vectors that RVC's voices are trained on.
 
-Shapes:  B = batch, N = samples at 16 kHz, F = (N - 400) // 320 + 1 frames, frame i over the 400 samples from
-         320 * i on.
-Units:   50 content vectors a second; 256 numbers (voices of version v1) or 768 (v2).
-Source:  Qian et al. 2022, "ContentVec: An Improved Self-Supervised Speech Representation by Disentangling
-         Speakers"; the network is HuBERT base (Hsu et al. 2021), here torchaudio's. Audio is taken as it is:
-         this checkpoint was trained without normalising the waveform.
-Weights: as published for RVC, in fairseq's layout or that of the transformers library.
-
-The names under which the same HuBERT weights are published: fairseq's and the transformers library's.
-
-Both are turned into the names of torchaudio's model behind the prefix "hubert."; the projection to 256
-numbers that belongs to ContentVec keeps its name, "final_proj". Names that neither layout has stay as they
-are, so that filling the network refuses them by name.
+Shapes:  B = batch, N = samples at 16 kHz, F = (N - 400) // 320 + 1 frames of 20 ms.
+Source:  Qian et al. 2022, "ContentVec"; the network is HuBERT base (Hsu et al. 2021), here torchaudio's.
+         Audio is taken as it is: this checkpoint was trained without normalising the waveform.
 """
 
 from __future__ import annotations
@@ -21,7 +11,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -32,11 +21,12 @@ from rvc.audio.level import RATE_16K_HZ
 from rvc.errors import AudioError, CheckpointError, UnknownNameError
 from rvc.torch_file import fill, read_state
 
-Rules: TypeAlias = "tuple[tuple[str, str], ...]"
-"""Patterns of whole names, and what torchaudio calls them."""
 _BLOCKS = "encoder.transformer.layers"
 _POSITION = "encoder.transformer.pos_conv_embed.conv"
 _PROJECTION = "encoder.feature_projection"
+# The two layouts in which weights are published: patterns of whole names, and what torchaudio calls them.
+# What neither layout has stays as it is, so that filling the network refuses it by name.
+Rules = tuple[tuple[str, str], ...]
 FAIRSEQ: Rules = (
     (r"feature_extractor\.conv_layers\.(\d+)\.0\.(\w+)", r"feature_extractor.conv_layers.\1.conv.\2"),
     (r"feature_extractor\.conv_layers\.0\.2\.(\w+)", r"feature_extractor.conv_layers.0.layer_norm.\1"),
@@ -56,51 +46,25 @@ TRANSFORMERS: Rules = (
     (r"encoder\.pos_conv_embed\.conv\.(.+)", rf"{_POSITION}.\1"),
     (r"encoder\.(layer_norm\..+|layers\..+)", r"encoder.transformer.\1"),
 )
-DROPPED = {
-    "mask_emb": "stands for masked frames in training",
-    "masked_spec_embed": "the same, in the other layout",
-    "label_embs_concat": "the units that training predicts",
-}
-"""Names that a file may have and the network has not, and why."""
+# Only training needs these: what stands for masked frames (in either layout), and the units that it predicts.
+DROPPED = ("mask_emb", "masked_spec_embed", "label_embs_concat")
+# The old names of a normed weight's length and direction, and those that torch has now.
 _WEIGHT_NORM = {
     "weight_g": "parametrizations.weight.original0",
     "weight_v": "parametrizations.weight.original1",
 }
-"""The old names of a normed weight's length and direction, and those that torch has now."""
-
-
-def torchaudio_names(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Rename published weights.
-
-    Args:
-        state: Tensors by the names of either layout.
-
-    Returns:
-        The same tensors by the network's names; None if the names are of neither layout.
-    """
-    if "post_extract_proj.weight" in state:
-        rules = FAIRSEQ
-    elif "feature_projection.projection.weight" in state:
-        rules = TRANSFORMERS
-    else:
-        return None
-    return {_renamed(name, rules): tensor for name, tensor in state.items() if name not in DROPPED}
-
-
-def _renamed(name: str, rules: Rules) -> str:
-    for pattern, replacement in rules:
-        match = re.fullmatch(pattern, name)
-        if match:
-            new = match.expand(replacement)
-            stem, _, last = new.rpartition(".")
-            return f"hubert.{stem}.{_WEIGHT_NORM.get(last, last)}"
-    return name
-
-
 WINDOW_SAMPLES, HOP_SAMPLES = 400, 320
-"""What a frame covers, and the distance from one to the next: 25 and 20 ms."""
-CONVOLUTIONS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
-"""Kernel and stride of the layers that turn samples into frames."""
+FRAMES_PER_CONTENT = 2  # of 10 ms, as voices take them
+CONVOLUTIONS = (
+    (10, 5),
+    (3, 2),
+    (3, 2),
+    (3, 2),
+    (3, 2),
+    (2, 2),
+    (2, 2),
+)  # kernel and stride, samples -> frames
+CONTENT_KINDS = {"v1": (9, True), "v2": (12, False)}  # which layer's output, from 1; whether it is projected
 INSTEAD = "use ContentVec's weights in the layout of the transformers library (hubert_base/pytorch_model.bin)"
 
 
@@ -118,33 +82,14 @@ class HubertSizes:
     projected: int = 256
 
 
-@dataclass(frozen=True, kw_only=True)
-class ContentKind:
-    """Which of the network's numbers are a voice's content.
-
-    Attributes:
-        layer: The transformer layer whose output is taken, from 1.
-        projected: Whether it goes through the final projection.
-    """
-
-    layer: int
-    projected: bool
-
-
-CONTENT_KINDS = {"v1": ContentKind(layer=9, projected=True), "v2": ContentKind(layer=12, projected=False)}
-"""By the version of the voice."""
+BASE = HubertSizes()
 
 
 class ContentVec(nn.Module):
-    """16 kHz audio -> content vectors.
+    """16 kHz audio -> content vectors."""
 
-    Args:
-        sizes: Those of the weights that it will be given.
-    """
-
-    def __init__(self, sizes: HubertSizes | None = None) -> None:
+    def __init__(self, sizes: HubertSizes = BASE) -> None:
         super().__init__()
-        sizes = sizes or HubertSizes()
         self.sizes = sizes
         self.hubert = wav2vec2_model(
             extractor_mode="group_norm",
@@ -167,18 +112,14 @@ class ContentVec(nn.Module):
         self.final_proj = nn.Linear(sizes.channels, sizes.projected)
 
     @staticmethod
-    def load(weights: Path, sizes: HubertSizes | None = None) -> ContentVec:
-        """Read published weights, ready to be used, on the CPU.
-
-        Args:
-            weights: A file of torch.save or safetensors, in either layout, in half or full precision.
-            sizes: By default those of the base model.
+    def load(weights: Path, sizes: HubertSizes = BASE) -> ContentVec:
+        """Read published weights of any layout, file format and precision, ready to be used, on the CPU.
 
         Raises:
             CheckpointError: The file is missing, damaged, holds another network, or holds objects that cannot
                 be read without running what they carry.
         """
-        renamed = torchaudio_names(read_state(weights, INSTEAD))
+        renamed = _torchaudio_names(read_state(weights, INSTEAD))
         if renamed is None:
             raise CheckpointError(f"{weights.name} holds no HuBERT; {INSTEAD}.")
         with torch.device("meta"):
@@ -190,50 +131,49 @@ class ContentVec(nn.Module):
         return encoder.eval().requires_grad_(requires_grad=False)
 
     def content_dim(self, version: str) -> int:
-        """Numbers per content vector of a voice of this version.
-
-        Raises:
-            UnknownNameError: There is no such version.
-        """
-        return self.sizes.projected if content_kind(version).projected else self.sizes.channels
+        """Numbers per content vector of a voice of this version."""
+        _, projected = _content_kind(version)
+        return self.sizes.projected if projected else self.sizes.channels
 
     def forward(self, wav16k: Tensor, version: str) -> Tensor:
-        """Say what is said.
-
-        Args:
-            wav16k: Audio, shape (B, N), 16 kHz, not normalised; all of one length.
-            version: Of the voice that shall speak it: "v1" or "v2".
-
-        Returns:
-            Content vectors, shape (B, F, 256) for v1, (B, F, 768) for v2.
+        """Say what is said, (B, N) -> (B, F, 256) for voices of version "v1", (B, F, 768) for "v2".
 
         Raises:
             UnknownNameError: There is no such version.
             AudioError: There are fewer than 400 samples.
         """
-        kind = content_kind(version)
+        layer, projected = _content_kind(version)
         if wav16k.shape[1] < WINDOW_SAMPLES:
             raise AudioError(
                 f"The recording is {1000 * wav16k.shape[1] / RATE_16K_HZ:.0f} ms long; "
                 "at least 25 ms are needed to tell what is said."
             )
-        layers, _ = self.hubert.extract_features(wav16k, num_layers=kind.layer)
-        content: Tensor = layers[kind.layer - 1]
-        return self.final_proj(content) if kind.projected else content
+        layers, _ = self.hubert.extract_features(wav16k, num_layers=layer)
+        content: Tensor = layers[layer - 1]
+        return self.final_proj(content) if projected else content
 
 
-def content_kind(version: str) -> ContentKind:
-    """Tell what content voices of a version are trained on.
-
-    Raises:
-        UnknownNameError: There is no such version.
-    """
+def _content_kind(version: str) -> tuple[int, bool]:
     if version not in CONTENT_KINDS:
         known = ", ".join(CONTENT_KINDS)
         raise UnknownNameError(f"Unknown version of a voice {version!r}. Choose one of: {known}.")
     return CONTENT_KINDS[version]
 
 
-def content_frames(samples: int) -> int:
-    """Count the content vectors that this many samples of 16 kHz audio give."""
-    return max((samples - WINDOW_SAMPLES) // HOP_SAMPLES + 1, 0)
+def _torchaudio_names(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """Rename published weights to the network's names; None if they are of neither layout."""
+    if "post_extract_proj.weight" in state:
+        rules = FAIRSEQ
+    elif "feature_projection.projection.weight" in state:
+        rules = TRANSFORMERS
+    else:
+        return None
+    return {_renamed(name, rules): tensor for name, tensor in state.items() if name not in DROPPED}
+
+
+def _renamed(name: str, rules: Rules) -> str:
+    for pattern, replacement in rules:
+        if match := re.fullmatch(pattern, name):
+            stem, _, last = match.expand(replacement).rpartition(".")
+            return f"hubert.{stem}.{_WEIGHT_NORM.get(last, last)}"
+    return name

@@ -1,13 +1,14 @@
-"""Discriminators: judges of audio, one on the raw wave and one for each of several periods.
+"""The discriminators, judges of audio (one on the raw wave, one for each of several periods), and the losses.
 
-Shapes:  B = batch, N = samples, p = a period in samples.
-Source:  HiFi-GAN (Kong et al. 2020): multi-period, and one scale of multi-scale.
+Shapes:  B = batch, N = samples, p = a period in samples, C = latent channels, T = frames.
+Source:  HiFi-GAN (Kong et al. 2020): multi-period, and one scale of multi-scale; least squares and feature
+         matching. KL of VITS (Kim et al. 2021). Losses are computed in float32.
 Names:   attributes are the entries of published files.
-Not here: losses (losses.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import gcd
@@ -17,10 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rvc.vits.config import Version
+from rvc.vits.synthesizer import Trained
 from rvc.vits.weight_norm import weight_norm
 
 SLOPE = 0.1
 PERIODS = {"v1": (2, 3, 5, 7, 11, 17), "v2": (2, 3, 5, 7, 11, 17, 23, 37)}
+MEL_WEIGHT = 45.0
+KL_WEIGHT = 1.0
+_FEATURE_WEIGHT = 2.0
 _SCALE_LAYERS = (  # inputs, outputs, kernel, stride, groups
     (1, 16, 15, 1, 1),
     (16, 64, 41, 4, 4),
@@ -35,23 +40,14 @@ _PERIOD_KERNEL, _PERIOD_STRIDE = 5, 3
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What one discriminator says of a batch.
+    """What one discriminator says of a batch."""
 
-    Attributes:
-        score: 1 = real, 0 = made; (B, any).
-        layers: Output of every layer, the last included; the first dimension is B.
-    """
-
-    score: Tensor
-    layers: list[Tensor]
+    score: Tensor  # 1 = real, 0 = made; (B, any)
+    layers: list[Tensor]  # output of every layer, the last included; the first dimension is B
 
 
 class ScaleDiscriminator(nn.Module):
-    """Looks at the wave itself.
-
-    Args:
-        narrowing: Its layers have this many times fewer channels than published ones.
-    """
+    """Looks at the wave itself, (B, 1, N); `narrowing` divides the channels that published ones have."""
 
     def __init__(self, narrowing: int = 1) -> None:
         super().__init__()
@@ -64,53 +60,34 @@ class ScaleDiscriminator(nn.Module):
         self.conv_post = weight_norm(nn.Conv1d(_SCALE_LAYERS[-1][1] // narrowing, 1, 3, padding=1))
 
     def forward(self, wave: Tensor) -> Judgement:
-        """Judge audio, (B, 1, N)."""
         return _judge(wave, self.convs, self.conv_post)
 
 
 class PeriodDiscriminator(nn.Module):
-    """Looks at every p-th sample.
-
-    Args:
-        period: p.
-        narrowing: As the scale discriminator's.
-    """
+    """Looks at every p-th sample of (B, 1, N)."""
 
     def __init__(self, period: int, narrowing: int = 1) -> None:
         super().__init__()
         self.period = period
-        last = len(_PERIOD_CHANNELS) - 2
         widths = [max(width // narrowing, 1) for width in _PERIOD_CHANNELS]
+        strides = [*[_PERIOD_STRIDE] * (len(widths) - 2), 1]
         self.convs = nn.ModuleList(
             weight_norm(
-                nn.Conv2d(
-                    inputs,
-                    outputs,
-                    (_PERIOD_KERNEL, 1),
-                    (1 if layer == last else _PERIOD_STRIDE, 1),
-                    (_PERIOD_KERNEL // 2, 0),
-                )
+                nn.Conv2d(inputs, outputs, (_PERIOD_KERNEL, 1), (stride, 1), (_PERIOD_KERNEL // 2, 0))
             )
-            for layer, (inputs, outputs) in enumerate(pairwise(widths))
+            for (inputs, outputs), stride in zip(pairwise(widths), strides, strict=True)
         )
         self.conv_post = weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0)))
 
     def forward(self, wave: Tensor) -> Judgement:
-        """Judge audio, (B, 1, N)."""
         missing = -wave.shape[-1] % self.period
-        rows = torch.unflatten(
-            F.pad(wave, (0, missing), "reflect"), -1, (-1, self.period)
-        )  # (B, 1, N / p, p)
+        rows = F.pad(wave, (0, missing), "reflect")
+        rows = torch.unflatten(rows, -1, (-1, self.period))  # (B, 1, N / p, p)
         return _judge(rows, self.convs, self.conv_post)
 
 
 class Discriminators(nn.Module):
-    """The scale discriminator, then one for each period of the version.
-
-    Args:
-        version: "v1" has six periods, "v2" eight.
-        narrowing: Their layers have this many times fewer channels than published ones; 1, 2, 4, 8 or 16.
-    """
+    """The scale discriminator, then one for each period of the version; `narrowing` is 1, 2, 4, 8 or 16."""
 
     def __init__(self, version: Version, narrowing: int = 1) -> None:
         super().__init__()
@@ -118,7 +95,6 @@ class Discriminators(nn.Module):
         self.discriminators = nn.ModuleList([ScaleDiscriminator(narrowing), *periods])
 
     def forward(self, wave: Tensor) -> list[Judgement]:
-        """Judge audio, (B, 1, N)."""
         return [discriminator(wave) for discriminator in self.discriminators]
 
 
@@ -129,3 +105,44 @@ def _judge(x: Tensor, convs: nn.ModuleList, conv_post: nn.Module) -> Judgement:
         layers.append(x)
     x = conv_post(x)
     return Judgement(score=x.flatten(1), layers=[*layers, x])
+
+
+def discriminator_loss(real: Sequence[Judgement], made: Sequence[Judgement]) -> Tensor:
+    """How far the discriminators are from telling real (1) from made (0): a sum over them."""
+    distances = [
+        (1 - of_real.score.float()).square().mean() + of_made.score.float().square().mean()
+        for of_real, of_made in zip(real, made, strict=True)
+    ]
+    return torch.stack(distances).sum()
+
+
+def generator_loss(made: Sequence[Judgement]) -> Tensor:
+    """How far the discriminators are from taking what was made for real: a sum over them."""
+    return torch.stack([(1 - of_made.score.float()).square().mean() for of_made in made]).sum()
+
+
+def feature_loss(real: Sequence[Judgement], made: Sequence[Judgement]) -> Tensor:
+    """How differently the discriminators' layers see real and made audio; no gradient through the real."""
+    distances = [
+        F.l1_loss(of_made.float(), of_real.float().detach())
+        for real_one, made_one in zip(real, made, strict=True)
+        for of_real, of_made in zip(real_one.layers, made_one.layers, strict=True)
+    ]
+    return _FEATURE_WEIGHT * torch.stack(distances).sum()
+
+
+def kl_loss(trained: Trained) -> Tensor:
+    """Divergence of the posterior from the prior, by the one sample that was drawn.
+
+    Summed over channels and averaged over the frames that are no padding.
+    """
+    mean, log_deviation = trained.prior_mean.float(), trained.prior_log_deviation.float()
+    mask = trained.mask.float()
+    squared = (trained.prior_latent.float() - mean).square() * (-2 * log_deviation).exp()
+    divergence = log_deviation - trained.posterior_log_deviation.float() - 0.5 + 0.5 * squared
+    return (divergence * mask).sum() / mask.sum()
+
+
+def mel_loss(made: Tensor, real: Tensor) -> Tensor:
+    """Weighted distance of two log-mel spectrograms, (B, bands, T) each."""
+    return MEL_WEIGHT * F.l1_loss(made.float(), real.float())

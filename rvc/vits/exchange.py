@@ -3,8 +3,7 @@
     import    a .pth, and maybe its .index    ->  model.safetensors, index.faiss, and what a card says of them
     export    model.safetensors, index.faiss  ->  a .pth, and an "added" index as every RVC program reads it
 
-The files of either side may be a stranger's, so they are read as such; a foreign index is read in a child of
-this child. Where to read and to write, the order says. Who starts it: `pipelines/voices/exchange.py`.
+The files of either side may be a stranger's; a foreign index is read in a child of this child.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from rvc.engine.index_file import read_rows
 from rvc.engine.retrieval import RetrievalIndex
 from rvc.errors import CheckpointError
 from rvc.sandbox import Order, obey
+from rvc.steps import result_of
 from rvc.vits.voice_model import (
     CONTENT_ENCODER,
     card_of,
@@ -30,9 +30,7 @@ from rvc.vits.voice_model import (
     write_voice_model,
 )
 
-ROWS_PER_CELL = 39
-"""faiss calls fewer too few."""
-
+ROWS_PER_CELL = 39  # faiss calls fewer too few
 _ROUNDS = 10
 _SEED = 1234
 
@@ -66,7 +64,7 @@ def _import(order: Order, index: Path | None) -> None:
     card = card_of(model)
     save_voice_file(Path(order["weights_to"]), model)
     if index is not None:
-        built = _built(read_rows(index, model.config.content_dim))
+        built = result_of(RetrievalIndex.build(read_rows(index, model.config.content_dim)))
         built.save(Path(order["index_to"]))
         card["retrieval"] = {"rows": built.rows, "probed_cells": built.probed_cells}
     Path(order["card_to"]).write_text(json.dumps(card), encoding="utf-8")
@@ -82,14 +80,7 @@ def _export(order: Order, index: Path | None) -> None:
 
 
 def added_index(rows: NDArray[np.float32]) -> faiss.IndexIVFFlat:
-    """Build an index as RVC programs do: an inverted file that looks into one cell.
-
-    Args:
-        rows: Content vectors, shape (N, C), N >= 1.
-
-    Returns:
-        The index with its vectors; the same rows give the same index.
-    """
+    """Index rows as RVC programs do: an inverted file that looks into one cell; deterministic."""
     cells = max(1, min(int(16 * len(rows) ** 0.5), len(rows) // ROWS_PER_CELL))
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(rows.shape[1]), rows.shape[1], cells)
     index.cp.niter = _ROUNDS
@@ -98,15 +89,6 @@ def added_index(rows: NDArray[np.float32]) -> faiss.IndexIVFFlat:
     index.train(rows)
     index.add(rows)
     return index
-
-
-def _built(rows: NDArray[np.float32]) -> RetrievalIndex:
-    steps = RetrievalIndex.build(rows)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as built:
-            return built.value
 
 
 if __name__ == "__main__":

@@ -1,21 +1,9 @@
-"""Gated convolutions with residual and skip paths, told the speaker: inside posterior encoder and flow.
+"""The flow and the posterior encoder of VITS (Kim et al. 2021), and the gated convolutions inside both.
 
-Shapes:  B = batch, H = hidden channels, G = speaker channels, T = frames.
-Source:  WaveNet (van den Oord et al. 2016) without dilation, as in WaveGlow and VITS.
-Names:   attributes are the entries of published files (`enc`).
-
-The flow: an invertible map between what content and pitch foretell and what a voice's latent is.
-
-Shapes:  B = batch, C = latent channels, T = frames, G = speaker channels.
-Source:  residual coupling of VITS (Kim et al. 2021), mean only; Dinh et al. 2017.
-Names:   attributes are the entries of published files (`flow`): even numbers are couplings, odd ones the
-         reversals between them, which have no weights.
-
-The posterior encoder: a real spectrogram -> the latent that the generator must learn to speak.
-
-Shapes:  B = batch, T = frames, C = latent channels, G = speaker channels.
-Source:  VITS (Kim et al. 2021).
-Names:   attributes are the entries of published files (`enc_q`); voice models for use leave them out.
+Shapes:  B = batch, C = latent channels, H = hidden channels, G = speaker channels, T = frames; latents are
+         (B, C, T), masks (B, 1, T), speakers (B, G, 1).
+Names:   attributes are the entries of published files (`flow`, `enc_q`): of `flow`, even numbers are
+         couplings, odd ones the reversals between them. Voice models for use leave out `enc_q`.
 """
 
 from __future__ import annotations
@@ -27,15 +15,14 @@ from rvc.vits.config import SynthesizerConfig
 from rvc.vits.weight_norm import weight_norm
 
 KERNEL_FRAMES = 5
+COUPLINGS = 4
+LAYERS = 3
+CONTEXT_FRAMES = COUPLINGS * LAYERS * 2  # on either side, that a frame of the latent depends on: 2 a layer
+POSTERIOR_LAYERS = 16
 
 
 class WaveNet(nn.Module):
-    """A stack of gated layers.
-
-    Args:
-        config: Sizes of the synthesizer.
-        layers: How many.
-    """
+    """Gated layers with residual and skip paths (van den Oord et al. 2016), undilated, told the speaker."""
 
     def __init__(self, config: SynthesizerConfig, layers: int) -> None:
         super().__init__()
@@ -53,16 +40,7 @@ class WaveNet(nn.Module):
         self.cond_layer = weight_norm(nn.Conv1d(config.speaker_channels, 2 * hidden * layers, 1))
 
     def forward(self, x: Tensor, mask: Tensor, speaker: Tensor) -> Tensor:
-        """Run the stack.
-
-        Args:
-            x: (B, H, T).
-            mask: (B, 1, T).
-            speaker: (B, G, 1).
-
-        Returns:
-            The sum of all skip paths, (B, H, T), zero in the padding.
-        """
+        """Sum all skip paths, (B, H, T) -> (B, H, T), zero in the padding."""
         skipped = torch.zeros_like(x)
         conditions = self.cond_layer(speaker).split(2 * self.hidden, dim=1)
         layers = zip(self.in_layers, self.res_skip_layers, conditions, strict=True)
@@ -73,12 +51,6 @@ class WaveNet(nn.Module):
                 x = (x + out[:, : self.hidden]) * mask
             skipped = skipped + out[:, -self.hidden :]
         return skipped * mask
-
-
-COUPLINGS = 4
-LAYERS = 3
-CONTEXT_FRAMES = COUPLINGS * LAYERS * 2
-"""Frames on either side that a frame of the latent depends on: 2 for each layer."""
 
 
 class Coupling(nn.Module):
@@ -95,12 +67,10 @@ class Coupling(nn.Module):
         nn.init.zeros_(self.post.bias)  # type: ignore[arg-type]
 
     def forward(self, z: Tensor, mask: Tensor, speaker: Tensor) -> Tensor:
-        """Shift, (B, C, T) -> (B, C, T)."""
         kept, moved = z.chunk(2, dim=1)
         return torch.cat([kept, self._shift(kept, mask, speaker) + moved * mask], dim=1)
 
     def inverse(self, z: Tensor, mask: Tensor, speaker: Tensor) -> Tensor:
-        """Undo `forward`."""
         kept, moved = z.chunk(2, dim=1)
         return torch.cat([kept, (moved - self._shift(kept, mask, speaker)) * mask], dim=1)
 
@@ -112,49 +82,32 @@ class Reversal(nn.Module):
     """Turns the order of the channels round, so that the other half is shifted next."""
 
     def forward(self, z: Tensor, _mask: Tensor, _speaker: Tensor) -> Tensor:
-        """Reverse, (B, C, T) -> (B, C, T)."""
         return z.flip(1)
 
-    def inverse(self, z: Tensor, mask: Tensor, speaker: Tensor) -> Tensor:
-        """Undo `forward`, which is the same again."""
-        return self.forward(z, mask, speaker)
+    inverse = forward
 
 
 class Flow(nn.Module):
-    """Couplings with reversals between."""
+    """Residual couplings, mean only (Dinh et al. 2017): the posterior's latent <-> the prior's."""
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__()
         self.flows = nn.ModuleList(step for _ in range(COUPLINGS) for step in (Coupling(config), Reversal()))
 
     def forward(self, z: Tensor, mask: Tensor, speaker: Tensor) -> Tensor:
-        """Map the posterior latent to the prior's.
-
-        Args:
-            z: (B, C, T).
-            mask: (B, 1, T).
-            speaker: (B, G, 1).
-
-        Returns:
-            (B, C, T).
-        """
         for step in self.flows:
             z = step(z, mask, speaker)
         return z
 
     def inverse(self, z: Tensor, mask: Tensor, speaker: Tensor) -> Tensor:
-        """Map the prior latent to the posterior's: undo `forward`."""
         for step in reversed(self.flows):
             assert isinstance(step, Coupling | Reversal)
             z = step.inverse(z, mask, speaker)
         return z
 
 
-POSTERIOR_LAYERS = 16
-
-
 class PosteriorEncoder(nn.Module):
-    """Linear spectrogram -> mean and log-deviation of the posterior latent."""
+    """Linear magnitudes (B, bins, T) -> mean and log-deviation of the posterior latent."""
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__()
@@ -163,16 +116,6 @@ class PosteriorEncoder(nn.Module):
         self.proj = nn.Conv1d(config.hidden_channels, 2 * config.latent_channels, 1)
 
     def forward(self, spectrogram: Tensor, mask: Tensor, speaker: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode.
-
-        Args:
-            spectrogram: Linear magnitudes, (B, bins, T).
-            mask: (B, 1, T).
-            speaker: (B, G, 1).
-
-        Returns:
-            Mean and log-deviation, (B, C, T) each.
-        """
         x = self.enc(self.pre(spectrogram) * mask, mask, speaker)
         mean, log_deviation = torch.chunk(self.proj(x) * mask, 2, dim=1)
         return mean, log_deviation

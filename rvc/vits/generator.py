@@ -1,15 +1,8 @@
-"""The generator: latent, speaker and excitation -> audio.
+"""The generator: latent, speaker and excitation -> audio (HiFi-GAN, Kong et al. 2020).
 
-Shapes:  B = batch, C = latent channels, T = frames, G = speaker channels, N = T * hop samples.
-Source:  HiFi-GAN (Kong et al. 2020), excited by a harmonic source (Wang et al. 2019) in models with F0.
+Shapes:  B = batch, C = latent channels, T = frames of 10 ms, G = speaker channels, N = T * hop samples.
+Units:   F0 in Hz, 0 where unvoiced; phase in cycles; audio and excitation within -1..1.
 Names:   attributes are the entries of published files (`dec`).
-
-What excites the generator: a sine that follows F0, a little noise, and only noise where unvoiced.
-
-Shapes:  B = batch, T = frames of 10 ms, N = T * hop samples.
-Units:   F0 in Hz, 0 where unvoiced; phase in cycles.
-Source:  neural source-filter model (Wang et al. 2019) without harmonics.
-Names:   attributes are the entries of published files (`m_source`).
 """
 
 from __future__ import annotations
@@ -30,15 +23,14 @@ from rvc.vits.weight_norm import weight_norm
 SINE_AMPLITUDE = 0.1
 VOICED_NOISE = 0.003
 UNVOICED_NOISE = SINE_AMPLITUDE / 3
+SLOPE = 0.1
+LAST_SLOPE = 0.01  # published models were trained with another slope before the last layer
+EDGE_KERNEL = 7
+INITIAL_DEVIATION = 0.01
 
 
 class HarmonicSource(nn.Module):
-    """F0 -> excitation.
-
-    Args:
-        sample_rate_hz: Rate of the audio.
-        hop_samples: Samples per frame.
-    """
+    """F0 -> a sine that follows it, a little noise, and only noise where unvoiced (Wang et al. 2019)."""
 
     def __init__(self, sample_rate_hz: int, hop_samples: int) -> None:
         super().__init__()
@@ -48,17 +40,7 @@ class HarmonicSource(nn.Module):
     def forward(
         self, f0_hz: Tensor, noise: Tensor | None = None, first_phase: Tensor | None = None
     ) -> Tensor:
-        """Make the excitation.
-
-        Args:
-            f0_hz: (B, T).
-            noise: White, of unit RMS, (B, 1, N); drawn here if None.
-            first_phase: Cycles passed before the first sample, (B,), so that a later piece of a recording
-                goes on where the one before it ended; 0 if None.
-
-        Returns:
-            Within -1..1, (B, 1, N).
-        """
+        """Make it, (B, T) -> (B, 1, N), of white noise (B, 1, N) and cycles that passed before (B,)."""
         f0 = f0_hz.float()
         sine = torch.sin(self._phase(f0, first_phase))
         voiced = (f0 > 0).float().repeat_interleave(self.hop_samples, dim=1)
@@ -84,12 +66,6 @@ class HarmonicSource(nn.Module):
         return (2 * math.pi * cycles).flatten(1)
 
 
-SLOPE = 0.1
-LAST_SLOPE = 0.01  # published models were trained with another slope before the last layer
-EDGE_KERNEL = 7
-INITIAL_DEVIATION = 0.01
-
-
 def _same_conv(channels: int, kernel: int, dilation: int) -> nn.Conv1d:
     conv = nn.Conv1d(channels, channels, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2)
     nn.init.normal_(conv.weight, 0.0, INITIAL_DEVIATION)
@@ -105,7 +81,6 @@ class PairedResBlock(nn.Module):
         self.convs2 = nn.ModuleList(_same_conv(channels, kernel, 1) for _ in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run the block, (B, channels, N) -> (B, channels, N)."""
         for dilated, plain in zip(self.convs1, self.convs2, strict=True):
             x = x + plain(F.leaky_relu(dilated(F.leaky_relu(x, SLOPE)), SLOPE))
         return x
@@ -119,7 +94,6 @@ class SingleResBlock(nn.Module):
         self.convs = nn.ModuleList(_same_conv(channels, kernel, dilation) for dilation in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run the block, (B, channels, N) -> (B, channels, N)."""
         for conv in self.convs:
             x = x + conv(F.leaky_relu(x, SLOPE))
         return x
@@ -129,16 +103,11 @@ ResBlock = PairedResBlock | SingleResBlock
 
 
 class Generator(nn.Module):
-    """Upsamples the latent step by step to audio.
-
-    Attributes:
-        recomputes: Whether training computes each stage again on its way back instead of keeping all that it
-            gave: the same gradients, for less memory and more time.
-    """
+    """Upsamples the latent step by step to audio."""
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__()
-        self.recomputes = False
+        self.recomputes = False  # each stage on the way back: the same gradients, less memory, more time
         rates, kernels, width = config.upsample_rates, config.upsample_kernels, config.upsample_channels
         stages = range(len(rates))
         self.blocks_per_stage = len(config.resblock_kernels)
@@ -163,19 +132,7 @@ class Generator(nn.Module):
         self.cond = nn.Conv1d(config.speaker_channels, width, 1)
 
     def forward(self, latent: Tensor, speaker: Tensor, excitation: Tensor | None = None) -> Tensor:
-        """Speak.
-
-        Args:
-            latent: (B, C, T).
-            speaker: (B, G, 1).
-            excitation: What `m_source` gave, (B, 1, N); None exactly for models without F0.
-
-        Returns:
-            Audio within -1..1, (B, 1, N).
-
-        Raises:
-            ConfigError: The excitation is missing or superfluous.
-        """
+        """Speak (B, C, T) for speakers (B, G, 1), -> (B, 1, N), with what `m_source` gave if there is one."""
         if (excitation is None) != (self.noise_convs is None):
             raise ConfigError("A voice model with F0 takes an F0 contour, one without takes none.")
         x = self.conv_pre(latent) + self.cond(speaker)
@@ -195,14 +152,10 @@ class Generator(nn.Module):
         summed: Tensor = sum(block(x) for block in self.blocks_of(stage))
         return summed / self.blocks_per_stage
 
-    def blocks_of(self, stage: int) -> list[ResBlock]:
+    def blocks_of(self, stage: int) -> nn.ModuleList:
         """Give the residual blocks that follow a stage's upsampling."""
         first = stage * self.blocks_per_stage
-        return [
-            block
-            for block in self.resblocks[first : first + self.blocks_per_stage]
-            if isinstance(block, ResBlock)
-        ]
+        return self.resblocks[first : first + self.blocks_per_stage]
 
 
 def _upsampling(channels: int, rate: int, kernel: int) -> nn.ConvTranspose1d:

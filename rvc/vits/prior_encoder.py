@@ -1,21 +1,9 @@
-"""The prior encoder's transformer: self-attention that knows relative positions, and convolutions.
+"""The prior encoder of VITS (Kim et al. 2021): what is said, at which pitch -> the latent to be expected.
 
-Shapes:  B = batch, H = hidden channels, T = frames, d = channels of a head, W = 2 * WINDOW_FRAMES + 1,
-         R = frames that attend at a time.
-Source:  Vaswani et al. 2017, layer norm after the sum; relative positions after Shaw et al. 2018 within a
-         window, and none beyond it.
-Names:   attributes are the entries of published files.
-
-The prior encoder: what is said, and at which pitch -> where the latent is expected.
-
-Shapes:  B = batch, T = frames of 10 ms, C = latent channels.
+Shapes:  B = batch, H = hidden channels, C = latent channels, T = frames of 10 ms, d = channels of a head,
+         W = 2 * WINDOW_FRAMES + 1, R = frames that attend at a time; masks are (B, 1, T), 0 for padding.
 Units:   pitch in coarse bins, 1..255, 0 only in padding.
-Source:  VITS (Kim et al. 2021), whose text is here the content vectors.
 Names:   attributes are the entries of published files (`enc_p`).
-
-Batches of different lengths: masks, and random stretches to train on.
-
-Shapes:  B = batch, T = frames, C = channels.
 """
 
 from __future__ import annotations
@@ -30,8 +18,7 @@ from rvc.errors import ConfigError
 from rvc.vits.config import PITCH_BINS, SynthesizerConfig
 
 WINDOW_FRAMES = 10
-ROWS = 512
-"""Frames that attend at a time: the memory of attention grows with the length, not with its square."""
+ROWS = 512  # frames that attend at a time: memory grows with the length, not with its square
 MASKED_SCORE = -1e4  # finite: a padded frame's row becomes uniform instead of NaN
 
 
@@ -44,12 +31,14 @@ class ChannelNorm(nn.Module):
         self.beta = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise each frame, (B, H, T) -> (B, H, T)."""
         return F.layer_norm(x.transpose(1, 2), self.gamma.shape, self.gamma, self.beta, 1e-5).transpose(1, 2)
 
 
 class RelativeAttention(nn.Module):
-    """Self-attention; keys and values are shifted by learned vectors for offsets within the window."""
+    """Self-attention, (B, H, T) -> (B, H, T), with relative positions (Shaw et al. 2018) within a window.
+
+    Keys and values are shifted by learned vectors for offsets within it, and by none beyond.
+    """
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__()
@@ -65,28 +54,16 @@ class RelativeAttention(nn.Module):
             nn.init.xavier_uniform_(projection.weight)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Attend.
-
-        Args:
-            x: (B, H, T).
-            mask: (B, 1, T).
-
-        Returns:
-            (B, H, T).
-        """
         query, key, value = (
             torch.unflatten(projection(x), 1, (self.heads, -1)).transpose(2, 3)
             for projection in (self.conv_q, self.conv_k, self.conv_v)
         )  # (B, heads, T, d)
         query = query * query.shape[-1] ** -0.5
-        heard = torch.cat(
-            [
-                self._heard(query[..., first : first + ROWS, :], (key, value), mask, first)
-                for first in range(0, x.shape[-1], ROWS)
-            ],
-            dim=2,
-        )
-        return self.conv_o(heard.transpose(2, 3).flatten(1, 2))
+        heard = [
+            self._heard(query[..., first : first + ROWS, :], (key, value), mask, first)
+            for first in range(0, x.shape[-1], ROWS)
+        ]
+        return self.conv_o(torch.cat(heard, dim=2).transpose(2, 3).flatten(1, 2))
 
     def _heard(self, query: Tensor, heard: tuple[Tensor, Tensor], mask: Tensor, first: int) -> Tensor:
         """What the frames from `first` on take from all frames, (B, heads, rows, d)."""
@@ -125,7 +102,7 @@ def _gather(weights: Tensor) -> Tensor:
 
 
 class FeedForward(nn.Module):
-    """Two convolutions over time with ReLU between."""
+    """Two convolutions over time with ReLU between, (B, H, T) -> (B, H, T)."""
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__()
@@ -136,14 +113,13 @@ class FeedForward(nn.Module):
         self.conv_2 = nn.Conv1d(config.ffn_channels, config.hidden_channels, kernel)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Run both, (B, H, T) and (B, 1, T) -> (B, H, T)."""
         x = F.relu(self.conv_1(F.pad(x * mask, self.padding)))
         x = F.dropout(x, self.dropout, self.training)
         return self.conv_2(F.pad(x * mask, self.padding)) * mask
 
 
 class Transformer(nn.Module):
-    """Layers of attention and feed-forward, each normed after its sum with the input."""
+    """Layers of attention and feed-forward, each normed after its sum with the input; zero in the padding."""
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__()
@@ -155,7 +131,6 @@ class Transformer(nn.Module):
         self.norm_layers_2 = nn.ModuleList(ChannelNorm(config.hidden_channels) for _ in layers)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Run all layers, (B, H, T) and (B, 1, T) -> (B, H, T), zero in the padding."""
         layers = zip(self.attn_layers, self.norm_layers_1, self.ffn_layers, self.norm_layers_2, strict=True)
         for attention, after_attention, feed_forward, after_feed_forward in layers:
             x = after_attention(x + F.dropout(attention(x, mask), self.dropout, self.training))
@@ -164,49 +139,20 @@ class Transformer(nn.Module):
 
 
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:
-    """Tell frames from padding.
-
-    Args:
-        lengths: Frames of each item, (B,).
-        frames: T.
-
-    Returns:
-        1.0 for frames, 0.0 for padding, (B, 1, T).
-    """
+    """Tell frames from padding, (B,) -> (B, 1, frames)."""
     positions = torch.arange(frames, device=lengths.device)
     return (positions < lengths[:, None])[:, None].float()
 
 
 def random_starts(lengths: Tensor, segment_frames: int, draws: Tensor | None = None) -> Tensor:
-    """Choose where in each item a training segment begins.
-
-    Args:
-        lengths: Frames of each item, (B,).
-        segment_frames: Length of a segment; an item that is shorter gives its beginning and padding.
-        draws: Numbers in 0..1, (B,); drawn here if None.
-
-    Returns:
-        First frames, (B,).
-    """
+    """Choose where in each item a training segment begins, by draws in 0..1; all are (B,)."""
     if draws is None:
         draws = torch.rand(lengths.shape, device=lengths.device)
     return (draws * (lengths - segment_frames + 1).clamp(min=1)).long()
 
 
 def segments(signal: Tensor, starts: Tensor, length: int) -> Tensor:
-    """Cut a stretch from each item.
-
-    Args:
-        signal: (B, C, T).
-        starts: First position in each item, (B,).
-        length: How many positions.
-
-    Returns:
-        (B, C, length).
-
-    Raises:
-        ConfigError: The signal is shorter than a stretch.
-    """
+    """Cut a stretch from each item of (B, channels, T), from its start (B,) on."""
     if signal.shape[-1] < length:
         raise ConfigError(
             f"A batch of {signal.shape[-1]} frames is shorter than a training segment of {length}; "
@@ -230,19 +176,9 @@ class PriorEncoder(nn.Module):
     def forward(
         self, content: Tensor, lengths: Tensor, pitch: Tensor | None = None, dropped_frames: int = 0
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Encode.
+        """Give mean, log-deviation and mask for content (B, T, channels), lengths (B,), pitch (B, T).
 
-        Args:
-            content: Content vectors, (B, T, content_dim).
-            lengths: Frames of each item, (B,).
-            pitch: Coarse bins, (B, T); None exactly for models without F0.
-            dropped_frames: Leading frames that only serve as context; not part of the result.
-
-        Returns:
-            Mean and log-deviation, (B, C, T - dropped_frames) each, and the mask, (B, 1, T - dropped_frames).
-
-        Raises:
-            ConfigError: Pitch is missing or superfluous.
+        The first `dropped_frames` only serve as context: upstream's real-time window, for golden tests.
         """
         if (pitch is None) != (self.emb_pitch is None):
             raise ConfigError("A voice model with F0 takes a pitch contour, one without takes none.")

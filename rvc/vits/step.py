@@ -1,16 +1,7 @@
 """One step of RVC's training: first the discriminators learn to tell real from made, then who makes.
 
-Shapes:  B = batch, T = frames of 10 ms, N = samples.
-Source:  RVC's own order and weights of losses, which published weights were trained with. Two savings change
-         no number: the discriminators get no gradients while the synthesizer learns, and judge real audio
-         then without any.
-
-In which precision the networks of RVC train: what is asked for, what the device has.
-
-float32    everything
-tf32       float32, multiplied by the GPU's tensor cores with 10 bits of mantissa
-bfloat16   the networks by autocast; weights, losses, spectrograms and optimizers in float32
-float16    the same, with losses scaled so that small gradients are not lost
+Order and weights of losses are RVC's own, which published weights were trained with. Two savings change no
+number: the discriminators get no gradients while the synthesizer learns, and judge real audio without any.
 """
 
 from __future__ import annotations
@@ -25,23 +16,34 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from rvc.training.group import Group
-from rvc.vits.discriminator import Discriminators, Judgement
-from rvc.vits.losses import KL_WEIGHT, discriminator_loss, feature_loss, generator_loss, kl_loss, mel_loss
+from rvc.vits.discriminator import (
+    KL_WEIGHT,
+    Discriminators,
+    Judgement,
+    discriminator_loss,
+    feature_loss,
+    generator_loss,
+    kl_loss,
+    mel_loss,
+)
+from rvc.vits.features import SpectrogramConfig, mel_of_linear, mel_spectrogram
 from rvc.vits.prior_encoder import segments
-from rvc.vits.spectrogram import SpectrogramConfig, mel_of_linear, mel_spectrogram
 from rvc.vits.synthesizer import Frames, Noise, Synthesizer, Target, Trained
 from rvc.vits.weight_norm import halves
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+BETAS, EPSILON, WEIGHT_DECAY = (0.8, 0.99), 1e-9, 0.01
+PARTS = ("synthesizer", "discriminators", "optimizer", "judge_optimizer", "scaler")
 
 
 @dataclass(frozen=True)
 class Precision:
     """How the networks compute on a device.
 
-    Attributes:
-        name: "float32", "tf32", "bfloat16" or "float16".
-        device: Where.
+    float32    everything
+    tf32       float32, multiplied by the GPU's tensor cores with 10 bits of mantissa
+    bfloat16   the networks by autocast; weights, losses, spectrograms and optimizers in float32
+    float16    the same, with losses scaled so that small gradients are not lost
     """
 
     name: str
@@ -49,13 +51,7 @@ class Precision:
 
     @staticmethod
     def best(asked: str | None, device: torch.device) -> Precision:
-        """Choose.
-
-        Args:
-            asked: A name; None is the fastest that is known to train well: float32 on a CPU and on GPUs whose
-                half precision is of no use.
-            device: Where it will be.
-        """
+        """Take what is asked for, else the fastest that is known to train well on the device."""
         if asked is None and halves(device):
             asked = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
         return Precision(asked or "float32", device)
@@ -84,25 +80,14 @@ class Precision:
             matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
-BETAS, EPSILON, WEIGHT_DECAY = (0.8, 0.99), 1e-9, 0.01
-PARTS = ("synthesizer", "discriminators", "optimizer", "judge_optimizer", "scaler")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Passage:
-    """A batch of recordings on the device.
+    """A batch of recordings on the device."""
 
-    Attributes:
-        frames: What is said in them, T frames.
-        spectrogram: Linear magnitudes, zero in the padding, (B, bins, T).
-        wave: (B, 1, T * hop).
-        frame_share: How many times more frames it holds than the average process's part of the batch.
-    """
-
-    frames: Frames
-    spectrogram: Tensor
-    wave: Tensor
-    frame_share: float = 1.0
+    frames: Frames  # what is said in them, T frames
+    spectrogram: Tensor  # linear magnitudes, zero in the padding, (B, bins, T)
+    wave: Tensor  # (B, 1, T * hop)
+    frame_share: float = 1.0  # how many times more frames than the average process's part of the batch
 
 
 class Trainer:
@@ -134,16 +119,7 @@ class Trainer:
         self.scaler = precision.scaler()
 
     def step(self, passage: Passage, noise: Noise, learning_rate: float) -> dict[str, Tensor]:
-        """Take one step of both.
-
-        Args:
-            passage: What to learn from.
-            noise: All random draws.
-            learning_rate: Of both optimizers.
-
-        Returns:
-            The losses, weighted, detached: discriminator, adversarial, features, mel, kl.
-        """
+        """Take one step of both; return the losses, weighted, detached, by name."""
         for optimizer in (self.optimizer, self.judge_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
@@ -219,13 +195,8 @@ def _optimizer(network: nn.Module) -> torch.optim.AdamW:
 
 def _halves(of_both: list[Judgement]) -> tuple[list[Judgement], list[Judgement]]:
     """Part what was judged of real and of made audio side by side."""
-    parted = [
-        [
-            Judgement(score=score, layers=list(layers))
-            for score, *layers in zip(
-                judged.score.chunk(2), *(layer.chunk(2) for layer in judged.layers), strict=True
-            )
-        ]
-        for judged in of_both
-    ]
+    parted = []
+    for judged in of_both:
+        scores, layers = judged.score.chunk(2), [layer.chunk(2) for layer in judged.layers]
+        parted.append([Judgement(score=scores[i], layers=[layer[i] for layer in layers]) for i in (0, 1)])
     return [real for real, _ in parted], [made for _, made in parted]

@@ -5,12 +5,11 @@ Units:   F0 in Hz with 0 where unvoiced, pitch in coarse bins 1..255, audio with
 Source:  VITS (Kim et al. 2021) with content vectors for text, as RVC has it.
 Names:   the parts' attributes are the first word of entries in published files: `enc_p` prior encoder, `dec`
          generator, `enc_q` posterior encoder (training only), `flow`, `emb_g` speaker table.
-Not here: files (checkpoint.py), losses (losses.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,148 +17,115 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rvc.errors import ConfigError
-from rvc.vits.config import SynthesizerConfig, Version, published_config
+from rvc.noise import placed_noise
+from rvc.vits.config import SynthesizerConfig
 from rvc.vits.flow import CONTEXT_FRAMES, Flow, PosteriorEncoder
 from rvc.vits.generator import Generator
 from rvc.vits.prior_encoder import PriorEncoder, frame_mask, random_starts, segments
-from rvc.vits.tiles import Performance, Tiles, speak_in_tiles
+from rvc.vits.tiles import Performance
 from rvc.vits.weight_norm import fold_weight_norm, halves, load_published_state
 
-__all__ = ["Frames", "Made", "Noise", "Synthesizer", "SynthesizerConfig", "Target", "Trained", "Version",
-           "Window", "published_config"]  # fmt: skip
-
-NOISE_SCALE = 0.66666
-"""How much of the prior's deviation is used when speaking; less is duller and steadier."""
+NOISE_SCALE = 0.66666  # how much of the prior's deviation is used when speaking; less is duller and steadier
+LATENT_NOISE, SOURCE_NOISE = 1, 2  # streams of placed noise
+NoiseSource = Callable[[int, int, int, int], Tensor]  # `placed_noise` or its like
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frames:
-    """What is to be said, every 10 ms.
+    """What is to be said, every 10 ms; models without F0 take neither pitch nor F0."""
 
-    Attributes:
-        content: Content vectors, (B, T, content_dim).
-        lengths: Frames of each item, the rest is padding, (B,).
-        speaker: Row of the speaker table, (B,).
-        pitch: Coarse bins, (B, T); None for models without F0.
-        f0_hz: (B, T); None for models without F0.
-    """
+    content: Tensor  # (B, T, content_dim)
+    lengths: Tensor  # frames of each item, the rest is padding, (B,)
+    speaker: Tensor  # row of the speaker table, (B,)
+    pitch: Tensor | None = None  # coarse bins, (B, T)
+    f0_hz: Tensor | None = None  # (B, T)
 
-    content: Tensor
-    lengths: Tensor
-    speaker: Tensor
-    pitch: Tensor | None = None
-    f0_hz: Tensor | None = None
+    @staticmethod
+    def of_one_speaker(
+        config: SynthesizerConfig, content: Tensor, lengths: Tensor, pitch: Tensor, f0_hz: Tensor
+    ) -> Frames:
+        """What the only speaker of a voice says; the melody is left out where it is not taken."""
+        return Frames(
+            content=content.float(),
+            lengths=lengths,
+            speaker=torch.zeros_like(lengths),
+            pitch=pitch.long() if config.uses_f0 else None,
+            f0_hz=f0_hz if config.uses_f0 else None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What it sounded like, to be trained on.
+    """What it sounded like, to be trained on."""
 
-    Attributes:
-        spectrogram: Linear magnitudes, (B, bins, T).
-        lengths: Frames of each item, (B,).
-        segment_frames: How many frames of each item are spoken.
-    """
-
-    spectrogram: Tensor
-    lengths: Tensor
-    segment_frames: int
+    spectrogram: Tensor  # linear magnitudes, (B, bins, T)
+    lengths: Tensor  # frames of each item, (B,)
+    segment_frames: int  # how many frames of each item are spoken
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """The random draws; what is None is drawn anew from torch's global generator.
+    """The random draws; what is None is drawn anew from torch's global generator."""
 
-    Attributes:
-        latent: Standard normal; speaking: (B, C, T) or T after a window's dropped frames; training: (B, C, T)
-            for the posterior.
-        source: Standard normal, (B, 1, N) with N the samples of the frames that are spoken.
-        first_phase: Cycles that the source has passed before the first spoken sample, (B,); None is 0.
-        starts: Numbers in 0..1 that place the training segments, (B,).
-    """
+    latent: Tensor | None = None  # normal, (B, C, T), where T leaves out a window's dropped frames
+    source: Tensor | None = None  # normal, (B, 1, N) of the frames that are spoken
+    first_phase: Tensor | None = None  # cycles of the source before the first spoken sample, (B,); None is 0
+    starts: Tensor | None = None  # numbers in 0..1 that place the training segments, (B,)
 
-    latent: Tensor | None = None
-    source: Tensor | None = None
-    first_phase: Tensor | None = None
-    starts: Tensor | None = None
+    @staticmethod
+    def placed(
+        config: SynthesizerConfig,
+        first_frame: int,
+        frames: int,
+        device: torch.device,
+        draw: NoiseSource = placed_noise,
+    ) -> Noise:
+        """Draw for one item by its place in the recording, so that a conversion can be repeated."""
+        channels = config.latent_channels
+        latent = draw(first_frame, frames, channels, LATENT_NOISE).reshape(1, frames, channels)
+        source = None
+        if config.uses_f0:
+            source = draw(first_frame, frames, config.hop_samples, SOURCE_NOISE)[:, None].to(device)
+        return Noise(latent=latent.transpose(1, 2).to(device), source=source)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """The stretch of a longer context that is spoken, as in real-time use.
+    """The stretch of a longer context that is spoken: upstream's real-time use, for golden tests only."""
 
-    Attributes:
-        skipped_frames: Where it begins; what lies before serves as context only.
-        frames: How long it is.
-        stretched_frames: Its length after stretching the latent and the source in time, which moves the
-            formants once the audio is resampled back; None leaves it as it is.
-    """
-
-    skipped_frames: int
+    skipped_frames: int  # where it begins; what lies before serves as context only
     frames: int
-    stretched_frames: int | None = None
+    stretched_frames: int | None = None  # its length after stretching latent and source in time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """Audio and what led to it.
+    """Audio and what led to it; the prior's parts are (B, C, T'), where T' is T and a window's context."""
 
-    Attributes:
-        audio: (B, 1, N).
-        mask: Of the frames that are spoken, (B, 1, T).
-        latent: What the generator spoke, (B, C, T), unstretched.
-        prior_latent: Before the flow, (B, C, T'); T' is T and the window's context.
-        prior_mean, prior_log_deviation: (B, C, T').
-    """
-
-    audio: Tensor
-    mask: Tensor
-    latent: Tensor
-    prior_latent: Tensor
+    audio: Tensor  # (B, 1, N)
+    mask: Tensor  # of the frames that are spoken, (B, 1, T)
+    latent: Tensor  # what the generator spoke, (B, C, T), unstretched; training: drawn from the posterior
+    prior_latent: Tensor  # on the flow's other side
     prior_mean: Tensor
     prior_log_deviation: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
-    """Everything that the losses look at.
+class Trained(Made):
+    """Everything that the losses look at; the audio is that of the segments."""
 
-    Attributes:
-        audio: The segments, (B, 1, segment samples).
-        starts: First frame of each segment, (B,).
-        mask: Of the target's frames, (B, 1, T).
-        latent: Drawn from the posterior, (B, C, T).
-        prior_latent: The same through the flow, (B, C, T).
-        prior_mean, prior_log_deviation, posterior_mean, posterior_log_deviation: (B, C, T).
-    """
-
-    audio: Tensor
-    starts: Tensor
-    mask: Tensor
-    latent: Tensor
-    prior_latent: Tensor
-    prior_mean: Tensor
-    prior_log_deviation: Tensor
-    posterior_mean: Tensor
-    posterior_log_deviation: Tensor
+    starts: Tensor  # first frame of each segment, (B,)
+    posterior_mean: Tensor  # (B, C, T)
+    posterior_log_deviation: Tensor  # (B, C, T)
 
 
 class Synthesizer(nn.Module):
-    """All networks of one voice model.
-
-    Args:
-        config: Sizes.
-        with_posterior: Whether it has the posterior encoder, which only training needs.
-
-    Attributes:
-        tiles: How `infer` cuts time for the generator on a CPU, where that is faster, takes less memory and
-            gives the same samples; None gives it all at once, as on other devices.
-    """
+    """All networks of one voice model; only training needs the posterior encoder."""
 
     def __init__(self, config: SynthesizerConfig, *, with_posterior: bool = True) -> None:
         super().__init__()
         self.config = config
-        self.tiles: Tiles | None = Tiles()
+        self.in_tiles = True  # on a CPU, `speak` gives the generator short tiles of time
         # In this order optimizer states of other programs number the weights.
         self.enc_p = PriorEncoder(config)
         self.dec = Generator(config)
@@ -171,12 +137,7 @@ class Synthesizer(nn.Module):
     def for_inference(cls, config: SynthesizerConfig, weights: Mapping[str, Tensor]) -> Synthesizer:
         """Build a synthesizer that only speaks: float32, weight norm multiplied out, no gradients.
 
-        Args:
-            config: Sizes.
-            weights: Under published names, without the posterior encoder's, as `checkpoint` gives them.
-
-        Raises:
-            RuntimeError: The weights do not fit the sizes.
+        The weights are under published names, without the posterior encoder's, as `voice_model` gives them.
         """
         with torch.device("meta"):
             synthesizer = cls(config, with_posterior=False)
@@ -188,39 +149,29 @@ class Synthesizer(nn.Module):
 
     @torch.inference_mode()
     def infer(self, frames: Frames, noise: Noise | None = None, window: Window | None = None) -> Made:
-        """Speak.
-
-        Args:
-            frames: T frames.
-            noise: Random draws to be used instead of new ones.
-            window: The stretch that is spoken; all of it if None.
-
-        Returns:
-            Audio of the window's frames, and what led to it.
-
-        Raises:
-            ConfigError: The contours are not those that the model takes, the window is not within the frames,
-                or a speaker is not in the table.
-        """
+        """Speak the frames, or a window of them."""
         noise = noise or Noise()
-        self._check(frames)
-        if window is None:
-            window = Window(skipped_frames=0, frames=frames.content.shape[1])
+        window = window or Window(skipped_frames=0, frames=frames.content.shape[1])
         first, last = window.skipped_frames, window.skipped_frames + window.frames
-        _require_within(first, last, frames)
+        self._check(frames, first, last)
         # What the flow can reach from the window; the prior encoder before it sees everything.
         dropped = max(first - CONTEXT_FRAMES, 0)
         speaker = self.emb_g(frames.speaker)[..., None]
         made = self._foretold(frames, speaker, noise, dropped)
         latent, mask = (signal[..., first - dropped : last - dropped] for signal in (made.latent, made.mask))
         f0_hz = None if frames.f0_hz is None else frames.f0_hz[:, first:last]
-        audio = self._speak(latent * mask, speaker, self._excite(f0_hz, noise), window.stretched_frames)
-        return replace(made, audio=audio, mask=mask, latent=latent)
+        said, excitation = latent * mask, self._excite(f0_hz, noise)
+        if window.stretched_frames is not None and window.stretched_frames != window.frames:
+            said = F.interpolate(said, window.stretched_frames, mode="linear")
+            if excitation is not None:
+                samples = window.stretched_frames * self.config.hop_samples
+                excitation = F.interpolate(excitation, samples, mode="linear")
+        return replace(made, audio=self.dec(said, speaker, excitation), mask=mask, latent=latent)
 
     def speak(
         self, frames: Frames, noise: Noise | None = None, spoken: tuple[int, int] | None = None
     ) -> Iterator[Tensor]:
-        """Speak one item in passages of a second: what `infer` says without a window, in float32.
+        """Speak one item in passages of a second, (n,) each: what `infer` says without a window, in float32.
 
         A passage is a good moment to look whether anybody still waits for it. On a GPU it is all one passage,
         where that is fast in half precision but for the phase of the source.
@@ -228,50 +179,33 @@ class Synthesizer(nn.Module):
         Args:
             frames: T frames of one item.
             noise: Random draws to be used instead of new ones.
-            spoken: First frame that is spoken and the one after the last; the others serve as context, and
-                cost little. All if None.
-
-        Yields:
-            The next samples, (n,); all together the spoken frames' audio.
-
-        Raises:
-            ConfigError: As `infer`.
+            spoken: First frame that is spoken and the one after the last; the others serve as context. All if
+                None.
         """
         noise = noise or Noise()
-        self._check(frames)
         first, last = spoken or (0, frames.content.shape[1])
-        _require_within(first, last, frames)
+        self._check(frames, first, last)
         device = frames.content.device
         # Contexts end before each yield: what is done between two passages is the caller's.
-        with torch.inference_mode(), _half(device):
+        with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=halves(device)):
             speaker = self.emb_g(frames.speaker)[..., None]
             made = self._foretold(frames, speaker, noise, 0)
             latent = made.latent * made.mask
             excitation = self._excite(frames.f0_hz, noise)
             hop = self.config.hop_samples
             audio = None
-            if self.tiles is None or device.type != "cpu":
+            if device.type != "cpu" or not self.in_tiles:
                 audio = self.dec(latent, speaker, excitation)[0, 0, first * hop : last * hop].float()
         if audio is not None:
             yield audio
             return
         heard = None if excitation is None else excitation[0, 0]
-        yield from Performance(self.dec, self.tiles).passages(latent[0], speaker[0], heard, (first, last))
+        yield from Performance(self.dec).passages(latent[0], speaker[0], heard, (first, last))
 
     def forward(self, frames: Frames, target: Target, noise: Noise | None = None) -> Trained:
-        """Take the training path: posterior, flow, and the generator on a random segment of each item.
-
-        Args:
-            frames: T frames.
-            target: What they sounded like, T frames.
-            noise: Random draws to be used instead of new ones.
-
-        Raises:
-            ConfigError: The contours are not those that the model takes, the items are shorter than a
-                segment, or the model has no posterior encoder.
-        """
+        """Take the training path: posterior, flow, and the generator on a random segment of each item."""
         noise = noise or Noise()
-        self._check(frames)
+        self._check(frames, 0, frames.content.shape[1])
         if self.enc_q is None:
             raise ConfigError("This voice model was made for conversion; train from a training checkpoint.")
         speaker = self.emb_g(frames.speaker)[..., None]
@@ -297,15 +231,17 @@ class Synthesizer(nn.Module):
             posterior_log_deviation=log_deviation,
         )
 
-    def _check(self, frames: Frames) -> None:
-        given = {frames.pitch is not None, frames.f0_hz is not None}
-        if given != {self.config.uses_f0}:
+    def _check(self, frames: Frames, first: int, last: int) -> None:
+        if {frames.pitch is not None, frames.f0_hz is not None} != {self.config.uses_f0}:
             raise ConfigError("A voice model with F0 takes pitch and an F0 contour, one without takes none.")
-        if frames.content.shape[-1] != self.config.content_dim:
+        _, length, channels = frames.content.shape
+        if channels != self.config.content_dim:
             raise ConfigError(
                 f"A {self.config.version} voice model takes content vectors of {self.config.content_dim} "
-                f"numbers, not {frames.content.shape[-1]}."
+                f"numbers, not {channels}."
             )
+        if not 0 <= first < last <= length:
+            raise ConfigError(f"A window of frames {first}..{last} is not within {length} frames.")
 
     def _foretold(self, frames: Frames, speaker: Tensor, noise: Noise, dropped: int) -> Made:
         """What the generator shall speak from frame `dropped` on, without audio yet."""
@@ -325,26 +261,3 @@ class Synthesizer(nn.Module):
         if self.dec.m_source is None or f0_hz is None:
             return None
         return self.dec.m_source(f0_hz, noise.source, noise.first_phase)
-
-    def _speak(
-        self, latent: Tensor, speaker: Tensor, excitation: Tensor | None, stretched_frames: int | None
-    ) -> Tensor:
-        if stretched_frames is not None and stretched_frames != latent.shape[-1]:
-            latent = F.interpolate(latent, stretched_frames, mode="linear")
-            if excitation is not None:
-                samples = stretched_frames * self.config.hop_samples
-                excitation = F.interpolate(excitation, samples, mode="linear")
-        if self.tiles is None or latent.device.type != "cpu":
-            return self.dec(latent, speaker, excitation)
-        return speak_in_tiles(self.dec, latent, speaker, excitation, self.tiles)
-
-
-def _require_within(first: int, last: int, frames: Frames) -> None:
-    if not 0 <= first < last <= frames.content.shape[1]:
-        raise ConfigError(
-            f"A window of frames {first}..{last} is not within {frames.content.shape[1]} frames."
-        )
-
-
-def _half(device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.float16, enabled=halves(device))

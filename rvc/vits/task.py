@@ -1,19 +1,14 @@
 """Training one voice on RVC's engine (see `rvc.training.task.Task`): the voice that other RVC programs make.
 
-The features are those of rvc_features.py, a step is that of rvc_step.py, where it begins is rvc_start.py's.
-Rates fall as in published programs: by a fixed factor with each pass through the recordings.
-
-Where the training of an RVC voice begins: sizes, files, and networks with their first weights.
-
-Weights are those of published pretrained files where there are any; otherwise they are drawn anew, which
-takes hours of recordings and days of a GPU to become a voice.
+First weights are those of published pretrained files where there are any; otherwise they are drawn anew,
+which takes hours of recordings and days of a GPU to become a voice.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,30 +17,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rvc.noise import placed_noise
 from rvc.pitch.estimators import F0_ESTIMATORS
 from rvc.pitch.f0 import F0Estimator
 from rvc.training.group import Group
 from rvc.training.task import Features
 from rvc.vits.config import SynthesizerConfig, Version, published_config
-from rvc.vits.content_encoder import HubertSizes
+from rvc.vits.content_encoder import BASE, HubertSizes
 from rvc.vits.discriminator import Discriminators
-from rvc.vits.engine import LATENT_NOISE, SOURCE_NOISE, SPEAKER
-from rvc.vits.features import Listener, batch_of, whole_frames
-from rvc.vits.spectrogram import SpectrogramConfig, published_spectrogram
+from rvc.vits.features import Listener, SpectrogramConfig, batch_of, published_spectrogram, whole_frames
 from rvc.vits.step import Passage, Precision, Trainer
 from rvc.vits.synthesizer import Frames, Noise, Synthesizer
-from rvc.vits.training_checkpoint import (
-    FIRST_LEARNING_RATE,
-    read_discriminators,
-    read_generator,
-    training_checkpoint,
-    write_training_checkpoint,
-)
+from rvc.vits.training_checkpoint import read_discriminators, read_generator, write_training_checkpoint
 from rvc.vits.voice_model import CONTENT_ENCODER, VoiceModel, card_of, save_voice_file
 from rvc.vits.weight_norm import load_published_state
 
-SEGMENT_FRAMES = {
+SEGMENT_FRAMES = {  # how many frames of each slice are spoken at a step
     ("v1", 32_000): 40,
     ("v1", 40_000): 32,
     ("v1", 48_000): 24,
@@ -53,37 +39,24 @@ SEGMENT_FRAMES = {
     ("v2", 40_000): 32,
     ("v2", 48_000): 36,
 }
-"""By version and rate: how many frames of each slice are spoken at a step."""
-RANDOM, PRETRAINED = "random", "pretrained"
-"""What a voice's first weights were, as its card says it."""
+FIRST_LEARNING_RATE, EPOCH_DECAY = 1e-4, 0.999875
+# About two hundred passes through the recordings: what people take who begin with pretrained weights.
+STEPS_PER_SECOND, FEWEST_STEPS, MOST_STEPS = 12, 1_000, 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class RvcSizes:
-    """Sizes of everything that takes part.
-
-    Attributes:
-        synthesizer: Of the voice.
-        spectrogram: Of what it learns from.
-        segment_frames: How many frames of each slice are spoken at a step.
-        encoder: Of the content encoder.
-        narrowing: Of the discriminators.
-    """
+    """Sizes of everything that takes part."""
 
     synthesizer: SynthesizerConfig
     spectrogram: SpectrogramConfig
-    segment_frames: int
-    encoder: HubertSizes = field(default_factory=HubertSizes)
-    narrowing: int = 1
+    segment_frames: int  # how many frames of each slice are spoken at a step
+    encoder: HubertSizes = BASE
+    narrowing: int = 1  # of the discriminators
 
 
 def published_sizes(version: str, sample_rate_hz: int, *, uses_f0: bool) -> RvcSizes:
     """Give the sizes that every RVC program trains with.
-
-    Args:
-        version: "v1" or "v2".
-        sample_rate_hz: 32000, 40000 or 48000.
-        uses_f0: Whether the voice is told the melody.
 
     Raises:
         ConfigError: No model of that version and rate was published.
@@ -97,25 +70,18 @@ def published_sizes(version: str, sample_rate_hz: int, *, uses_f0: bool) -> RvcS
 
 @dataclass(frozen=True, kw_only=True)
 class RvcFiles:
-    """The files that a training begins with.
-
-    Attributes:
-        encoder: The content encoder's weights.
-        estimator_name: Who finds the melody.
-        estimator: The weights of who does; None for one that needs none.
-        generator, discriminators: Pretrained weights; None draws new ones.
-    """
+    """The files that a training begins with."""
 
     encoder: Path
-    estimator_name: str = "praat"
-    estimator: Path | None = None
-    generator: Path | None = None
+    estimator_name: str = "praat"  # who finds the melody
+    estimator: Path | None = None  # weights of who does; None for one that needs none
+    generator: Path | None = None  # pretrained; None draws new weights
     discriminators: Path | None = None
 
     @property
     def start(self) -> str:
-        """What the first weights are: "pretrained" or "random"."""
-        return PRETRAINED if self.generator and self.discriminators else RANDOM
+        """What the first weights are, as the voice's card says it."""
+        return "pretrained" if self.generator and self.discriminators else "random"
 
     def key(self) -> str:
         """Name what features depend on: the encoder's bytes and who finds the melody."""
@@ -123,11 +89,6 @@ class RvcFiles:
             return f"{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}-{self.estimator_name}"
 
     def build_estimator(self, device: torch.device) -> F0Estimator:
-        """Make who finds the melody.
-
-        Raises:
-            CheckpointError: Its weights cannot be read.
-        """
         if self.estimator is None:
             return F0_ESTIMATORS.build(self.estimator_name)
         return F0_ESTIMATORS.build(self.estimator_name, weights=self.estimator, device=str(device))
@@ -135,10 +96,6 @@ class RvcFiles:
 
 def first_networks(sizes: RvcSizes, files: RvcFiles) -> tuple[Synthesizer, Discriminators]:
     """Make the networks, on the CPU; new weights come from torch's global generator.
-
-    Args:
-        sizes: Theirs.
-        files: With the weights that they get, if any.
 
     Raises:
         CheckpointError: Pretrained weights are there, but not those of these networks.
@@ -149,27 +106,9 @@ def first_networks(sizes: RvcSizes, files: RvcFiles) -> tuple[Synthesizer, Discr
     config, of_generator = read_generator(files.generator, config)
     of_judges = read_discriminators(files.discriminators, config.version, sizes.narrowing)
     synthesizer, discriminators = Synthesizer(config), Discriminators(config.version, sizes.narrowing)
-    load_published_state(synthesizer, of_generator.weights)
-    load_published_state(discriminators, of_judges.weights)
+    load_published_state(synthesizer, of_generator)
+    load_published_state(discriminators, of_judges)
     return synthesizer, discriminators
-
-
-EPOCH_DECAY = 0.999875
-STEPS_PER_SECOND, FEWEST_STEPS, MOST_STEPS = 12, 1_000, 20_000
-"""About two hundred passes through the recordings: what people take who begin with pretrained weights."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RvcTraining:
-    """How a voice is trained.
-
-    Attributes:
-        precision: As `TrainSettings.precision`.
-        recomputes: Whether the generator saves memory by computing twice.
-    """
-
-    precision: str | None = None
-    recomputes: bool = False
 
 
 class RvcTask:
@@ -178,8 +117,9 @@ class RvcTask:
     Args:
         sizes: Of the networks.
         files: What it begins with.
-        settings: How to train.
         group: The processes that train together; by default this one alone.
+        precision: As `TrainSettings.precision`.
+        recomputes: Whether the generator saves memory by computing twice.
 
     Raises:
         CheckpointError: A file does not hold what it should.
@@ -189,10 +129,11 @@ class RvcTask:
         self,
         sizes: RvcSizes,
         files: RvcFiles,
-        settings: RvcTraining | None = None,
         group: Group | None = None,
+        *,
+        precision: str | None = None,
+        recomputes: bool = False,
     ) -> None:
-        settings = settings or RvcTraining()
         self.group = group or Group.alone()
         self.device = self.group.device
         self.sizes, self.epoch = sizes, 0
@@ -205,16 +146,13 @@ class RvcTask:
             files.encoder, sizes.encoder, config.version, sizes.spectrogram, estimator, self.device
         )
         synthesizer, discriminators = first_networks(sizes, files)
-        synthesizer.dec.recomputes = settings.recomputes
-        # Tiles are for voices whose weight norm is multiplied out.
-        synthesizer.tiles = None
-        precision = Precision.best(settings.precision, self.device)
+        synthesizer.dec.recomputes = recomputes
         self.trainer = Trainer(
             synthesizer.to(self.device),
             discriminators.to(self.device),
             sizes.spectrogram,
             sizes.segment_frames,
-            precision,
+            Precision.best(precision, self.device),
             self.group,
         )
         self._taken: dict[str, Any] = {"steps": 0, "epoch": 0, "start": files.start}
@@ -232,7 +170,8 @@ class RvcTask:
         """Put whole slices side by side; what is spoken of them, the step chooses."""
         self.listener.release()
         rows = batch_of(items, generator, self.sizes.spectrogram.hop_samples)
-        return {name: row.pin_memory() for name, row in rows.items()} if self._on_gpu else rows
+        on_gpu = self.device.type == "cuda"
+        return {name: row.pin_memory() for name, row in rows.items()} if on_gpu else rows
 
     def step(
         self, batch: dict[str, Tensor], step: int, total_steps: int, generator: torch.Generator
@@ -264,15 +203,9 @@ class RvcTask:
 
     def _passage(self, own: dict[str, Tensor], lengths: Tensor) -> Passage:
         rows = {name: row.to(self.device, non_blocking=True) for name, row in own.items()}
-        uses_f0 = self.sizes.synthesizer.uses_f0
+        said = (rows[name] for name in ("content", "lengths", "pitch", "f0_hz"))
         return Passage(
-            frames=Frames(
-                content=rows["content"].float(),
-                lengths=rows["lengths"],
-                speaker=torch.full_like(rows["lengths"], SPEAKER),
-                pitch=rows["pitch"].long() if uses_f0 else None,
-                f0_hz=rows["f0_hz"] if uses_f0 else None,
-            ),
+            frames=Frames.of_one_speaker(self.sizes.synthesizer, *said),
             spectrogram=rows["spectrogram"].float(),
             wave=rows["audio"],
             frame_share=self.group.size * int(own["lengths"].sum()) / int(lengths.sum()),
@@ -283,20 +216,18 @@ class RvcTask:
         """Speak a slice in the voice as it is now, with noise by its place."""
         synthesizer, config = self.trainer.synthesizer, self.sizes.synthesizer
         frames = len(item["f0_hz"])
-        latent = placed_noise(0, frames, config.latent_channels, LATENT_NOISE).reshape(1, frames, -1)
-        source = placed_noise(0, frames, config.hop_samples, SOURCE_NOISE)[:, None]
-        noise = Noise(latent=latent.transpose(1, 2).to(self.device), source=source.to(self.device))
-        said = Frames(
-            content=whole_frames(item)[None].to(self.device),
-            lengths=torch.tensor([frames], device=self.device),
-            speaker=torch.tensor([SPEAKER], device=self.device),
-            pitch=item["pitch"][None].long().to(self.device) if config.uses_f0 else None,
-            f0_hz=item["f0_hz"][None].to(self.device) if config.uses_f0 else None,
+        said = Frames.of_one_speaker(
+            config,
+            whole_frames(item)[None].to(self.device),
+            torch.tensor([frames], device=self.device),
+            item["pitch"][None].to(self.device),
+            item["f0_hz"][None].to(self.device),
         )
         synthesizer.eval()
         try:
             with self.trainer.precision.networks():
-                return synthesizer.infer(said, noise).audio[0, 0].float().cpu().numpy()
+                made = synthesizer.infer(said, Noise.placed(config, 0, frames, self.device))
+            return made.audio[0, 0].float().cpu().numpy()
         finally:
             synthesizer.train()
 
@@ -305,7 +236,6 @@ class RvcTask:
         return item["audio"].numpy()
 
     def f0(self, item: Features) -> NDArray[np.float64]:
-        """The slice's pitch in Hz, 0 where unvoiced."""
         return item["f0_hz"].double().numpy()
 
     def content(self, item: Features) -> NDArray[np.float32]:
@@ -317,7 +247,6 @@ class RvcTask:
         return {"taken": dict(self._taken), **self.trainer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
         self._taken = dict(state["taken"])
         self.trainer.load_state_dict(state)
 
@@ -336,33 +265,13 @@ class RvcTask:
         return card_of(model) | {"start": self._taken["start"]}
 
     def write_checkpoints(self, folder: Path) -> list[Path]:
-        """Write G_<step>.pth and D_<step>.pth, from which RVC programs train on.
-
-        Args:
-            folder: An existing folder; older files of the kind are removed from it.
-
-        Returns:
-            The two files.
-
-        Raises:
-            OSError: The disk refuses.
-        """
+        """Write G_<step>.pth and D_<step>.pth, from which RVC programs train on, in place of older ones."""
         for old in (*folder.glob("G_*.pth"), *folder.glob("D_*.pth")):
             old.unlink()
         # Other programs count passes from 1, and cannot go on from one before the first.
         trainer, steps, epoch = self.trainer, self._taken["steps"], max(self._taken["epoch"], 1)
-        written = []
-        for letter, network, optimizer in (
-            ("G", trainer.synthesizer, trainer.optimizer),
-            ("D", trainer.discriminators, trainer.judge_optimizer),
-        ):
-            path = folder / f"{letter}_{steps}.pth"
-            write_training_checkpoint(
-                path, training_checkpoint(network, optimizer, epoch, FIRST_LEARNING_RATE)
-            )
-            written.append(path)
-        return written
-
-    @property
-    def _on_gpu(self) -> bool:
-        return self.device.type == "cuda"
+        paths = [folder / f"{letter}_{steps}.pth" for letter in "GD"]
+        networks = (trainer.synthesizer, trainer.optimizer), (trainer.discriminators, trainer.judge_optimizer)
+        for path, (network, optimizer) in zip(paths, networks, strict=True):
+            write_training_checkpoint(path, network, optimizer, epoch, FIRST_LEARNING_RATE)
+        return paths

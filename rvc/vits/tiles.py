@@ -1,15 +1,12 @@
 """The generator run in short tiles of time on a CPU: the same samples, in less time and in flat memory.
 
-Why:     a stage's activations take megabytes for each second of audio, so convolutions that are given all of
-         it wait for memory. Given a tile, they find it in the cache; with the channels of a sample side by
-         side (channels last) oneDNN's run nearly as fast as a matrix product; and with a tile to each core
-         no core waits for another.
-How:     a second of frames at a time (a passage) go through the stages one after the other, and each
-         stage goes through its passage in tiles. What a tile has to see beyond its ends is computed along
-         with it and cut off, so where passages and tiles end is not heard.
-Shapes:  C = channels, L = samples of a stretch, N = samples of audio. A stretch's numbers are (1, C, 1, L),
-         channels last.
-Not here: the networks themselves (generator.py).
+Why:     a stage's activations take megabytes for each second of audio; a tile's are found in the cache. With
+         the channels of a sample side by side (channels last) oneDNN's convolutions run nearly as fast as a
+         matrix product, and with a tile to each core no core waits for another.
+How:     a second of frames at a time (a passage) goes through the stages one after the other, and each stage
+         goes through its passage in tiles. What a tile has to see beyond its ends is computed along with it
+         and cut off, so where passages and tiles end is not heard.
+Shapes:  C = channels, G = speaker channels, T = frames, N = samples of audio.
 """
 
 from __future__ import annotations
@@ -23,73 +20,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rvc.errors import ConfigError
-from rvc.vits.generator import LAST_SLOPE, SLOPE, Generator, PairedResBlock, ResBlock
+from rvc.vits.generator import LAST_SLOPE, SLOPE, Generator, PairedResBlock, SingleResBlock
 
 Range = tuple[int, int]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Tiles:
-    """How time is cut; any choice gives the same samples, but for the last bits.
-
-    Attributes:
-        frames: Frames of a passage, which bound the memory.
-        numbers: Channels times samples of a tile. Best where a tile, 4 bytes each, fills about half of a
-            core's own cache.
-
-    Raises:
-        ConfigError: One of them is below 1.
-    """
-
-    frames: int = 100
-    numbers: int = 2**18
-
-    def __post_init__(self) -> None:
-        if min(self.frames, self.numbers) < 1:
-            raise ConfigError(f"Tiles of {self.frames} frames and {self.numbers} numbers hold nothing.")
-
-
-def speak_in_tiles(
-    generator: Generator,
-    latent: Tensor,
-    speaker: Tensor,
-    excitation: Tensor | None = None,
-    tiles: Tiles | None = None,
-) -> Tensor:
-    """Speak as `generator(latent, speaker, excitation)` does, without gradients.
-
-    A batch is spoken item by item. Torch's number of threads says how many tiles are computed at a time.
-
-    Args:
-        generator: Folded or not.
-        latent: (B, C, T), float32 on a CPU.
-        speaker: (B, G, 1).
-        excitation: (B, 1, N); None exactly for models without F0.
-        tiles: How time is cut.
-
-    Returns:
-        Audio within -1..1, (B, 1, N).
-
-    Raises:
-        ConfigError: The excitation is missing, superfluous or of another length.
-    """
-    performance = Performance(generator, tiles)
-    items = [
-        list(
-            performance.passages(
-                latent[item], speaker[item], None if excitation is None else excitation[item, 0]
-            )
-        )
-        for item in range(latent.shape[0])
-    ]
-    return torch.stack([torch.cat(passages) for passages in items])[:, None]
+# Any choice gives the same samples, but for the last bits.
+PASSAGE_FRAMES = 100  # bounds the memory
+TILE_NUMBERS = 2**18  # channels times samples; best where 4 bytes each fill about half of a core's own cache
 
 
 @dataclass(frozen=True)
 class _Stretch:
     """Part of a signal that is `whole` samples long and silent beyond."""
 
-    numbers: Tensor
+    numbers: Tensor  # (1, C, 1, samples), channels last
     first: int
     whole: int
 
@@ -124,7 +68,8 @@ class _Layer:
 class _Block:
     """A residual block: steps of one or two layers, each added to its input."""
 
-    def __init__(self, block: ResBlock) -> None:
+    def __init__(self, block: nn.Module) -> None:
+        assert isinstance(block, PairedResBlock | SingleResBlock)
         columns = [block.convs1, block.convs2] if isinstance(block, PairedResBlock) else [block.convs]
         self.steps = [[_Layer(conv) for conv in convs] for convs in zip(*columns, strict=True)]
         self.reach = sum(layer.reach for step in self.steps for layer in step)
@@ -149,11 +94,8 @@ class _Stage:
         upsample = generator.ups[stage]
         assert isinstance(upsample, nn.ConvTranspose1d)
         self.weight, self.bias = _channels_last(upsample.weight), upsample.bias
-        self.channels, self.rate, self.kernel = (
-            upsample.out_channels,
-            upsample.stride[0],
-            upsample.kernel_size[0],
-        )
+        self.channels = upsample.out_channels
+        self.rate, self.kernel = upsample.stride[0], upsample.kernel_size[0]
         self.padding = (self.kernel - self.rate) // 2
         self.noise_conv = None if generator.noise_convs is None else generator.noise_convs[stage]
         self.blocks = [_Block(block) for block in generator.blocks_of(stage)]
@@ -166,17 +108,7 @@ class _Stage:
         return max(start, 0), min((last - 1 + self.padding) // self.rate + 1, length)
 
     def tile(self, source: _Stretch, excitation: Tensor | None, first: int, last: int) -> Tensor:
-        """Compute a range of the output.
-
-        Args:
-            source: Of the stage before, at least what `needs` says.
-            excitation: All of it, (N,).
-            first: Where the range begins.
-            last: Where it ends.
-
-        Returns:
-            (1, C, 1, last - first).
-        """
+        """Compute a range of the output, (1, C, 1, last - first), of at least what `needs` says."""
         x = self._upsampled(source.cut(*self.needs(first, last, source.whole)))
         x = x.cut(*_widened(first, last, self.reach, x.whole))
         if excitation is not None:
@@ -190,13 +122,8 @@ class _Stage:
         return made[0].div_(len(made))
 
     def _upsampled(self, source: _Stretch) -> _Stretch:
-        numbers = F.conv_transpose2d(
-            F.leaky_relu(source.numbers, SLOPE),
-            self.weight,
-            self.bias,
-            stride=(1, self.rate),
-            padding=(0, self.padding),
-        )
+        heard = F.leaky_relu(source.numbers, SLOPE)
+        numbers = F.conv_transpose2d(heard, self.weight, self.bias, (1, self.rate), (0, self.padding))
         return _Stretch(numbers, source.first * self.rate, source.whole * self.rate)
 
     def _excited(self, excitation: Tensor, first: int, last: int) -> Tensor:
@@ -212,16 +139,11 @@ class _Stage:
 
 
 class Performance:
-    """A generator's layers as tiles take them.
-
-    Args:
-        generator: Folded or not; later changes of its weights are not heard.
-        tiles: How time is cut.
-    """
+    """A generator's layers as tiles take them; later changes of its weights are not heard."""
 
     @torch.inference_mode()
-    def __init__(self, generator: Generator, tiles: Tiles | None = None) -> None:
-        self._tiles, self._takes_f0 = tiles or Tiles(), generator.noise_convs is not None
+    def __init__(self, generator: Generator) -> None:
+        self._takes_f0 = generator.noise_convs is not None
         self._before, self._after = _Layer(generator.conv_pre), _Layer(generator.conv_post)
         self._condition = generator.cond
         self._stages = [_Stage(generator, stage) for stage in range(len(generator.ups))]
@@ -229,7 +151,7 @@ class Performance:
     def passages(
         self, latent: Tensor, speaker: Tensor, excitation: Tensor | None = None, spoken: Range | None = None
     ) -> Iterator[Tensor]:
-        """Speak one item passage by passage.
+        """Speak one item passage by passage, (samples,) each.
 
         Args:
             latent: (C, T).
@@ -237,9 +159,6 @@ class Performance:
             excitation: (N,); None exactly for models without F0.
             spoken: First frame that is spoken and the one after the last; the others serve as context. All
                 if None.
-
-        Yields:
-            The next samples of the audio.
 
         Raises:
             ConfigError: The excitation is missing, superfluous or of another length.
@@ -254,8 +173,8 @@ class Performance:
         if excitation is not None and excitation.shape[0] != lengths[-1]:
             raise ConfigError(f"{frames} frames take {lengths[-1]} samples of F0, not {excitation.shape[0]}.")
         start, end = spoken or (0, frames)
-        for first in range(start, end, self._tiles.frames):
-            last = min(first + self._tiles.frames, end)
+        for first in range(start, end, PASSAGE_FRAMES):
+            last = min(first + PASSAGE_FRAMES, end)
             ranges = self._ranges(first * hop, last * hop, lengths)
             # Not around the loop: what is done between two passages is the caller's.
             with torch.inference_mode():
@@ -272,7 +191,7 @@ class Performance:
     def _passage(
         self, latent: Tensor, condition: Tensor, excitation: Tensor | None, ranges: list[Range]
     ) -> Tensor:
-        """Speak the last of the ranges, (samples,)."""
+        """Speak the last of the ranges."""
         frames = latent.shape[-1]
         first, last = _widened(*ranges[0], self._before.reach, frames)
         x = _Stretch(_channels_last(latent[None, :, first:last]), first, frames)
@@ -289,7 +208,7 @@ class Performance:
         length = last - first
         # Equally long and as many for each thread, so that none waits for another.
         threads = torch.get_num_threads()
-        rounds = -(-length * stage.channels // (self._tiles.numbers * threads))
+        rounds = -(-length * stage.channels // (TILE_NUMBERS * threads))
         tile = -(-length // (rounds * threads))
         made = source.numbers.new_empty(1, 1, length, stage.channels).permute(0, 3, 1, 2)
 

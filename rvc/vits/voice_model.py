@@ -1,21 +1,15 @@
-"""Voice models of RVC: the .pth files that people share, of WebUI and of Applio, v1 and v2.
+"""Voice models of RVC on disk, in two forms between which nothing is lost.
+
+A .pth, as people share them, of WebUI and of Applio, v1 and v2, also early ones without version:
 
     weight    tensors by published name, half precision, without the posterior encoder
     config    18 sizes in a fixed order (`LEGACY_FIELDS`)
     info, sr, f0, version, and what Applio adds
 
-Read:    both programs' files, also early ones without version; everything is checked against the network
-         that the sizes describe, name by name and shape by shape.
-Written: WebUI's form, which both programs read, with Applio's facts where they are known.
-Not here: training checkpoints and pretrained weights (checkpoint_training.py); building networks.
+model.safetensors, as Timbre keeps them: the same tensors, and as metadata one entry, "rvc": the rest as JSON.
 
-An RVC voice as Timbre keeps it: model.safetensors, and what card.json says of it.
-
-    tensors     by published name, half precision, without the posterior encoder, as in a .pth
-    metadata    one entry, "rvc": as JSON, the rest of what a .pth says (config, info, f0, version, facts)
-
-Nothing is lost between the two forms, so that a voice which was imported is exported as it came. Reading
-runs nothing, and everything is checked as in a .pth (checkpoint.py): a bundle may be a stranger's too.
+Both may be a stranger's: reading runs nothing, and everything is checked against the network that the sizes
+describe, name by name and shape by shape. Written is WebUI's form, with Applio's facts where they are known.
 """
 
 from __future__ import annotations
@@ -34,36 +28,23 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rvc.errors import CheckpointError, ConfigError
+from rvc.files import atomic_write
 from rvc.torch_file import check_weights, read_document, tensors_by_name, write_document
-from rvc.vits.config import CONTENT_DIMS
-from rvc.vits.synthesizer import Synthesizer, SynthesizerConfig, Version
+from rvc.vits.config import CONTENT_DIMS, SynthesizerConfig, Version
+from rvc.vits.synthesizer import Synthesizer
 from rvc.vits.weight_norm import published_state
 
 MAX_MODEL_BYTES = 1_000_000_000
+ENGINE = METADATA = "rvc"
 VOCODER = "HiFi-GAN"
 CONTENT_ENCODER = "contentvec"
 POSTERIOR = "enc_q"
 LEGACY_FIELDS = (
-    "spectrogram_bins",
-    "segment_frames",
-    "latent_channels",
-    "hidden_channels",
-    "ffn_channels",
-    "attention_heads",
-    "encoder_layers",
-    "ffn_kernel",
-    "dropout",
-    "resblock_type",
-    "resblock_kernels",
-    "resblock_dilations",
-    "upsample_rates",
-    "upsample_channels",
-    "upsample_kernels",
-    "speakers",
-    "speaker_channels",
-    "sample_rate_hz",
-)
-"""The 18 sizes in the order of the file."""
+    "spectrogram_bins", "segment_frames", "latent_channels", "hidden_channels", "ffn_channels",
+    "attention_heads", "encoder_layers", "ffn_kernel", "dropout", "resblock_type", "resblock_kernels",
+    "resblock_dilations", "upsample_rates", "upsample_channels", "upsample_kernels", "speakers",
+    "speaker_channels", "sample_rate_hz",
+)  # fmt: skip
 _SEGMENT_FRAMES = 32  # written as such in every published file, and used by none
 _FACTS: dict[str, type[str] | type[int]] = {
     "epoch": int,
@@ -82,20 +63,12 @@ _LARGEST_HALF = torch.finfo(torch.float16).max
 
 @dataclass(frozen=True, kw_only=True)
 class VoiceModel:
-    """A voice model that has been checked.
-
-    Attributes:
-        config: Sizes of its synthesizer.
-        weights: By published name, in any precision, weight norm unfolded, without the posterior encoder.
-        info: What its maker wrote about it.
-        facts: What Applio writes besides: epoch, step, creation_date, model_hash, dataset_length,
-            model_name, author, embedder_model, speakers_id; those that are known.
-    """
+    """A voice model that has been checked."""
 
     config: SynthesizerConfig
-    weights: Mapping[str, Tensor]
-    info: str = ""
-    facts: Mapping[str, str | int] = field(default_factory=dict)
+    weights: Mapping[str, Tensor]  # by published name, any precision, unfolded, without the posterior encoder
+    info: str = ""  # what its maker wrote about it
+    facts: Mapping[str, str | int] = field(default_factory=dict)  # what Applio writes besides; see `_FACTS`
 
     @property
     def content_encoder(self) -> str:
@@ -104,13 +77,7 @@ class VoiceModel:
 
     @classmethod
     def of(cls, synthesizer: Synthesizer, info: str = "", **facts: str | int) -> VoiceModel:
-        """Take a voice model out of a synthesizer in training: a copy, as it is now.
-
-        Args:
-            synthesizer: Not folded.
-            info: What to write about it.
-            facts: As the attribute.
-        """
+        """Take a voice model out of a synthesizer in training, not folded: a copy, as it is now."""
         weights = {
             name: tensor.detach().to("cpu", copy=True)
             for name, tensor in published_state(synthesizer).items()
@@ -120,13 +87,7 @@ class VoiceModel:
 
 
 def read_voice_model(path: Path) -> VoiceModel:
-    """Read a voice model.
-
-    Args:
-        path: The .pth file, a stranger's.
-
-    Returns:
-        Sizes and weights that fit each other.
+    """Read a .pth file, a stranger's; its sizes and weights fit each other.
 
     Raises:
         CheckpointError: The file cannot be read, is no voice model, has another vocoder or version, asks for
@@ -141,25 +102,126 @@ def read_voice_model(path: Path) -> VoiceModel:
         raise CheckpointError(
             f"{path.name} lacks weight and config, so it is no RVC voice model; choose another file."
         )
-    return checked_model(document, tensors_by_name(document["weight"], path), path.name)
+    return _checked_model(document, tensors_by_name(document["weight"], path), path.name)
 
 
-def checked_model(document: Mapping[str, Any], weights: Mapping[str, Tensor], name: str) -> VoiceModel:
-    """Make a voice model of what a file says of itself and of its weights.
-
-    Args:
-        document: `config`, maybe `info`, `f0`, `version`, `vocoder` and facts, as a .pth file has them; all
-            of it a stranger's.
-        weights: Floating-point tensors by published name.
-        name: What the file is called, for the message.
-
-    Returns:
-        Sizes and weights that fit each other.
+def write_voice_model(path: Path, model: VoiceModel) -> None:
+    """Write a .pth file as every RVC program reads it.
 
     Raises:
-        CheckpointError: It has another vocoder or version, asks for sizes out of bounds, or the weights are
-            not exactly those of the network that it describes.
+        CheckpointError: The weights do not fit the sizes, or are too large for half precision.
     """
+    write_document(path, {"weight": _half_weights(model, path.name)} | _document_of(model))
+
+
+def load_voice_file(path: Path) -> VoiceModel:
+    """Read a .safetensors file, maybe a stranger's; half precision, on the CPU.
+
+    Raises:
+        CheckpointError: The file cannot be read, is no RVC voice, or its weights are not exactly those of the
+            network that it describes.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_MODEL_BYTES:
+            raise CheckpointError(
+                f"{path.name} has {size / 1e6:.0f} MB and at most {MAX_MODEL_BYTES / 1e6:.0f} MB are read; "
+                "export the voice again."
+            )
+        with safe_open(path, "pt") as file:
+            said = json.loads((file.metadata() or {}).get(METADATA, "null"))
+            entries = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
+    except OSError as error:
+        raise CheckpointError(
+            f"{path.name} cannot be opened ({error.strerror or error}); export or train the voice again."
+        ) from error
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path.name} is damaged or of another kind; export the voice again."
+        ) from error
+    if not isinstance(said, dict) or "config" not in said:
+        raise CheckpointError(f"{path.name} does not say that it is an RVC voice; export the voice again.")
+    return _checked_model(said, tensors_by_name(entries, path), path.name)
+
+
+def save_voice_file(path: Path, model: VoiceModel) -> None:
+    """Write a .safetensors file, whole or not at all.
+
+    Raises:
+        CheckpointError: The weights do not fit the sizes, or are too large for half precision.
+        OSError: The disk refuses.
+    """
+    weights = _half_weights(model, path.name)
+    try:
+        with atomic_write(path) as temporary:
+            save_file(weights, temporary, {METADATA: json.dumps(_document_of(model))})
+    except SafetensorError as error:  # how it reports that the disk refuses
+        raise OSError(f"{path.name} cannot be written: {error}") from error
+
+
+def card_of(model: VoiceModel) -> dict[str, Any]:
+    """Say what the card of a voice says of its engine; the rest is the caller's."""
+    config = model.config
+    card: dict[str, Any] = {
+        "engine": ENGINE,
+        "content_encoder": model.content_encoder,
+        "content_dim": config.content_dim,
+        "sample_rate_hz": config.sample_rate_hz,
+        "version": config.version,
+        "uses_f0": config.uses_f0,
+    }
+    if model.info:
+        card["info"] = model.info
+    if model.facts:
+        card["facts"] = dict(model.facts)
+    return card
+
+
+@lru_cache(maxsize=8)
+def synthesizer_shapes(config: SynthesizerConfig, *, with_posterior: bool) -> Mapping[str, torch.Size]:
+    """Give the shape of every weight of a synthesizer, by published name; nothing is allocated."""
+    with torch.device("meta"):
+        synthesizer = Synthesizer(config, with_posterior=with_posterior)
+    return {name: tensor.shape for name, tensor in published_state(synthesizer).items()}
+
+
+def legacy_list(config: SynthesizerConfig) -> list[Any]:
+    """Give the 18 sizes as files have them."""
+    sizes = {name: _plain(getattr(config, name, None)) for name in LEGACY_FIELDS}
+    sizes["segment_frames"] = _SEGMENT_FRAMES
+    sizes["dropout"] = config.dropout or 0
+    return list(sizes.values())
+
+
+def _document_of(model: VoiceModel) -> dict[str, Any]:
+    """Give what a file says of a model besides its weights: texts, numbers and lists of them."""
+    config = model.config
+    said = {
+        "config": legacy_list(config),
+        "info": model.info,
+        "sr": f"{config.sample_rate_hz / 1000:g}k",
+        "f0": int(config.uses_f0),
+        "version": config.version,
+    }
+    return said | dict(model.facts)
+
+
+def _half_weights(model: VoiceModel, name: str) -> dict[str, Tensor]:
+    """Give the weights as files have them: half precision, each with memory of its own."""
+    check_weights(model.weights, synthesizer_shapes(model.config, with_posterior=False), name)
+    for key, tensor in model.weights.items():
+        if tensor.abs().max() > _LARGEST_HALF:
+            raise CheckpointError(
+                f"{key} is too large for half precision; export an earlier state of the training."
+            )
+    return {
+        key: tensor.half().clone(memory_format=torch.contiguous_format)
+        for key, tensor in model.weights.items()
+    }
+
+
+def _checked_model(document: Mapping[str, Any], weights: Mapping[str, Tensor], name: str) -> VoiceModel:
+    """Make a voice model of what a file says of itself, as a .pth has it, and of its weights."""
     vocoder = document.get("vocoder", VOCODER)
     if vocoder != VOCODER:
         raise CheckpointError(
@@ -176,72 +238,6 @@ def checked_model(document: Mapping[str, Any], weights: Mapping[str, Tensor], na
         info=_text(info) if isinstance(info, str) else "",
         facts=_facts(document),
     )
-
-
-def write_voice_model(path: Path, model: VoiceModel) -> None:
-    """Write a voice model as every RVC program reads it.
-
-    Args:
-        path: The .pth file; one that is there is replaced.
-        model: Weights in any precision; half is written.
-
-    Raises:
-        CheckpointError: The weights do not fit the sizes, or are too large for half precision.
-        OSError: The disk refuses.
-    """
-    weights = half_weights(model, path.name)
-    write_document(path, {"weight": weights} | document_of(model))
-
-
-def half_weights(model: VoiceModel, name: str) -> dict[str, Tensor]:
-    """Give the weights as files have them: half precision, each with memory of its own.
-
-    Args:
-        model: Weights in any precision.
-        name: What the file will be called, for the message.
-
-    Raises:
-        CheckpointError: The weights do not fit the sizes, or are too large for half precision.
-    """
-    check_weights(model.weights, synthesizer_shapes(model.config, with_posterior=False), name)
-    for key, tensor in model.weights.items():
-        if tensor.abs().max() > _LARGEST_HALF:
-            raise CheckpointError(
-                f"{key} is too large for half precision; export an earlier state of the training."
-            )
-    return {
-        key: tensor.half().clone(memory_format=torch.contiguous_format)
-        for key, tensor in model.weights.items()
-    }
-
-
-def document_of(model: VoiceModel) -> dict[str, Any]:
-    """Give what a file says of a model besides its weights: texts, numbers and lists of them."""
-    config = model.config
-    said = {
-        "config": legacy_list(config),
-        "info": model.info,
-        "sr": f"{config.sample_rate_hz / 1000:g}k",
-        "f0": int(config.uses_f0),
-        "version": config.version,
-    }
-    return said | dict(model.facts)
-
-
-@lru_cache(maxsize=8)
-def synthesizer_shapes(config: SynthesizerConfig, *, with_posterior: bool) -> Mapping[str, torch.Size]:
-    """Give the shape of every weight of a synthesizer, by published name; nothing is allocated."""
-    with torch.device("meta"):
-        synthesizer = Synthesizer(config, with_posterior=with_posterior)
-    return {name: tensor.shape for name, tensor in published_state(synthesizer).items()}
-
-
-def legacy_list(config: SynthesizerConfig) -> list[Any]:
-    """Give the 18 sizes as files have them."""
-    sizes = {name: _plain(getattr(config, name, None)) for name in LEGACY_FIELDS}
-    sizes["segment_frames"] = _SEGMENT_FRAMES
-    sizes["dropout"] = config.dropout or 0
-    return [sizes[name] for name in LEGACY_FIELDS]
 
 
 def _config(document: Mapping[str, Any], weights: Mapping[str, Tensor], name: str) -> SynthesizerConfig:
@@ -264,7 +260,9 @@ def _config(document: Mapping[str, Any], weights: Mapping[str, Tensor], name: st
         if table is not None and table.ndim == 2:
             fields["speakers"] = table.shape[0]
         fields["resblock_type"] = str(fields["resblock_type"])
-        fields["sample_rate_hz"] = _rate(fields["sample_rate_hz"])
+        rate = fields["sample_rate_hz"]
+        if isinstance(rate, str) and re.fullmatch(r"\d{1,3}k", rate):
+            fields["sample_rate_hz"] = int(rate.removesuffix("k")) * 1_000
         return SynthesizerConfig(version=cast(Version, version), uses_f0=bool(f0), **fields)
     except ConfigError as error:
         raise CheckpointError(
@@ -274,13 +272,6 @@ def _config(document: Mapping[str, Any], weights: Mapping[str, Tensor], name: st
         raise CheckpointError(
             f"{name} has something else than numbers for its sizes; export it again."
         ) from error
-
-
-def _rate(value: object) -> object:
-    """Read a rate in Hz, or in kHz as "40k"."""
-    if isinstance(value, str) and re.fullmatch(r"\d{1,3}k", value):
-        return int(value.removesuffix("k")) * 1_000
-    return value
 
 
 def _frozen(value: object) -> object:
@@ -310,99 +301,3 @@ def _text(value: str) -> str:
 
 def _shown(value: object) -> str:
     return repr(value)[:40]
-
-
-ENGINE = "rvc"
-METADATA = "rvc"
-"""The entry of the metadata that says what the voice is."""
-
-
-def save_voice_file(path: Path, model: VoiceModel) -> None:
-    """Write a voice model, beside its place and then into it.
-
-    Args:
-        path: The .safetensors file; one that is there is replaced.
-        model: Weights in any precision; half is written.
-
-    Raises:
-        CheckpointError: The weights do not fit the sizes, or are too large for half precision.
-        OSError: The disk refuses; a file that was there is untouched.
-    """
-    weights = half_weights(model, path.name)
-    beside = path.with_name(f"{path.name}.part")
-    try:
-        save_file(weights, beside, {METADATA: json.dumps(document_of(model))})
-        beside.replace(path)
-    except SafetensorError as error:  # how it reports that the disk refuses
-        raise OSError(f"{path.name} cannot be written: {error}") from error
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def load_voice_file(path: Path) -> VoiceModel:
-    """Read a voice model that `save_voice_file` wrote.
-
-    Args:
-        path: The .safetensors file, maybe a stranger's.
-
-    Returns:
-        Sizes and weights that fit each other; the weights half precision, on the CPU.
-
-    Raises:
-        CheckpointError: The file cannot be read, is no RVC voice, or its weights are not exactly those of the
-            network that it describes.
-    """
-    try:
-        size = path.stat().st_size
-        if size > MAX_MODEL_BYTES:
-            raise CheckpointError(
-                f"{path.name} has {size / 1e6:.0f} MB and at most {MAX_MODEL_BYTES / 1e6:.0f} MB are read; "
-                "export the voice again."
-            )
-        said, entries = _parts(path)
-    except OSError as error:
-        raise CheckpointError(
-            f"{path.name} cannot be opened ({error.strerror or error}); export or train the voice again."
-        ) from error
-    except (SafetensorError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path.name} is damaged or of another kind; export the voice again."
-        ) from error
-    if not isinstance(said, dict) or "config" not in said:
-        raise CheckpointError(f"{path.name} does not say that it is an RVC voice; export the voice again.")
-    return checked_model(said, tensors_by_name(entries, path), path.name)
-
-
-def card_of(model: VoiceModel) -> dict[str, Any]:
-    """Say what the card of a voice says of its engine; name, format_version and created_at are the caller's.
-
-    Where the voice lies (`f0`) is unknown to the file, so who trained it adds it.
-
-    Args:
-        model: The voice.
-
-    Returns:
-        engine, content_encoder, content_dim, sample_rate_hz, version ("v1", "v2") and uses_f0; info and facts
-        where there are any.
-    """
-    config = model.config
-    card: dict[str, Any] = {
-        "engine": ENGINE,
-        "content_encoder": model.content_encoder,
-        "content_dim": config.content_dim,
-        "sample_rate_hz": config.sample_rate_hz,
-        "version": config.version,
-        "uses_f0": config.uses_f0,
-    }
-    if model.info:
-        card["info"] = model.info
-    if model.facts:
-        card["facts"] = dict(model.facts)
-    return card
-
-
-def _parts(path: Path) -> tuple[object, dict[str, Tensor]]:
-    """Read what the file says of itself (None if nothing), and its tensors in their order."""
-    with safe_open(path, "pt") as file:
-        said = json.loads((file.metadata() or {}).get(METADATA, "null"))
-        return said, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict

@@ -1,15 +1,8 @@
 """Weight normalisation: magnitude and direction of a weight apart, as training wants them.
 
-Formula: w = g * v / |v|, the norm over all dimensions but the first (for a transposed convolution the first
-         is the input channel).
+Formula: w = g * v / |v|, the norm over all dimensions but the first (Salimans and Kingma, 2016).
 Names:   published files say `X.weight_g` and `X.weight_v`; today's PyTorch says
          `X.parametrizations.weight.original0` and `original1`. Both are read; the first is written.
-Source:  Salimans and Kingma, 2016.
-
-Which GPUs compute with 16-bit floats to advantage.
-
-Before tensor cores (compute capability below 7) they are far slower than 32-bit ones; the GTX 16 series has
-none either, and its convolutions are known to give NaN. RVC's own programs leave the same devices out.
 """
 
 from __future__ import annotations
@@ -25,6 +18,9 @@ from rvc.torch_file import published_name
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
+_FIRST_CAPABILITY = 7
+_WITHOUT_TENSOR_CORES = "GTX 16"
+
 
 def weight_norm(layer: Layer) -> Layer:
     """Give a layer its weight as magnitude and direction."""
@@ -33,10 +29,7 @@ def weight_norm(layer: Layer) -> Layer:
 
 
 def fold_weight_norm(network: nn.Module) -> None:
-    """Multiply out every normed weight of a network: the same sound, for less work each time.
-
-    The network can then be neither trained further nor exported; that takes the unfolded weights.
-    """
+    """Multiply out every normed weight: the same sound for less work, but no more training and no export."""
     for layer in list(network.modules()):
         if parametrize.is_parametrized(layer, "weight"):
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
@@ -48,15 +41,9 @@ def published_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def load_published_state(network: nn.Module, weights: Mapping[str, Tensor], *, assign: bool = False) -> None:
-    """Fill a network with weights under published names.
+    """Fill an unfolded network with exactly its entries under published names.
 
-    Args:
-        network: Unfolded.
-        weights: Exactly the network's entries.
-        assign: Take the tensors themselves instead of copying them, for a network without memory of its own.
-
-    Raises:
-        RuntimeError: An entry is missing, superfluous or of another shape.
+    `assign` takes the tensors themselves instead of copying them, for a network without memory of its own.
     """
     names = {published_name(name): name for name in network.state_dict()}
     network.load_state_dict(
@@ -64,12 +51,12 @@ def load_published_state(network: nn.Module, weights: Mapping[str, Tensor], *, a
     )
 
 
-_FIRST_CAPABILITY = 7
-_WITHOUT_TENSOR_CORES = "GTX 16"
-
-
 def halves(device: torch.device) -> bool:
-    """Tell whether networks shall compute in half precision on a device; never on a processor."""
+    """Tell whether networks shall compute in half precision on a device; never on a processor.
+
+    GPUs before tensor cores are far slower with it, and the convolutions of the GTX 16 series, which has none
+    either, are known to give NaN. RVC's own programs leave the same devices out.
+    """
     if device.type != "cuda":
         return False
     major, _ = torch.cuda.get_device_capability(device)

@@ -77,7 +77,6 @@ def plainly(config: SynthesizerConfig, synthesizer: Synthesizer, seconds: int) -
         f0_hz=torch.full((1, frames), 150.0),
     )
     noise = Noise(latent=torch.randn(1, config.latent_channels, frames))
-    synthesizer.tiles = None
     return lambda: synthesizer.infer(said, noise)
 
 

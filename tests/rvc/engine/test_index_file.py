@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rvc.engine.index_file import IndexLimits, read_rows
+from rvc.engine.index_file import read_rows
 from rvc.engine.retrieval import RetrievalIndex
 from rvc.errors import CheckpointError
 from tests.test_layers import loaded_by
@@ -114,18 +114,24 @@ def test_what_is_no_index_is_refused(tmp_path: Path) -> None:
         read_rows(path, DIM)
 
 
-def test_limits_of_size_memory_and_time_are_kept(tmp_path: Path) -> None:
+def test_limits_of_size_memory_and_time_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exact = faiss.IndexFlatL2(DIM)
     exact.add(ROWS)
     path = written(exact, tmp_path)
-    with pytest.raises(CheckpointError, match="more than an index of a voice needs"):
-        read_rows(path, DIM, IndexLimits(file_bytes=1000))
-    with pytest.raises(CheckpointError, match=r"takes more than 0 s to read; make the index again"):
-        read_rows(path, DIM, IndexLimits(wall_s=0.01))
+    with monkeypatch.context() as limits:
+        limits.setattr("rvc.engine.index_file.FILE_BYTES", 1000)
+        with pytest.raises(CheckpointError, match="more than an index of a voice needs"):
+            read_rows(path, DIM)
+    with monkeypatch.context() as limits:
+        limits.setattr("rvc.engine.index_file.WALL_S", 0.01)
+        with pytest.raises(CheckpointError, match=r"takes more than 0 s to read; make the index again"):
+            read_rows(path, DIM)
     # Larger than what any allocator may have spare from before the limit.
     exact.add(np.zeros((2_000_000, DIM), np.float32))
-    with pytest.raises(CheckpointError, match=r"cannot be read|not a readable"):
-        read_rows(written(exact, tmp_path), DIM, IndexLimits(memory_bytes=1_000_000))
+    with monkeypatch.context() as limits:
+        limits.setattr("rvc.engine.index_file.MEMORY_BYTES", 1_000_000)
+        with pytest.raises(CheckpointError, match=r"cannot be read|not a readable"):
+            read_rows(written(exact, tmp_path), DIM)
     with pytest.raises(CheckpointError, match=r"absent is not there; choose the index again"):
         read_rows(tmp_path / "absent", DIM)
 

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from rvc.errors import AudioError, CheckpointError, UnknownNameError
 from rvc.torch_file import read_state
-from rvc.vits.content_encoder import CONVOLUTIONS, ContentVec, HubertSizes, content_frames
+from rvc.vits.content_encoder import CONVOLUTIONS, ContentVec, HubertSizes
+from tests.tiny_rvc_voice import content_frames
 
 TOY = HubertSizes(
     conv_channels=16, channels=24, heads=4, feed_forward=32, position_kernel=8, position_groups=4, projected=6

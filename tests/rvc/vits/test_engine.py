@@ -14,13 +14,27 @@ from rvc.engine.interface import Piece, Source
 from rvc.engine.options import SpeakOptions
 from rvc.errors import CheckpointError
 from rvc.steps import result_of
-from rvc.vits.content_encoder import ContentVec, content_frames
-from rvc.vits.engine import Framing, RvcEngine
+from rvc.vits.content_encoder import ContentVec
+from rvc.vits.engine import RvcEngine
 from rvc.voice import ENGINES, Voice
 from tests.tiny import song
-from tests.tiny_rvc_voice import encoder_file, rvc_bundle, rvc_voice, tiny_encoder, tiny_engine
+from tests.tiny_rvc_voice import (
+    content_frames,
+    encoder_file,
+    rvc_bundle,
+    rvc_voice,
+    tiny_encoder,
+    tiny_engine,
+)
 
-SHORT = Framing(pad_s=0.5, center_s=2.0, query_s=0.5, max_s=2.5)
+CENTER_S = 2.0
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less context, and cuts within a few seconds."""
+    for name, value in {"PAD_FRAMES": 50, "CENTER_S": CENTER_S, "QUERY_S": 0.5, "MAX_S": 2.5}.items():
+        monkeypatch.setattr(f"rvc.vits.engine.{name}", value)
 
 
 def heard_by(engine: RvcEngine, wav: NDArray[np.float32], hz: float = 150.0) -> Source:
@@ -45,18 +59,18 @@ def voice_of(engine: RvcEngine) -> Voice:
 
 
 @pytest.mark.parametrize("samples", [0, 1, 159, 160, 4_000, 16_001, 53_333])
-def test_no_frame_is_lost_however_long_the_recording_is(samples: int) -> None:
-    for framing in (SHORT, Framing(pad_s=0.5)):
-        engine = tiny_engine(framing)
-        source = heard_by(engine, song(4.0)[:samples])
-        assert source.spoken_frames == samples // 160 + 1
-        assert spoken(voice_of(engine), source).size == source.spoken_frames * 400
+@pytest.mark.parametrize("cut_s", [CENTER_S, 38.0])
+def test_no_frame_is_lost_however_long_the_recording_is(samples: int, cut_s: float, short: None) -> None:
+    engine = tiny_engine()
+    source = heard_by(engine, song(4.0)[:samples])
+    assert source.spoken_frames == samples // 160 + 1
+    assert spoken(voice_of(engine), source, chunk_s=cut_s).size == source.spoken_frames * 400
 
 
-def test_pieces_meet_where_they_are_cut_and_overlap_by_their_context() -> None:
-    engine = tiny_engine(SHORT)
+def test_pieces_meet_where_they_are_cut_and_overlap_by_their_context(short: None) -> None:
+    engine = tiny_engine()
     source = heard_by(engine, song(9.0))
-    pieces = engine.pieces(source, SHORT.center_s)
+    pieces = engine.pieces(source, CENTER_S)
     assert len(pieces) >= 4
     assert [piece.start for piece in pieces[1:]] == [piece.stop for piece in pieces[:-1]]
     assert (pieces[0].first, pieces[-1].last) == (0, source.frames)
@@ -73,8 +87,8 @@ def test_shorter_pieces_are_cut_in_proportion() -> None:
     assert max(piece.stop - piece.start for piece in engine.pieces(source, 2.0)) < 300
 
 
-def test_content_is_that_of_the_encoder_each_vector_twice() -> None:
-    engine = tiny_engine(SHORT)
+def test_content_is_that_of_the_encoder_each_vector_twice(short: None) -> None:
+    engine = tiny_engine()
     source = heard_by(engine, song(1.0))
     piece = Piece(start=60, stop=100, first=10, last=151)
     content = engine.content(source, piece, 10)
@@ -87,8 +101,8 @@ def test_content_is_that_of_the_encoder_each_vector_twice() -> None:
     np.testing.assert_allclose(content[::2], expected, atol=1e-5)
 
 
-def test_the_same_recording_sounds_the_same_and_noise_keeps_its_place() -> None:
-    engine = tiny_engine(SHORT)
+def test_the_same_recording_sounds_the_same_and_noise_keeps_its_place(short: None) -> None:
+    engine = tiny_engine()
     source = heard_by(engine, song(2.0))
     frames = source.frames
     content = np.random.default_rng(0).standard_normal((frames, 256)).astype(np.float32)
@@ -105,8 +119,8 @@ def test_the_same_recording_sounds_the_same_and_noise_keeps_its_place() -> None:
     assert np.abs(moved - whole[:-4000]).max() > 1e-4
 
 
-def test_the_source_s_phase_goes_on_from_piece_to_piece() -> None:
-    engine = tiny_engine(SHORT)
+def test_the_source_s_phase_goes_on_from_piece_to_piece(short: None) -> None:
+    engine = tiny_engine()
     source = heard_by(engine, song(2.0))
     steps = np.diff(source.phase, append=0.0) % 1.0
     np.testing.assert_allclose(steps[:-1], (source.f0_hz[:-1] / 100) % 1.0, atol=1e-6)

@@ -8,14 +8,9 @@ import pytest
 import torch
 
 from rvc.errors import ConfigError
-from rvc.vits.losses import mel_loss, multiscale_mel_distance
-from rvc.vits.spectrogram import (
-    linear_spectrogram,
-    mel_bank,
-    mel_spectrogram,
-    published_spectrogram,
-    revised_2026,
-)
+from rvc.vits.discriminator import mel_loss
+from rvc.vits.features import linear_spectrogram, mel_bank, mel_spectrogram, published_spectrogram
+from tests.golden_spectrograms import multiscale_mel_distance, revised_2026
 
 RATES = (32_000, 40_000, 48_000)
 

@@ -9,11 +9,12 @@ import torch
 
 from rvc.errors import ConfigError
 from rvc.vits import prior_encoder as transformer
+from rvc.vits.config import Version, published_config
 from rvc.vits.discriminator import Discriminators
 from rvc.vits.flow import Flow
 from rvc.vits.generator import HarmonicSource
 from rvc.vits.prior_encoder import RelativeAttention, frame_mask, random_starts, segments
-from rvc.vits.synthesizer import Noise, Synthesizer, Target, Version, Window, published_config
+from rvc.vits.synthesizer import Noise, Synthesizer, Target, Window
 from rvc.vits.voice_model import VoiceModel
 from rvc.vits.weight_norm import published_state
 from tests.tiny_rvc import tiny_config, tiny_frames, tiny_synthesizer

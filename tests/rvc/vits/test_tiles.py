@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from rvc.errors import ConfigError
+from rvc.vits.config import SynthesizerConfig
 from rvc.vits.generator import Generator
-from rvc.vits.synthesizer import Noise, SynthesizerConfig, Window
-from rvc.vits.tiles import Tiles, speak_in_tiles
+from rvc.vits.synthesizer import Noise
+from rvc.vits.tiles import Performance
 from tests.tiny_rvc import tiny_config, tiny_frames, tiny_synthesizer
 
 FRAMES = 13
@@ -63,80 +64,89 @@ def something_to_say(
     return latent, speaker, excitation if config.uses_f0 else None
 
 
+@pytest.fixture
+def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tiles than the program has: frames of a passage, and numbers of a tile."""
+    frames, numbers = request.param
+    monkeypatch.setattr("rvc.vits.tiles.PASSAGE_FRAMES", frames)
+    monkeypatch.setattr("rvc.vits.tiles.TILE_NUMBERS", numbers)
+
+
+def in_tiles(*tiles: tuple[int, int]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        "tiles", tiles, indirect=True, ids=lambda tiles: f"{tiles[0]} frames, {tiles[1]} numbers"
+    )
+
+
+def speak_in_tiles(
+    generator: Generator, latent: Tensor, speaker: Tensor, excitation: Tensor | None = None
+) -> Tensor:
+    """What `generator(latent, speaker, excitation)` says, item by item."""
+    performance = Performance(generator)
+    items = [
+        performance.passages(latent[item], speaker[item], None if excitation is None else excitation[item, 0])
+        for item in range(latent.shape[0])
+    ]
+    return torch.stack([torch.cat(list(passages)) for passages in items])[:, None]
+
+
 @pytest.mark.parametrize("config", SIZES, ids=["F0", "no F0", "single blocks", "two stages", "40 kHz"])
-@pytest.mark.parametrize(
-    "tiles",
-    [Tiles(), Tiles(frames=7, numbers=300), Tiles(frames=1, numbers=10**9), Tiles(frames=100, numbers=1_000)],
-    ids=lambda tiles: f"{tiles.frames} frames, {tiles.numbers} numbers",
-)
-def test_any_tiles_give_the_same_samples(config: SynthesizerConfig, tiles: Tiles) -> None:
+@in_tiles((100, 2**18), (7, 300), (1, 10**9), (100, 1_000))
+def test_any_tiles_give_the_same_samples(config: SynthesizerConfig, tiles: None) -> None:
     generator, said = a_generator(config), something_to_say(config)
     with torch.no_grad():
         whole = generator(*said)
     assert float(whole.std()) > 1e-2
-    torch.testing.assert_close(speak_in_tiles(generator, *said, tiles), whole, rtol=0, atol=1e-6)
+    torch.testing.assert_close(speak_in_tiles(generator, *said), whole, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])
-def test_what_is_shorter_than_the_generator_sees_is_the_same_too(frames: int) -> None:
+@in_tiles((1, 50))
+def test_what_is_shorter_than_the_generator_sees_is_the_same_too(frames: int, tiles: None) -> None:
     generator, said = a_generator(SMALL), something_to_say(SMALL, frames)
     with torch.no_grad():
         whole = generator(*said)
-    made = speak_in_tiles(generator, *said, Tiles(frames=1, numbers=50))
-    torch.testing.assert_close(made, whole, rtol=0, atol=1e-6)
+    torch.testing.assert_close(speak_in_tiles(generator, *said), whole, rtol=0, atol=1e-6)
 
 
-def test_a_batch_and_several_threads_give_the_same_samples(threads: int) -> None:
+@in_tiles((9, 500))
+def test_a_batch_and_several_threads_give_the_same_samples(threads: int, tiles: None) -> None:
     generator, said = a_generator(SMALL), something_to_say(SMALL, items=3)
     with torch.no_grad():
         whole = generator(*said)
-    made = speak_in_tiles(generator, *said, Tiles(frames=9, numbers=500))
-    torch.testing.assert_close(made, whole, rtol=0, atol=1e-6)
+    torch.testing.assert_close(speak_in_tiles(generator, *said), whole, rtol=0, atol=1e-6)
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize("window", [None, Window(skipped_frames=12, frames=9, stretched_frames=11)])
-def test_a_synthesizer_sounds_the_same_with_tiles_and_without(window: Window | None) -> None:
-    synthesizer = tiny_synthesizer().eval()
-    spoken = 30 if window is None else window.frames
-    noise = Noise(latent=torch.randn(1, 8, 30), source=torch.randn(1, 1, spoken * 400))
-    frames = tiny_frames(synthesizer.config)
-    synthesizer.tiles = None
-    whole = synthesizer.infer(frames, noise, window).audio
-    synthesizer.tiles = Tiles(frames=4, numbers=1_000)
-    torch.testing.assert_close(synthesizer.infer(frames, noise, window).audio, whole, rtol=0, atol=1e-6)
-
-
 @pytest.mark.parametrize("uses_f0", [True, False])
-@pytest.mark.parametrize("tiles", [None, Tiles(frames=6, numbers=1_000)])
-def test_part_of_a_recording_sounds_as_it_does_in_the_whole(uses_f0: bool, tiles: Tiles | None) -> None:
+@pytest.mark.parametrize("tiled", [True, False])
+@in_tiles((6, 1_000))
+def test_part_of_a_recording_sounds_as_it_does_in_the_whole(uses_f0: bool, tiled: bool, tiles: None) -> None:
     synthesizer = tiny_synthesizer(uses_f0=uses_f0).eval()
-    synthesizer.tiles = tiles
+    synthesizer.in_tiles = tiled
     noise = Noise(latent=torch.randn(1, 8, 30), source=torch.randn(1, 1, 30 * 400))
     frames = tiny_frames(synthesizer.config)
     whole = synthesizer.infer(frames, noise).audio[0, 0]
     passages = list(synthesizer.speak(frames, noise, (9, 23)))
-    assert len(passages) == (1 if tiles is None else 3)
+    assert len(passages) == (3 if tiled else 1)
     torch.testing.assert_close(torch.cat(passages), whole[9 * 400 : 23 * 400], rtol=0, atol=1e-6)
     everything = torch.cat(list(synthesizer.speak(frames, noise)))
     torch.testing.assert_close(everything, whole, rtol=0, atol=1e-6)
 
 
-def test_between_two_passages_gradients_are_the_caller_s() -> None:
+@in_tiles((20, 2**18))
+def test_between_two_passages_gradients_are_the_caller_s(tiles: None) -> None:
     synthesizer = tiny_synthesizer().eval()
-    synthesizer.tiles = Tiles(frames=20)
     for _ in synthesizer.speak(tiny_frames(synthesizer.config)):
         assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
     with pytest.raises(ConfigError, match=r"frames 20\.\.40"):
         next(synthesizer.speak(tiny_frames(synthesizer.config), spoken=(20, 40)))
 
 
-def test_an_excitation_that_does_not_fit_and_tiles_of_nothing_are_refused() -> None:
+def test_an_excitation_that_does_not_fit_is_refused() -> None:
     latent, speaker, excitation = something_to_say(SMALL)
     assert excitation is not None
     with pytest.raises(ConfigError, match=r"13 frames take 1040 samples of F0, not 10\."):
         speak_in_tiles(a_generator(SMALL), latent, speaker, excitation[..., :10])
     with pytest.raises(ConfigError, match="F0"):
         speak_in_tiles(a_generator(SMALL), latent, speaker)
-    with pytest.raises(ConfigError, match="hold nothing"):
-        Tiles(frames=0)

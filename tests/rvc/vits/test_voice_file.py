@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rvc.engine.card import FORMAT_VERSION, parse_card
 from rvc.errors import CheckpointError
-from rvc.vits.synthesizer import Version
+from rvc.vits.config import Version
 from rvc.vits.voice_model import (
     METADATA,
     VoiceModel,

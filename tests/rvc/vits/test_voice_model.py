@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rvc.errors import CheckpointError, ConfigError
-from rvc.vits.synthesizer import SynthesizerConfig, Version, published_config
+from rvc.vits.config import SynthesizerConfig, Version, published_config
 from rvc.vits.voice_model import (
     VoiceModel,
     legacy_list,
