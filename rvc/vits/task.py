@@ -26,7 +26,7 @@ from rvc.noise import placed_noise
 from rvc.pitch.estimators import F0_ESTIMATORS
 from rvc.pitch.f0 import F0Estimator
 from rvc.training.group import Group
-from rvc.training.task import Features
+from rvc.training.task import Features, Task
 from rvc.vits.config import SynthesizerConfig, Version, published_config
 from rvc.vits.content_encoder import HubertSizes
 from rvc.vits.discriminator import Discriminators
@@ -172,7 +172,7 @@ class RvcTraining:
     recomputes: bool = False
 
 
-class RvcTask:
+class RvcTask(Task):
     """One voice in training.
 
     Args:
