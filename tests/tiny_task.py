@@ -20,7 +20,7 @@ from torch.nn import functional
 from rvc.audio.reader import resample, save
 from rvc.pitch.estimators import F0_ESTIMATORS
 from rvc.training.features import TrainingSet, extract_features
-from rvc.training.task import Features
+from rvc.training.task import Features, Task
 
 Y = TypeVar("Y")
 R = TypeVar("R")
@@ -74,7 +74,7 @@ class TinySynthesizer(nn.Module):
         return (amplitudes * torch.sin(2 * torch.pi * number * cycles[:, None])).sum(1) * voiced
 
 
-class TinyTask:
+class TinyTask(Task):
     """The smallest task that has all that a real one has: crops, noise, dropout, Adam, a schedule.
 
     Args:

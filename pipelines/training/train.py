@@ -39,7 +39,7 @@ from rvc.training.group import Group
 from rvc.training.loop import REPORT_INTERVAL_S, Training
 from rvc.training.order import fixed_arithmetic, seed_of
 from rvc.training.settings import TrainSettings
-from rvc.training.task import DescribesVoice, Outcome, Report, Task, WritesCheckpoints
+from rvc.training.task import Outcome, Report, Task
 
 if TYPE_CHECKING:
     from pipelines.recordings.prepare import SliceRef
@@ -226,10 +226,8 @@ def _train(
     with fixed_arithmetic(request.settings.thread_count, task.device):
         outcome = yield from _run(begun.training, begun.note)
         card = {**task.export(folder), "f0": asdict(begun.f0)}
-        if isinstance(task, DescribesVoice):
-            card |= task.describe(piece.features for piece in begun.data.slices)
-        if isinstance(task, WritesCheckpoints):
-            task.write_checkpoints(request.work_dir)
+        card |= task.describe(piece.features for piece in begun.data.slices)
+        task.write_checkpoints(request.work_dir)
         content = yield from _collect_content(task, begun.data)
     return _Trained(
         card=card,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,7 @@ from rvc.lite.weights import (
 from rvc.noise import placed_noise
 from rvc.pitch.estimators import F0_ESTIMATORS
 from rvc.pitch.f0 import interpolate_unvoiced
-
-Features = Mapping[str, Tensor]
+from rvc.training.task import Features, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +85,7 @@ def rate_at(step: int, total_steps: int, peak: float, warmup_steps: int) -> floa
     return peak * min(1.0, (step + 1) / warmup_steps) * (0.02 + 0.98 * cosine)
 
 
-class LiteTask:
+class LiteTask(Task):
     """One voice in training (see `rvc.training.task.Task`).
 
     Args:

@@ -1,18 +1,10 @@
-"""Training states on disk that survive a power cut and notice damage.
+"""What a training writes and may not lose: its states, and the finished voice.
 
-One file per state, `step-00000300.ckpt`:
+A state is one file, `step-00000300.ckpt`, whose checksum tells whether the disk has damaged it since:
 
     timbre-checkpoint 1 <sha256 of everything after this line>
     {"step": 300, "best_step": 200}
     <what torch.save writes>
-
-A file is written beside its place, flushed to the disk and renamed, so a name never stands for half
-a state. The checksum tells a state that the disk has damaged since. Two states are kept, so that one
-may be lost, and with each the state that it calls the best.
-
-Not here: what is in a state (loop.py) and when to save one.
-
-The finished voice as a folder that is either whole or not there.
 """
 
 from __future__ import annotations
@@ -20,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +24,7 @@ from typing import Any
 import torch
 
 from rvc.errors import CheckpointError
+from rvc.files import atomic_write, flush
 
 logger = logging.getLogger(__name__)
 MAGIC = b"timbre-checkpoint 1 "
@@ -42,13 +34,7 @@ KEPT = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a look for the newest good state gave.
-
-    Attributes:
-        step: Its step.
-        state: The state as it was saved, tensors on the CPU.
-        message: One sentence if newer states were damaged, else empty.
-    """
+    """The newest good state, tensors on the CPU; `message` is one sentence if newer ones were damaged."""
 
     step: int
     state: dict[str, Any]
@@ -56,17 +42,14 @@ class Found:
 
 
 class CheckpointStore:
-    """The checkpoints of one training.
-
-    Args:
-        folder: Where they lie; it is made.
-    """
+    """One training's checkpoints: the last two, as one may be lost, and what each calls the best."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob("*.partial"):
-            leftover.unlink(missing_ok=True)  # a group's processes all come here
+        for pattern in (".*.part", "*.partial"):  # the second is what older versions left
+            for leftover in folder.glob(pattern):
+                leftover.unlink(missing_ok=True)  # a group's processes all come here
 
     def save(self, step: int, best_step: int | None, state: dict[str, Any]) -> Path:
         """Write one state for good and drop those that are no longer needed.
@@ -76,36 +59,17 @@ class CheckpointStore:
             best_step: The step that scored best so far, this one perhaps; its file is kept.
             state: Nested dicts and lists of tensors, numbers, strings and None.
 
-        Returns:
-            The file.
-
         Raises:
             OSError: The disk refuses; the states that were there are untouched.
         """
         path = self._path(step)
-        partial = path.with_suffix(".partial")
-        try:
-            with partial.open("wb+") as file:
-                _write(file, {"step": step, "best_step": best_step}, state)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        _flush_folder(self.folder)
+        with atomic_write(path) as partial, partial.open("wb+") as file:
+            _write(file, {"step": step, "best_step": best_step}, state)
         self._prune()
         return path
 
     def read(self, step: int) -> dict[str, Any]:
-        """Read the state of one step.
-
-        Args:
-            step: Steps taken when it was saved.
-
-        Returns:
-            The state, tensors on the CPU.
-
-        Raises:
-            CheckpointError: It is not there or damaged.
-        """
+        """Read the state of one step, tensors on the CPU; CheckpointError if it is not there or damaged."""
         path = self._path(step)
         try:
             with path.open("rb") as file:
@@ -116,12 +80,7 @@ class CheckpointStore:
             raise CheckpointError(f"The disk cannot read the checkpoint of step {step}: {error}.") from error
 
     def newest(self) -> Found | None:
-        """Find the newest state that is good.
-
-        Damaged ones that are newer are set aside under another name.
-
-        Returns:
-            The state; None if there never was a checkpoint.
+        """Find the newest good state, and set damaged newer ones aside; None if there never was one.
 
         Raises:
             CheckpointError: There are checkpoints and all are damaged.
@@ -154,11 +113,8 @@ class CheckpointStore:
 
     def _prune(self) -> None:
         steps = sorted(self._steps())
-        kept = set(steps[-KEPT:])
-        for step in steps[-KEPT:]:
-            best = self._best_step(step)
-            if best is not None:
-                kept.add(best)
+        last = steps[-KEPT:]
+        kept = {*last, *(self._best_step(step) for step in last)}
         for step in steps:
             if step not in kept:
                 self._path(step).unlink()
@@ -186,8 +142,6 @@ def _write(file: BufferedRandom, facts: dict[str, int | None], state: dict[str, 
     digest = hashlib.file_digest(file, "sha256").hexdigest()
     file.seek(len(MAGIC))
     file.write(digest.encode())
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _read(file: BufferedReader, name: str) -> dict[str, Any]:
@@ -214,57 +168,26 @@ def _fallback_message(damaged: list[Path], step: int) -> str:
     return f"Damaged and left out: {names}; the training goes on from step {step} instead."
 
 
-def _flush_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 @contextmanager
 def new_bundle(folder: Path) -> Iterator[Path]:
-    """Give an empty folder to write into, and put it in its place if the block ends well.
+    """Give an empty folder beside `folder`, which takes its place if the block ends well.
 
-    Args:
-        folder: Where the bundle shall be. What is there stays until the new one is whole; its parent
-            is made.
-
-    Yields:
-        The folder to write into, beside its place. If the block ends with an error, or its generator
-        is closed, that folder is deleted and nothing else has changed.
-
-    Raises:
-        OSError: The disk refuses.
+    What was there stays until then; if the block ends with an error, or its generator is closed, the new
+    folder is deleted and nothing else has changed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial, old = (folder.with_name(f".{folder.name}.{end}") for end in ("partial", "old"))
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
         yield partial
         for path in [*partial.iterdir(), partial]:
-            _flush(path)
-        _put(partial, folder)
-        _flush(folder.parent)
+            flush(path)
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():  # a folder that is full cannot be replaced
+            folder.replace(old)
+        partial.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
+        flush(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _put(partial: Path, folder: Path) -> None:
-    """Rename to its place; a folder that is full cannot be replaced, so the old one steps aside first."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.replace(old)
-    partial.replace(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,16 +1,14 @@
 """Slices -> what the engine wants to know of each, cached on disk.
 
-Files:   one safetensors file per slice, named by a hash of the slice's bytes, the engine's
-         `features_key` and the seed: a second run computes only what changed. They are mapped into
-         memory, not read, so an hour of features need not fit; a file is never changed in place.
-Not here: what the features are (the engine's `extract`) and where slices come from.
+One safetensors file a slice, named by a hash of the slice's bytes, the engine's `features_key` and the seed:
+a second run computes only what changed. The files are mapped into memory, not read, so an hour of features
+need not fit; a file is never changed in place.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from rvc.audio.reader import load_mono
 from rvc.errors import AudioError
+from rvc.files import atomic_write
 from rvc.training.order import seed_of, split_held_out
 from rvc.training.task import Features, Task
 
@@ -32,53 +31,34 @@ class AudioSlice(Protocol):
     """A piece of a recording on disk."""
 
     @property
-    def path(self) -> Path:
-        """The sound file."""
-        ...
+    def path(self) -> Path: ...
 
     @property
-    def seconds(self) -> float:
-        """Its length."""
-        ...
+    def seconds(self) -> float: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """One slice, ready for training.
+    """One slice, ready for training."""
 
-    Attributes:
-        key: SHA-256 of the sound file's bytes.
-        seconds: Its length.
-        features: What the engine made of it, on the CPU.
-    """
-
-    key: str
+    key: str  # SHA-256 of the sound file's bytes
     seconds: float
     features: Features
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSet:
-    """All slices of one voice, divided.
-
-    Attributes:
-        train: Slices to train on, in a fixed order.
-        held_out: Slices that are only scored. The same one as in `train` if there is only one.
-    """
+    """All slices of one voice: what is trained on and what is only scored; a single slice is in both."""
 
     train: tuple[Slice, ...]
     held_out: tuple[Slice, ...]
 
     @classmethod
     def divide(cls, slices: Sequence[Slice]) -> TrainingSet:
-        """Hold some slices out, chosen by their content.
-
-        Args:
-            slices: At least one, each content once.
-        """
+        """Hold some slices out, chosen by their content; at least one slice, each content once."""
         by_key = {piece.key: piece for piece in slices}
-        train, held_out = split_held_out(list(by_key))
-        return cls(train=tuple(by_key[key] for key in train), held_out=tuple(by_key[key] for key in held_out))
+        train, held_out = (tuple(by_key[key] for key in keys) for keys in split_held_out(list(by_key)))
+        return cls(train=train, held_out=held_out)
 
     @property
     def slices(self) -> list[Slice]:
@@ -87,7 +67,6 @@ class TrainingSet:
 
     @property
     def seconds(self) -> float:
-        """Length of all of them together."""
         return sum(piece.seconds for piece in self.slices)
 
     @property
@@ -110,9 +89,6 @@ def extract_features(
     Yields:
         The number of slices that are done, after each.
 
-    Returns:
-        The slices with their features.
-
     Raises:
         AudioError: A slice cannot be read; or there are none.
     """
@@ -128,13 +104,13 @@ def extract_features(
                 "prepare the recordings again."
             ) from error
         if key not in found:
-            path = folder / f"{_cache_name(key, task.features_key, seed)}.safetensors"
+            name = hashlib.sha256(f"{key} {task.features_key} {seed}".encode()).hexdigest()
+            path = folder / f"{name}.safetensors"
             cached.add(path)
             features = _read(path)
             if features is None:
                 wav, rate_hz = load_mono(piece.path)
-                features = task.extract(wav, rate_hz, seed_of(seed, "features", key))
-                _write(path, features)
+                _write(path, task.extract(wav, rate_hz, seed_of(seed, "features", key)))
                 # Through the file even now, so that the first run sees just what a resumed one sees.
                 features = load_file(path)
             found[key] = Slice(key=key, seconds=piece.seconds, features=features)
@@ -145,10 +121,6 @@ def extract_features(
         if path not in cached:
             path.unlink()
     return list(found.values())
-
-
-def _cache_name(key: str, features_key: str, seed: int) -> str:
-    return hashlib.sha256(f"{key} {features_key} {seed}".encode()).hexdigest()
 
 
 def _read(path: Path) -> dict[str, Tensor] | None:
@@ -162,10 +134,6 @@ def _read(path: Path) -> dict[str, Tensor] | None:
 
 
 def _write(path: Path, features: dict[str, Tensor]) -> None:
-    """Write beside the place and rename, so that a name never stands for half a file."""
-    partial = path.with_suffix(".partial")
     plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in features.items()}
-    save_file(plain, partial)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with atomic_write(path) as partial:
+        save_file(plain, partial)

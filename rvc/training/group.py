@@ -3,8 +3,7 @@
     torchrun --nproc-per-node 2 -m pipelines.training.distributed ...
 
 Every process puts the whole batch together and draws the whole batch's noise, and computes only its own
-items: so the result is that of one process with the same batch, but for the order in which floating-point
-numbers are added. Library: torch.distributed, over nccl on GPUs and gloo on processors.
+items: so the result is that of one process, but for the order in which floating-point numbers are added.
 """
 
 from __future__ import annotations
@@ -24,19 +23,13 @@ from rvc.errors import ConfigError
 
 T = TypeVar("T")
 
+# One process may extract the features of hours of recordings while the others wait for it.
 PATIENCE = timedelta(hours=24)
-"""One process may extract the features of hours of recordings while the others wait for it."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that train together.
-
-    Attributes:
-        rank: Number of this process, 0..size - 1; number 0 alone writes and reports.
-        size: How many there are; 1 is a training by itself.
-        device: Where this process computes.
-    """
+    """The processes that train together; number 0 alone writes and reports."""
 
     rank: int
     size: int
@@ -49,7 +42,7 @@ class Group:
 
     @staticmethod
     def join() -> Group:
-        """Join the group that torchrun describes in the environment.
+        """Join the group that torchrun describes in the environment, over nccl on GPUs and gloo without.
 
         Raises:
             ConfigError: torchrun did not start this process, or there are fewer GPUs than processes.
@@ -71,7 +64,6 @@ class Group:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes and reports."""
         return self.rank == 0
 
     def leave(self) -> None:
@@ -80,14 +72,7 @@ class Group:
             dist.destroy_process_group()
 
     def own(self, items: int) -> slice:
-        """Say which items of a batch are this process's.
-
-        Args:
-            items: Of the whole batch.
-
-        Raises:
-            ConfigError: They cannot be divided evenly.
-        """
+        """Say which items of a whole batch are this process's; ConfigError if they cannot be divided."""
         if items % self.size:
             raise ConfigError(
                 f"A batch of {items} cannot be divided among {self.size} processes; "
@@ -118,11 +103,7 @@ class Group:
         return dict(zip(numbers, (whole / self.size).tolist(), strict=True))
 
     def from_first(self, value: T) -> T:
-        """Give every process what the first one has; the others wait for it.
-
-        Args:
-            value: Plain data; that of the other processes is not looked at.
-        """
+        """Give every process the plain data that the first one has; the others wait for it."""
         if self.size == 1:
             return value
         box: list[Any] = [value]

@@ -1,18 +1,9 @@
-"""The training loop, the same for every engine.
+"""The training loop, the same for every engine: a generator of reports.
 
-Training is a generator of reports. Not calling `next` pauses it; closing it saves a checkpoint of
-exactly the step that was reached and ends it; running it again in the same folder goes on from there.
-On the CPU with the same number of threads the result equals that of an uninterrupted run bit for bit,
-because nothing depends on what happened before except the state: random numbers, the order of slices and
-the schedule follow from (seed, step), and the state holds the rest.
-
-How long:  `total_steps` at most; earlier when the held-out slices have not been reconstructed better for
-           `patience` scorings. What is handed on is the state that reconstructed them best.
-Several:   processes of a group (group.py) take every step together. The first one alone writes, scores and
-           reports; what it decides, all do.
-Not here:  networks and losses (the engine's Task), files of states (checkpoints.py), scores (scoring.py).
-
-The largest batch that a GPU's memory holds, found by trying: one step, half as many if it does not fit.
+Not calling `next` pauses it; closing it saves a checkpoint of exactly the step that was reached; running it
+again in the same folder goes on from there. On the CPU with the same number of threads the result equals
+that of an uninterrupted run bit for bit: random numbers, the order of slices and the schedule follow from
+(seed, step), and the state holds the rest. The best-scored state is handed on.
 """
 
 from __future__ import annotations
@@ -29,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from rvc.audio.reader import save
 from rvc.errors import CheckpointError, ConfigError
@@ -42,22 +34,18 @@ from rvc.training.settings import TrainSettings
 from rvc.training.task import EndReason, LoopState, Outcome, Report, Task
 
 logger = logging.getLogger(__name__)
-AUTOMATIC = 8
-"""What a batch has if memory holds it: more makes a small set of recordings no better."""
+AUTOMATIC = 8  # what a batch has if memory holds it: more makes a small set of recordings no better
+REPORT_INTERVAL_S = 0.1
+# However many steps: a large network's may take a minute, which is longer than a stopped process is given.
+CHECKPOINT_S = 600.0
+REFERENCE = "samples/reference.wav"
+RATE_STEPS = 100  # over which the speed is measured
 
 
 def fitting_batch_size(attempt: Callable[[int], None], first: int = AUTOMATIC) -> int:
-    """Find how many items a batch may have.
+    """Find how many items a batch may have: `first`, halved until it fits; ConfigError if not even one does.
 
-    Args:
-        attempt: Takes a step with so many items, the largest that can come, and leaves no trace of it.
-        first: How many to try first.
-
-    Returns:
-        `first`, or as many as are left of it after halving until it fits.
-
-    Raises:
-        ConfigError: Not even the least fits.
+    `attempt` takes a step with so many items, the largest that can come, and leaves no trace of it.
     """
     items = first
     while True:
@@ -80,39 +68,16 @@ def fitting_batch_size(attempt: Callable[[int], None], first: int = AUTOMATIC) -
 
 def on_cpu(state: Any) -> Any:  # noqa: ANN401 -- nested as states are
     """Copy a state, tensors into the CPU's memory, of which there is more."""
-    if isinstance(state, Tensor):
-        return state.detach().to("cpu", copy=True)
-    if isinstance(state, dict):
-        return {name: on_cpu(part) for name, part in state.items()}
-    if isinstance(state, list | tuple):
-        return type(state)(on_cpu(part) for part in state)
-    return state
-
-
-REPORT_INTERVAL_S = 0.1
-"""Reports come at most this often; a step that takes longer is reported when it ends."""
-CHECKPOINT_S = 600.0
-"""A checkpoint is also saved when so much time has passed: a large network's step may take a minute, which is
-longer than a stopped process is given."""
-REFERENCE = "samples/reference.wav"
-RATE_STEPS = 100
-"""Steps over which the speed is measured."""
+    return tree_map_only(Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), state)
 
 
 class Training:
     """One training of one voice in one folder.
 
-    Files in `work_dir`: `checkpoints/` (see checkpoints.py); `samples/reference.wav`, a held-out
-    sentence as it was recorded; `samples/<step>.wav`, the same spoken by the voice at each scoring.
-
-    Args:
-        task: The engine's task, freshly built; it is brought to the newest checkpoint.
-        data: The slices with their features.
-        settings: How to train.
-        work_dir: Where checkpoints and samples lie; a checkpoint there is resumed.
-        report_interval_s: Least time between two reports.
-        group: The processes that train together; by default this one alone.
-        tries_batch: Whether a batch size that nobody set is tried before it is used; by default on a GPU.
+    Files in `work_dir`: `checkpoints/` (see checkpoints.py); `samples/reference.wav`, a held-out sentence as
+    it was recorded; `samples/<step>.wav`, the same spoken by the voice at each scoring.
+    The processes of a group take every step together: the first one alone writes, scores and reports; what it
+    decides, all do. A batch size that nobody set is tried before it is used, by default on a GPU.
     """
 
     def __init__(  # noqa: PLR0913 -- two of them are for tests and groups
@@ -151,19 +116,15 @@ class Training:
         """Train until the end.
 
         Yields:
-            A report after a step or a scored slice, at most one per `report_interval_s`, and one with
-            the score at each scoring. Closing at any of them saves a checkpoint.
-
-        Returns:
-            How it ended; the task holds the best state.
+            A report after a step or a scored slice, at most one per `report_interval_s`, and one with the
+            score at each scoring. Closing at any of them saves a checkpoint.
 
         Raises:
             CheckpointError: There are checkpoints, but all are damaged.
             ConfigError: The folder holds a training of other recordings or settings; a loss was no
                 number before the first scoring; or the GPU's memory does not hold a batch.
         """
-        settings, task = self.settings, self.task
-        with fixed_arithmetic(settings.thread_count, task.device):
+        with fixed_arithmetic(self.settings.thread_count, self.task.device):
             said = self._resume()
             if not self._state.step and self._tries_batch:
                 self.batch_size = fitting_batch_size(self._try_batch)
@@ -175,9 +136,8 @@ class Training:
                 self._save()
                 raise
             best_step, message = self._take_best()
-            outcome = Outcome(
-                steps=self._state.step, best_step=best_step, reason=reason, scores=self._state.scores
-            )
+            state = self._state
+            outcome = Outcome(steps=state.step, best_step=best_step, reason=reason, scores=state.scores)
             logger.info("training ended at step %d (%s), best step %d", outcome.steps, reason, best_step)
             yield self._report("Training", message or _ending(outcome))
             return outcome
@@ -204,16 +164,15 @@ class Training:
                 yield self._report("Training")
 
     def _step(self) -> dict[str, float]:
-        """Take one step; all that is random in it follows from the seed and the step's number."""
+        """Take one step; all that is random in it follows from the seed and its number."""
         seed, step, task = self.settings.seed, self._state.step, self.task
         began = time.perf_counter()
         chosen = self._order.items(step, self.batch_size)
         task.epoch = self._order.epoch(step, self.batch_size)
         # For layers that ask torch's global generators, such as dropout.
         torch.manual_seed(seed_of(seed, "global", step))
-        batch = task.batch(
-            [self.data.train[item].features for item in chosen], generator_of("cpu", seed, "batch", step)
-        )
+        features = [self.data.train[item].features for item in chosen]
+        batch = task.batch(features, generator_of("cpu", seed, "batch", step))
         try:
             losses = task.step(batch, step, self.total_steps, generator_of(task.device, seed, "step", step))
         except torch.OutOfMemoryError as error:
@@ -256,8 +215,7 @@ class Training:
         """Score the held-out slices, keep the state, and report; a scoring cut off leaves no trace."""
         state, pieces = self._state, self.data.held_out
         scores: list[Score] = []
-        sample: str | None = None
-        spent_s = 0.0
+        sample, spent_s = None, 0.0
         for number, piece in enumerate(pieces if self._group.is_first else (), start=1):
             began = time.perf_counter()
             score, spoken = self._score_slice(piece)
@@ -269,9 +227,8 @@ class Training:
         self._scoring_s = spent_s
         is_best = state.add_score(self._group.from_first(mean_score(scores) if scores else None) or WORST)
         self._save()
-        logger.info(
-            "step %d scored %s%s", state.step, state.scores[-1], ", the best so far" if is_best else ""
-        )
+        best = ", the best so far" if is_best else ""
+        logger.info("step %d scored %s%s", state.step, state.scores[-1], best)
         report = self._report("Scoring", _verdict(state, is_best=is_best))
         yield replace(report, score=dict(state.scores[-1]), sample=sample, reference=sample and REFERENCE)
 
@@ -286,13 +243,12 @@ class Training:
         score = score_slice(rendered, reference, f0_hz, task.sample_rate_hz, F0_ESTIMATORS.build("praat"))
         if piece is not self._sentence or not rendered.size or not np.isfinite(rendered).all():
             return score, None
-        folder = self.work_dir / "samples"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{self._state.step:06d}.wav"
-        save(path, rendered, task.sample_rate_hz, bits=16)
+        sample = f"samples/{self._state.step:06d}.wav"
+        (self.work_dir / "samples").mkdir(parents=True, exist_ok=True)
+        save(self.work_dir / sample, rendered, task.sample_rate_hz, bits=16)
         if not (self.work_dir / REFERENCE).exists():
             save(self.work_dir / REFERENCE, reference, task.sample_rate_hz, bits=16)
-        return score, path.relative_to(self.work_dir).as_posix()
+        return score, sample
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to be resumed."""
@@ -309,11 +265,10 @@ class Training:
         found = self._newest()
         if found is None:
             return ""
+        identity = found.state["identity"]
         if self.settings.batch_size is None:
-            self.batch_size = found.state["identity"]["batch size"]
-        other = [
-            name for name, value in self._identity().items() if found.state["identity"].get(name) != value
-        ]
+            self.batch_size = identity["batch size"]
+        other = [name for name, value in self._identity().items() if identity.get(name) != value]
         if other:
             raise ConfigError(
                 f"This training was started with another {' and another '.join(other)} and cannot go on "
@@ -347,14 +302,14 @@ class Training:
     def _take_best(self) -> tuple[int, str]:
         """Load the best state, or the newest good one if it is damaged; return its step and a message."""
         best_step = self._state.best_step
-        # What the others have by now may be deleted by the first, and nobody asks them for it.
-        if best_step is not None and not self._group.is_first:
-            return best_step, ""
         if best_step is None:
             raise ConfigError(
                 "The training never gave audio that could be scored; start a new training with another "
                 "seed or batch size."
             )
+        if not self._group.is_first:
+            # The file may be deleted by the first by now, and nobody asks this one for the voice.
+            return best_step, ""
         try:
             self.task.load_state_dict(self._store.read(best_step)["task"])
         except CheckpointError as error:
@@ -363,10 +318,8 @@ class Training:
             if found is None:
                 raise
             self.task.load_state_dict(found.state["task"])
-            return (
-                found.step,
-                f"The best state, of step {best_step}, is damaged; step {found.step} is used instead.",
-            )
+            message = f"The best state, of step {best_step}, is damaged; step {found.step} is used instead."
+            return found.step, message
         return best_step, ""
 
     def _is_time_to_report(self) -> bool:
@@ -378,9 +331,8 @@ class Training:
         if self._step_s:
             steps_per_s = len(self._step_s) / max(sum(self._step_s), 1e-9)
             to_do = max(self.total_steps - state.step, 0)
-            seconds_left = (
-                to_do / steps_per_s + math.ceil(to_do / self.settings.score_every) * self._scoring_s
-            )
+            scorings = math.ceil(to_do / self.settings.score_every)
+            seconds_left = to_do / steps_per_s + scorings * self._scoring_s
         return Report(
             stage=stage,
             step=state.step,

@@ -1,7 +1,7 @@
 """Which slices are heard when, which are held out, and every random number's seed.
 
-Nothing here remembers anything: each answer follows from (seed, step, item) alone. That is why a
-training that was stopped anywhere goes on exactly as if it had not been.
+Nothing here remembers anything: each answer follows from (seed, step, item) alone. That is why a training
+that was stopped anywhere goes on exactly as if it had not been.
 """
 
 from __future__ import annotations
@@ -14,48 +14,26 @@ import torch
 from torch.utils import deterministic as memory
 
 HELD_OUT_SHARE = 0.07
-MAX_HELD_OUT = 12
-"""More held-out slices would make scoring slow and take audio away without a surer score."""
-
+MAX_HELD_OUT = 12  # more would make scoring slow and take audio away without a surer score
 TICKET_S = 2.0
-"""A slice takes part once per epoch for each started piece of this length."""
 
 
 def seed_of(seed: int, *parts: str | int) -> int:
-    """Derive a seed for one purpose.
-
-    Args:
-        seed: The training's seed.
-        parts: What it is for, for example ("step", 120).
-
-    Returns:
-        A number of 63 bits that shares nothing visible with the seeds of other purposes.
-    """
+    """Derive a seed of 63 bits for one purpose, for example ("step", 120), from the training's."""
     text = "/".join(str(part) for part in (seed, *parts))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def generator_of(device: torch.device | str, seed: int, *parts: str | int) -> torch.Generator:
     """Make a fresh generator for one purpose, see `seed_of`."""
-    generator = torch.Generator(device=device)
-    generator.manual_seed(seed_of(seed, *parts))
-    return generator
+    return torch.Generator(device=device).manual_seed(seed_of(seed, *parts))
 
 
 def split_held_out(keys: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Choose the slices that are kept out of training, to be scored.
+    """Divide slices into those to train on and those held out, about 7 % and at most 12, both sorted.
 
-    The choice depends on the slices' content only, never on their order or the seed.
-
-    Args:
-        keys: Content hashes, each once.
-
-    Returns:
-        The keys to train on and those held out, about 7 % and at most 12, both sorted. A single
-        slice is in both: there is nothing else to hear or to score.
-
-    Raises:
-        ValueError: There are no slices, or one is there twice.
+    The choice depends on the slices' content hashes only, never on their order or the seed. A single slice is
+    in both: there is nothing else to hear or to score.
     """
     if not keys or len(set(keys)) != len(keys):
         raise ValueError("A split needs at least one slice and each only once.")
@@ -70,12 +48,8 @@ def split_held_out(keys: Sequence[str]) -> tuple[list[str], list[str]]:
 class Order:
     """The endless order in which slices are heard: one shuffled epoch after the other.
 
-    A slice takes part once for each started 2 s, so that with crops of a fixed length each second
-    of the recordings is about equally likely to be heard.
-
-    Args:
-        seconds: Length of each slice.
-        seed: The training's seed.
+    A slice takes part once for each started 2 s of its length, so that with crops of a fixed length each
+    second of the recordings is about equally likely to be heard.
     """
 
     def __init__(self, seconds: Sequence[float], seed: int) -> None:
@@ -87,25 +61,12 @@ class Order:
         self._permutation: list[int] = []
 
     def items(self, step: int, batch_size: int) -> list[int]:
-        """Give the slices of one step.
-
-        Args:
-            step: Number of the step, from 0.
-            batch_size: How many.
-
-        Returns:
-            Positions in `seconds`, `batch_size` of them.
-        """
+        """Give the slices of a step, as positions in `seconds`."""
         first = step * batch_size
         return [self._at(position) for position in range(first, first + batch_size)]
 
     def epoch(self, step: int, batch_size: int) -> int:
-        """Say how many times everything was heard before a step.
-
-        Args:
-            step: Number of the step, from 0.
-            batch_size: Slices per step.
-        """
+        """Say how many times everything was heard before a step."""
         return step * batch_size // len(self.tickets)
 
     def _at(self, position: int) -> int:
@@ -119,17 +80,10 @@ class Order:
 
 @contextmanager
 def fixed_arithmetic(threads: int, device: torch.device) -> Iterator[None]:
-    """Fix what else decides the last bits of a result: the threads and the choice of algorithms.
+    """Fix what else decides the last bits of a result, inside the block: threads and choice of algorithms.
 
-    On the CPU, sums over an index (an embedding's gradient) otherwise depend on which thread comes
-    first. On a GPU the fast algorithms are kept: there, equal bits are not promised.
-
-    Args:
-        threads: CPU threads.
-        device: Where the networks are.
-
-    Yields:
-        Nothing; the settings that were there before come back at the end.
+    On the CPU, sums over an index (an embedding's gradient) otherwise depend on which thread comes first. On
+    a GPU the fast algorithms are kept: there, equal bits are not promised.
     """
     threads_before = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()

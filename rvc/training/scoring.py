@@ -1,12 +1,9 @@
 """How far a reconstruction is from the recording that it reconstructs.
 
-Shapes:  N = samples, T = frames (100 per second).
-Units:   mel distance in dB, F0 error in semitones, voicing error as a share 0..1; lower is better.
-Source:  L1 distance of log-mel spectrograms at several resolutions is what GAN vocoders are
-         commonly compared by; the melody is scored beside it, because a wrong pitch moves few mel
-         bands and every listener hears it.
-Why not the training loss: it falls on the slices it is computed on long after the voice has stopped
-         getting better on others.
+The L1 distance of log-mel spectrograms at several resolutions, by which GAN vocoders are commonly compared,
+and beside it the melody, because a wrong pitch moves few mel bands and every listener hears it. The training
+loss would not do: it falls on what it is computed on long after the voice has stopped getting better on other
+slices. N = samples, T = frames (100 per second), F0 is 0 where unvoiced.
 """
 
 from __future__ import annotations
@@ -24,38 +21,23 @@ from torch import Tensor
 from rvc.audio.reader import resample
 
 RATE_16K_HZ = 16_000
-RESOLUTIONS = ((2048, 128), (1024, 80), (512, 40))
-"""FFT size in samples and mel bands; the hop is a quarter of the size."""
-
-FLOOR_DB = 60.0
-"""Quieter than this below the loudest band of the recording, nothing is compared."""
-
-SEMITONE_DB = 1.0
-"""What an error of one semitone costs, in dB of mel distance."""
-
-VOICING_DB = 10.0
-"""What voicing every frame wrongly would cost, in dB of mel distance."""
-
-MAX_SEMITONES = 12.0
-"""An estimator's slip of two octaves says no more than one of one."""
+RESOLUTIONS = ((2048, 128), (1024, 80), (512, 40))  # FFT size in samples, mel bands; the hop is a quarter
+FLOOR_DB = 60.0  # quieter than this below the loudest band of the recording, nothing is compared
+SEMITONE_DB = 1.0  # what an error of one semitone costs, in dB of mel distance
+VOICING_DB = 10.0  # what voicing every frame wrongly would cost
+MAX_SEMITONES = 12.0  # an estimator's slip of two octaves says no more than one of one
 
 EstimateF0 = Callable[[NDArray[np.float32]], NDArray[np.float64]]
-"""16 kHz audio, shape (N,) -> F0 in Hz, shape (N // 160 + 1,), 0 where unvoiced."""
+"""16 kHz audio, shape (N,) -> F0 in Hz, shape (N // 160 + 1,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """How far from the recording; lower is better, 0 is equal.
-
-    Attributes:
-        mel_db: Mean distance of the log-mel spectrograms at three resolutions, in dB.
-        f0_semitones: Mean F0 error of the frames that are voiced in both, 12 at most.
-        voicing_error: Share of the frames that are voiced in one and not in the other, 0..1.
-    """
+    """How far from the recording; lower is better, 0 is equal."""
 
     mel_db: float
-    f0_semitones: float
-    voicing_error: float
+    f0_semitones: float  # mean of the frames that are voiced in both, 12 at most
+    voicing_error: float  # share of the frames that are voiced in one and not in the other, 0..1
 
     @property
     def total(self) -> float:
@@ -69,21 +51,14 @@ class Score:
         return {name: value if math.isfinite(value) else None for name, value in parts.items()}
 
 
+# What audio gets that has samples which are no numbers.
 WORST = Score(mel_db=math.inf, f0_semitones=MAX_SEMITONES, voicing_error=1.0)
-"""What audio gets that has samples which are no numbers."""
 
 
 def mean_score(scores: Sequence[Score]) -> Score:
-    """Average scores part by part.
-
-    Args:
-        scores: At least one.
-    """
-    return Score(
-        mel_db=float(np.mean([score.mel_db for score in scores])),
-        f0_semitones=float(np.mean([score.f0_semitones for score in scores])),
-        voicing_error=float(np.mean([score.voicing_error for score in scores])),
-    )
+    """Average at least one score part by part."""
+    parts = [asdict(score) for score in scores]
+    return Score(**{name: float(np.mean([part[name] for part in parts])) for name in parts[0]})
 
 
 def score_slice(
@@ -98,7 +73,7 @@ def score_slice(
     Args:
         rendered: The reconstruction, shape (N,).
         reference: The recording, shape (N,); the longer of both is cut.
-        f0_hz: The recording's melody, shape (T,), 0 where unvoiced.
+        f0_hz: The recording's melody, shape (T,).
         rate_hz: Rate of both.
         estimate_f0: Finds the melody of the reconstruction.
 
@@ -111,24 +86,12 @@ def score_slice(
     rendered, reference = rendered[:length], reference[:length]
     wav16k = resample(rendered, rate_hz, RATE_16K_HZ) if rate_hz != RATE_16K_HZ else rendered
     f0_semitones, voicing_error = f0_error(estimate_f0(wav16k), f0_hz)
-    return Score(
-        mel_db=mel_distance_db(rendered, reference, rate_hz),
-        f0_semitones=f0_semitones,
-        voicing_error=voicing_error,
-    )
+    mel_db = mel_distance_db(rendered, reference, rate_hz)
+    return Score(mel_db=mel_db, f0_semitones=f0_semitones, voicing_error=voicing_error)
 
 
 def mel_distance_db(rendered: NDArray[np.float32], reference: NDArray[np.float32], rate_hz: int) -> float:
-    """Measure the mean distance of log-mel spectrograms over three resolutions.
-
-    Args:
-        rendered: Audio, shape (N,).
-        reference: Audio, shape (N,); its loudest band sets the floor.
-        rate_hz: Rate of both.
-
-    Returns:
-        Mean absolute difference in dB, at least 0.
-    """
+    """Mean absolute difference of the log-mel spectrograms over three resolutions; both (N,)."""
     distances = []
     pair = torch.from_numpy(np.stack([rendered, reference])).float()
     for fft_samples, bands in RESOLUTIONS:
@@ -140,15 +103,11 @@ def mel_distance_db(rendered: NDArray[np.float32], reference: NDArray[np.float32
 
 
 def f0_error(rendered_hz: NDArray[np.float64], reference_hz: NDArray[np.float64]) -> tuple[float, float]:
-    """Compare two melodies frame by frame.
-
-    Args:
-        rendered_hz: F0, shape (T,), 0 where unvoiced.
-        reference_hz: F0, shape (T,), 0 where unvoiced; the longer of both is cut.
+    """Compare two melodies frame by frame; the longer of both is cut.
 
     Returns:
-        The mean error in semitones where both are voiced (12 if they never are, although the
-        reference is somewhere), and the share of frames that only one of them voices.
+        The mean error in semitones where both are voiced (12 if they never are, although the reference is
+        somewhere), and the share of frames that only one of them voices.
     """
     frames = min(rendered_hz.size, reference_hz.size)
     rendered_hz, reference_hz = rendered_hz[:frames], reference_hz[:frames]
@@ -162,14 +121,9 @@ def f0_error(rendered_hz: NDArray[np.float64], reference_hz: NDArray[np.float64]
 
 def _mel_power(wav: Tensor, fft_samples: int, bank: Tensor) -> Tensor:
     """Power in mel bands, (B, N) -> (B, bands, frames); beyond the ends all is zero."""
+    window = torch.hann_window(fft_samples)
     spectrum = torch.stft(
-        wav,
-        fft_samples,
-        fft_samples // 4,
-        window=torch.hann_window(fft_samples),
-        center=True,
-        pad_mode="constant",
-        return_complex=True,
+        wav, fft_samples, fft_samples // 4, window=window, pad_mode="constant", return_complex=True
     )
     return bank @ torch.view_as_real(spectrum).square().sum(-1)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 
 from rvc.errors import ConfigError
 
+# Lowest and highest value of each whole-number setting, and those that may be None.
 RANGES: dict[str, tuple[int, int]] = {
     "total_steps": (1, 1_000_000),
     "batch_size": (1, 256),
@@ -18,8 +19,9 @@ RANGES: dict[str, tuple[int, int]] = {
     "seed": (0, 2**31 - 1),
     "threads": (1, 256),
 }
-"""Lowest and highest value of each whole-number setting."""
+OPTIONAL = ("total_steps", "batch_size", "threads")
 
+# The values of each setting that is a choice; all of them are the engine "rvc"'s.
 CHOICES: dict[str, tuple[object, ...]] = {
     "version": ("v1", "v2"),
     "sample_rate_hz": (32_000, 40_000, 48_000),
@@ -28,56 +30,34 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "f0": (True, False),
     "gradient_checkpointing": (False, True),
 }
-"""The values of each setting that is a choice; all of them are the engine "rvc"'s."""
 
 ENGINE_DEFAULTS: dict[str, dict[str, int]] = {
     # Its steps are many and its states large, and what it speaks gets better by fits and starts.
     "rvc": {"score_every": 500, "checkpoint_every": 500, "patience": 12},
 }
-"""Other defaults of an engine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """How to train. Everything is counted in steps, so that a slow machine gives the same voice.
 
-    Attributes:
-        engine: Name of the engine, one of `pipelines.training.engines.TASKS`.
-        total_steps: Optimizer steps at most; None lets the engine choose by the length of the audio.
-        batch_size: Slices per step; None is 8, or on a GPU what its memory holds if that is less.
-        score_every: Steps between two scorings of the held-out slices.
-        checkpoint_every: Steps between two checkpoints; there is also one at each scoring.
-        patience: Scorings in a row without a better one after which the training stops.
-        seed: Seed of all randomness.
-        threads: CPU threads; None is all cores. Results are equal bit for bit only between
-            trainings with the same number.
-        version: Of the RVC voice: "v1" or "v2".
-        sample_rate_hz: Rate of the RVC voice: 32000, 40000 or 48000.
-        f0: Whether the RVC voice is told the melody; without, it makes one up, which suits speech only.
-        f0_estimator: Who finds the melody: "rmvpe", "praat", or None for the better one that can be had.
-        precision: In which the networks of RVC compute: "float32", "tf32" (the GPU's own shorter one),
-            "bfloat16", "float16"; None is float32 without a GPU or on an early one, bfloat16 on
-            one that has it, else float16.
-        gradient_checkpointing: Whether RVC's generator computes twice what it would otherwise keep in memory.
-
-    Raises:
-        ConfigError: A setting is out of range.
+    ConfigError if a setting is out of range.
     """
 
-    engine: str = "lite"
-    total_steps: int | None = None
-    batch_size: int | None = None
+    engine: str = "lite"  # one of `pipelines.training.engines.TASKS`
+    total_steps: int | None = None  # optimizer steps at most; None: by the length of the audio
+    batch_size: int | None = None  # None is 8, or on a GPU what its memory holds if that is less
     score_every: int = 100
-    checkpoint_every: int = 100
-    patience: int = 6
+    checkpoint_every: int = 100  # there is also one at each scoring
+    patience: int = 6  # scorings in a row without a better one after which the training stops
     seed: int = 0
-    threads: int | None = None
+    threads: int | None = None  # None is all cores; results are equal bit for bit only with the same number
     version: str = "v2"
     sample_rate_hz: int = 40_000
-    f0: bool = True
-    f0_estimator: str | None = None
-    precision: str | None = None
-    gradient_checkpointing: bool = False
+    f0: bool = True  # without, the voice makes the melody up, which suits speech only
+    f0_estimator: str | None = None  # None is the better one that can be had
+    precision: str | None = None  # None is float32 without a GPU or on an early one, else bfloat16 or float16
+    gradient_checkpointing: bool = False  # the generator computes twice what it would keep in memory
 
     def __post_init__(self) -> None:
         if not isinstance(self.engine, str):
@@ -94,21 +74,13 @@ class TrainSettings:
         for name, allowed in CHOICES.items():
             value = getattr(self, name)
             # True equals 1 in Python, and 40000.0 equals 40000.
-            if not any(
-                value is choice or (value == choice and type(value) is type(choice)) for choice in allowed
-            ):
+            if not any(type(value) is type(choice) and value == choice for choice in allowed):
                 shown = ", ".join("none" if choice is None else json.dumps(choice) for choice in allowed)
                 raise ConfigError(f"The setting {name!r} is {value!r}; give one of: {shown}.")
 
     @classmethod
     def from_json(cls, settings: Mapping[str, object]) -> TrainSettings:
-        """Read settings as a page or a client sends them.
-
-        Args:
-            settings: Any of the attributes by name; what is missing keeps its default.
-
-        Returns:
-            The checked settings.
+        """Read settings by name as a page or a client sends them; what is missing keeps its default.
 
         Raises:
             ConfigError: A name is unknown, a value out of range, or a setting is another engine's.
@@ -127,9 +99,4 @@ class TrainSettings:
 
     @property
     def thread_count(self) -> int:
-        """CPU threads to use."""
         return self.threads or os.cpu_count() or 1
-
-
-OPTIONAL = ("total_steps", "batch_size", "threads")
-"""Settings that may be None."""

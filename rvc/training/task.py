@@ -1,21 +1,7 @@
-"""What an engine must offer to be trained: the Task protocol.
+"""What an engine must offer to be trained, and what passes between a training, its loop and its reader.
 
 Shapes:  N = samples at the task's rate, T = frames (100 per second), C = content channels.
 Units:   audio in -1..1, F0 in Hz with 0 where unvoiced.
-Not here: order, time, checkpoints, scores and when to stop; those are the loop's, the same for
-          every engine.
-
-What a task owes the loop, so that a resumed training equals an uninterrupted one bit for bit:
-
-* `batch` draws all its randomness from the generator that it is given. `step` may also draw from
-  torch's global generators (dropout does): the loop seeds them anew before every step.
-  Python's and NumPy's global generators are never used.
-* Nothing that influences a later step lives outside `state_dict`; the step number is an argument,
-  so a schedule needs no counter of its own.
-* `render`, `reference`, `f0`, `content` and `export` change nothing: they leave the networks in the
-  mode (train or eval) and with the weights that they had.
-
-What a training remembers from step to step, what it reports and how it ended. Plain data.
 """
 
 from __future__ import annotations
@@ -24,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -40,16 +26,24 @@ Features = Mapping[str, Tensor]
 class Task(Protocol):
     """One engine's networks, optimizers and losses, ready to be trained on one voice.
 
-    A task is built by a function without arguments. New weights are drawn from torch's global
-    generator, which the caller seeds before.
+    A task is built by a function without arguments; new weights are drawn from torch's global generator,
+    which the caller seeds before. What it owes the loop, so that a resumed training equals an uninterrupted
+    one bit for bit:
+
+    * `batch` draws all its randomness from the generator that it is given. `step` may also draw from torch's
+      global generators (dropout does): the loop seeds them anew before every step. Python's and NumPy's
+      global generators are never used.
+    * Nothing that influences a later step lives outside `state_dict`; the step number is an argument, so a
+      schedule needs no counter of its own.
+    * `render`, `reference`, `f0`, `content`, `describe` and the writing methods change nothing: they leave
+      the networks in the mode (train or eval) and with the weights that they had.
 
     Attributes:
         sample_rate_hz: Rate of what `render` and `reference` give.
-        features_key: Changes whenever `extract` would give something else for the same slice (its
-            version, its encoder's checksum); part of the name of each cached file.
+        features_key: Changes whenever `extract` would give something else for the same slice (its version,
+            its encoder's checksum); part of the name of each cached file.
         device: Where the networks are.
-        epoch: How many times everything was heard; the loop says it before each step, as it follows from
-            the step's number.
+        epoch: How many times everything was heard; the loop says it before each step.
     """
 
     sample_rate_hz: int
@@ -58,14 +52,7 @@ class Task(Protocol):
     epoch: int
 
     def default_steps(self, seconds_of_audio: float) -> int:
-        """Say how many steps suit this many seconds of training audio.
-
-        Args:
-            seconds_of_audio: All slices together, the held-out ones included.
-
-        Returns:
-            At least 1; the same for the same argument.
-        """
+        """Say how many steps suit so much audio, the held-out slices included; at least 1."""
         ...
 
     def extract(self, wav: NDArray[np.float32], rate_hz: int, seed: int) -> dict[str, Tensor]:
@@ -75,21 +62,15 @@ class Task(Protocol):
             wav: One slice, shape (samples,), mono at its own rate.
             rate_hz: Its rate.
             seed: Seed of everything random here; the same for the same slice and training seed.
-
-        Returns:
-            Tensors by name, of any dtype, on the CPU or the device.
         """
         ...
 
     def batch(self, items: Sequence[Features], generator: torch.Generator) -> dict[str, Tensor]:
-        """Put together one batch: crops, choices, padding.
+        """Put together one batch as `step` wants it: crops, choices, padding.
 
         Args:
             items: Features of the slices whose turn it is; a slice may occur more than once.
             generator: A CPU generator, the only source of randomness.
-
-        Returns:
-            Tensors by name, as `step` wants them.
         """
         ...
 
@@ -110,71 +91,31 @@ class Task(Protocol):
         ...
 
     def render(self, item: Features) -> NDArray[np.float32]:
-        """Speak one slice in the voice as it is now; the same weights give the same samples.
-
-        Args:
-            item: Features of a slice.
-
-        Returns:
-            Audio, shape (N,).
-        """
+        """Speak one slice in the voice as it is now, (N,); the same weights give the same samples."""
         ...
 
     def reference(self, item: Features) -> NDArray[np.float32]:
-        """Give the recording that `render` should come close to, at the level that it trains on.
-
-        Args:
-            item: Features of a slice.
-
-        Returns:
-            Audio, shape (N,); lengths may differ from `render` by up to a frame.
-        """
+        """Give the recording at the level of training, (N,), as long as `render` to within a frame."""
         ...
 
     def f0(self, item: Features) -> NDArray[np.float64]:
-        """Give the melody of a slice.
-
-        Args:
-            item: Features of a slice.
-
-        Returns:
-            F0 in Hz, shape (T,), 0 where unvoiced, frame i centred at 10 ms times i.
-        """
+        """Give the melody of a slice, (T,), frame i centred at 10 ms times i."""
         ...
 
     def content(self, item: Features) -> NDArray[np.float32]:
-        """Give the content vectors of a slice, for the retrieval index.
-
-        Args:
-            item: Features of a slice.
-
-        Returns:
-            Rows, shape (T, C); T >= 1.
-        """
+        """Give the content vectors of a slice, for the retrieval index, (T, C), at least one."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that training changes: networks and optimizers.
-
-        Returns:
-            Nested dicts and lists of tensors, numbers, strings and None only, so that it can be
-            read with `weights_only=True`.
-        """
+        """Give all that training changes: networks and optimizers, readable with `weights_only=True`."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a state that `state_dict` gave.
-
-        Args:
-            state: As read from disk, tensors on the CPU.
-        """
+        """Go back to a state that `state_dict` gave, as read from disk, tensors on the CPU."""
         ...
 
     def export(self, folder: Path) -> dict[str, Any]:
-        """Write the voice as it is now for use: `model.safetensors` in `folder`.
-
-        Args:
-            folder: An existing folder.
+        """Write the voice as it is now for use: `model.safetensors` in an existing folder.
 
         Returns:
             The card's fields that only the engine knows: at least `engine`, `sample_rate_hz`,
@@ -182,93 +123,45 @@ class Task(Protocol):
         """
         ...
 
-
-@runtime_checkable
-class DescribesVoice(Protocol):
-    """A task that learns something of the voice from all slices together, for its card."""
-
     def describe(self, items: Iterable[Features]) -> dict[str, Any]:
-        """Measure the voice.
-
-        Args:
-            items: Features of all slices.
-
-        Returns:
-            Further fields of the card. JSON-able.
-        """
-        ...
-
-
-@runtime_checkable
-class WritesCheckpoints(Protocol):
-    """A task from whose training other programs can go on."""
+        """Measure the voice from the features of all slices: further fields of the card, JSON-able."""
+        del items
+        return {}
 
     def write_checkpoints(self, folder: Path) -> list[Path]:
-        """Write the networks and optimizers as they are now.
-
-        Args:
-            folder: An existing folder; files of an earlier writing are removed from it.
-
-        Returns:
-            The files.
-
-        Raises:
-            OSError: The disk refuses.
-        """
-        ...
+        """Write files from which other programs can train on, in place of those of an earlier writing."""
+        del folder
+        return []
 
 
 TaskBuilder = Callable[[], Task]
 SMOOTHING_STEPS = 50
-"""Reported losses are the mean of the steps so far, then forget with this many steps."""
 EndReason = Literal["budget", "patience", "diverged"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One sign of life of a training.
+    """One sign of life of a training; files are relative to the working folder."""
 
-    Attributes:
-        stage: "Training" or "Scoring".
-        step: Steps taken.
-        total_steps: Steps at most.
-        losses: Smoothed losses by name.
-        steps_per_s: Speed while computing, pauses left out; None before the first step.
-        seconds_left: Until `total_steps` with all scorings; None before the first step.
-        message: One sentence if there is something to say.
-        score: At the end of a scoring, its parts, `total` and `step`.
-        sample: At the end of a scoring, the file with a held-out sentence in the new voice,
-            relative to the working folder; None if it could not be spoken.
-        reference: With a sample, the file with the same sentence as it was recorded.
-    """
-
-    stage: str
+    stage: str  # "Training" or "Scoring"
     step: int
     total_steps: int
-    losses: dict[str, float]
-    steps_per_s: float | None
-    seconds_left: float | None
+    losses: dict[str, float]  # smoothed
+    steps_per_s: float | None  # while computing, pauses left out; None before the first step
+    seconds_left: float | None  # until `total_steps` with all scorings
     message: str = ""
-    score: dict[str, float | None] | None = None
-    sample: str | None = None
-    reference: str | None = None
+    score: dict[str, float | None] | None = None  # at the end of a scoring: its parts, `total` and `step`
+    sample: str | None = None  # with a score: a held-out sentence in the new voice, unless it was none
+    reference: str | None = None  # with a sample: the same sentence as it was recorded
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a training ended. The task then holds the best state.
-
-    Attributes:
-        steps: Steps taken.
-        best_step: Step of the state that the task holds.
-        reason: "budget" all steps taken; "patience" no better for long; "diverged" a loss was no
-            number, and the best state before that was taken.
-        scores: Every scoring in order: `step`, the parts of the score and `total`.
-    """
+    """How a training ended. The task then holds the best state."""
 
     steps: int
     best_step: int
-    reason: EndReason
+    reason: EndReason  # all steps taken; no better for long; a loss was no number
     scores: list[dict[str, float | None]]
 
 
@@ -286,7 +179,7 @@ class LoopState:
     scorings_without_better: int = 0
 
     def add_losses(self, losses: dict[str, float]) -> None:
-        """Remember the losses of one step and count it."""
+        """Count a step and smooth its losses: their mean so far, which later forgets with 50 steps."""
         for name, loss in losses.items():
             heard = self.heard.get(name, 0) + 1
             before = self.smoothed.get(name, loss)

@@ -20,7 +20,7 @@ from torch import Tensor
 from rvc.pitch.estimators import F0_ESTIMATORS
 from rvc.pitch.f0 import F0Estimator
 from rvc.training.group import Group
-from rvc.training.task import Features
+from rvc.training.task import Features, Task
 from rvc.vits.config import SynthesizerConfig, Version, published_config
 from rvc.vits.content_encoder import BASE, HubertSizes
 from rvc.vits.discriminator import Discriminators
@@ -111,7 +111,7 @@ def first_networks(sizes: RvcSizes, files: RvcFiles) -> tuple[Synthesizer, Discr
     return synthesizer, discriminators
 
 
-class RvcTask:
+class RvcTask(Task):
     """One voice in training.
 
     Args:
