@@ -1,11 +1,8 @@
 """Where a recording is cut: slices of 2 to 8 seconds, at pauses, and nothing of the speech is lost.
 
-Units:   frames of 10 ms (100 per second).
-How:     pauses are shortened to a breath first, so the speech becomes one strip of pieces. Along the strip
-         there are places to cut: each pause, and between pauses the quietest moment of every 300 ms. Each
-         has a price, which is next to nothing in a long pause and high amid a word. The cheapest way to
-         cut the whole strip to slices of allowed lengths is found by dynamic programming.
-Not here: reading and writing sound (pipelines/recordings/segments.py).
+Pauses are shortened to a breath first, so the speech becomes one strip of pieces. Along it there are places
+to cut: each pause, and the quietest moment of every 300 ms between. Each has a price, next to nothing in a
+long pause and high amid a word; dynamic programming finds the cheapest slices of allowed lengths.
 """
 
 from __future__ import annotations
@@ -17,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FRAMES_PER_S = 100
-PADDING_FRAMES = 12
-"""Kept before and after speech: a detector is late for a soft consonant."""
-
+PADDING_FRAMES = 12  # kept before and after speech: a detector is late for a soft consonant
 LONGEST_PAUSE_FRAMES = 50
 STEP_FRAMES = 30
 
@@ -32,17 +27,12 @@ _LEAST_RANGE_DB = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """One slice: stretches of the recording, to be joined.
+    """One slice: stretches of the recording, to be joined."""
 
-    Attributes:
-        spans: Frames from..to in the recording, in order.
-    """
-
-    spans: tuple[tuple[int, int], ...]
+    spans: tuple[tuple[int, int], ...]  # frames from..to in the recording, in order
 
     @property
     def frames(self) -> int:
-        """Length of the slice in frames."""
         return sum(stop - start for start, stop in self.spans)
 
 
@@ -55,19 +45,18 @@ class _Place:
     gap: bool
 
 
+def runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return where a mask, shape (T,), is true: from..to of each stretch, shape (n, 2)."""
+    return np.flatnonzero(np.diff(np.pad(mask, 1))).reshape(-1, 2)
+
+
 def cut_speech(
     speech: NDArray[np.bool_], level_db: NDArray[np.float64], *, shortest: int, longest: int
 ) -> list[Cut]:
-    """Cut a recording to slices.
+    """Cut a recording to slices in order, which together hold every frame of speech exactly once.
 
-    Args:
-        speech: Where somebody speaks, shape (T,).
-        level_db: How loud each frame is, shape (T,).
-        shortest: Frames that a slice shall have at least; with less speech there is one shorter slice.
-        longest: Frames that a slice may have, at least twice `shortest`.
-
-    Returns:
-        The slices in order; together they hold every frame of speech exactly once.
+    `speech` and `level_db` have shape (T,); `longest` is at least twice `shortest`. With less speech than
+    `shortest` there is one shorter slice.
     """
     pieces = _pieces(speech)
     if not pieces:
@@ -80,9 +69,8 @@ def cut_speech(
 
 def _pieces(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Speech with some room around it; what is closer together than a long pause is one piece."""
-    borders = np.flatnonzero(np.diff(np.concatenate(([False], speech, [False])).astype(np.int8)))
     pieces: list[tuple[int, int]] = []
-    for start, stop in borders.reshape(-1, 2).tolist():
+    for start, stop in runs(speech).tolist():
         begin, end = max(start - PADDING_FRAMES, 0), min(stop + PADDING_FRAMES, speech.size)
         if pieces and begin - pieces[-1][1] <= LONGEST_PAUSE_FRAMES - 2 * PADDING_FRAMES:
             pieces[-1] = (pieces[-1][0], end)
@@ -94,7 +82,7 @@ def _pieces(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
 def _places(
     pieces: list[tuple[int, int]], speech: NDArray[np.bool_], level_db: NDArray[np.float64]
 ) -> list[_Place]:
-    """All places to cut along the strip, its two ends included."""
+    """List all places to cut along the strip, its two ends included."""
     seams = np.cumsum([0] + [stop - start for start, stop in pieces])
     prices = _prices(speech, level_db)
     places = [_Place(0, 0.0, gap=True)]
@@ -113,8 +101,7 @@ def _prices(speech: NDArray[np.bool_], level_db: NDArray[np.float64]) -> NDArray
     low, high = np.percentile(smooth, [1, 95])
     loudness = np.clip(1.0 - (high - smooth) / max(high - low, _LEAST_RANGE_DB), 0.0, 1.0)
     price = _WORD_PRICE * (0.25 + loudness)
-    borders = np.flatnonzero(np.diff(np.concatenate(([False], ~speech, [False])).astype(np.int8)))
-    for start, stop in borders.reshape(-1, 2):
+    for start, stop in runs(~speech):
         # In the middle of a pause, and the longer the better.
         depth = np.minimum(np.arange(stop - start), np.arange(stop - start)[::-1])
         price[start:stop] = _PAUSE_PRICE + loudness[start:stop] + 2.0 / (1.0 + depth)

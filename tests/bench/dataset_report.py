@@ -26,17 +26,19 @@ from pipelines.job_settings import PrepareSettings
 from pipelines.recordings.prepare_recording import FACTS, RecordingFacts, prepare_recording, read_facts
 from pipelines.recordings.uploads import StoredFile
 from rvc.analysis.quality import measure
-from rvc.analysis.speaker_windows import SpeakerWindows, hiss
 from rvc.analysis.speakers import (
     SpeakerFinding,
     SpeakerStatistics,
+    SpeakerWindows,
     comparable_bandwidth_hz,
-    find_second_speaker,
+    comparing_speakers,
+    hiss,
     load_statistics,
 )
 from rvc.audio.reader import load_mono, resample
 from rvc.pretrain.corpus import Utterance, read_corpus
 from rvc.pretrain.speaker_stats import is_held_out
+from rvc.steps import result_of
 
 logger = logging.getLogger("dataset_report")
 
@@ -122,11 +124,9 @@ class Bench:
     def judge(self, sets: Sequence[RecordingFacts], speakers: Sequence[str]) -> SpeakerFinding:
         """Look for a second speaker, with constants fitted without these speakers if there are any."""
         bandwidth_hz = comparable_bandwidth_hz([known.measures.bandwidth_hz for known in sets])
-        return find_second_speaker(
-            [known.windows for known in sets],
-            bandwidth_hz=bandwidth_hz,
-            statistics=self.constants(speakers)[0],
-        )
+        windows = [known.windows for known in sets]
+        steps = comparing_speakers(windows, bandwidth_hz=bandwidth_hz, statistics=self.constants(speakers)[0])
+        return result_of(steps)
 
     def constants(self, speakers: Sequence[str]) -> tuple[SpeakerStatistics, bool]:
         """Choose the constants; tell whether all these speakers were held out."""
