@@ -1,6 +1,6 @@
 """Recordings to clean slices, and a report on the set.
 
-    folder/prepared/slices/<key>/   one folder per recording and settings: NNN.flac, voice.npz, facts.json
+    folder/prepared/slices/<key>/   one folder per recording and settings: NNNN.flac, voice.npz, facts.json
     folder/prepared/report.json     the report (`DatasetReport.to_json`)
     folder/prepared/slices.json     the slices of the set, written last
 
@@ -18,71 +18,75 @@ import shutil
 import time
 import uuid
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pipelines.events import Done, Events, Progress
 from pipelines.job_settings import PrepareSettings
-from pipelines.recordings.compare import assemble
-from pipelines.recordings.prepare_recording import FACTS, RecordingFacts, prepare_recording, read_facts
+from pipelines.recordings.compare import RecordingFacts, assemble
 from pipelines.recordings.report import DatasetReport
+from pipelines.recordings.segments import Recording, SliceRef, Treatment, noise_of, render
 from pipelines.recordings.uploads import StoredFile
+from rvc.analysis.fingerprint import fingerprint
+from rvc.analysis.quality import Measures, measuring
+from rvc.analysis.slicing import FRAMES_PER_S, Cut, cut_speech, runs
+from rvc.analysis.speakers import SpeakerWindows, log_mel, speaker_windows
+from rvc.analysis.vad import HOP, RATE_HZ, SpeechDetector
+from rvc.audio.level import loud_rms
+from rvc.audio.reader import AudioWriter, blocks
 from rvc.errors import AudioError
-
-__all__ = ["PrepareSettings", "Prepared", "SliceRef", "load_prepared", "prepare"]
+from rvc.files import atomic_write
+from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.steps import relay
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
-"""Part of the key: raise it when the same settings give other slices."""
+Floats = NDArray[np.float32]
+T = TypeVar("T")
 
-COMPARING = 0.9
-"""Share of the work after which only the comparison of the recordings is left."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SliceRef:
-    """One slice on disk.
-
-    Attributes:
-        path: FLAC file, mono, 24 bits.
-        seconds: Length.
-        source_name: What the recording it was cut from is called.
-        start_s: Where in that recording it begins.
-    """
-
-    path: Path
-    seconds: float
-    source_name: str
-    start_s: float
+VERSION = 1  # part of the key: raise it when the same settings give other slices
+FACTS = "facts.json"
+VOICE = "voice.npz"
+COMPARING = 0.9  # share of the work after which only the comparison of the recordings is left
+# The detector of speech is given every recording about this loud, for it misses what is very quiet.
+HEARD_RMS = 0.05
+MOST_HEARD_GAIN = 300.0
+# Of a long recording, excerpts spread over it are measured: five minutes say as much as ninety.
+MEASURED_S, EXCERPT_S = 300.0, 20.0
+# Nobody is expected to be interrupted within that much speech, or in a pause shorter than that.
+TURN_FRAMES, TURN_PAUSE_FRAMES = 180, 25
+_BLOCK_S = 5.0
+_MEL_FRAMES = 6_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What preparing gives.
-
-    Attributes:
-        slices: All slices, in the order of the recordings; duplicates have none.
-        report: The report on the set.
-    """
+    """What preparing gives: all slices, in the order of the recordings; duplicates have none."""
 
     slices: list[SliceRef]
     report: DatasetReport
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Heard:
+    """A recording at 16 kHz and what is in it, in frames of 10 ms."""
+
+    speech: NDArray[np.bool_]
+    power: NDArray[np.float64]
+    log_mel: Floats
+    f0_hz: NDArray[np.float64]
+
+
 def prepare(files: Sequence[StoredFile], folder: Path, settings: PrepareSettings) -> Events[Prepared]:
     """Clean and cut recordings and report on them; what an earlier run has done is not done again.
 
-    Args:
-        files: The recordings of an upload.
-        folder: The upload's folder; `prepared` in it is written.
-        settings: What to do.
-
-    Yields:
-        Progress at least once a second, then Done. It may be closed at any of them.
+    Yields Progress at least once a second, then Done. `prepared` in the upload's folder is written.
 
     Raises:
         AudioError: There is no recording, or one can no longer be read.
@@ -94,7 +98,7 @@ def prepare(files: Sequence[StoredFile], folder: Path, settings: PrepareSettings
     (target / "slices").mkdir(parents=True, exist_ok=True)
     for leftover in (target / "slices").glob(".*.part"):
         shutil.rmtree(leftover, ignore_errors=True)
-    facts: list[RecordingFacts] = []
+    pairs: list[tuple[StoredFile, RecordingFacts]] = []
     total_s = sum(file.seconds for file in files)
     done_s, begun = 0.0, time.monotonic()
     for file in files:
@@ -105,9 +109,14 @@ def prepare(files: Sequence[StoredFile], folder: Path, settings: PrepareSettings
                 yield _progress("Listening", fraction, f"Listening to {file.name}.", begun)
         done_s += file.seconds
         yield _progress("Listening", COMPARING * done_s / total_s, f"{file.name} is cut.", begun)
-        facts.append(read_facts(place))
-    report = yield from _compared(list(zip(files, facts, strict=True)), begun)
-    slices = _write(target, report, facts, settings)
+        pairs.append((file, read_facts(place, file.name)))
+    report = yield from relay(
+        assemble(pairs),
+        lambda share: _progress(
+            "Comparing", COMPARING + (1 - COMPARING) * share, "Comparing the recordings.", begun
+        ),
+    )
+    slices = _write(target, report, [facts for _, facts in pairs], settings)
     logger.info(
         "prepared %d recordings: %d slices, %.1f s of speech", len(files), len(slices), report.speech_s
     )
@@ -115,13 +124,7 @@ def prepare(files: Sequence[StoredFile], folder: Path, settings: PrepareSettings
 
 
 def load_prepared(folder: Path) -> Prepared:
-    """Read what `prepare` wrote.
-
-    Args:
-        folder: The upload's folder, or `prepared` in it.
-
-    Returns:
-        What the last finished run gave.
+    """Read what the last finished `prepare` wrote; `folder` is the upload's, or `prepared` in it.
 
     Raises:
         AudioError: The recordings have not been prepared, or what was written is damaged.
@@ -157,51 +160,181 @@ def _prepared_recording(
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _compared(
-    pairs: list[tuple[StoredFile, RecordingFacts]], begun: float
-) -> Generator[Progress, None, DatasetReport]:
-    steps = assemble(pairs)
-    while True:
-        try:
-            share = next(steps)
-        except StopIteration as stop:
-            report: DatasetReport = stop.value
-            return report
-        yield _progress("Comparing", COMPARING + (1 - COMPARING) * share, "Comparing the recordings.", begun)
-
-
 def _write(
     target: Path, report: DatasetReport, facts: Sequence[RecordingFacts], settings: PrepareSettings
 ) -> list[SliceRef]:
     """Write the report and the list of slices, and remove the folders that are not of this set."""
-    rows: list[dict[str, Any]] = []
+    slices: list[SliceRef] = []
     for file, known in zip(report.files, facts, strict=True):
-        if file.duplicate_of is None:
-            rows += [
-                {
-                    "path": f"{known.folder.name}/{piece.file}",
-                    "seconds": piece.seconds,
-                    "source_name": file.name,
-                    "start_s": piece.start_s,
-                }
-                for piece in known.slices
-            ]
-    _replace(target / "report.json", report.to_json())
-    _replace(target / "slices.json", {"version": VERSION, "settings": asdict(settings), "slices": rows})
+        slices += known.slices if file.duplicate_of is None else []
+    rows = [asdict(piece) | {"path": f"{piece.path.parent.name}/{piece.path.name}"} for piece in slices]
+    listing = {"version": VERSION, "settings": asdict(settings), "slices": rows}
+    for name, content in (("report.json", report.to_json()), ("slices.json", listing)):
+        with atomic_write(target / name) as path:
+            path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     used = {known.folder.name for known in facts}
     for other in (target / "slices").iterdir():
         if other.name not in used:
             shutil.rmtree(other, ignore_errors=True)
-    return [SliceRef(**{**row, "path": target / "slices" / row["path"]}) for row in rows]
-
-
-def _replace(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)
+    return slices
 
 
 def _progress(stage: str, fraction: float, message: str, begun: float) -> Progress:
     elapsed = time.monotonic() - begun
     eta_s = elapsed * (1 - fraction) / fraction if fraction > 0.02 and elapsed > 1.0 else None
     return Progress(stage=stage, fraction=fraction, message=message, eta_s=eta_s)
+
+
+def prepare_recording(
+    file: StoredFile, audio: Path, folder: Path, settings: PrepareSettings
+) -> Generator[float, None, None]:
+    """Prepare one recording, decoded in `audio`, into an empty folder; facts.json is written last.
+
+    Yields the share that is done, at least once a second.
+    """
+    heard = yield from _between(0.0, 0.6, _hear(audio, file.name))
+    with closing(Recording(audio, file.name)) as recording:
+        measures = yield from _between(0.6, 0.75, _measured(recording, heard.speech))
+        yield 0.75
+        cuts = cut_speech(
+            heard.speech,
+            10 * np.log10(heard.power + 1e-12),
+            shortest=round(settings.shortest_slice_s * FRAMES_PER_S),
+            longest=round(settings.longest_slice_s * FRAMES_PER_S),
+        )
+        yield 0.76
+        treatment = Treatment(
+            highpass_hz=settings.highpass_hz,
+            target_db=settings.slice_level_db,
+            shortest_s=settings.shortest_slice_s,
+            noise=noise_of(recording, heard.speech, settings.highpass_hz) if settings.reduce_noise else None,
+            recording_db=_speech_db(heard, [(0, heard.speech.size)]),
+        )
+        yield 0.77
+        slices = []
+        for number, cut in enumerate(cuts):
+            slices.append(_write_slice(recording, cut, folder / f"{number:04d}.flac", (heard, treatment)))
+            yield 0.77 + 0.2 * (number + 1) / len(cuts)
+    windows = speaker_windows(heard.log_mel, heard.f0_hz, heard.speech, turns(heard.speech))
+    yield 0.98
+    np.savez(
+        folder / VOICE,
+        log_mel=windows.log_mel.astype(np.float16),
+        f0_hz=windows.f0_hz,
+        ends=windows.ends,
+        floor=windows.floor,
+        print=fingerprint(heard.log_mel).astype(np.float16),
+    )
+    yield 0.99
+    facts = {"measures": asdict(measures), "slices": slices}
+    (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def read_facts(folder: Path, name: str) -> RecordingFacts:
+    """Read what `prepare_recording` wrote of a recording that is called `name`."""
+    facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    with np.load(folder / VOICE, allow_pickle=False) as voice:
+        windows = SpeakerWindows(
+            log_mel=voice["log_mel"].astype(np.float32),
+            f0_hz=voice["f0_hz"],
+            ends=voice["ends"],
+            floor=voice["floor"],
+        )
+        print_ = voice["print"].astype(np.float32)
+    slices = [
+        SliceRef(path=folder / row["file"], seconds=row["seconds"], source_name=name, start_s=row["start_s"])
+        for row in facts["slices"]
+    ]
+    measures = Measures(**facts["measures"])
+    return RecordingFacts(folder=folder, measures=measures, slices=slices, windows=windows, print=print_)
+
+
+def turns(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Divide a recording, shape (T,), where another person might have taken the word.
+
+    Returns frames from..to of stretches that begin and end at pauses, each with some seconds of speech.
+    """
+    stretches: list[tuple[int, int]] = []
+    begin, spoken, end = 0, 0, 0
+    for start, stop in runs(speech).tolist():
+        if spoken >= TURN_FRAMES and start - end >= TURN_PAUSE_FRAMES:
+            stretches.append((begin, end))
+            begin, spoken = start, 0
+        spoken += stop - start
+        end = stop
+    if spoken >= TURN_FRAMES or not stretches:
+        stretches.append((begin, end))
+    elif spoken:  # too little to stand alone
+        stretches[-1] = (stretches[-1][0], end)
+    return stretches
+
+
+def _hear(audio: Path, name: str) -> Generator[float, None, _Heard]:
+    """Read a recording at 16 kHz; find speech, F0, loudness and spectrum."""
+    parts: list[Floats] = []
+    for block in blocks(audio, rate_hz=RATE_HZ, block_s=_BLOCK_S, name=name):
+        parts.append(block)
+        yield 0.05
+    wav = np.concatenate(parts)
+    parts.clear()
+    step = round(_BLOCK_S * RATE_HZ)
+    loud = loud_rms(wav)
+    detector = SpeechDetector(min(HEARD_RMS / loud, MOST_HEARD_GAIN) if loud > 0 else 1.0)
+    for start in range(0, wav.size, step):
+        detector.push(wav[start : start + step])
+        yield 0.05 + 0.45 * min(start + step, wav.size) / wav.size
+    speech = detector.finish()
+    frames = speech.size
+    f0_hz = yield from _between(0.5, 0.9, F0_ESTIMATORS.build("praat").track(wav))
+    bands = []
+    for start in range(0, frames, _MEL_FRAMES):
+        first = max(start - 2, 0)  # the half windows on either side of them
+        part = wav[first * HOP : (start + _MEL_FRAMES + 2) * HOP]
+        bands.append(log_mel(part)[start - first :][:_MEL_FRAMES])
+        yield 0.9 + 0.1 * min(start + _MEL_FRAMES, frames) / frames
+    blocks_of_10_ms = wav[: frames * HOP].reshape(-1, HOP)
+    power = np.einsum("ij,ij->i", blocks_of_10_ms, blocks_of_10_ms, dtype=np.float64) / HOP
+    return _Heard(speech=speech, power=power, log_mel=np.concatenate(bands)[:frames], f0_hz=f0_hz[:frames])
+
+
+def _measured(recording: Recording, speech: NDArray[np.bool_]) -> Generator[float, None, Measures]:
+    """Measure a recording, of a long one excerpts, at its own rate."""
+    seconds = recording.samples / recording.rate_hz
+    starts, length = [0.0], seconds
+    if seconds > MEASURED_S:
+        count = round(MEASURED_S / EXCERPT_S)
+        # Whole seconds, so that excerpts begin on frames at every rate.
+        starts = [float(int(at)) for at in np.linspace(0, seconds - EXCERPT_S - 1, count)]
+        length = EXCERPT_S
+    wavs, masks = [], []
+    for start in starts:
+        wavs.append(recording.read(start, start + length))
+        first = round(start * FRAMES_PER_S)
+        masks.append(speech[first : first + round(length * FRAMES_PER_S)])
+        yield 0.0
+    measures = yield from measuring(np.concatenate(wavs), recording.rate_hz, np.concatenate(masks))
+    return replace(measures, seconds=seconds, speech_seconds=float(speech.sum()) / FRAMES_PER_S)
+
+
+def _speech_db(heard: _Heard, spans: Sequence[tuple[int, int]]) -> float:
+    """Level of the speech in some stretches, dBFS; of all there is if nobody speaks."""
+    power = np.concatenate([heard.power[start:stop] for start, stop in spans])
+    speech = np.concatenate([heard.speech[start:stop] for start, stop in spans])
+    chosen = power[speech] if speech.any() else power
+    return float(10 * np.log10(chosen.mean() + 1e-12)) if chosen.size else -120.0
+
+
+def _write_slice(
+    recording: Recording, cut: Cut, path: Path, known: tuple[_Heard, Treatment]
+) -> dict[str, Any]:
+    heard, treatment = known
+    wav, rate_hz = render(recording, cut, _speech_db(heard, cut.spans), treatment)
+    with AudioWriter(path, rate_hz, "flac", bits=24) as out:
+        out.write(wav)
+    start_s = cut.spans[0][0] / FRAMES_PER_S
+    return {"file": path.name, "seconds": round(wav.size / rate_hz, 4), "start_s": start_s}
+
+
+def _between(since: float, until: float, steps: Generator[float, None, T]) -> Generator[float, None, T]:
+    """Fit a step's shares between two shares of the whole."""
+    return relay(steps, lambda share: since + (until - since) * share)

@@ -1,8 +1,8 @@
 """The same recording twice: re-encoded, at another gain, cut out of a longer one.
 
 A recording is known by how its sound moves: the loudness in eight bands 25 times a second, without what a
-gain or an equaliser changes. The shorter of two is laid along the longer, and where they go together at almost
-every moment they are one. Two readings of one sentence do not: nobody keeps time so well.
+gain or an equaliser changes. The shorter of two is laid along the longer, and where they go together at
+almost every moment they are one. Two readings of one sentence do not: nobody keeps time so well.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Measures:
 
 
 def measure(wav: Wave, rate_hz: int, speech: Mask | None = None) -> Measures:
-    """Measure a recording, shape (N,); where somebody speaks, shape (T,), is found by the loudness if None."""
+    """Measure a recording, shape (N,); where somebody speaks, shape (T,), is found by loudness if None."""
     return result_of(measuring(wav, rate_hz, active_frames(wav, rate_hz) if speech is None else speech))
 
 
@@ -92,7 +92,7 @@ def measuring(wav: Wave, rate_hz: int, speech: Mask) -> Generator[float, None, M
 
 
 def power_spectra(wav: Wave, rate_hz: int, first: int = 0, last: int | None = None) -> Spectra:
-    """Measure the power in the frames from..to and F = rate // 100 + 1 bins up to half the rate, shape (T, F).
+    """Measure the power of the frames from..to in rate // 100 + 1 bins up to half the rate, shape (T, F).
 
     The sum over a row is the mean square of the 20 ms around the middle of that frame.
     """
@@ -240,7 +240,7 @@ def _loud_spectrum(wav: Wave, rate_hz: int, speech: Mask) -> NDArray[np.float64]
 
 
 def _fall(level_db: NDArray[np.float64], step_hz: float) -> NDArray[np.float64]:
-    """Measure how far the spectrum falls at each band for good, within a gap of 300 Hz for a filter's slope."""
+    """Measure how far the spectrum falls at each band for good, within 300 Hz for a filter's slope."""
     half_gap, width = round(300 / step_hz), round(700 / step_hz)
     fall = np.zeros(level_db.size)
     above = np.maximum.accumulate(level_db[::-1])[::-1]

@@ -1,10 +1,10 @@
 """Is there a second speaker among these recordings? Answered from the signal alone.
 
 Each window of speech (two and a half seconds) becomes a short vector that says who speaks rather than what:
-how the cepstra in each of 64 regions of sound (a Gaussian mixture) lie off the average of the set, and the F0,
-by linear discriminant analysis. There a speaker's windows scatter with variance 1 around her centre, and
-centres with a known variance: the two-covariance model of Brummer and de Villiers (Odyssey 2010). The windows
-are split in two as that model likes best: how much likelier are two speakers than one who moved?
+how the cepstra in each of 64 regions of sound (a Gaussian mixture) lie off the average of the set, and the
+F0, by linear discriminant analysis. There a speaker's windows scatter with variance 1 around her centre, and
+centres with a known variance: the two-covariance model of Brummer and de Villiers (Odyssey 2010). They are
+split in two as that model likes best: how much likelier are two speakers than one who moved?
 
 F = frames (100 a second, frame i centred at sample i * 160), M = 40 mel bands in natural logarithms of power,
 n = windows, K = regions, D = projected dimensions. The constants are made by rvc/pretrain/speaker_stats.py.

@@ -120,13 +120,14 @@ def probe(path: Path, *, name: str | None = None) -> AudioInfo:
     return info
 
 
-def blocks(
+def blocks(  # noqa: PLR0913  # by name, and all have a default
     path: Path,
     *,
     rate_hz: int | None = None,
     block_s: float = 10.0,
     max_seconds: float | None = None,
     name: str | None = None,
+    info: AudioInfo | None = None,
 ) -> Iterator[Wave]:
     """Decode a recording piece by piece, mixed to mono, in memory that does not grow with its length.
 
@@ -138,6 +139,7 @@ def blocks(
         block_s: Length of each block in seconds; the last one may be shorter.
         max_seconds: Refuse a longer recording: at once if it states its length, else when it gets there.
         name: What a message shall call the file; by default its own name.
+        info: What `probe` said of it, if it is known.
 
     Yields:
         Blocks of shape (round(block_s * rate),), float32. All in all
@@ -148,7 +150,7 @@ def blocks(
             contains samples that are not numbers or far outside -1..1.
     """
     name = name or path.name
-    info = probe(path, name=name)
+    info = info or probe(path, name=name)
     if max_seconds is not None and info.length_is_stated and info.seconds > max_seconds:
         raise _too_long(name, max_seconds)
     rate_hz = rate_hz or info.sample_rate_hz

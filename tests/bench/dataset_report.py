@@ -23,7 +23,8 @@ import soundfile as sf
 import torch
 
 from pipelines.job_settings import PrepareSettings
-from pipelines.recordings.prepare_recording import FACTS, RecordingFacts, prepare_recording, read_facts
+from pipelines.recordings.compare import RecordingFacts
+from pipelines.recordings.prepare import FACTS, prepare_recording, read_facts
 from pipelines.recordings.uploads import StoredFile
 from rvc.analysis.quality import measure
 from rvc.analysis.speakers import (
@@ -86,7 +87,7 @@ class Bench:
             wav, rate_hz = load_mono(self.speech / utterance.file)
             self.prepare(folder, wav, rate_hz, utterance.file)
         if utterance.key not in self._cache:
-            self._cache[utterance.key] = read_facts(folder)
+            self._cache[utterance.key] = read_facts(folder, utterance.file)
         return self._cache[utterance.key]
 
     def prepare(self, folder: Path, wav: np.ndarray, rate_hz: int, name: str) -> None:
@@ -201,7 +202,7 @@ def check_alterations(bench: Bench) -> None:
                 folder.mkdir(parents=True, exist_ok=True)
                 wav, rate_hz = load_mono(bench.speech / utterance.file)
                 bench.prepare(folder, coloured(wav, rate_hz), rate_hz, utterance.file)
-            found.append(read_facts(folder) if number % 2 else bench.facts(utterance))
+            found.append(read_facts(folder, utterance.file) if number % 2 else bench.facts(utterance))
         finding = bench.judge(found, [who])
         noisy = [replace(known, windows=hissing(known.windows, random)) for known in found[::2]]
         hissed = bench.judge([*noisy, *found[2::4]], [who])
@@ -273,7 +274,7 @@ def check_mixed_files(bench: Bench) -> None:
                 wav = wav[: 24_000 * 8] * (0.08 / max(float(np.sqrt(np.mean(wav**2))), 1e-5))
                 turns += [wav.astype(np.float32), np.zeros(7_200, dtype=np.float32)]
             bench.prepare(folder, np.concatenate(turns), 24_000, folder.name)
-        finding = bench.judge([read_facts(folder)], [who, other])
+        finding = bench.judge([read_facts(folder, folder.name)], [who, other])
         share = f"{100 * finding.share:.0f} %"
         say(f"turns {who}/{other}: heard {finding.heard}, {share}, score {finding.score:.1f}")
 
