@@ -26,16 +26,8 @@ _ENCRYPTED = 0x1
 _CHUNK_BYTES = 1 << 20
 # What a wrong directory, name, offset or method trips over.
 _DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    LZMAError,
-    NotImplementedError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-    struct.error,
-)
+    zipfile.BadZipFile, zlib.error, LZMAError, struct.error, EOFError, RuntimeError, ValueError, OverflowError
+)  # fmt: skip
 # A thousand times what a voice has, and four hundred bytes for each of ten thousand recordings.
 MAX_DIRECTORY_BYTES = 4_000_000
 _END, _END_BYTES = b"PK\x05\x06", 22

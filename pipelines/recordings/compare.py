@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.recordings.report import (
+    F0,
     DatasetReport,
-    FileReport,
     SecondSpeaker,
     as_duplicate,
     describe_file,
@@ -48,10 +48,7 @@ class RecordingFacts:
 
 
 def assemble(pairs: Sequence[tuple[StoredFile, RecordingFacts]]) -> Generator[float, None, DatasetReport]:
-    """Compare the recordings of a set, in the order of the upload, and write the report on it.
-
-    Yields the share that is done.
-    """
+    """Compare the recordings of a set, yield the share that is done, and return the report."""
     repeated = yield from _duplicates(pairs)
     used = [number for number in range(len(pairs)) if number not in repeated]
     finding = yield from _speakers([pairs[number][1] for number in used])
@@ -61,7 +58,7 @@ def assemble(pairs: Sequence[tuple[StoredFile, RecordingFacts]]) -> Generator[fl
     }
     files = []
     for number, (file, facts) in enumerate(pairs):
-        report = _file_report(file, facts)
+        report = describe_file(file, facts.measures, len(facts.slices), _f0([facts.windows]))
         if number in repeated:
             original, kind = repeated[number]
             report = as_duplicate(report, pairs[original][0].name, kind)
@@ -113,20 +110,10 @@ def _speakers(facts: Sequence[RecordingFacts]) -> Generator[float, None, Speaker
     return (yield from relay(steps, lambda share: 0.5 + 0.5 * share))
 
 
-def _file_report(file: StoredFile, facts: RecordingFacts) -> FileReport:
-    report = replace(describe_file(file, facts.measures), slices=len(facts.slices))
-    f0 = _f0([facts.windows])
-    if f0 is None:
-        return report
-    median, low, high = (round(value, 1) for value in f0)
-    return replace(report, f0_median_hz=median, f0_low_hz=low, f0_high_hz=high)
-
-
-def _f0(recordings: Sequence[SpeakerWindows]) -> tuple[float, float, float] | None:
-    """Return median, 5 % and 95 % of F0, in Hz; None without voice."""
+def _f0(recordings: Sequence[SpeakerWindows]) -> F0:
     f0 = np.concatenate([np.empty(0, dtype=np.float32), *(windows.f0_hz for windows in recordings)])
     voiced = f0[f0 > 0]
     if voiced.size < 10:
         return None
-    median, low, high = np.percentile(voiced, [50.0, 5.0, 95.0])
-    return float(median), float(low), float(high)
+    median, low, high = np.percentile(voiced, [50.0, 5.0, 95.0]).tolist()
+    return median, low, high

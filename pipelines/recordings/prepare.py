@@ -35,7 +35,7 @@ from pipelines.recordings.segments import Recording, SliceRef, Treatment, noise_
 from pipelines.recordings.uploads import StoredFile
 from rvc.analysis.fingerprint import fingerprint
 from rvc.analysis.quality import Measures, measuring
-from rvc.analysis.slicing import FRAMES_PER_S, Cut, cut_speech, runs
+from rvc.analysis.slicing import FRAMES_PER_S, cut_speech, runs
 from rvc.analysis.speakers import SpeakerWindows, log_mel, speaker_windows
 from rvc.analysis.vad import HOP, RATE_HZ, SpeechDetector
 from rvc.audio.level import loud_rms
@@ -84,12 +84,9 @@ class _Heard:
 
 
 def prepare(files: Sequence[StoredFile], folder: Path, settings: PrepareSettings) -> Events[Prepared]:
-    """Clean and cut recordings and report on them; what an earlier run has done is not done again.
+    """Clean and cut recordings and report on them, in `prepared` of the upload's folder.
 
-    Yields Progress at least once a second, then Done. `prepared` in the upload's folder is written.
-
-    Raises:
-        AudioError: There is no recording, or one can no longer be read.
+    What an earlier run has done is not done again. Yields at least once a second.
     """
     if not files:
         raise AudioError("There is no recording to prepare; upload at least one.")
@@ -124,11 +121,7 @@ def prepare(files: Sequence[StoredFile], folder: Path, settings: PrepareSettings
 
 
 def load_prepared(folder: Path) -> Prepared:
-    """Read what the last finished `prepare` wrote; `folder` is the upload's, or `prepared` in it.
-
-    Raises:
-        AudioError: The recordings have not been prepared, or what was written is damaged.
-    """
+    """Read what the last finished `prepare` wrote; `folder` is the upload's, or `prepared` in it."""
     target = folder if (folder / "slices.json").is_file() else folder / "prepared"
     try:
         listing = json.loads((target / "slices.json").read_text(encoding="utf-8"))
@@ -188,10 +181,7 @@ def _progress(stage: str, fraction: float, message: str, begun: float) -> Progre
 def prepare_recording(
     file: StoredFile, audio: Path, folder: Path, settings: PrepareSettings
 ) -> Generator[float, None, None]:
-    """Prepare one recording, decoded in `audio`, into an empty folder; facts.json is written last.
-
-    Yields the share that is done, at least once a second.
-    """
+    """Prepare one recording, decoded in `audio`, into an empty folder; yield the share that is done."""
     heard = yield from _between(0.0, 0.6, _hear(audio, file.name))
     with closing(Recording(audio, file.name)) as recording:
         measures = yield from _between(0.6, 0.75, _measured(recording, heard.speech))
@@ -204,26 +194,21 @@ def prepare_recording(
         )
         yield 0.76
         treatment = Treatment(
-            highpass_hz=settings.highpass_hz,
-            target_db=settings.slice_level_db,
-            shortest_s=settings.shortest_slice_s,
+            settings=settings,
             noise=noise_of(recording, heard.speech, settings.highpass_hz) if settings.reduce_noise else None,
             recording_db=_speech_db(heard, [(0, heard.speech.size)]),
         )
         yield 0.77
         slices = []
         for number, cut in enumerate(cuts):
-            slices.append(_write_slice(recording, cut, folder / f"{number:04d}.flac", (heard, treatment)))
+            wav, rate_hz = render(recording, cut, _speech_db(heard, cut), treatment)
+            slices.append(_write_slice(folder / f"{number:04d}.flac", wav, rate_hz, cut[0][0]))
             yield 0.77 + 0.2 * (number + 1) / len(cuts)
     windows = speaker_windows(heard.log_mel, heard.f0_hz, heard.speech, turns(heard.speech))
     yield 0.98
+    halves = {"log_mel": windows.log_mel, "print": fingerprint(heard.log_mel)}
     np.savez(
-        folder / VOICE,
-        log_mel=windows.log_mel.astype(np.float16),
-        f0_hz=windows.f0_hz,
-        ends=windows.ends,
-        floor=windows.floor,
-        print=fingerprint(heard.log_mel).astype(np.float16),
+        folder / VOICE, **(vars(windows) | {name: part.astype(np.float16) for name, part in halves.items()})
     )
     yield 0.99
     facts = {"measures": asdict(measures), "slices": slices}
@@ -234,12 +219,8 @@ def read_facts(folder: Path, name: str) -> RecordingFacts:
     """Read what `prepare_recording` wrote of a recording that is called `name`."""
     facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     with np.load(folder / VOICE, allow_pickle=False) as voice:
-        windows = SpeakerWindows(
-            log_mel=voice["log_mel"].astype(np.float32),
-            f0_hz=voice["f0_hz"],
-            ends=voice["ends"],
-            floor=voice["floor"],
-        )
+        parts = {name: voice[name] for name in ("f0_hz", "ends", "floor")}
+        windows = SpeakerWindows(log_mel=voice["log_mel"].astype(np.float32), **parts)
         print_ = voice["print"].astype(np.float32)
     slices = [
         SliceRef(path=folder / row["file"], seconds=row["seconds"], source_name=name, start_s=row["start_s"])
@@ -324,15 +305,11 @@ def _speech_db(heard: _Heard, spans: Sequence[tuple[int, int]]) -> float:
     return float(10 * np.log10(chosen.mean() + 1e-12)) if chosen.size else -120.0
 
 
-def _write_slice(
-    recording: Recording, cut: Cut, path: Path, known: tuple[_Heard, Treatment]
-) -> dict[str, Any]:
-    heard, treatment = known
-    wav, rate_hz = render(recording, cut, _speech_db(heard, cut.spans), treatment)
+def _write_slice(path: Path, wav: Floats, rate_hz: int, first_frame: int) -> dict[str, Any]:
     with AudioWriter(path, rate_hz, "flac", bits=24) as out:
         out.write(wav)
-    start_s = cut.spans[0][0] / FRAMES_PER_S
-    return {"file": path.name, "seconds": round(wav.size / rate_hz, 4), "start_s": start_s}
+    seconds = round(wav.size / rate_hz, 4)
+    return {"file": path.name, "seconds": seconds, "start_s": first_frame / FRAMES_PER_S}
 
 
 def _between(since: float, until: float, steps: Generator[float, None, T]) -> Generator[float, None, T]:

@@ -31,6 +31,8 @@ VALIDATED_S = 120.0  # read of an upload: enough for stable numbers, little enou
 
 Finding = tuple[str, str]
 """A grade, and a sentence that says why."""
+F0 = tuple[float, float, float] | None
+"""Median, 5 % and 95 % of F0, in Hz; None without voice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,10 +160,8 @@ def is_upsampled(measures: Measures) -> bool:
 
 def _faults(measures: Measures, snr_db: float) -> Iterator[Finding]:
     if snr_db < USABLE_SNR_DB:
-        yield (
-            PROBLEM,
-            f"The noise is loud, only {snr_db:.0f} dB below the voice; the voice model would learn it.",
-        )
+        said = f"The noise is loud, only {snr_db:.0f} dB below the voice; the voice model would learn it."
+        yield PROBLEM, said
     elif snr_db < GOOD_SNR_DB:
         yield USABLE, f"There is audible noise, {snr_db:.0f} dB below the voice; 20 or more is clean."
     share = f"{100 * measures.clipping_fraction:.2g} % of the samples are cut off (clipped)"
@@ -170,34 +170,28 @@ def _faults(measures: Measures, snr_db: float) -> Iterator[Finding]:
     elif measures.clipping_fraction > GOOD_CLIPPING:
         yield USABLE, f"{share}; record at a lower level."
     if measures.bandwidth_hz < GOOD_BANDWIDTH_HZ:
-        khz, rate_khz = measures.bandwidth_hz / 1_000, measures.sample_rate_hz / 1_000
+        khz, rate = measures.bandwidth_hz / 1_000, f"{measures.sample_rate_hz / 1_000:g} kHz"
+        said = f"It holds nothing above {khz:.1f} kHz ({rate} recording): the voice will sound dull."
         if is_upsampled(measures):
-            said = (
-                f"It is stored at {rate_khz:g} kHz, but nothing is left above {khz:.1f} kHz: it was recorded "
-                f"or encoded at about {2 * khz:.0f} kHz, and the voice will sound as dull."
-            )
-        else:
-            said = f"It holds nothing above {khz:.1f} kHz ({rate_khz:g} kHz recording): "
-            said += "the voice will sound dull."
+            said = f"It is stored at {rate}, but nothing is left above {khz:.1f} kHz: it was recorded or "
+            said += f"encoded at about {2 * khz:.0f} kHz, and the voice will sound as dull."
         yield USABLE if measures.bandwidth_hz >= USABLE_BANDWIDTH_HZ else PROBLEM, said
-    level_db = measures.level_db
-    if level_db is not None and level_db < QUIET_DB:
-        yield (
-            USABLE,
-            f"It is very quiet ({level_db:.0f} dB below full scale); record closer to the microphone.",
-        )
+    db = measures.level_db
+    if db is not None and db < QUIET_DB:
+        yield USABLE, f"It is very quiet ({db:.0f} dB below full scale); record closer to the microphone."
 
 
-def describe_file(file: StoredFile, measures: Measures) -> FileReport:
+def describe_file(file: StoredFile, measures: Measures, slices: int = 0, f0: F0 = None) -> FileReport:
     """Begin the report on one recording with what was measured."""
     verdict, reasons = judge(measures)
+    median_hz, low_hz, high_hz = f0 or (None, None, None)
     return FileReport(
         name=file.name,
         verdict=verdict,
         reason=" ".join(reasons),
         seconds=round(file.seconds, 2),
         speech_s=round(measures.speech_seconds, 2),
-        slices=0,
+        slices=slices,
         sample_rate_hz=file.sample_rate_hz,
         channels=file.channels,
         codec=file.codec,
@@ -206,6 +200,9 @@ def describe_file(file: StoredFile, measures: Measures) -> FileReport:
         bandwidth_hz=round(measures.bandwidth_hz),
         upsampled=is_upsampled(measures),
         level_db=_rounded(measures.level_db),
+        f0_median_hz=_rounded(median_hz),
+        f0_low_hz=_rounded(low_hz),
+        f0_high_hz=_rounded(high_hz),
     )
 
 
@@ -217,19 +214,16 @@ def as_duplicate(file: FileReport, of: str, kind: str) -> FileReport:
 
 def with_other_speaker(file: FileReport, share: float) -> FileReport:
     """Mark a recording in which a second speaker is heard."""
+    reason = f"A second speaker is heard in about {100 * share:.0f} % of its speech."
     if share > 0.7:
         reason = "It sounds like another speaker than the other recordings."
-    else:
-        reason = f"A second speaker is heard in about {100 * share:.0f} % of its speech."
     if file.verdict != GOOD:
         reason = f"{reason} {file.reason}"
     return replace(file, verdict=PROBLEM, reason=reason, other_speaker_share=round(share, 3))
 
 
-def summarise(
-    files: Sequence[FileReport], second_speaker: SecondSpeaker, f0: tuple[float, float, float] | None
-) -> DatasetReport:
-    """Put the report on the set together; `f0` is median, 5 % and 95 %, in Hz."""
+def summarise(files: Sequence[FileReport], second_speaker: SecondSpeaker, f0: F0) -> DatasetReport:
+    """Put the report on the set together."""
     used = [file for file in files if file.duplicate_of is None]
     spoken = [file for file in used if file.snr_db is not None]
     speech_s = float(sum(file.speech_s for file in used))
@@ -271,11 +265,8 @@ def _advice_on_speech(report: DatasetReport) -> Iterator[Finding]:
     if second.heard:
         where = f", within {_listed(second.mixed_files)}" if second.mixed_files else ""
         where = f", in {_listed(second.files)}" if second.files else where
-        yield (
-            PROBLEM,
-            f"A second speaker is heard in about {100 * second.share:.0f} % of the speech{where}: "
-            "remove these parts, or the voice will be a blend of both.",
-        )
+        said = f"A second speaker is heard in about {100 * second.share:.0f} % of the speech{where}: "
+        yield PROBLEM, said + "remove these parts, or the voice will be a blend of both."
     if minutes < GOOD_MINUTES:
         enough = minutes >= ENOUGH_MINUTES
         more = "5 or more give a better voice" if enough else "1 is the least, 5 or more are better"
@@ -285,22 +276,18 @@ def _advice_on_speech(report: DatasetReport) -> Iterator[Finding]:
 def _advice_on_sound(report: DatasetReport, used: Sequence[FileReport]) -> Iterator[Finding]:
     noisy = [file.name for file in used if file.snr_db is not None and file.snr_db < GOOD_SNR_DB]
     if report.snr_db is not None and report.snr_db < GOOD_SNR_DB:
-        yield (
-            USABLE if report.snr_db >= USABLE_SNR_DB else PROBLEM,
-            f"The noise is only {report.snr_db:.0f} dB below the voice: record in a quieter room, "
-            "closer to the microphone, or switch noise reduction on.",
-        )
+        said = f"The noise is only {report.snr_db:.0f} dB below the voice: record in a quieter room, "
+        said += "closer to the microphone, or switch noise reduction on."
+        yield USABLE if report.snr_db >= USABLE_SNR_DB else PROBLEM, said
     elif noisy:
         yield USABLE, f"Noisy, better left out or recorded again: {_listed(noisy)}."
     clipped = [file.name for file in used if file.clipping_fraction > GOOD_CLIPPING]
     if clipped:
         yield USABLE, f"Cut off at the top (clipped), better recorded at a lower level: {_listed(clipped)}."
     if report.bandwidth_hz is not None and report.bandwidth_hz < GOOD_BANDWIDTH_HZ:
-        yield (
-            USABLE,
-            f"The recordings end at {report.bandwidth_hz / 1000:.1f} kHz, so the voice will sound "
-            "dull; originals at 44.1 or 48 kHz, not through a telephone or a meeting, sound brighter.",
-        )
+        said = f"The recordings end at {report.bandwidth_hz / 1000:.1f} kHz, so the voice will sound dull; "
+        said += "originals at 44.1 or 48 kHz, not through a telephone or a meeting, sound brighter."
+        yield USABLE, said
     silent = [file.name for file in used if file.snr_db is None or file.speech_s < LITTLE_SPEECH_S]
     if silent:
         yield USABLE, f"Hardly any speech was heard in {_listed(silent)}."

@@ -14,6 +14,7 @@ import soundfile as sf
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
+from pipelines.job_settings import PrepareSettings
 from rvc.analysis.slicing import FRAMES_PER_S, Cut, runs
 from rvc.audio.reader import resample
 from rvc.errors import AudioError
@@ -47,19 +48,13 @@ class SliceRef:
 class Treatment:
     """What is done to the sound of one recording."""
 
-    highpass_hz: float  # everything below is removed
-    target_db: float  # level that the speech of each slice shall have, dBFS
-    shortest_s: float  # a shorter slice is filled up with silence
+    settings: PrepareSettings
     noise: Wave | None  # from `noise_of`, to be taken out; empty if it is not known; None if the noise stays
     recording_db: float  # level of the speech in the whole recording, dBFS
 
 
 class Recording:
-    """One decoded recording, read in pieces from anywhere: the file is our own, mono float WAV.
-
-    Raises:
-        AudioError: It cannot be opened; the message calls it `name`.
-    """
+    """One decoded recording, read in pieces from anywhere: the file is our own, mono float WAV."""
 
     def __init__(self, path: Path, name: str) -> None:
         try:
@@ -116,9 +111,10 @@ def noise_of(recording: Recording, speech: NDArray[np.bool_], highpass_hz: float
 
 def render(recording: Recording, cut: Cut, slice_db: float, treatment: Treatment) -> tuple[Wave, int]:
     """Make one slice, whose speech has the level `slice_db` now; return it and its rate, at most 48 kHz."""
+    settings = treatment.settings
     parts = [
-        recording.filtered(start / FRAMES_PER_S, stop / FRAMES_PER_S, treatment.highpass_hz)
-        for start, stop in cut.spans
+        recording.filtered(start / FRAMES_PER_S, stop / FRAMES_PER_S, settings.highpass_hz)
+        for start, stop in cut
     ]
     wav = _joined(parts, recording.rate_hz)
     if treatment.noise is not None:
@@ -126,7 +122,7 @@ def render(recording: Recording, cut: Cut, slice_db: float, treatment: Treatment
     rate_hz = min(recording.rate_hz, MAX_RATE_HZ)
     wav = resample(wav, recording.rate_hz, rate_hz)
     low, high = treatment.recording_db - EVENED_DB, treatment.recording_db + EVENED_DB
-    gain = 10 ** ((treatment.target_db - float(np.clip(slice_db, low, high))) / 20)
+    gain = 10 ** ((settings.slice_level_db - float(np.clip(slice_db, low, high))) / 20)
     gain = min(gain, CEILING / max(float(np.abs(wav).max(initial=0.0)), 1e-6))
     wav = wav * np.float32(gain)
     fade = min(round(_FADE_S * rate_hz), wav.size // 2)
@@ -134,7 +130,7 @@ def render(recording: Recording, cut: Cut, slice_db: float, treatment: Treatment
         ramp = np.linspace(0, 1, fade, dtype=np.float32)
         wav[:fade] *= ramp
         wav[-fade:] *= ramp[::-1]
-    missing = round(treatment.shortest_s * rate_hz) - wav.size
+    missing = round(settings.shortest_slice_s * rate_hz) - wav.size
     return (np.pad(wav, (0, missing)) if missing > 0 else wav), rate_hz
 
 

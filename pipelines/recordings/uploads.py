@@ -48,8 +48,8 @@ _SAMPLE_BYTES = 4
 _SPARE_BYTES = 200_000_000
 _ZIP_WAY_OUT = "zip only the recordings themselves"
 
+# For each file, where it lies now (it is copied, and stays) and what the person called it.
 Named = Sequence[tuple[Path, str]]
-"""For each file, where it lies now (it is copied, and stays) and what the person called it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,18 +76,23 @@ class StoredFile:
 
 
 def receive(files: Named, folder: Path, settings: Settings, spend: Spend | None = None) -> list[StoredFile]:
-    """Check, keep and decode the files of one upload; all of them or none, in the order given.
+    """Check, keep and decode the files of one upload, in the order given; all of them or none.
 
-    `folder` is made if need be and must not hold an `inputs` folder yet; `spend` asks for room on the disk.
+    `folder` is made if need be and holds no `inputs` yet; `spend` asks for room on the disk.
 
     Raises:
-        AudioError: No file, too many, too large, no sound file, cut short or damaged, more than two
-            channels, too short, too long, silent, too much when decoded, or no room on the disk. The sentence
-            names the file. Nothing is left behind then.
+        AudioError: One is no recording that can be used, or is too much; nothing is left behind then.
         LimitError: From `spend`; nothing is left behind either.
     """
+    _refuse(not files, "No file was chosen; choose at least one recording.")
+    most = settings.max_files
+    _refuse(len(files) > most, f"You chose {len(files)} files; upload at most {most} at a time.")
     named = [(path, readable_name(name)) for path, name in files]
-    _check_sizes(named, settings)
+    for path, name in named:
+        size, most_mb = _size_of(path), settings.max_file_size_mb
+        said = f"{name} has {size / 1e6:.4g} MB; upload files of at most {most_mb:g} MB"
+        too_large = size > settings.max_file_size_bytes
+        _refuse(too_large, f"{said} (FLAC or MP3 take less room than WAV).")
     probed = [(path, name, probe(path, name=name)) for path, name in named]
     meter = _Meter(settings, spend)
     meter.plan(sum(_planned_bytes(path, info, settings) for path, _, info in probed))
@@ -110,16 +115,14 @@ def receive(files: Named, folder: Path, settings: Settings, spend: Spend | None 
 def receive_batch(files: Named, folder: Path, settings: Settings, spend: Spend | None = None) -> Rows:
     """Keep the recordings of a batch, which may come in zips; `folder` exists, without `inputs` in it.
 
-    Returns one row for each, in order: those of `StoredFile` with status "waiting", and reason None; or, for
-    one that is refused, name, size_bytes, seconds (0), status "failed" and reason.
+    Returns one row for each, in order: that of `StoredFile`, status "waiting" and reason None; or, of one
+    that is refused, name, size_bytes, seconds (0), status "failed" and reason.
 
     Raises:
-        AudioError: No file, too many or too much in all, a zip that is not in order, or not one recording
-            among them. Nothing is left behind then.
+        AudioError: They are too much, a zip is not in order, or not one can be used; nothing is left behind.
         LimitError: From `spend`; nothing is left behind either.
     """
-    if not files:
-        raise AudioError("No file was chosen; choose recordings, or a zip of them.")
+    _refuse(not files, "No file was chosen; choose recordings, or a zip of them.")
     with ExitStack() as zips:
         sources = _sources(files, settings, zips)
         needed = sum(source.size_bytes for source in sources)
@@ -128,16 +131,13 @@ def receive_batch(files: Named, folder: Path, settings: Settings, spend: Spend |
         _require_room(folder, needed, "these recordings")
         with _inputs(folder) as inputs:
             rows = [_keep(source, inputs / f"{n:03d}", settings) for n, source in enumerate(sources)]
-            if all(row["status"] == "failed" for row in rows):
-                said = str(rows[0]["reason"])
-                raise AudioError(
-                    said if len(rows) == 1 else f"None of the {len(rows)} files can be used: {said}"
-                )
+            said = "" if len(rows) == 1 else f"None of the {len(rows)} files can be used: "
+            _refuse(all(row["status"] == "failed" for row in rows), f"{said}{rows[0]['reason']}")
     return rows
 
 
 def batch_files(uploads: Rows, settings: Settings) -> Rows:
-    """Return the rows of all recordings of some uploads, of any purpose, as a batch begins with them."""
+    """Return the rows of all recordings of some uploads as a batch begins with them."""
     files = [
         {"status": "waiting", "reason": None, **file, "upload_id": upload["id"]}
         for upload in uploads
@@ -180,8 +180,7 @@ def decoding(
 ) -> Generator[float, None, None]:
     """Decode to a WAV of mono float32 at the recording's own rate.
 
-    Yields the seconds so far, before each block is written (so that a caller may refuse it); the last is the
-    length.
+    Yields the seconds so far before each block is written, so that a caller may refuse it; the last are all.
 
     Raises:
         AudioError: It is damaged, too short, too long or silent; nothing is left behind then.
@@ -194,10 +193,10 @@ def decoding(
             yield (out.samples + block.size) / rate_hz
             out.write(block)
         seconds = out.samples / rate_hz
-        if seconds < MIN_SECONDS:
-            raise AudioError(f"{name} is only {seconds:.2f} seconds long; record at least half a second.")
-        if peak < SILENCE_PEAK:
-            raise AudioError(f"{name} is silent; check the microphone or the export, and record it again.")
+        short = f"{name} is only {seconds:.2f} seconds long; record at least half a second."
+        _refuse(seconds < MIN_SECONDS, short)
+        silent = f"{name} is silent; check the microphone or the export, and record it again."
+        _refuse(peak < SILENCE_PEAK, silent)
 
 
 @contextmanager
@@ -249,17 +248,12 @@ class _Meter:
         self._written = 0
 
     def plan(self, count: int) -> None:
-        """Ask for this many bytes more.
-
-        Raises:
-            AudioError: The upload takes more than one may.
-            LimitError: Its owner has no room.
-        """
-        if self._allowed + count > self._settings.max_decoded_bytes:
-            raise AudioError(
-                f"These recordings take more than {self._settings.max_decoded_mb:g} MB when decoded; "
-                "upload fewer or shorter ones, or at a lower sample rate."
-            )
+        """Ask for this many bytes more."""
+        sentence = (
+            f"These recordings take more than {self._settings.max_decoded_mb:g} MB when decoded; "
+            "upload fewer or shorter ones, or at a lower sample rate."
+        )
+        _refuse(self._allowed + count > self._settings.max_decoded_bytes, sentence)
         if self._spend is not None:
             self._spend(count)
         self._allowed += count
@@ -278,28 +272,17 @@ def _planned_bytes(path: Path, info: AudioInfo, settings: Settings) -> int:
 
 
 def _require_room(folder: Path, count: int, what: str) -> None:
-    if shutil.disk_usage(folder).free < count + _SPARE_BYTES:
-        raise AudioError(
-            f"There is no room for {what} on the server's disk; delete old jobs, or ask its owner."
-        )
+    sentence = f"There is no room for {what} on the server's disk; delete old jobs, or ask its owner."
+    _refuse(shutil.disk_usage(folder).free < count + _SPARE_BYTES, sentence)
 
 
 def _size_of(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0  # a missing file is refused by probe
 
 
-def _check_sizes(files: Named, settings: Settings) -> None:
-    if not files:
-        raise AudioError("No file was chosen; choose at least one recording.")
-    if len(files) > settings.max_files:
-        raise AudioError(f"You chose {len(files)} files; upload at most {settings.max_files} at a time.")
-    for path, name in files:
-        size = _size_of(path)
-        if size > settings.max_file_size_bytes:
-            raise AudioError(
-                f"{name} has {size / 1e6:.4g} MB; upload files of at most {settings.max_file_size_mb:g} MB"
-                " (FLAC or MP3 take less room than WAV)."
-            )
+def _refuse(wrong: bool, sentence: str) -> None:
+    if wrong:
+        raise AudioError(sentence)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,15 +310,20 @@ def _sources(files: Named, settings: Settings, zips: ExitStack) -> list[_Source]
                 )
         else:
             sources.append(_Source(path=path, name=name, size_bytes=_size_of(path)))
-    if len(sources) > settings.max_files:
-        raise AudioError(f"These are {len(sources)} files; send at most {settings.max_files} at a time.")
-    total_bytes = sum(source.size_bytes for source in sources)
-    if total_bytes > settings.max_batch_bytes:
-        raise AudioError(
-            f"These files have {total_bytes / 1e6:.4g} MB in all; "
-            f"send at most {settings.max_batch_mb:g} MB at a time."
-        )
+    most, total = settings.max_files, sum(source.size_bytes for source in sources)
+    _refuse(len(sources) > most, f"These are {len(sources)} files; send at most {most} at a time.")
+    _refuse_too_much(total, settings, f"These files have {total / 1e6:.4g} MB in all")
     return sources
+
+
+def _refuse_too_much(total: int, settings: Settings, said: str) -> None:
+    sentence = f"{said}; send at most {settings.max_batch_mb:g} MB at a time."
+    _refuse(total > settings.max_batch_bytes, sentence)
+
+
+def _refuse_too_large(size: int, settings: Settings, said: str) -> None:
+    sentence = f"{said} {size / 1e6:.4g} MB; send files of at most {settings.max_file_size_mb:g} MB."
+    _refuse(size > settings.max_file_size_bytes, sentence)
 
 
 def _refusals(name: str) -> Refusals:
@@ -354,45 +342,26 @@ def _recordings_in(
 ) -> list[zipfile.ZipInfo]:
     """Check a zip as a whole and return what may be recordings in it; what is none is found later."""
     infos = files_of(zipped)
-    if not infos:
-        raise AudioError(f"{name} holds no files; zip the recordings that shall be converted.")
-    if len(infos) > settings.max_files:
-        raise AudioError(f"{name} holds {len(infos)} files; send at most {settings.max_files} at a time.")
+    most, total = settings.max_files, sum(info.file_size for info in infos)
+    _refuse(not infos, f"{name} holds no files; zip the recordings that shall be converted.")
+    _refuse(len(infos) > most, f"{name} holds {len(infos)} files; send at most {most} at a time.")
     refuse_encrypted(infos, refusals)
     for info in infos:
-        if not is_plain(info) or not info.filename.isprintable():
-            raise AudioError(f"{name} holds a link, or a file whose name points elsewhere; {_ZIP_WAY_OUT}.")
-        if info.file_size > settings.max_file_size_bytes:
-            raise AudioError(
-                f"{name} holds a file of {info.file_size / 1e6:.4g} MB; "
-                f"send files of at most {settings.max_file_size_mb:g} MB."
-            )
-    total_bytes = sum(info.file_size for info in infos)
-    if total_bytes > settings.max_batch_bytes:
-        raise AudioError(
-            f"{name} unpacks to {total_bytes / 1e6:.4g} MB; "
-            f"send at most {settings.max_batch_mb:g} MB at a time."
-        )
+        plain = is_plain(info) and info.filename.isprintable()
+        _refuse(not plain, f"{name} holds a link, or a file whose name points elsewhere; {_ZIP_WAY_OUT}.")
+        _refuse_too_large(info.file_size, settings, f"{name} holds a file of")
+    _refuse_too_much(total, settings, f"{name} unpacks to {total / 1e6:.4g} MB")
     for info in infos:
         with zipped.open(info) as file:
-            if file.read(4) == START_OF_ZIP:
-                raise AudioError(f"{name} holds another zip; {_ZIP_WAY_OUT}.")
+            _refuse(file.read(4) == START_OF_ZIP, f"{name} holds another zip; {_ZIP_WAY_OUT}.")
     return infos
-
-
-def _check_size(source: _Source, settings: Settings) -> None:
-    if source.size_bytes > settings.max_file_size_bytes:
-        raise AudioError(
-            f"{source.name} has {source.size_bytes / 1e6:.4g} MB; "
-            f"send files of at most {settings.max_file_size_mb:g} MB."
-        )
 
 
 def _keep(source: _Source, place: Path, settings: Settings) -> Row:
     """Put one recording into the folder and return its row."""
     path = source.path if source.entry is None else place.with_suffix(".part")
     try:
-        _check_size(source, settings)
+        _refuse_too_large(source.size_bytes, settings, f"{source.name} has")
         if source.entry is not None:
             extract(source.entry[0], {path: source.entry[1]})
         info = probe(path, name=source.name)

@@ -46,11 +46,7 @@ REFUSALS = zips.Refusals(
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """Return card.json of a bundle, checked as an engine will check it, and its parts for the library.
-
-    Raises:
-        CheckpointError: It is missing, no JSON object, of a newer format, or a field is missing or wrong.
-    """
+    """Return card.json of a bundle, checked as an engine will check it, and its parts for the library."""
     card = dict(rvc.engine.card.read_card(folder).document)
     for name in ("training", "retrieval"):
         if not isinstance(card.get(name, {}), dict):
@@ -70,11 +66,7 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
 
 
 def check_weights(path: Path) -> None:
-    """Check that a file is a whole safetensors file: header within it, tensors filling it exactly.
-
-    Raises:
-        CheckpointError: It is not.
-    """
+    """Refuse what is no whole safetensors file: header within it, tensors filling it exactly."""
     try:
         whole = _tensors_fill(path)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error):
@@ -86,11 +78,7 @@ def check_weights(path: Path) -> None:
 def unpack(zipped: zipfile.ZipFile, folder: Path) -> None:
     """Write the files of a voice from an open zip into an empty folder.
 
-    One folder around the files and what systems add are accepted; anything else is refused before anything
-    is written.
-
-    Raises:
-        CheckpointError: It is not the zip of a voice, too large or encrypted.
+    One folder around the files and what systems add are accepted; all else is refused at once.
     """
     extract(zipped, {folder / name: info for name, info in _checked_entries(zipped).items()})
 

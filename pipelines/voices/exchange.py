@@ -39,30 +39,21 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def take_in(files: Sequence[Path], folder: Path, unpacked: Path) -> None:
-    """Make a bundle of one zip, or of a .pth and maybe its .index; messages call them by their names.
+    """Make a bundle, in `folder`, of one zip, or of a .pth and maybe its .index.
 
-    `folder`, which becomes the bundle, and `unpacked`, for what a zip holds, exist and are empty; the caller
-    removes the latter.
+    Both folders exist and are empty; the caller removes `unpacked`, which takes what a zip holds.
 
     Raises:
         CheckpointError: It is not one voice, not whole, or one that Timbre cannot use.
     """
-    if len(files) == 1 and _kind(files[0]) == "zip":
-        files = _unpack(files[0], folder, unpacked)
-    else:
-        files = _sorted_out(files)
-    if files:
-        _import(*files, folder=folder)
+    zipped = len(files) == 1 and _kind(files[0]) == "zip"
+    shared = _unpack(files[0], folder, unpacked) if zipped else _sorted_out(files)
+    if shared:
+        _import(*shared, folder=folder)
 
 
 def give_out(bundle: Path, folder: Path, name: str) -> list[Path]:
-    """Write a voice of the engine "rvc" as RVC programs read it into an empty folder.
-
-    Returns the files: a .pth, and an added_....index if the voice has an index.
-
-    Raises:
-        CheckpointError: The bundle is damaged.
-    """
+    """Write a voice of the engine "rvc" into an empty folder: a .pth, and its added_....index."""
     index = bundle / INDEX
     order = {
         "export_from": str(bundle / WEIGHTS),
@@ -128,11 +119,7 @@ def _sorted_out(files: Sequence[Path]) -> list[Path]:
 
 
 def _chosen(kinds: Mapping[Path, str]) -> list[Path]:
-    """Choose the one voice, and its index if there is one.
-
-    Raises:
-        CheckpointError: There is no voice, or more than one, or nothing tells which index is the right one.
-    """
+    """Choose the one voice, and its index if there is one and it is clear which."""
     voices = [path for path, kind in kinds.items() if kind == "voice"]
     indexes = [path for path, kind in kinds.items() if kind == "index"]
     if len(voices) > 1:

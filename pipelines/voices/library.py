@@ -3,8 +3,7 @@
     DATA_DIR/models/<model id>/        a voice that was trained or imported here, with a row in the registry
     assets/builtin/voices/<name>/      a voice that comes with Timbre: everybody sees it, nobody changes it
 
-An id from outside is only ever looked up, never made into a path. A voice of somebody else is answered
-like one that does not exist.
+An id from outside is only ever looked up, never made into a path.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ import logging
 import secrets
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,7 @@ PUBLIC = (
 
 
 class Library:
-    """The voices on disk and their rows.
-
-    A voice of an id that there is none of, or that is somebody else's, is an UnknownNameError everywhere.
-    """
+    """The voices on disk and their rows; one of somebody else's is unknown, as if it did not exist."""
 
     def __init__(self, data_dir: Path, registry: Registry, *, builtin_dir: Path = BUILTIN_VOICES) -> None:
         self._models = data_dir / "models"
@@ -78,12 +75,7 @@ class Library:
         return Path(row["model_path"]) if row["builtin"] else self._models / row["id"]
 
     def rename(self, caller: Caller, model_id: str, model_name: str) -> Row:
-        """Give a voice another name, in its card too, and return it.
-
-        Raises:
-            NotAllowedError: It is built in.
-            ConfigError: The name is empty, too long or unprintable.
-        """
+        """Give a voice another name, in its card too, unless it is built in, and return it."""
         row = self._changeable(caller, model_id)
         name = checked_name(model_name, "voice")
         folder = self._models / row["id"]
@@ -113,7 +105,7 @@ class Library:
         exists = model_id.startswith(BUILTIN_PREFIX) or self._registry.get("models", model_id) is not None
         if not seconds or not exists:
             return
-        usage = self._registry.get("usage", model_id) or {"id": model_id} | _UNUSED
+        usage = self._registry.get("usage", model_id) or _UNUSED | {"id": model_id}
         counted = {
             "uses": usage["uses"] + len(seconds),
             "seconds_converted": usage["seconds_converted"] + sum(seconds),
@@ -122,11 +114,7 @@ class Library:
         self._registry.insert("usage", usage | counted)
 
     def import_voice(
-        self,
-        caller: Caller,
-        files: Sequence[Path],
-        model_name: str | None = None,
-        spend: Spend | None = None,
+        self, caller: Caller, files: Sequence[Path], model_name: str | None = None, spend: Spend | None = None
     ) -> Row:
         """Take in a voice and return it; that of another program takes a child process and some seconds.
 
@@ -134,43 +122,32 @@ class Library:
         messages call them by their names. By default the voice is called what the files say.
 
         Raises:
-            CheckpointError: It is not one voice, not whole, or of a kind that is not supported. Nothing is
-                left behind.
-            ConfigError: The name is empty, too long or unprintable.
-            LimitError: From `spend`, which asks for room on the disk.
+            CheckpointError: It is not one voice, not whole, or of a kind that is not supported.
+            LimitError: From `spend`, which asks for room on the disk. Nothing is left behind.
         """
         unnamed = model_name is None or (isinstance(model_name, str) and not model_name.strip())
         wanted = None if unnamed else checked_name(model_name, "voice")
         model_id = new_id()
-        staging = self._models / f".incoming-{model_id}"
-        bundle, unpacked = staging / "bundle", staging / "unpacked"
-        bundle.mkdir(parents=True)
-        unpacked.mkdir()
-        try:
+        with self._staging("incoming") as staging:
+            bundle, unpacked = staging / "bundle", staging / "unpacked"
+            bundle.mkdir()
+            unpacked.mkdir()
             take_in(files, bundle, unpacked)
             if spend is not None:
                 spend(size_bytes(bundle))
             facts = {"user_id": caller.user_id, "model_name": wanted, "imported_at": now()}
             row = self._adopt(bundle, model_id, facts)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
         logger.info("imported voice %s: %.1f MB", model_id, row["size_bytes"] / 1e6)
         return self.get(caller, model_id)
 
     def export_bundle(self, caller: Caller, model_id: str) -> Path:
         """Write a voice as a zip under a random name and return where; it is kept for a day."""
-        folder = self.folder(caller, model_id)
-        archive = self._new_export()
+        folder, archive = self.folder(caller, model_id), self._new_export()
         pack(folder, archive)
         return archive
 
     def export_rvc(self, caller: Caller, model_id: str) -> Path:
-        """Write a voice as other RVC programs read it, as `export_bundle`: .pth and .index in a zip.
-
-        Raises:
-            ConfigError: It is a voice of another engine.
-            CheckpointError: Its files are damaged.
-        """
+        """Write a voice as other RVC programs read it, as `export_bundle`: .pth and .index in a zip."""
         row, folder = self.get(caller, model_id), self.folder(caller, model_id)
         if row["engine"] != RVC:
             raise ConfigError(
@@ -178,25 +155,27 @@ class Library:
                 "programs cannot read; export it in the format 'bundle'."
             )
         archive = self._new_export()
-        staging = self._models / f".outgoing-{new_id()}"
-        staging.mkdir()
-        try:
+        with self._staging("outgoing") as staging:
             pack_files(give_out(folder, staging, row["model_name"]), archive)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
         return archive
+
+    @contextmanager
+    def _staging(self, kind: str) -> Iterator[Path]:
+        folder = self._models / f".{kind}-{new_id()}"
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _new_export(self) -> Path:
         self._exports.mkdir(exist_ok=True)
         return self._exports / f"voice-{secrets.token_hex(8)}.zip"
 
     def adopt(self, job: Row, bundle: Path) -> Row:
-        """Make the voice that a training left behind a voice of the job's owner, and return its row.
+        """Make what a training left behind a voice of the job's owner, and return its row.
 
         It gets the job's id, so that doing it again after a crash changes nothing. The bundle is moved.
-
-        Raises:
-            CheckpointError: The bundle is missing or not whole.
         """
         facts = {
             "user_id": job["user_id"],

@@ -27,8 +27,7 @@ _OVERHANG_STEPS = 10
 def fingerprint(log_mel: Floats) -> Floats:
     """Describe how the sound of a recording moves: from `log_mel`, shape (T, 40), to shape (T // 4, 8).
 
-    Each band's level, its mean over the sounding steps taken off, what lies 40 dB under the loudest all
-    alike, so that silence at the ends changes nothing.
+    What lies 40 dB under the loudest is all alike, so that silence at the ends changes nothing.
     """
     steps = len(log_mel) // STEP_FRAMES
     power = np.exp(log_mel[: steps * STEP_FRAMES, :USED_MEL_BANDS].astype(np.float64))

@@ -92,7 +92,7 @@ def measuring(wav: Wave, rate_hz: int, speech: Mask) -> Generator[float, None, M
 
 
 def power_spectra(wav: Wave, rate_hz: int, first: int = 0, last: int | None = None) -> Spectra:
-    """Measure the power of the frames from..to in rate // 100 + 1 bins up to half the rate, shape (T, F).
+    """Measure the power of the frames from..to in bins up to half the rate, shape (T, rate // 100 + 1).
 
     The sum over a row is the mean square of the 20 ms around the middle of that frame.
     """
@@ -114,10 +114,7 @@ def power_spectra(wav: Wave, rate_hz: int, first: int = 0, last: int | None = No
 
 
 def active_frames(wav: Wave, rate_hz: int) -> Mask:
-    """Find where somebody speaks, shape (T,), by the loudness between 150 Hz and 4 kHz.
-
-    Good enough to measure a recording that is speech; it cannot tell speech from music or knocks.
-    """
+    """Find where somebody speaks, shape (T,), by the loudness; this cannot tell speech from knocks."""
     from scipy.ndimage import (  # takes a second: not in the server
         binary_closing,
         binary_dilation,
@@ -190,8 +187,7 @@ def _clipped(wav: Wave) -> float:
 def _piled_up(counts: NDArray[np.float64]) -> float:
     """Count the samples in a bump of a histogram of amplitudes, and beyond it.
 
-    There are ever fewer samples towards the peak of speech. Where there are suddenly more, and hardly any
-    beyond, an encoder has frayed what was a flat top.
+    There are ever fewer towards the peak of speech: suddenly more, and hardly any beyond, was a flat top.
     """
     for bar in range(6, counts.size):
         before = counts[bar - 5 : bar - 1].mean()

@@ -25,15 +25,8 @@ _SLICE_PRICE = 1.0
 _LEAST_RANGE_DB = 20.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cut:
-    """One slice: stretches of the recording, to be joined."""
-
-    spans: tuple[tuple[int, int], ...]  # frames from..to in the recording, in order
-
-    @property
-    def frames(self) -> int:
-        return sum(stop - start for start, stop in self.spans)
+Cut = tuple[tuple[int, int], ...]
+"""One slice: stretches of the recording, frames from..to in order, to be joined."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +46,9 @@ def runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 def cut_speech(
     speech: NDArray[np.bool_], level_db: NDArray[np.float64], *, shortest: int, longest: int
 ) -> list[Cut]:
-    """Cut a recording to slices in order, which together hold every frame of speech exactly once.
+    """Cut a recording to slices in order, which together hold every frame of speech, shape (T,), once.
 
-    `speech` and `level_db` have shape (T,); `longest` is at least twice `shortest`. With less speech than
-    `shortest` there is one shorter slice.
+    `longest` is at least twice `shortest`. With less speech than `shortest` there is one shorter slice.
     """
     pieces = _pieces(speech)
     if not pieces:
@@ -64,7 +56,7 @@ def cut_speech(
     frames = np.concatenate([np.arange(start, stop) for start, stop in pieces])
     places = _places(pieces, speech[frames], level_db[frames])
     chosen = _cheapest(places, shortest, longest)
-    return [_cut(frames[start:stop]) for start, stop in pairwise(chosen)]
+    return [_stretches(frames[start:stop]) for start, stop in pairwise(chosen)]
 
 
 def _pieces(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -138,8 +130,6 @@ def _cheapest(places: list[_Place], shortest: int, longest: int) -> list[int]:
     return [int(at[number]) for number in reversed(chosen)]
 
 
-def _cut(frames: NDArray[np.int64]) -> Cut:
-    """Turn the frames of one slice into stretches."""
+def _stretches(frames: NDArray[np.int64]) -> Cut:
     breaks = np.flatnonzero(np.diff(frames) > 1) + 1
-    spans = tuple((int(part[0]), int(part[-1]) + 1) for part in np.split(frames, breaks))
-    return Cut(spans=spans)
+    return tuple((int(part[0]), int(part[-1]) + 1) for part in np.split(frames, breaks))

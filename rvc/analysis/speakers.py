@@ -203,7 +203,9 @@ def comparing_speakers(
     if sum(counts) < MIN_WINDOWS:
         return SpeakerFinding(checked=False, heard=False, score=0.0, share=0.0, second=nobody)
     statistics = statistics or load_statistics()
-    vectors = yield from _vectors(recordings, statistics, bandwidth_hz)
+    offsets, pitch = yield from describing_windows(recordings, statistics, bandwidth_hz)
+    vectors = np.hstack([offsets, pitch]) @ statistics.projection.astype(np.float64)
+    vectors -= vectors.mean(axis=0)
     labels = split_in_two(vectors, statistics.between)
     score = two_speaker_score(vectors, labels, statistics.between)
     heap = int(labels.sum())
@@ -212,15 +214,6 @@ def comparing_speakers(
     return SpeakerFinding(
         checked=True, heard=heard, score=score, share=heap / len(vectors) if heard else 0.0, second=second
     )
-
-
-def _vectors(
-    recordings: Sequence[SpeakerWindows], statistics: SpeakerStatistics, bandwidth_hz: float
-) -> Generator[float, None, NDArray[np.float64]]:
-    """Say of each window how its speaker differs from the average of the set, shape (n, D)."""
-    offsets, pitch = yield from describing_windows(recordings, statistics, bandwidth_hz)
-    vectors = np.hstack([offsets, pitch]) @ statistics.projection.astype(np.float64)
-    return vectors - vectors.mean(axis=0)
 
 
 def describing_windows(
