@@ -158,12 +158,9 @@ def has_more_to_do(row: Row) -> bool:
 def require_enough(stored: Sequence[StoredFile]) -> None:
     """Refuse recordings of a voice that are too short in all to learn it from."""
     seconds = sum(file.seconds for file in stored)
-    if seconds < MIN_VOICE_SECONDS:
-        what = stored[0].name if len(stored) == 1 else "All of this together"
-        raise AudioError(
-            f"{what} is {seconds:.1f} seconds long; a voice needs at least {MIN_VOICE_SECONDS:.0f} seconds, "
-            "and sounds best from five minutes."
-        )
+    what = stored[0].name if len(stored) == 1 else "All of this together"
+    said = f"{what} is {seconds:.1f} seconds long; a voice needs at least {MIN_VOICE_SECONDS:.0f} seconds"
+    _refuse(seconds < MIN_VOICE_SECONDS, f"{said}, and sounds best from five minutes.")
 
 
 def readable_name(name: str) -> str:
@@ -236,10 +233,7 @@ def _store_original(path: Path, place: Path, name: str, info: AudioInfo, move: b
 
 
 class _Meter:
-    """Counts what one upload takes on the disk: first what its files say, then what they turn out to be.
-
-    A recording of a few MB may decode to gigabytes, so it is the decoded size that is bounded.
-    """
+    """Counts what one upload takes on the disk, decoded: first what its files say, then what they are."""
 
     def __init__(self, settings: Settings, spend: Spend | None) -> None:
         self._settings = settings
@@ -248,7 +242,6 @@ class _Meter:
         self._written = 0
 
     def plan(self, count: int) -> None:
-        """Ask for this many bytes more."""
         sentence = (
             f"These recordings take more than {self._settings.max_decoded_mb:g} MB when decoded; "
             "upload fewer or shorter ones, or at a lower sample rate."

@@ -76,10 +76,7 @@ def check_weights(path: Path) -> None:
 
 
 def unpack(zipped: zipfile.ZipFile, folder: Path) -> None:
-    """Write the files of a voice from an open zip into an empty folder.
-
-    One folder around the files and what systems add are accepted; all else is refused at once.
-    """
+    """Write the files of a voice, maybe with a folder around them, from an open zip into an empty folder."""
     extract(zipped, {folder / name: info for name, info in _checked_entries(zipped).items()})
 
 
@@ -93,7 +90,6 @@ def extract(zipped: zipfile.ZipFile, wanted: Mapping[Path, zipfile.ZipInfo]) -> 
 
 
 def pack(folder: Path, archive: Path) -> None:
-    """Write the files of a bundle into a zip, in one step."""
     pack_files([folder / name for name in sorted(ALLOWED) if (folder / name).is_file()], archive)
 
 

@@ -255,16 +255,15 @@ class Library:
 
 def _row_of(card: dict[str, Any], folder: Path, model_id: str) -> Row:
     """Return the row that a bundle's card gives, as a built-in voice has it."""
+    of_a_training = ("training_job_id", "training_audio_path", "quality_snr")
     return {
         "id": model_id,
         "user_id": None,
         "model_name": card["name"],
         "model_path": f"models/{model_id}",
-        "training_audio_path": None,
+        **dict.fromkeys(of_a_training),
         "training_duration_seconds": card_facts.seconds_of_audio(card),
-        "training_job_id": None,
         "created_at": card_facts.created_at(card) or now(),
-        "quality_snr": None,
         "builtin": True,
         "engine": card["engine"],
         "version": card["format_version"],

@@ -168,8 +168,8 @@ def noise_spectrum(spectra: Spectra, speech: Mask) -> NDArray[np.float64]:
 def clipping_fraction(wav: Wave) -> float:
     """Measure which share of a recording is cut off at the top or at the bottom, 0..1.
 
-    Two traces are looked for on either side: runs of samples that are alike at the very top (a file as it
-    was clipped), and more samples close to the top than a bit below it (clipped, then encoded or filtered).
+    Its traces: runs of samples that are alike at the very top (as it was clipped), or more samples close to
+    the top than a bit below it (clipped, then encoded or filtered).
     """
     return (_clipped(wav) + _clipped(-wav)) / wav.size if wav.size else 0.0
 
@@ -185,10 +185,7 @@ def _clipped(wav: Wave) -> float:
 
 
 def _piled_up(counts: NDArray[np.float64]) -> float:
-    """Count the samples in a bump of a histogram of amplitudes, and beyond it.
-
-    There are ever fewer towards the peak of speech: suddenly more, and hardly any beyond, was a flat top.
-    """
+    """Count the samples in and beyond a bump of a histogram of amplitudes: what is left of a flat top."""
     for bar in range(6, counts.size):
         before = counts[bar - 5 : bar - 1].mean()
         bump = counts[bar] - 1.4 * before

@@ -194,10 +194,7 @@ def comparing_speakers(
     bandwidth_hz: float = RATE_HZ / 2,
     statistics: SpeakerStatistics | None = None,
 ) -> Generator[float, None, SpeakerFinding]:
-    """Tell whether more than one person speaks in these recordings, in steps of well under a second.
-
-    Above `bandwidth_hz` they are not compared. Yields the share that is done.
-    """
+    """Tell whether more than one person speaks in these recordings, compared up to `bandwidth_hz`."""
     counts = [len(windows) for windows in recordings]
     nobody = [np.zeros(count, dtype=np.bool_) for count in counts]
     if sum(counts) < MIN_WINDOWS:

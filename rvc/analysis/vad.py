@@ -55,11 +55,7 @@ class SpeechDetector:
         """Return where somebody speaks, shape (T,), T = N // 160."""
         if self._rest.size:
             self._listen(np.pad(self._rest * np.float32(self.gain), (0, CHUNK - self._rest.size)))
-            self._rest = np.empty(0, dtype=np.float32)
-        frames = self._samples // HOP
-        if not frames:
-            return np.zeros(0, dtype=np.bool_)
-        chunks = (np.arange(frames) * HOP + HOP // 2) // CHUNK
+        chunks = (np.arange(self._samples // HOP) * HOP + HOP // 2) // CHUNK
         return tidy_mask(np.array(self._probabilities)[np.minimum(chunks, len(self._probabilities) - 1)])
 
     def _listen(self, wav: NDArray[np.float32]) -> None:
