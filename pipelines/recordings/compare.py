@@ -20,7 +20,7 @@ from pipelines.recordings.report import (
 )
 from pipelines.recordings.segments import SliceRef
 from pipelines.recordings.uploads import StoredFile
-from rvc.analysis.fingerprint import find_alike
+from rvc.analysis.fingerprint import find_duplicates
 from rvc.analysis.quality import Measures
 from rvc.analysis.speakers import (
     SpeakerFinding,
@@ -44,10 +44,12 @@ class RecordingFacts:
     measures: Measures
     slices: list[SliceRef]
     windows: SpeakerWindows  # to compare speakers with
-    print: NDArray[np.float32]  # its fingerprint, to find duplicates with
+    fingerprint: NDArray[np.float32]  # to find duplicates with
 
 
-def assemble(pairs: Sequence[tuple[StoredFile, RecordingFacts]]) -> Generator[float, None, DatasetReport]:
+def compare_recordings(
+    pairs: Sequence[tuple[StoredFile, RecordingFacts]],
+) -> Generator[float, None, DatasetReport]:
     """Compare the recordings of a set, yield the share that is done, and return the report."""
     repeated = yield from _duplicates(pairs)
     used = [number for number in range(len(pairs)) if number not in repeated]
@@ -87,7 +89,7 @@ def _duplicates(
         if first != number:
             repeated[number] = (first, "same file")
     left = list(first_with.values())
-    steps = find_alike([pairs[number][1].print for number in left])
+    steps = find_duplicates([pairs[number][1].fingerprint for number in left])
     alike = yield from relay(steps, lambda share: 0.5 * share)
     for one, other in ((left[first], left[second]) for first, second in alike):
         if one in repeated or other in repeated:

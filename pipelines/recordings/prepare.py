@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 
 from pipelines.events import Done, Events, Progress
 from pipelines.job_settings import PrepareSettings
-from pipelines.recordings.compare import RecordingFacts, assemble
+from pipelines.recordings.compare import RecordingFacts, compare_recordings
 from pipelines.recordings.report import DatasetReport
-from pipelines.recordings.segments import Recording, SliceRef, Treatment, noise_of, render
+from pipelines.recordings.segments import Recording, SliceRef, SliceRendering, noise_of, render
 from pipelines.recordings.uploads import StoredFile
 from rvc.analysis.fingerprint import fingerprint
 from rvc.analysis.quality import Measures, measuring
@@ -55,8 +55,8 @@ FACTS = "facts.json"
 VOICE = "voice.npz"
 COMPARING = 0.9  # share of the work after which only the comparison of the recordings is left
 # The detector of speech is given every recording about this loud, for it misses what is very quiet.
-HEARD_RMS = 0.05
-MOST_HEARD_GAIN = 300.0
+DETECTOR_RMS = 0.05
+MAX_DETECTOR_GAIN = 300.0
 # Of a long recording, excerpts spread over it are measured: five minutes say as much as ninety.
 MEASURED_S, EXCERPT_S = 300.0, 20.0
 # Nobody is expected to be interrupted within that much speech, or in a pause shorter than that.
@@ -74,7 +74,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Heard:
+class _Analysis:
     """A recording at 16 kHz and what is in it, in frames of 10 ms."""
 
     speech: NDArray[np.bool_]
@@ -108,7 +108,7 @@ def prepare(files: Sequence[StoredFile], folder: Path, settings: PrepareSettings
         yield _progress("Listening", COMPARING * done_s / total_s, f"{file.name} is cut.", begun)
         pairs.append((file, read_facts(place, file.name)))
     report = yield from relay(
-        assemble(pairs),
+        compare_recordings(pairs),
         lambda share: _progress(
             "Comparing", COMPARING + (1 - COMPARING) * share, "Comparing the recordings.", begun
         ),
@@ -182,34 +182,32 @@ def prepare_recording(
     file: StoredFile, audio: Path, folder: Path, settings: PrepareSettings
 ) -> Generator[float, None, None]:
     """Prepare one recording, decoded in `audio`, into an empty folder; yield the share that is done."""
-    heard = yield from _between(0.0, 0.6, _hear(audio, file.name))
+    analysis = yield from _between(0.0, 0.6, _analyse(audio, file.name))
     with closing(Recording(audio, file.name)) as recording:
-        measures = yield from _between(0.6, 0.75, _measured(recording, heard.speech))
+        measures = yield from _between(0.6, 0.75, _measured(recording, analysis.speech))
         yield 0.75
         cuts = cut_speech(
-            heard.speech,
-            10 * np.log10(heard.power + 1e-12),
+            analysis.speech,
+            10 * np.log10(analysis.power + 1e-12),
             shortest=round(settings.shortest_slice_s * FRAMES_PER_S),
             longest=round(settings.longest_slice_s * FRAMES_PER_S),
         )
         yield 0.76
-        treatment = Treatment(
-            settings=settings,
-            noise=noise_of(recording, heard.speech, settings.highpass_hz) if settings.reduce_noise else None,
-            recording_db=_speech_db(heard, [(0, heard.speech.size)]),
-        )
+        spoken_db = _speech_db(analysis, [(0, analysis.speech.size)])
+        reduce = settings.reduce_noise
+        noise = noise_of(recording, analysis.speech, settings.highpass_hz) if reduce else None
+        rendering = SliceRendering(settings=settings, noise=noise, recording_db=spoken_db)
         yield 0.77
         slices = []
         for number, cut in enumerate(cuts):
-            wav, rate_hz = render(recording, cut, _speech_db(heard, cut), treatment)
+            wav, rate_hz = render(recording, cut, _speech_db(analysis, cut), rendering)
             slices.append(_write_slice(folder / f"{number:04d}.flac", wav, rate_hz, cut[0][0]))
             yield 0.77 + 0.2 * (number + 1) / len(cuts)
-    windows = speaker_windows(heard.log_mel, heard.f0_hz, heard.speech, turns(heard.speech))
+    windows = speaker_windows(analysis.log_mel, analysis.f0_hz, analysis.speech, turns(analysis.speech))
     yield 0.98
-    halves = {"log_mel": windows.log_mel, "print": fingerprint(heard.log_mel)}
-    np.savez(
-        folder / VOICE, **(vars(windows) | {name: part.astype(np.float16) for name, part in halves.items()})
-    )
+    halves = {"log_mel": windows.log_mel, "print": fingerprint(analysis.log_mel)}
+    parts = vars(windows) | {name: part.astype(np.float16) for name, part in halves.items()}
+    np.savez(folder / VOICE, **parts)
     yield 0.99
     facts = {"measures": asdict(measures), "slices": slices}
     (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
@@ -219,15 +217,15 @@ def read_facts(folder: Path, name: str) -> RecordingFacts:
     """Read what `prepare_recording` wrote of a recording that is called `name`."""
     facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     with np.load(folder / VOICE, allow_pickle=False) as voice:
-        parts = {name: voice[name] for name in ("f0_hz", "ends", "floor")}
+        parts = {part: voice[part] for part in ("f0_hz", "ends", "floor")}
         windows = SpeakerWindows(log_mel=voice["log_mel"].astype(np.float32), **parts)
-        print_ = voice["print"].astype(np.float32)
+        moves = voice["print"].astype(np.float32)
     slices = [
         SliceRef(path=folder / row["file"], seconds=row["seconds"], source_name=name, start_s=row["start_s"])
         for row in facts["slices"]
     ]
     measures = Measures(**facts["measures"])
-    return RecordingFacts(folder=folder, measures=measures, slices=slices, windows=windows, print=print_)
+    return RecordingFacts(folder=folder, measures=measures, slices=slices, windows=windows, fingerprint=moves)
 
 
 def turns(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -250,7 +248,7 @@ def turns(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return stretches
 
 
-def _hear(audio: Path, name: str) -> Generator[float, None, _Heard]:
+def _analyse(audio: Path, name: str) -> Generator[float, None, _Analysis]:
     """Read a recording at 16 kHz; find speech, F0, loudness and spectrum."""
     parts: list[Floats] = []
     for block in blocks(audio, rate_hz=RATE_HZ, block_s=_BLOCK_S, name=name):
@@ -260,7 +258,7 @@ def _hear(audio: Path, name: str) -> Generator[float, None, _Heard]:
     parts.clear()
     step = round(_BLOCK_S * RATE_HZ)
     loud = loud_rms(wav)
-    detector = SpeechDetector(min(HEARD_RMS / loud, MOST_HEARD_GAIN) if loud > 0 else 1.0)
+    detector = SpeechDetector(min(DETECTOR_RMS / loud, MAX_DETECTOR_GAIN) if loud > 0 else 1.0)
     for start in range(0, wav.size, step):
         detector.push(wav[start : start + step])
         yield 0.05 + 0.45 * min(start + step, wav.size) / wav.size
@@ -275,7 +273,7 @@ def _hear(audio: Path, name: str) -> Generator[float, None, _Heard]:
         yield 0.9 + 0.1 * min(start + _MEL_FRAMES, frames) / frames
     blocks_of_10_ms = wav[: frames * HOP].reshape(-1, HOP)
     power = np.einsum("ij,ij->i", blocks_of_10_ms, blocks_of_10_ms, dtype=np.float64) / HOP
-    return _Heard(speech=speech, power=power, log_mel=np.concatenate(bands)[:frames], f0_hz=f0_hz[:frames])
+    return _Analysis(speech=speech, power=power, log_mel=np.concatenate(bands)[:frames], f0_hz=f0_hz[:frames])
 
 
 def _measured(recording: Recording, speech: NDArray[np.bool_]) -> Generator[float, None, Measures]:
@@ -297,10 +295,10 @@ def _measured(recording: Recording, speech: NDArray[np.bool_]) -> Generator[floa
     return replace(measures, seconds=seconds, speech_seconds=float(speech.sum()) / FRAMES_PER_S)
 
 
-def _speech_db(heard: _Heard, spans: Sequence[tuple[int, int]]) -> float:
+def _speech_db(analysis: _Analysis, spans: Sequence[tuple[int, int]]) -> float:
     """Level of the speech in some stretches, dBFS; of all there is if nobody speaks."""
-    power = np.concatenate([heard.power[start:stop] for start, stop in spans])
-    speech = np.concatenate([heard.speech[start:stop] for start, stop in spans])
+    power = np.concatenate([analysis.power[start:stop] for start, stop in spans])
+    speech = np.concatenate([analysis.speech[start:stop] for start, stop in spans])
     chosen = power[speech] if speech.any() else power
     return float(10 * np.log10(chosen.mean() + 1e-12)) if chosen.size else -120.0
 

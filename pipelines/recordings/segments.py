@@ -45,7 +45,7 @@ class SliceRef:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Treatment:
+class SliceRendering:
     """What is done to the sound of one recording."""
 
     settings: PrepareSettings
@@ -109,19 +109,19 @@ def noise_of(recording: Recording, speech: NDArray[np.bool_], highpass_hz: float
     return wav if wav.size >= _LEAST_NOISE_S * recording.rate_hz else np.empty(0, dtype=np.float32)
 
 
-def render(recording: Recording, cut: Cut, slice_db: float, treatment: Treatment) -> tuple[Wave, int]:
+def render(recording: Recording, cut: Cut, slice_db: float, rendering: SliceRendering) -> tuple[Wave, int]:
     """Make one slice, whose speech has the level `slice_db` now; return it and its rate, at most 48 kHz."""
-    settings = treatment.settings
+    settings = rendering.settings
     parts = [
         recording.filtered(start / FRAMES_PER_S, stop / FRAMES_PER_S, settings.highpass_hz)
         for start, stop in cut
     ]
     wav = _joined(parts, recording.rate_hz)
-    if treatment.noise is not None:
-        wav = _without_noise(wav, recording.rate_hz, treatment.noise)
+    if rendering.noise is not None:
+        wav = _without_noise(wav, recording.rate_hz, rendering.noise)
     rate_hz = min(recording.rate_hz, MAX_RATE_HZ)
     wav = resample(wav, recording.rate_hz, rate_hz)
-    low, high = treatment.recording_db - EVENED_DB, treatment.recording_db + EVENED_DB
+    low, high = rendering.recording_db - EVENED_DB, rendering.recording_db + EVENED_DB
     gain = 10 ** ((settings.slice_level_db - float(np.clip(slice_db, low, high))) / 20)
     gain = min(gain, CEILING / max(float(np.abs(wav).max(initial=0.0)), 1e-6))
     wav = wav * np.float32(gain)

@@ -38,7 +38,7 @@ _LONGEST_NAME = 100
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def take_in(files: Sequence[Path], folder: Path, unpacked: Path) -> None:
+def import_files(files: Sequence[Path], folder: Path, unpacked: Path) -> None:
     """Make a bundle, in `folder`, of one zip, or of a .pth and maybe its .index.
 
     Both folders exist and are empty; the caller removes `unpacked`, which takes what a zip holds.
@@ -52,7 +52,7 @@ def take_in(files: Sequence[Path], folder: Path, unpacked: Path) -> None:
         _import(*shared, folder=folder)
 
 
-def give_out(bundle: Path, folder: Path, name: str) -> list[Path]:
+def export_files(bundle: Path, folder: Path, name: str) -> list[Path]:
     """Write a voice of the engine "rvc" into an empty folder: a .pth, and its added_....index."""
     index = bundle / INDEX
     order = {

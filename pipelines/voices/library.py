@@ -32,7 +32,7 @@ from pipelines.voices.bundle import (
     write_card,
 )
 from pipelines.voices.exchange import ENGINE as RVC
-from pipelines.voices.exchange import give_out, take_in
+from pipelines.voices.exchange import export_files, import_files
 from rvc.errors import CheckpointError, ConfigError, NotAllowedError, UnknownNameError
 from rvc.files import ROOT
 
@@ -65,10 +65,10 @@ class Library:
         """Return the caller's voices, newest first, then the built-in ones; an admin sees all."""
         own = self._registry.list("models", lambda row: row["builtin"] or caller.may_see(row))
         usage = {row["id"]: row for row in self._registry.list("usage")}
-        return [_shown(row, usage.get(row["id"])) for row in [*reversed(own), *self._builtin()]]
+        return [_public(row, usage.get(row["id"])) for row in [*reversed(own), *self._builtin()]]
 
     def get(self, caller: Caller, model_id: str) -> Row:
-        return _shown(self._row(caller, model_id), self._registry.get("usage", model_id))
+        return _public(self._row(caller, model_id), self._registry.get("usage", model_id))
 
     def folder(self, caller: Caller, model_id: str) -> Path:
         row = self._row(caller, model_id)
@@ -132,7 +132,7 @@ class Library:
             bundle, unpacked = staging / "bundle", staging / "unpacked"
             bundle.mkdir()
             unpacked.mkdir()
-            take_in(files, bundle, unpacked)
+            import_files(files, bundle, unpacked)
             if spend is not None:
                 spend(size_bytes(bundle))
             facts = {"user_id": caller.user_id, "model_name": wanted, "imported_at": now()}
@@ -156,7 +156,7 @@ class Library:
             )
         archive = self._new_export()
         with self._staging("outgoing") as staging:
-            pack_files(give_out(folder, staging, row["model_name"]), archive)
+            pack_files(export_files(folder, staging, row["model_name"]), archive)
         return archive
 
     @contextmanager
@@ -278,7 +278,7 @@ def _row_of(card: dict[str, Any], folder: Path, model_id: str) -> Row:
     }
 
 
-def _shown(row: Row, usage: Row | None) -> Row:
+def _public(row: Row, usage: Row | None) -> Row:
     """Return the voice as callers see it."""
     whole = row | _UNUSED | (usage or {})
     whole["origin"] = "built in" if row["builtin"] else "trained" if row["training_job_id"] else "imported"

@@ -19,7 +19,7 @@ STEP_FRAMES = 4
 BANDS = 8
 USED_MEL_BANDS = 24  # up to 3.5 kHz: encoders leave that alone
 RANGE_DB = 40.0
-ALIKE = 0.9
+SAME = 0.9
 SHORTEST_STEPS = 20
 _OVERHANG_STEPS = 10
 
@@ -42,7 +42,7 @@ def fingerprint(log_mel: Floats) -> Floats:
     return result
 
 
-def find_alike(prints: Sequence[Floats]) -> Generator[float, None, list[tuple[int, int]]]:
+def find_duplicates(prints: Sequence[Floats]) -> Generator[float, None, list[tuple[int, int]]]:
     """Compare all recordings, yield the share that is done, return the numbers of any two that are one."""
     found = []
     longest = max((len(print_) for print_ in prints), default=0)
@@ -54,7 +54,7 @@ def find_alike(prints: Sequence[Floats]) -> Generator[float, None, list[tuple[in
             spectrum = rfft(one, size, axis=0)
             for second in range(first + 1, len(prints)):
                 other = prints[second]
-                if len(other) >= SHORTEST_STEPS and _best_match(one, other, spectrum, size) > ALIKE:
+                if len(other) >= SHORTEST_STEPS and _best_match(one, other, spectrum, size) > SAME:
                     found.append((first, second))
                 done += 1
                 if done % 20 == 0:

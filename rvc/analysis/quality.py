@@ -72,9 +72,9 @@ def measuring(wav: Wave, rate_hz: int, speech: Mask) -> Generator[float, None, M
     snr_db = level_db = None
     if spoken.any():
         both = float(spectra[spoken][:, usable].sum(axis=1).mean())
-        hiss = float(noise[usable].sum())
-        snr_db = _limited_db(both - hiss, hiss)
-        level_db = float(10 * np.log10(max(both - hiss, 0.01 * both)))
+        noise_power = float(noise[usable].sum())
+        snr_db = _limited_db(both - noise_power, noise_power)
+        level_db = float(10 * np.log10(max(both - noise_power, 0.01 * both)))
     peak = float(np.abs(wav).max(initial=0.0))
     yield 0.8
     clipped = clipping_fraction(wav)

@@ -1,7 +1,7 @@
 """Where a recording is cut: slices of 2 to 8 seconds, at pauses, and nothing of the speech is lost.
 
-Pauses are shortened to a breath first, so the speech becomes one strip of pieces. Along it there are places
-to cut: each pause, and the quietest moment of every 300 ms between. Each has a price, next to nothing in a
+Pauses are shortened to a breath first, so the speech becomes one strip of pieces. Along it there are points
+to cut: each pause, and the quietest moment of every 300 ms between. Each has a cost, next to nothing in a
 long pause and high amid a word; dynamic programming finds the cheapest slices of allowed lengths.
 """
 
@@ -18,10 +18,10 @@ PADDING_FRAMES = 12  # kept before and after speech: a detector is late for a so
 LONGEST_PAUSE_FRAMES = 50
 STEP_FRAMES = 30
 
-_PAUSE_PRICE = 0.3
-_WORD_PRICE = 4.0
-_JOIN_PRICE = 1.5
-_SLICE_PRICE = 1.0
+_PAUSE_COST = 0.3
+_WORD_COST = 4.0
+_JOIN_COST = 1.5
+_SLICE_COST = 1.0
 _LEAST_RANGE_DB = 20.0
 
 
@@ -30,11 +30,11 @@ Cut = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class _Place:
+class _CutPoint:
     """A place to cut: where on the strip, what it costs, and whether something was left out there."""
 
     at: int
-    price: float
+    cost: float
     gap: bool
 
 
@@ -54,8 +54,8 @@ def cut_speech(
     if not pieces:
         return []
     frames = np.concatenate([np.arange(start, stop) for start, stop in pieces])
-    places = _places(pieces, speech[frames], level_db[frames])
-    chosen = _cheapest(places, shortest, longest)
+    points = _cut_points(pieces, speech[frames], level_db[frames])
+    chosen = _cheapest(points, shortest, longest)
     return [_stretches(frames[start:stop]) for start, stop in pairwise(chosen)]
 
 
@@ -71,56 +71,56 @@ def _pieces(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return pieces
 
 
-def _places(
+def _cut_points(
     pieces: list[tuple[int, int]], speech: NDArray[np.bool_], level_db: NDArray[np.float64]
-) -> list[_Place]:
-    """List all places to cut along the strip, its two ends included."""
+) -> list[_CutPoint]:
+    """List all points to cut along the strip, its two ends included."""
     seams = np.cumsum([0] + [stop - start for start, stop in pieces])
-    prices = _prices(speech, level_db)
-    places = [_Place(0, 0.0, gap=True)]
+    costs = _costs(speech, level_db)
+    points = [_CutPoint(0, 0.0, gap=True)]
     for start, stop in zip(seams[:-1].tolist(), seams[1:].tolist(), strict=True):
         for block in range(start + STEP_FRAMES // 2, stop - STEP_FRAMES // 2, STEP_FRAMES):
-            part = prices[block : min(block + STEP_FRAMES, stop - STEP_FRAMES // 2)]
+            part = costs[block : min(block + STEP_FRAMES, stop - STEP_FRAMES // 2)]
             best = int(np.argmin(part))
-            places.append(_Place(block + best, float(part[best]), gap=False))
-        places.append(_Place(stop, 0.0, gap=True))
-    return places
+            points.append(_CutPoint(block + best, float(part[best]), gap=False))
+        points.append(_CutPoint(stop, 0.0, gap=True))
+    return points
 
 
-def _prices(speech: NDArray[np.bool_], level_db: NDArray[np.float64]) -> NDArray[np.float64]:
+def _costs(speech: NDArray[np.bool_], level_db: NDArray[np.float64]) -> NDArray[np.float64]:
     """What a cut at each frame of the strip costs: little in a pause, in speech by its loudness."""
     smooth = np.convolve(np.pad(level_db, 2, mode="edge"), np.ones(5) / 5, mode="valid")
     low, high = np.percentile(smooth, [1, 95])
     loudness = np.clip(1.0 - (high - smooth) / max(high - low, _LEAST_RANGE_DB), 0.0, 1.0)
-    price = _WORD_PRICE * (0.25 + loudness)
+    cost = _WORD_COST * (0.25 + loudness)
     for start, stop in runs(~speech):
         # In the middle of a pause, and the longer the better.
         depth = np.minimum(np.arange(stop - start), np.arange(stop - start)[::-1])
-        price[start:stop] = _PAUSE_PRICE + loudness[start:stop] + 2.0 / (1.0 + depth)
-    return price
+        cost[start:stop] = _PAUSE_COST + loudness[start:stop] + 2.0 / (1.0 + depth)
+    return cost
 
 
-def _cheapest(places: list[_Place], shortest: int, longest: int) -> list[int]:
+def _cheapest(points: list[_CutPoint], shortest: int, longest: int) -> list[int]:
     """Choose the cuts by dynamic programming; with too little for one slice, only the two ends."""
-    at = np.array([place.at for place in places])
+    at = np.array([place.at for place in points])
     total = int(at[-1])
     if total <= longest:
-        gaps = [place for place in places[1:-1] if place.gap]
+        gaps = [place for place in points[1:-1] if place.gap]
         if total < 2 * shortest or not gaps:
             return [0, total]
     cost = np.full(at.size, np.inf)
     cost[0] = 0.0
     came_from = np.zeros(at.size, dtype=np.int64)
-    seams_before = np.cumsum([place.gap for place in places])
+    seams_before = np.cumsum([place.gap for place in points])
     for number in range(1, at.size):
         first = int(np.searchsorted(at, at[number] - longest))
         last = int(np.searchsorted(at, at[number] - shortest, side="right"))
         if first >= last:
             continue
         joined = seams_before[number - 1] - seams_before[first:last]
-        options = cost[first:last] + _JOIN_PRICE * joined
+        options = cost[first:last] + _JOIN_COST * joined
         best = int(np.argmin(options))
-        cost[number] = options[best] + places[number].price + _SLICE_PRICE
+        cost[number] = options[best] + points[number].cost + _SLICE_COST
         came_from[number] = first + best
     if not np.isfinite(cost[-1]):
         return [0, total]

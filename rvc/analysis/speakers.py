@@ -41,9 +41,9 @@ _SILENCE = 9.0 * np.log(10)  # frames 90 dB below the loudest were made by a pro
 
 CEPSTRA = 19
 RELEVANCE = 12.0  # frames in a region of sound that weigh as much as the average speaker
-SESSION_VARIANCE = 0.3  # how far one speaker's centre may move between heaps: another day, distance or mood
+SESSION_VARIANCE = 0.3  # how far one speaker's centre may move: another day, distance or mood
 MIN_WINDOWS = 8
-MIN_HEAP = 2  # windows that a second speaker must have: some five seconds of speech
+MIN_CLUSTER = 2  # windows that a second speaker must have: some five seconds of speech
 # Score from which a second speaker is reported: between what was measured of one voice (up to 8) and of sets
 # of which a fifth is another's (from 12 on, mostly far above). `tests/bench/dataset_report.py` measures it.
 THRESHOLD = 10.0
@@ -92,14 +92,14 @@ def log_mel(wav16k: Floats) -> Floats:
     return result
 
 
-def hiss(frames: int, *, seed: int) -> Floats:
+def white_noise(frames: int, *, seed: int) -> Floats:
     """Make white noise as mel frames see it, shape (frames, 40), each band of mean power 1."""
     noise = np.random.default_rng(seed).standard_normal(max(frames - 1, 0) * HOP, dtype=np.float32)
-    return log_mel(noise)[:frames] - np.log(_mean_of_hiss())
+    return log_mel(noise)[:frames] - np.log(_mean_of_white_noise())
 
 
 @cache
-def _mean_of_hiss() -> Floats:
+def _mean_of_white_noise() -> Floats:
     noise = np.random.default_rng(0).standard_normal(2_000 * HOP, dtype=np.float32)
     mean: Floats = np.exp(log_mel(noise)[2:-2]).mean(axis=0)
     return mean
@@ -124,11 +124,11 @@ def speaker_windows(
     frames = np.concatenate([np.empty(0, dtype=np.int64), *chosen])
     ends = np.cumsum([part.size for part in chosen], dtype=np.int64)
     return SpeakerWindows(
-        log_mel=log_mel[frames], f0_hz=f0_hz[frames].astype(np.float32), ends=ends, floor=calm_floor(log_mel)
+        log_mel=log_mel[frames], f0_hz=f0_hz[frames].astype(np.float32), ends=ends, floor=noise_floor(log_mel)
     )
 
 
-def calm_floor(log_mel: Floats) -> Floats:
+def noise_floor(log_mel: Floats) -> Floats:
     """Find the noise of a recording in each mel band: the calmest twentieth but for digital silence."""
     loudness = log_mel.max(axis=1, initial=-np.inf)
     made_by_room = loudness > max(float(loudness.max(initial=-np.inf)) - _SILENCE, -20.0)
@@ -205,11 +205,11 @@ def comparing_speakers(
     vectors -= vectors.mean(axis=0)
     labels = split_in_two(vectors, statistics.between)
     score = two_speaker_score(vectors, labels, statistics.between)
-    heap = int(labels.sum())
-    heard = heap >= MIN_HEAP and score > THRESHOLD
+    cluster = int(labels.sum())
+    heard = cluster >= MIN_CLUSTER and score > THRESHOLD
     second = np.split(labels.astype(np.bool_), np.cumsum(counts)[:-1]) if heard else nobody
     return SpeakerFinding(
-        checked=True, heard=heard, score=score, share=heap / len(vectors) if heard else 0.0, second=second
+        checked=True, heard=heard, score=score, share=cluster / len(vectors) if heard else 0.0, second=second
     )
 
 
@@ -223,8 +223,8 @@ def describing_windows(
     """
     noise = _missing_noise(recordings)
     masked = [
-        np.logaddexp(windows.log_mel, added + hiss(len(windows.log_mel), seed=number), dtype=np.float32)
-        for number, (windows, added) in enumerate(zip(recordings, noise, strict=True))
+        np.logaddexp(w.log_mel, added + white_noise(len(w.log_mel), seed=number), dtype=np.float32)
+        for number, (w, added) in enumerate(zip(recordings, noise, strict=True))
     ]
     shift = (statistics.centre - np.concatenate(masked).mean(axis=0)).astype(np.float32)
     bands = _bands_below(bandwidth_hz)
@@ -325,12 +325,12 @@ def _pitch(f0_hz: Floats) -> NDArray[np.float64]:
 
 
 def split_in_two(vectors: NDArray[np.float64], between: Floats) -> Labels:
-    """Split windows in two heaps as if two speakers had spoken them: 1 for the smaller, shape (n,)."""
+    """Split windows in two clusters as if two speakers had spoken them: 1 for the smaller, shape (n,)."""
     best = np.zeros(len(vectors), dtype=np.int64)
     likelihood = -np.inf
     for start in _first_guesses(vectors):
         labels = _improve(vectors, start, between)
-        total = sum(_log_likelihood(vectors[labels == heap], between) for heap in (0, 1))
+        total = sum(_log_likelihood(vectors[labels == cluster], between) for cluster in (0, 1))
         if total > likelihood:
             best, likelihood = labels, total
     return best if 2 * best.sum() <= best.size else 1 - best
@@ -352,11 +352,11 @@ def _first_guesses(vectors: NDArray[np.float64]) -> list[Labels]:
 
 
 def _improve(vectors: NDArray[np.float64], labels: Labels, between: Floats) -> Labels:
-    """Give each window to the heap that is likelier, until none moves."""
+    """Give each window to the cluster that is likelier, until none moves."""
     for _ in range(_ROUNDS):
         costs = []
-        for heap in (0, 1):
-            own = vectors[labels == heap]
+        for cluster in (0, 1):
+            own = vectors[labels == cluster]
             if not len(own):
                 return labels
             centre = between * own.sum(axis=0) / (1.0 + len(own) * between)
@@ -377,10 +377,10 @@ def _log_likelihood(vectors: NDArray[np.float64], between: Floats) -> float:
 
 def two_speaker_score(vectors: NDArray[np.float64], labels: Labels, between: Floats) -> float:
     """Say how much likelier two speakers are than one who moved: a natural logarithm."""
-    heaps = [vectors[labels == heap] for heap in (0, 1)]
-    if min(len(heap) for heap in heaps) < 1:
+    clusters = [vectors[labels == cluster] for cluster in (0, 1)]
+    if min(len(cluster) for cluster in clusters) < 1:
         return -np.inf
-    apart = np.square(heaps[0].mean(axis=0) - heaps[1].mean(axis=0))
-    error = sum(1.0 / len(heap) for heap in heaps)
+    apart = np.square(clusters[0].mean(axis=0) - clusters[1].mean(axis=0))
+    error = sum(1.0 / len(cluster) for cluster in clusters)
     two, one = 2.0 * between + error, SESSION_VARIANCE + error
     return float(0.5 * np.sum(apart / one - apart / two + np.log(one) - np.log(two)))

@@ -33,8 +33,8 @@ from rvc.analysis.speakers import (
     SpeakerWindows,
     comparable_bandwidth_hz,
     comparing_speakers,
-    hiss,
     load_statistics,
+    white_noise,
 )
 from rvc.audio.reader import load_mono, resample
 from rvc.pretrain.corpus import Utterance, read_corpus
@@ -225,7 +225,7 @@ def hissing(windows: SpeakerWindows, random: np.random.Generator) -> SpeakerWind
     widths = np.linspace(1, 4, windows.log_mel.shape[1])
     level = np.exp(windows.log_mel).sum(axis=1).mean() * 10**-2.5
     mean = np.log(level * widths / widths.sum())
-    wavering = mean + hiss(len(windows.log_mel), seed=int(random.integers(1_000, 2_000)))
+    wavering = mean + white_noise(len(windows.log_mel), seed=int(random.integers(1_000, 2_000)))
     log_mel = np.logaddexp(windows.log_mel, wavering).astype(np.float32)
     floor = np.logaddexp(windows.floor, mean - np.log(2)).astype(np.float32)
     return replace(windows, log_mel=log_mel, floor=floor)
