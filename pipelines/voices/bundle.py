@@ -143,11 +143,6 @@ def _checked_entries(zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return entries
 
 
-def created_at(card: Mapping[str, Any]) -> str | None:
-    """Return when the voice was made; None if it does not say so."""
-    return _moment(card.get("created_at"))
-
-
 def seconds_of_audio(card: Mapping[str, Any]) -> float | None:
     """Return how much speech it was trained on; None if it does not say so."""
     seconds = card.get("training", {}).get("seconds_of_audio")
@@ -161,7 +156,7 @@ def consent(card: Mapping[str, Any]) -> dict[str, Any] | None:
     statement = GIVEN if parts.get("statement") is True else parts.get("statement")
     if not isinstance(statement, str) or not statement.strip():
         return None
-    given_at = _moment(parts.get("given_at"))
+    given_at = moment_of(parts.get("given_at"))
     return {"statement": _text(statement)} | ({"given_at": given_at} if given_at else {})
 
 
@@ -188,7 +183,7 @@ def _text(text: str) -> str:
     return " ".join(shown.split())
 
 
-def _moment(stamp: object) -> str | None:
+def moment_of(stamp: object) -> str | None:
     """Return a time of day as rows hold it; None for what is none."""
     if not isinstance(stamp, str):
         return None

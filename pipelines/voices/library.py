@@ -177,13 +177,8 @@ class Library:
 
         It gets the job's id, so that doing it again after a crash changes nothing. The bundle is moved.
         """
-        facts = {
-            "user_id": job["user_id"],
-            "model_name": job["model_name"],
-            "training_job_id": job["id"],
-            "training_audio_path": f"jobs/{job['upload_id']}/inputs",
-            "quality_snr": job["quality_snr"],
-        }
+        facts = {name: job[name] for name in ("user_id", "model_name", "quality_snr")}
+        facts |= {"training_job_id": job["id"], "training_audio_path": f"jobs/{job['upload_id']}/inputs"}
         return self._adopt(bundle, job["id"], facts)
 
     def offer_to_all(self, model_id: str) -> Row:
@@ -263,7 +258,7 @@ def _row_of(card: dict[str, Any], folder: Path, model_id: str) -> Row:
         "model_path": f"models/{model_id}",
         **dict.fromkeys(of_a_training),
         "training_duration_seconds": card_facts.seconds_of_audio(card),
-        "created_at": card_facts.created_at(card) or now(),
+        "created_at": card_facts.moment_of(card.get("created_at")) or now(),
         "builtin": True,
         "engine": card["engine"],
         "version": card["format_version"],

@@ -60,7 +60,7 @@ def cut_speech(
 
 
 def _pieces(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Speech with some room around it; what is closer together than a long pause is one piece."""
+    """List speech with some room around it; what is closer together than a long pause is one piece."""
     pieces: list[tuple[int, int]] = []
     for start, stop in runs(speech).tolist():
         begin, end = max(start - PADDING_FRAMES, 0), min(stop + PADDING_FRAMES, speech.size)
@@ -88,7 +88,7 @@ def _cut_points(
 
 
 def _costs(speech: NDArray[np.bool_], level_db: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What a cut at each frame of the strip costs: little in a pause, in speech by its loudness."""
+    """Say what a cut at each frame of the strip costs: little in a pause, in speech by its loudness."""
     smooth = np.convolve(np.pad(level_db, 2, mode="edge"), np.ones(5) / 5, mode="valid")
     low, high = np.percentile(smooth, [1, 95])
     loudness = np.clip(1.0 - (high - smooth) / max(high - low, _LEAST_RANGE_DB), 0.0, 1.0)
@@ -102,16 +102,14 @@ def _costs(speech: NDArray[np.bool_], level_db: NDArray[np.float64]) -> NDArray[
 
 def _cheapest(points: list[_CutPoint], shortest: int, longest: int) -> list[int]:
     """Choose the cuts by dynamic programming; with too little for one slice, only the two ends."""
-    at = np.array([place.at for place in points])
+    at = np.array([point.at for point in points])
     total = int(at[-1])
-    if total <= longest:
-        gaps = [place for place in points[1:-1] if place.gap]
-        if total < 2 * shortest or not gaps:
-            return [0, total]
+    if total <= longest and (total < 2 * shortest or not any(point.gap for point in points[1:-1])):
+        return [0, total]
     cost = np.full(at.size, np.inf)
     cost[0] = 0.0
     came_from = np.zeros(at.size, dtype=np.int64)
-    seams_before = np.cumsum([place.gap for place in points])
+    seams_before = np.cumsum([point.gap for point in points])
     for number in range(1, at.size):
         first = int(np.searchsorted(at, at[number] - longest))
         last = int(np.searchsorted(at, at[number] - shortest, side="right"))

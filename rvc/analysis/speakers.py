@@ -250,35 +250,25 @@ def describing_windows(
 
 def _missing_noise(recordings: Sequence[SpeakerWindows]) -> list[Floats]:
     """Say what each recording lacks to be as noisy as the noisiest: else its room would be a speaker."""
-    spoken = [np.exp(windows.log_mel).sum(axis=1) for windows in recordings]
-    levels = [np.log(power.mean()) if power.size else -np.inf for power in spoken]
-    floors = [
-        windows.floor - level + _CALM_TO_MEAN if len(windows) else np.full(MEL_BANDS, -np.inf)
-        for windows, level in zip(recordings, levels, strict=True)
-    ]
-    heard = [number for number, windows in enumerate(recordings) if len(windows)]
-    known = np.array([floors[number] for number in heard])
+    levels = [np.log(np.exp(w.log_mel).sum(axis=1).mean()) if len(w) else -np.inf for w in recordings]
+    floors = [w.floor - level + _CALM_TO_MEAN for w, level in zip(recordings, levels, strict=True)]
+    known = np.array([floor for w, floor in zip(recordings, floors, strict=True) if len(w)])
+    sizes = np.array([len(w) for w in recordings if len(w)])
     total = np.logaddexp.reduce(known, axis=1)
     usual = np.percentile(known, 25, axis=0)
     # A short recording without a pause seems noisier than it is: only what is plainly noisier counts, and
     # not the noisiest few.
     loudest_first = np.argsort(-total)
-    passed = np.cumsum([len(recordings[heard[number]]) for number in loudest_first])
+    passed = np.cumsum(sizes[loudest_first])
     counted = loudest_first[passed > _FEW * passed[-1]]
-    noisier = [
-        known[number]
-        for number in counted
-        if total[number] > _AUDIBLE_NOISE and (known[number] - usual).mean() > _NOISIER
-    ]
+    counted = counted[total[counted] > _AUDIBLE_NOISE]
+    noisier = [floor for floor in known[counted] if (floor - usual).mean() > _NOISIER]
     if not noisier:
         return [np.full(MEL_BANDS, -60.0, dtype=np.float32) for _ in recordings]
     common = np.maximum(np.max(noisier, axis=0), usual)
     common -= max(0.0, float(np.logaddexp.reduce(common)) - _MOST_NOISE)
-    missing = []
-    for floor, level in zip(floors, levels, strict=True):
-        gap = np.maximum(np.exp(common) - np.exp(floor), 1e-30)
-        missing.append((np.log(gap) + level).astype(np.float32))
-    return missing
+    gaps = [np.maximum(np.exp(common) - np.exp(floor), 1e-30) for floor in floors]
+    return [(np.log(gap) + level).astype(np.float32) for gap, level in zip(gaps, levels, strict=True)]
 
 
 def _bands_below(bandwidth_hz: float) -> int:
