@@ -26,8 +26,8 @@ from typing import Any
 import orjson
 
 from pipelines.conversion.provenance import RunRecord
+from pipelines.recordings.report import validate
 from pipelines.recordings.uploads import StoredFile
-from pipelines.recordings.verdicts import validate
 from pipelines.store.batch_states import RESULTS, STATES
 from pipelines.store.records import ENDED, Caller, Row, unknown_job
 from pipelines.store.registry import Registry
@@ -144,7 +144,7 @@ class JobFiles:
         """Measure the recordings of an upload, or of the one that a job works on, and judge each.
 
         Returns:
-            job_id, and files with one dict for each; see validation.validate.
+            job_id, and files with one dict for each; see report.validate.
 
         Raises:
             UnknownNameError: There is no such job, or it is somebody else's.

@@ -29,8 +29,13 @@ from pipelines.jobs.job_files import JobFiles
 from pipelines.jobs.outcome import RETRY_PAUSES_S
 from pipelines.jobs.progress import EventLog
 from pipelines.logs import about_job
-from pipelines.recordings.batch_upload import batch_files, has_more_to_do, receive_batch
-from pipelines.recordings.uploads import receive, require_enough
+from pipelines.recordings.uploads import (
+    batch_files,
+    has_more_to_do,
+    receive,
+    receive_batch,
+    require_enough,
+)
 from pipelines.settings import Settings
 from pipelines.store.records import (
     CONVERTING,

@@ -3,46 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipelines.recordings.prepare_recording import RecordingFacts
 from pipelines.recordings.report import (
+    F0,
     DatasetReport,
-    FileReport,
     SecondSpeaker,
     as_duplicate,
     describe_file,
     summarise,
     with_other_speaker,
 )
+from pipelines.recordings.segments import SliceRef
 from pipelines.recordings.uploads import StoredFile
-from rvc.analysis.fingerprint import find_alike
-from rvc.analysis.speaker_windows import SpeakerWindows, thinned
-from rvc.analysis.speakers import SpeakerFinding, comparable_bandwidth_hz, comparing_speakers
+from rvc.analysis.fingerprint import find_duplicates
+from rvc.analysis.quality import Measures
+from rvc.analysis.speakers import (
+    SpeakerFinding,
+    SpeakerWindows,
+    comparable_bandwidth_hz,
+    comparing_speakers,
+    thinned,
+)
+from rvc.steps import relay
 
-MOST_WINDOWS = 480
-"""Twenty minutes of speech are compared, spread over all there is."""
-
+MOST_WINDOWS = 480  # twenty minutes of speech are compared, spread over all there is
+# From the first on a second speaker is heard in a recording, from the second on it is hers.
 MIXED_SHARE, OTHER_SHARE = 0.15, 0.7
-"""From the first on a second speaker is heard in a recording, from the second on it is hers."""
 
 
-def assemble(
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RecordingFacts:
+    """What is known of a prepared recording."""
+
+    folder: Path
+    measures: Measures
+    slices: list[SliceRef]
+    windows: SpeakerWindows  # to compare speakers with
+    fingerprint: NDArray[np.float32]  # to find duplicates with
+
+
+def compare_recordings(
     pairs: Sequence[tuple[StoredFile, RecordingFacts]],
 ) -> Generator[float, None, DatasetReport]:
-    """Compare the recordings of a set and write the report on it.
-
-    Args:
-        pairs: Each recording as it was stored, and what is known of it, in the order of the upload.
-
-    Yields:
-        The share that is done, 0..1.
-
-    Returns:
-        The report.
-    """
+    """Compare the recordings of a set, yield the share that is done, and return the report."""
     repeated = yield from _duplicates(pairs)
     used = [number for number in range(len(pairs)) if number not in repeated]
     finding = yield from _speakers([pairs[number][1] for number in used])
@@ -52,7 +60,7 @@ def assemble(
     }
     files = []
     for number, (file, facts) in enumerate(pairs):
-        report = _file_report(file, facts)
+        report = describe_file(file, facts.measures, len(facts.slices), _f0([facts.windows]))
         if number in repeated:
             original, kind = repeated[number]
             report = as_duplicate(report, pairs[original][0].name, kind)
@@ -77,20 +85,13 @@ def _duplicates(
     repeated: dict[int, tuple[int, str]] = {}
     first_with: dict[str, int] = {}
     for number, (file, _) in enumerate(pairs):
-        if file.sha256 in first_with:
-            repeated[number] = (first_with[file.sha256], "same file")
-        else:
-            first_with[file.sha256] = number
+        first = first_with.setdefault(file.sha256, number)
+        if first != number:
+            repeated[number] = (first, "same file")
     left = list(first_with.values())
-    steps = find_alike([pairs[number][1].print for number in left])
-    while True:
-        try:
-            yield 0.5 * next(steps)
-        except StopIteration as stop:
-            likenesses = stop.value
-            break
-    for likeness in likenesses:
-        one, other = left[likeness.first], left[likeness.second]
+    steps = find_duplicates([pairs[number][1].fingerprint for number in left])
+    alike = yield from relay(steps, lambda share: 0.5 * share)
+    for one, other in ((left[first], left[second]) for first, second in alike):
         if one in repeated or other in repeated:
             continue
         # A part of the other goes; of two of one length, the one that came later.
@@ -108,28 +109,13 @@ def _speakers(facts: Sequence[RecordingFacts]) -> Generator[float, None, Speaker
         [known.measures.bandwidth_hz for known in facts if len(known.windows)]
     )
     steps = comparing_speakers(windows, bandwidth_hz=bandwidth_hz)
-    while True:
-        try:
-            yield 0.5 + 0.5 * next(steps)
-        except StopIteration as stop:
-            finding: SpeakerFinding = stop.value
-            return finding
+    return (yield from relay(steps, lambda share: 0.5 + 0.5 * share))
 
 
-def _file_report(file: StoredFile, facts: RecordingFacts) -> FileReport:
-    report = replace(describe_file(file, facts.measures), slices=len(facts.slices))
-    f0 = _f0([facts.windows])
-    if f0 is None:
-        return report
-    median, low, high = (round(value, 1) for value in f0)
-    return replace(report, f0_median_hz=median, f0_low_hz=low, f0_high_hz=high)
-
-
-def _f0(recordings: Sequence[SpeakerWindows]) -> tuple[float, float, float] | None:
-    """Median, 5 % and 95 % of F0, in Hz; None without voice."""
+def _f0(recordings: Sequence[SpeakerWindows]) -> F0:
     f0 = np.concatenate([np.empty(0, dtype=np.float32), *(windows.f0_hz for windows in recordings)])
     voiced = f0[f0 > 0]
     if voiced.size < 10:
         return None
-    median, low, high = np.percentile(voiced, [50.0, 5.0, 95.0])
-    return float(median), float(low), float(high)
+    median, low, high = np.percentile(voiced, [50.0, 5.0, 95.0]).tolist()
+    return median, low, high

@@ -1,6 +1,6 @@
 """Recordings to clean slices, and a report on the set.
 
-    folder/prepared/slices/<key>/   one folder per recording and settings: NNN.flac, voice.npz, facts.json
+    folder/prepared/slices/<key>/   one folder per recording and settings: NNNN.flac, voice.npz, facts.json
     folder/prepared/report.json     the report (`DatasetReport.to_json`)
     folder/prepared/slices.json     the slices of the set, written last
 
@@ -18,74 +18,75 @@ import shutil
 import time
 import uuid
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pipelines.events import Done, Events, Progress
 from pipelines.job_settings import PrepareSettings
-from pipelines.recordings.compare import assemble
-from pipelines.recordings.prepare_recording import FACTS, RecordingFacts, prepare_recording, read_facts
+from pipelines.recordings.compare import RecordingFacts, compare_recordings
 from pipelines.recordings.report import DatasetReport
+from pipelines.recordings.segments import Recording, SliceRef, SliceRendering, noise_of, render
 from pipelines.recordings.uploads import StoredFile
+from rvc.analysis.fingerprint import fingerprint
+from rvc.analysis.quality import Measures, measuring
+from rvc.analysis.slicing import FRAMES_PER_S, cut_speech, runs
+from rvc.analysis.speakers import SpeakerWindows, log_mel, speaker_windows
+from rvc.analysis.vad import HOP, RATE_HZ, SpeechDetector
+from rvc.audio.level import loud_rms
+from rvc.audio.reader import AudioWriter, blocks
 from rvc.errors import AudioError
-
-__all__ = ["PrepareSettings", "Prepared", "SliceRef", "load_prepared", "prepare"]
+from rvc.files import atomic_write
+from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.steps import relay
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
-"""Part of the key: raise it when the same settings give other slices."""
+Floats = NDArray[np.float32]
+T = TypeVar("T")
 
-COMPARING = 0.9
-"""Share of the work after which only the comparison of the recordings is left."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SliceRef:
-    """One slice on disk.
-
-    Attributes:
-        path: FLAC file, mono, 24 bits.
-        seconds: Length.
-        source_name: What the recording it was cut from is called.
-        start_s: Where in that recording it begins.
-    """
-
-    path: Path
-    seconds: float
-    source_name: str
-    start_s: float
+VERSION = 1  # part of the key: raise it when the same settings give other slices
+FACTS = "facts.json"
+VOICE = "voice.npz"
+COMPARING = 0.9  # share of the work after which only the comparison of the recordings is left
+# The detector of speech is given every recording about this loud, for it misses what is very quiet.
+DETECTOR_RMS = 0.05
+MAX_DETECTOR_GAIN = 300.0
+# Of a long recording, excerpts spread over it are measured: five minutes say as much as ninety.
+MEASURED_S, EXCERPT_S = 300.0, 20.0
+# Nobody is expected to be interrupted within that much speech, or in a pause shorter than that.
+TURN_FRAMES, TURN_PAUSE_FRAMES = 180, 25
+_BLOCK_S = 5.0
+_MEL_FRAMES = 6_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What preparing gives.
-
-    Attributes:
-        slices: All slices, in the order of the recordings; duplicates have none.
-        report: The report on the set.
-    """
+    """What preparing gives: all slices, in the order of the recordings; duplicates have none."""
 
     slices: list[SliceRef]
     report: DatasetReport
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Analysis:
+    """A recording at 16 kHz and what is in it, in frames of 10 ms."""
+
+    speech: NDArray[np.bool_]
+    power: NDArray[np.float64]
+    log_mel: Floats
+    f0_hz: NDArray[np.float64]
+
+
 def prepare(files: Sequence[StoredFile], folder: Path, settings: PrepareSettings) -> Events[Prepared]:
-    """Clean and cut recordings and report on them; what an earlier run has done is not done again.
+    """Clean and cut recordings and report on them, in `prepared` of the upload's folder.
 
-    Args:
-        files: The recordings of an upload.
-        folder: The upload's folder; `prepared` in it is written.
-        settings: What to do.
-
-    Yields:
-        Progress at least once a second, then Done. It may be closed at any of them.
-
-    Raises:
-        AudioError: There is no recording, or one can no longer be read.
+    What an earlier run has done is not done again. Yields at least once a second.
     """
     if not files:
         raise AudioError("There is no recording to prepare; upload at least one.")
@@ -94,7 +95,7 @@ def prepare(files: Sequence[StoredFile], folder: Path, settings: PrepareSettings
     (target / "slices").mkdir(parents=True, exist_ok=True)
     for leftover in (target / "slices").glob(".*.part"):
         shutil.rmtree(leftover, ignore_errors=True)
-    facts: list[RecordingFacts] = []
+    pairs: list[tuple[StoredFile, RecordingFacts]] = []
     total_s = sum(file.seconds for file in files)
     done_s, begun = 0.0, time.monotonic()
     for file in files:
@@ -105,9 +106,14 @@ def prepare(files: Sequence[StoredFile], folder: Path, settings: PrepareSettings
                 yield _progress("Listening", fraction, f"Listening to {file.name}.", begun)
         done_s += file.seconds
         yield _progress("Listening", COMPARING * done_s / total_s, f"{file.name} is cut.", begun)
-        facts.append(read_facts(place))
-    report = yield from _compared(list(zip(files, facts, strict=True)), begun)
-    slices = _write(target, report, facts, settings)
+        pairs.append((file, read_facts(place, file.name)))
+    report = yield from relay(
+        compare_recordings(pairs),
+        lambda share: _progress(
+            "Comparing", COMPARING + (1 - COMPARING) * share, "Comparing the recordings.", begun
+        ),
+    )
+    slices = _write(target, report, [facts for _, facts in pairs], settings)
     logger.info(
         "prepared %d recordings: %d slices, %.1f s of speech", len(files), len(slices), report.speech_s
     )
@@ -115,17 +121,7 @@ def prepare(files: Sequence[StoredFile], folder: Path, settings: PrepareSettings
 
 
 def load_prepared(folder: Path) -> Prepared:
-    """Read what `prepare` wrote.
-
-    Args:
-        folder: The upload's folder, or `prepared` in it.
-
-    Returns:
-        What the last finished run gave.
-
-    Raises:
-        AudioError: The recordings have not been prepared, or what was written is damaged.
-    """
+    """Read what the last finished `prepare` wrote; `folder` is the upload's, or `prepared` in it."""
     target = folder if (folder / "slices.json").is_file() else folder / "prepared"
     try:
         listing = json.loads((target / "slices.json").read_text(encoding="utf-8"))
@@ -157,51 +153,163 @@ def _prepared_recording(
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _compared(
-    pairs: list[tuple[StoredFile, RecordingFacts]], begun: float
-) -> Generator[Progress, None, DatasetReport]:
-    steps = assemble(pairs)
-    while True:
-        try:
-            share = next(steps)
-        except StopIteration as stop:
-            report: DatasetReport = stop.value
-            return report
-        yield _progress("Comparing", COMPARING + (1 - COMPARING) * share, "Comparing the recordings.", begun)
-
-
 def _write(
     target: Path, report: DatasetReport, facts: Sequence[RecordingFacts], settings: PrepareSettings
 ) -> list[SliceRef]:
     """Write the report and the list of slices, and remove the folders that are not of this set."""
-    rows: list[dict[str, Any]] = []
+    slices: list[SliceRef] = []
     for file, known in zip(report.files, facts, strict=True):
-        if file.duplicate_of is None:
-            rows += [
-                {
-                    "path": f"{known.folder.name}/{piece.file}",
-                    "seconds": piece.seconds,
-                    "source_name": file.name,
-                    "start_s": piece.start_s,
-                }
-                for piece in known.slices
-            ]
-    _replace(target / "report.json", report.to_json())
-    _replace(target / "slices.json", {"version": VERSION, "settings": asdict(settings), "slices": rows})
+        slices += known.slices if file.duplicate_of is None else []
+    rows = [asdict(piece) | {"path": f"{piece.path.parent.name}/{piece.path.name}"} for piece in slices]
+    listing = {"version": VERSION, "settings": asdict(settings), "slices": rows}
+    for name, content in (("report.json", report.to_json()), ("slices.json", listing)):
+        with atomic_write(target / name) as path:
+            path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     used = {known.folder.name for known in facts}
     for other in (target / "slices").iterdir():
         if other.name not in used:
             shutil.rmtree(other, ignore_errors=True)
-    return [SliceRef(**{**row, "path": target / "slices" / row["path"]}) for row in rows]
-
-
-def _replace(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)
+    return slices
 
 
 def _progress(stage: str, fraction: float, message: str, begun: float) -> Progress:
     elapsed = time.monotonic() - begun
     eta_s = elapsed * (1 - fraction) / fraction if fraction > 0.02 and elapsed > 1.0 else None
     return Progress(stage=stage, fraction=fraction, message=message, eta_s=eta_s)
+
+
+def prepare_recording(
+    file: StoredFile, audio: Path, folder: Path, settings: PrepareSettings
+) -> Generator[float, None, None]:
+    """Prepare one recording, decoded in `audio`, into an empty folder; yield the share that is done."""
+    analysis = yield from _between(0.0, 0.6, _analyse(audio, file.name))
+    with closing(Recording(audio, file.name)) as recording:
+        measures = yield from _between(0.6, 0.75, _measured(recording, analysis.speech))
+        yield 0.75
+        cuts = cut_speech(
+            analysis.speech,
+            10 * np.log10(analysis.power + 1e-12),
+            shortest=round(settings.shortest_slice_s * FRAMES_PER_S),
+            longest=round(settings.longest_slice_s * FRAMES_PER_S),
+        )
+        yield 0.76
+        spoken_db = _speech_db(analysis, [(0, analysis.speech.size)])
+        reduce = settings.reduce_noise
+        noise = noise_of(recording, analysis.speech, settings.highpass_hz) if reduce else None
+        rendering = SliceRendering(settings=settings, noise=noise, recording_db=spoken_db)
+        yield 0.77
+        slices = []
+        for number, cut in enumerate(cuts):
+            wav, rate_hz = render(recording, cut, _speech_db(analysis, cut), rendering)
+            slices.append(_write_slice(folder / f"{number:04d}.flac", wav, rate_hz, cut[0][0]))
+            yield 0.77 + 0.2 * (number + 1) / len(cuts)
+    windows = speaker_windows(analysis.log_mel, analysis.f0_hz, analysis.speech, turns(analysis.speech))
+    yield 0.98
+    halves = {"log_mel": windows.log_mel, "print": fingerprint(analysis.log_mel)}
+    parts = vars(windows) | {name: part.astype(np.float16) for name, part in halves.items()}
+    np.savez(folder / VOICE, **parts)
+    yield 0.99
+    facts = {"measures": asdict(measures), "slices": slices}
+    (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def read_facts(folder: Path, name: str) -> RecordingFacts:
+    """Read what `prepare_recording` wrote of a recording that is called `name`."""
+    facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    with np.load(folder / VOICE, allow_pickle=False) as voice:
+        parts = {part: voice[part] for part in ("f0_hz", "ends", "floor")}
+        windows = SpeakerWindows(log_mel=voice["log_mel"].astype(np.float32), **parts)
+        moves = voice["print"].astype(np.float32)
+    slices = [
+        SliceRef(path=folder / row["file"], seconds=row["seconds"], source_name=name, start_s=row["start_s"])
+        for row in facts["slices"]
+    ]
+    measures = Measures(**facts["measures"])
+    return RecordingFacts(folder=folder, measures=measures, slices=slices, windows=windows, fingerprint=moves)
+
+
+def turns(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Divide a recording, shape (T,), where another person might have taken the word.
+
+    Returns frames from..to of stretches that begin and end at pauses, each with some seconds of speech.
+    """
+    stretches: list[tuple[int, int]] = []
+    begin, spoken, end = 0, 0, 0
+    for start, stop in runs(speech).tolist():
+        if spoken >= TURN_FRAMES and start - end >= TURN_PAUSE_FRAMES:
+            stretches.append((begin, end))
+            begin, spoken = start, 0
+        spoken += stop - start
+        end = stop
+    if spoken >= TURN_FRAMES or not stretches:
+        stretches.append((begin, end))
+    elif spoken:  # too little to stand alone
+        stretches[-1] = (stretches[-1][0], end)
+    return stretches
+
+
+def _analyse(audio: Path, name: str) -> Generator[float, None, _Analysis]:
+    """Read a recording at 16 kHz; find speech, F0, loudness and spectrum."""
+    parts: list[Floats] = []
+    for block in blocks(audio, rate_hz=RATE_HZ, block_s=_BLOCK_S, name=name):
+        parts.append(block)
+        yield 0.05
+    wav = np.concatenate(parts)
+    parts.clear()
+    step = round(_BLOCK_S * RATE_HZ)
+    loud = loud_rms(wav)
+    detector = SpeechDetector(min(DETECTOR_RMS / loud, MAX_DETECTOR_GAIN) if loud > 0 else 1.0)
+    for start in range(0, wav.size, step):
+        detector.push(wav[start : start + step])
+        yield 0.05 + 0.45 * min(start + step, wav.size) / wav.size
+    speech = detector.finish()
+    frames = speech.size
+    f0_hz = yield from _between(0.5, 0.9, F0_ESTIMATORS.build("praat").track(wav))
+    bands = []
+    for start in range(0, frames, _MEL_FRAMES):
+        first = max(start - 2, 0)  # the half windows on either side of them
+        part = wav[first * HOP : (start + _MEL_FRAMES + 2) * HOP]
+        bands.append(log_mel(part)[start - first :][:_MEL_FRAMES])
+        yield 0.9 + 0.1 * min(start + _MEL_FRAMES, frames) / frames
+    blocks_of_10_ms = wav[: frames * HOP].reshape(-1, HOP)
+    power = np.einsum("ij,ij->i", blocks_of_10_ms, blocks_of_10_ms, dtype=np.float64) / HOP
+    return _Analysis(speech=speech, power=power, log_mel=np.concatenate(bands)[:frames], f0_hz=f0_hz[:frames])
+
+
+def _measured(recording: Recording, speech: NDArray[np.bool_]) -> Generator[float, None, Measures]:
+    """Measure a recording, of a long one excerpts, at its own rate."""
+    seconds = recording.samples / recording.rate_hz
+    starts, length = [0.0], seconds
+    if seconds > MEASURED_S:
+        count = round(MEASURED_S / EXCERPT_S)
+        # Whole seconds, so that excerpts begin on frames at every rate.
+        starts = [float(int(at)) for at in np.linspace(0, seconds - EXCERPT_S - 1, count)]
+        length = EXCERPT_S
+    wavs, masks = [], []
+    for start in starts:
+        wavs.append(recording.read(start, start + length))
+        first = round(start * FRAMES_PER_S)
+        masks.append(speech[first : first + round(length * FRAMES_PER_S)])
+        yield 0.0
+    measures = yield from measuring(np.concatenate(wavs), recording.rate_hz, np.concatenate(masks))
+    return replace(measures, seconds=seconds, speech_seconds=float(speech.sum()) / FRAMES_PER_S)
+
+
+def _speech_db(analysis: _Analysis, spans: Sequence[tuple[int, int]]) -> float:
+    """Level of the speech in some stretches, dBFS; of all there is if nobody speaks."""
+    power = np.concatenate([analysis.power[start:stop] for start, stop in spans])
+    speech = np.concatenate([analysis.speech[start:stop] for start, stop in spans])
+    chosen = power[speech] if speech.any() else power
+    return float(10 * np.log10(chosen.mean() + 1e-12)) if chosen.size else -120.0
+
+
+def _write_slice(path: Path, wav: Floats, rate_hz: int, first_frame: int) -> dict[str, Any]:
+    with AudioWriter(path, rate_hz, "flac", bits=24) as out:
+        out.write(wav)
+    seconds = round(wav.size / rate_hz, 4)
+    return {"file": path.name, "seconds": seconds, "start_s": first_frame / FRAMES_PER_S}
+
+
+def _between(since: float, until: float, steps: Generator[float, None, T]) -> Generator[float, None, T]:
+    """Fit a step's shares between two shares of the whole."""
+    return relay(steps, lambda share: since + (until - since) * share)

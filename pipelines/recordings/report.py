@@ -1,97 +1,69 @@
-"""The report on a set of recordings: what was measured, what is wrong, and what would help.
+"""What was measured of recordings, judged in words: the report on a set, and the judgement of one upload.
 
-Everything in it is JSON-able. No torch here: the server measures uploads with `validate`.
+One judge and one place for every threshold. Everything in a report is JSON-able. No torch here, and SciPy
+only when something is measured: the server judges uploads with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile as sf
 
 from pipelines.recordings.uploads import StoredFile
-from pipelines.recordings.verdicts import (
-    ENOUGH_MINUTES,
-    GOOD,
-    GOOD_BANDWIDTH_HZ,
-    GOOD_CLIPPING,
-    GOOD_MINUTES,
-    GOOD_SNR_DB,
-    LITTLE_SPEECH_S,
-    PROBLEM,
-    USABLE,
-    USABLE_SNR_DB,
-    is_upsampled,
-    judge,
-    worst,
-)
 from rvc.analysis.quality import Measures, measure
-from rvc.audio.reader import load_mono
 
-MOST_VALIDATED_S = 120.0
+GOOD, USABLE, PROBLEM = "good", "usable", "problem"
+_GRADES = (GOOD, USABLE, PROBLEM)
+GOOD_SNR_DB, USABLE_SNR_DB = 20.0, 10.0
+GOOD_CLIPPING, USABLE_CLIPPING = 0.0003, 0.01
+GOOD_BANDWIDTH_HZ, USABLE_BANDWIDTH_HZ = 10_000.0, 4_500.0
+QUIET_DB = -45.0
+LITTLE_SPEECH_S = 1.0
+ENOUGH_MINUTES, GOOD_MINUTES = 1.0, 5.0
+# A recording that ends below this share of half its rate was once stored at a lower rate.
+UPSAMPLED_SHARE = 0.75
+VALIDATED_S = 120.0  # read of an upload: enough for stable numbers, little enough for the server
+
+Finding = tuple[str, str]
+"""A grade, and a sentence that says why."""
+F0 = tuple[float, float, float] | None
+"""Median, 5 % and 95 % of F0, in Hz; None without voice."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileReport:
-    """One recording of the set.
-
-    Attributes:
-        name: What the person called it.
-        verdict: "good", "usable" or "problem".
-        reason: Why, in a sentence or more.
-        seconds: Length.
-        speech_s: How much of it is speech.
-        slices: Slices cut from it.
-        sample_rate_hz: Rate at which it is stored.
-        channels: Channels of the original.
-        codec: Codec of the original.
-        snr_db: Power of the speech over that of the noise; None without speech.
-        clipping_fraction: Share of samples cut off, 0..1.
-        bandwidth_hz: Where the sound really ends.
-        upsampled: Whether that is far below half the sample rate.
-        level_db: RMS of the speech, dBFS; None without speech.
-        f0_median_hz: Median F0; None without voice.
-        f0_low_hz: 5 % of the voiced frames are below.
-        f0_high_hz: 5 % of the voiced frames are above.
-        duplicate_of: Name of the recording that this one repeats; None if it is new.
-        duplicate_kind: "same file", or "same recording" (re-encoded, at another gain, or a part of it).
-        other_speaker_share: Share of its speech that sounds like a second speaker, 0..1.
-    """
+    """One recording of the set."""
 
     name: str
-    verdict: str
-    reason: str
+    verdict: str  # "good", "usable" or "problem"
+    reason: str  # why, in a sentence or more
     seconds: float
     speech_s: float
     slices: int
     sample_rate_hz: int
     channels: int
     codec: str
-    snr_db: float | None
+    snr_db: float | None  # None without speech
     clipping_fraction: float
     bandwidth_hz: float
-    upsampled: bool
-    level_db: float | None
-    f0_median_hz: float | None = None
-    f0_low_hz: float | None = None
-    f0_high_hz: float | None = None
-    duplicate_of: str | None = None
-    duplicate_kind: str | None = None
-    other_speaker_share: float = 0.0
+    upsampled: bool  # whether the bandwidth is far below half the sample rate
+    level_db: float | None  # of the speech, dBFS
+    f0_median_hz: float | None = None  # None without voice
+    f0_low_hz: float | None = None  # 5 % of the voiced frames are below
+    f0_high_hz: float | None = None  # 5 % of the voiced frames are above
+    duplicate_of: str | None = None  # name of the recording that this one repeats
+    duplicate_kind: str | None = None  # "same file", or "same recording" (another codec or gain, or a part)
+    other_speaker_share: float = 0.0  # of its speech, 0..1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicate:
-    """Two recordings that are one.
-
-    Attributes:
-        file: Name of the one that was left out.
-        of: Name of the one that was kept.
-        kind: See `FileReport.duplicate_kind`.
-    """
+    """Two recordings that are one: the one that was left out, and the one that was kept."""
 
     file: str
     of: str
@@ -100,67 +72,38 @@ class Duplicate:
 
 @dataclass(frozen=True, kw_only=True)
 class SecondSpeaker:
-    """Whether somebody else speaks, too.
+    """Whether somebody else speaks, too."""
 
-    Attributes:
-        checked: Whether there was enough speech to tell (some twenty seconds).
-        heard: Whether a second speaker was heard.
-        share: Share of the speech that is the second speaker's, 0..0.5.
-        score: Logarithm of how much likelier two speakers are than one.
-        files: Names of recordings that are mostly the second speaker's.
-        mixed_files: Names of recordings in which both speak.
-    """
-
-    checked: bool
+    checked: bool  # whether there was enough speech to tell (some twenty seconds)
     heard: bool
-    share: float = 0.0
-    score: float = 0.0
-    files: list[str]
-    mixed_files: list[str]
+    share: float = 0.0  # of the speech, 0..0.5
+    score: float = 0.0  # logarithm of how much likelier two speakers are than one
+    files: list[str]  # recordings that are mostly the second speaker's
+    mixed_files: list[str]  # recordings in which both speak
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetReport:
-    """The report. Numbers over all recordings are weighted by how much speech each holds.
-
-    Attributes:
-        verdict: "good", "usable" or "problem": of the set as a whole.
-        advice: Sentences for the person, the most important first.
-        speech_s: Seconds of speech, duplicates left out.
-        speech_minutes: The same in minutes.
-        seconds: Length of all recordings.
-        slices: Number of slices.
-        snr_db: Median; None without speech.
-        clipping_fraction: Mean.
-        bandwidth_hz: Median; None without speech.
-        level_db: Mean level of the speech, dBFS; None without speech.
-        f0_median_hz: Median F0; None without voice.
-        f0_low_hz: 5 % of the voiced frames are below.
-        f0_high_hz: 5 % of the voiced frames are above.
-        duplicates: Recordings that were left out because they repeat another.
-        second_speaker: Whether somebody else speaks, too.
-        files: The recordings, in the order of the upload.
-    """
+    """The report. Numbers over all recordings are weighted by how much speech each holds."""
 
     verdict: str
-    advice: list[str]
-    speech_s: float
+    advice: list[str]  # sentences for the person, the most important first
+    speech_s: float  # duplicates left out
     speech_minutes: float
     seconds: float
     slices: int
-    snr_db: float | None
-    clipping_fraction: float
-    bandwidth_hz: float | None
-    level_db: float | None
+    snr_db: float | None  # median
+    clipping_fraction: float  # mean
+    bandwidth_hz: float | None  # median
+    level_db: float | None  # mean
     f0_median_hz: float | None
     f0_low_hz: float | None
     f0_high_hz: float | None
     duplicates: list[Duplicate]
     second_speaker: SecondSpeaker
-    files: list[FileReport]
+    files: list[FileReport]  # in the order of the upload
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as JSON-able values."""
         return asdict(self)
 
     @classmethod
@@ -173,39 +116,82 @@ class DatasetReport:
         return cls(**known)
 
 
-def validate(files: Sequence[StoredFile], folder: Path) -> list[dict[str, Any]]:
-    """Measure and judge what was uploaded, without any network; at most the first two minutes of each.
+def validate(stored: StoredFile, folder: Path) -> dict[str, Any]:
+    """Measure two minutes from the middle of an upload's recording, in the server, and judge it.
 
-    Args:
-        files: The stored files.
-        folder: The upload's folder.
-
-    Returns:
-        A `FileReport` of each as JSON-able values.
+    Returns its name and form, what was measured (None where there is no speech), verdict and reason as in
+    the report, which listens for speech with a network and reads every second.
     """
-    reports = []
-    for file in files:
-        wav, rate_hz = load_mono(folder / file.audio, name=file.name)
-        measures = measure(wav[: round(MOST_VALIDATED_S * rate_hz)], rate_hz)
-        reports.append(asdict(replace(describe_file(file, measures), seconds=file.seconds)))
-    return reports
+    with sf.SoundFile(folder / stored.audio) as file:
+        wanted = min(file.frames, round(VALIDATED_S * file.samplerate))
+        file.seek((file.frames - wanted) // 2)
+        wav = file.read(wanted, dtype="float32")
+    measures = measure(wav, stored.sample_rate_hz)
+    verdict, reasons = judge(measures)
+    named = ("name", "seconds", "sample_rate_hz", "channels", "codec")
+    measured = ("snr_db", "clipping_fraction", "level_db", "peak_db", "bandwidth_hz")
+    return {
+        **{name: getattr(stored, name) for name in named},
+        **{name: getattr(measures, name) for name in measured},
+        "verdict": verdict,
+        "reason": " ".join(reasons),
+    }
 
 
-def describe_file(file: StoredFile, measures: Measures) -> FileReport:
-    """Begin the report on one recording with what was measured.
+def judge(measures: Measures) -> tuple[str, list[str]]:
+    """Judge one recording: its grade, and why in sentences, the gravest first."""
+    if measures.speech_seconds < LITTLE_SPEECH_S or measures.snr_db is None:
+        return PROBLEM, ["Hardly any speech was heard in it."]
+    found = sorted(_faults(measures, measures.snr_db), key=lambda fault: -_GRADES.index(fault[0]))
+    if not found:
+        return GOOD, ["Clear speech with little noise."]
+    return found[0][0], [sentence for _, sentence in found]
 
-    Args:
-        file: The stored file.
-        measures: What was measured of it.
-    """
-    verdict = judge(measures)
+
+def worst(grades: Sequence[str]) -> str:
+    """Return the worst of several grades; "good" of none."""
+    return max(grades, key=_GRADES.index, default=GOOD)
+
+
+def is_upsampled(measures: Measures) -> bool:
+    """Tell whether a recording holds less than its sample rate promises (half of it is the promise)."""
+    return measures.bandwidth_hz < UPSAMPLED_SHARE * measures.sample_rate_hz / 2
+
+
+def _faults(measures: Measures, snr_db: float) -> Iterator[Finding]:
+    if snr_db < USABLE_SNR_DB:
+        said = f"The noise is loud, only {snr_db:.0f} dB below the voice; the voice model would learn it."
+        yield PROBLEM, said
+    elif snr_db < GOOD_SNR_DB:
+        yield USABLE, f"There is audible noise, {snr_db:.0f} dB below the voice; 20 or more is clean."
+    share = f"{100 * measures.clipping_fraction:.2g} % of the samples are cut off (clipped)"
+    if measures.clipping_fraction > USABLE_CLIPPING:
+        yield PROBLEM, f"{share}, which sounds harsh; record it again at a lower level."
+    elif measures.clipping_fraction > GOOD_CLIPPING:
+        yield USABLE, f"{share}; record at a lower level."
+    if measures.bandwidth_hz < GOOD_BANDWIDTH_HZ:
+        khz, rate = measures.bandwidth_hz / 1_000, f"{measures.sample_rate_hz / 1_000:g} kHz"
+        said = f"It holds nothing above {khz:.1f} kHz ({rate} recording): the voice will sound dull."
+        if is_upsampled(measures):
+            said = f"It is stored at {rate}, but nothing is left above {khz:.1f} kHz: it was recorded or "
+            said += f"encoded at about {2 * khz:.0f} kHz, and the voice will sound as dull."
+        yield USABLE if measures.bandwidth_hz >= USABLE_BANDWIDTH_HZ else PROBLEM, said
+    db = measures.level_db
+    if db is not None and db < QUIET_DB:
+        yield USABLE, f"It is very quiet ({db:.0f} dB below full scale); record closer to the microphone."
+
+
+def describe_file(file: StoredFile, measures: Measures, slices: int = 0, f0: F0 = None) -> FileReport:
+    """Begin the report on one recording with what was measured."""
+    verdict, reasons = judge(measures)
+    median_hz, low_hz, high_hz = f0 or (None, None, None)
     return FileReport(
         name=file.name,
-        verdict=verdict.grade,
-        reason=" ".join(verdict.reasons),
+        verdict=verdict,
+        reason=" ".join(reasons),
         seconds=round(file.seconds, 2),
         speech_s=round(measures.speech_seconds, 2),
-        slices=0,
+        slices=slices,
         sample_rate_hz=file.sample_rate_hz,
         channels=file.channels,
         codec=file.codec,
@@ -214,50 +200,35 @@ def describe_file(file: StoredFile, measures: Measures) -> FileReport:
         bandwidth_hz=round(measures.bandwidth_hz),
         upsampled=is_upsampled(measures),
         level_db=_rounded(measures.level_db),
+        f0_median_hz=_rounded(median_hz),
+        f0_low_hz=_rounded(low_hz),
+        f0_high_hz=_rounded(high_hz),
     )
 
 
 def as_duplicate(file: FileReport, of: str, kind: str) -> FileReport:
     """Mark a recording as one that was left out because it repeats another, called `of`."""
-    return replace(
-        file,
-        verdict=PROBLEM,
-        reason=f"It is the same recording as {of}; it was left out.",
-        slices=0,
-        duplicate_of=of,
-        duplicate_kind=kind,
-    )
+    reason = f"It is the same recording as {of}; it was left out."
+    return replace(file, verdict=PROBLEM, reason=reason, slices=0, duplicate_of=of, duplicate_kind=kind)
 
 
 def with_other_speaker(file: FileReport, share: float) -> FileReport:
     """Mark a recording in which a second speaker is heard."""
+    reason = f"A second speaker is heard in about {100 * share:.0f} % of its speech."
     if share > 0.7:
         reason = "It sounds like another speaker than the other recordings."
-    else:
-        reason = f"A second speaker is heard in about {100 * share:.0f} % of its speech."
-    return replace(
-        file, verdict=PROBLEM, reason=f"{reason} {file.reason}" if file.verdict != GOOD else reason,
-        other_speaker_share=round(share, 3),
-    )  # fmt: skip
+    if file.verdict != GOOD:
+        reason = f"{reason} {file.reason}"
+    return replace(file, verdict=PROBLEM, reason=reason, other_speaker_share=round(share, 3))
 
 
-def summarise(
-    files: Sequence[FileReport], second_speaker: SecondSpeaker, f0: tuple[float, float, float] | None
-) -> DatasetReport:
-    """Put the report on the set together.
-
-    Args:
-        files: The reports on its recordings, complete.
-        second_speaker: What the comparison of speakers found.
-        f0: Median, 5 % and 95 % of F0 over the set, in Hz; None without voice.
-
-    Returns:
-        The report, with verdict and advice.
-    """
+def summarise(files: Sequence[FileReport], second_speaker: SecondSpeaker, f0: F0) -> DatasetReport:
+    """Put the report on the set together."""
     used = [file for file in files if file.duplicate_of is None]
     spoken = [file for file in used if file.snr_db is not None]
     speech_s = float(sum(file.speech_s for file in used))
-    weights = np.array([max(file.speech_s, 1e-3) for file in spoken])
+    weights = [max(file.speech_s, 1e-3) for file in spoken]
+    median_hz, low_hz, high_hz = f0 or (None, None, None)
     report = DatasetReport(
         verdict=GOOD,
         advice=[],
@@ -269,9 +240,9 @@ def summarise(
         clipping_fraction=round(_mean([file.clipping_fraction for file in spoken], weights) or 0.0, 5),
         bandwidth_hz=_median([file.bandwidth_hz for file in spoken], weights),
         level_db=_rounded(_mean([file.level_db for file in spoken], weights)),
-        f0_median_hz=_rounded(f0[0] if f0 else None),
-        f0_low_hz=_rounded(f0[1] if f0 else None),
-        f0_high_hz=_rounded(f0[2] if f0 else None),
+        f0_median_hz=_rounded(median_hz),
+        f0_low_hz=_rounded(low_hz),
+        f0_high_hz=_rounded(high_hz),
         duplicates=[
             Duplicate(file=file.name, of=file.duplicate_of, kind=file.duplicate_kind or "")
             for file in files
@@ -280,90 +251,53 @@ def summarise(
         second_speaker=second_speaker,
         files=list(files),
     )
-    grade, advice = _advice(report, used)
-    return replace(report, verdict=grade, advice=advice)
+    found = [*_advice_on_speech(report), *_advice_on_sound(report, used)]
+    verdict = worst([grade for grade, _ in found])
+    advice = [sentence for _, sentence in found]
+    if verdict == GOOD:
+        advice.insert(0, f"These recordings are fine: {_amount(report.speech_minutes)} of clear speech.")
+    return replace(report, verdict=verdict, advice=advice)
 
 
-def _advice(report: DatasetReport, used: Sequence[FileReport]) -> tuple[str, list[str]]:
-    """Judge the set and say what would help; what matters most comes first."""
-    found = [
-        *_advice_on_speakers(report.second_speaker),
-        *_advice_on_amount(report.speech_minutes),
-        *_advice_on_sound(report, used),
-    ]
-    if report.duplicates:
-        names = _listed([f"{pair.file} (the same as {pair.of})" for pair in report.duplicates])
-        found.append((GOOD, f"Left out because they repeat another recording: {names}."))
-    grade = worst([grade for grade, _ in found])
-    if grade == GOOD:
-        found.insert(
-            0, (GOOD, f"These recordings are fine: {_amount(report.speech_minutes)} of clear speech.")
-        )
-    return grade, [sentence for _, sentence in found]
+def _advice_on_speech(report: DatasetReport) -> Iterator[Finding]:
+    """Say whose speech it is and how much; what matters most comes first."""
+    second, minutes = report.second_speaker, report.speech_minutes
+    if second.heard:
+        where = f", within {_listed(second.mixed_files)}" if second.mixed_files else ""
+        where = f", in {_listed(second.files)}" if second.files else where
+        said = f"A second speaker is heard in about {100 * second.share:.0f} % of the speech{where}: "
+        yield PROBLEM, said + "remove these parts, or the voice will be a blend of both."
+    if minutes < GOOD_MINUTES:
+        enough = minutes >= ENOUGH_MINUTES
+        more = "5 or more give a better voice" if enough else "1 is the least, 5 or more are better"
+        yield PROBLEM if minutes < 0.15 else USABLE, f"You have {_amount(minutes)} of speech; {more}."
 
 
-def _advice_on_speakers(second: SecondSpeaker) -> list[tuple[str, str]]:
-    if not second.heard:
-        return []
-    where = ""
-    if second.files:
-        where = f", in {_listed(second.files)}"
-    elif second.mixed_files:
-        where = f", within {_listed(second.mixed_files)}"
-    return [
-        (
-            PROBLEM,
-            f"A second speaker is heard in about {100 * second.share:.0f} % of the speech{where}: "
-            "remove these parts, or the voice will be a blend of both.",
-        )
-    ]
-
-
-def _advice_on_amount(minutes: float) -> list[tuple[str, str]]:
-    if minutes >= GOOD_MINUTES:
-        return []
-    grade = PROBLEM if minutes < 0.15 else USABLE
-    more = (
-        "5 or more give a better voice"
-        if minutes >= ENOUGH_MINUTES
-        else "1 is the least, 5 or more are better"
-    )
-    return [(grade, f"You have {_amount(minutes)} of speech; {more}.")]
-
-
-def _advice_on_sound(report: DatasetReport, used: Sequence[FileReport]) -> list[tuple[str, str]]:
-    advice = []
-    noisy = [file for file in used if file.snr_db is not None and file.snr_db < GOOD_SNR_DB]
+def _advice_on_sound(report: DatasetReport, used: Sequence[FileReport]) -> Iterator[Finding]:
+    noisy = [file.name for file in used if file.snr_db is not None and file.snr_db < GOOD_SNR_DB]
     if report.snr_db is not None and report.snr_db < GOOD_SNR_DB:
-        grade = USABLE if report.snr_db >= USABLE_SNR_DB else PROBLEM
-        advice.append(
-            (grade, f"The noise is only {report.snr_db:.0f} dB below the voice: record in a quieter room, "
-             "closer to the microphone, or switch noise reduction on.")
-        )  # fmt: skip
+        said = f"The noise is only {report.snr_db:.0f} dB below the voice: record in a quieter room, "
+        said += "closer to the microphone, or switch noise reduction on."
+        yield USABLE if report.snr_db >= USABLE_SNR_DB else PROBLEM, said
     elif noisy:
-        advice.append(
-            (USABLE, f"Noisy, better left out or recorded again: {_listed([f.name for f in noisy])}.")
-        )
+        yield USABLE, f"Noisy, better left out or recorded again: {_listed(noisy)}."
     clipped = [file.name for file in used if file.clipping_fraction > GOOD_CLIPPING]
     if clipped:
-        advice.append(
-            (USABLE, f"Cut off at the top (clipped), better recorded at a lower level: {_listed(clipped)}.")
-        )
+        yield USABLE, f"Cut off at the top (clipped), better recorded at a lower level: {_listed(clipped)}."
     if report.bandwidth_hz is not None and report.bandwidth_hz < GOOD_BANDWIDTH_HZ:
-        advice.append(
-            (USABLE, f"The recordings end at {report.bandwidth_hz / 1000:.1f} kHz, so the voice will sound "
-             "dull; originals at 44.1 or 48 kHz, not through a telephone or a meeting, sound brighter.")
-        )  # fmt: skip
+        said = f"The recordings end at {report.bandwidth_hz / 1000:.1f} kHz, so the voice will sound dull; "
+        said += "originals at 44.1 or 48 kHz, not through a telephone or a meeting, sound brighter."
+        yield USABLE, said
     silent = [file.name for file in used if file.snr_db is None or file.speech_s < LITTLE_SPEECH_S]
     if silent:
-        advice.append((USABLE, f"Hardly any speech was heard in {_listed(silent)}."))
-    return advice
+        yield USABLE, f"Hardly any speech was heard in {_listed(silent)}."
+    if report.duplicates:
+        names = _listed([f"{pair.file} (the same as {pair.of})" for pair in report.duplicates])
+        yield GOOD, f"Left out because they repeat another recording: {names}."
 
 
 def _amount(minutes: float) -> str:
-    if minutes < 1.0:
-        return f"{60 * minutes:.0f} seconds"
-    return f"{minutes:.1f} minutes"
+    return f"{60 * minutes:.0f} seconds" if minutes < 1.0 else f"{minutes:.1f} minutes"
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:
@@ -376,12 +310,12 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), 1)
 
 
-def _mean(values: Sequence[float | None], weights: np.ndarray[Any, Any]) -> float | None:
+def _mean(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
     known = [(v, w) for v, w in zip(values, weights, strict=True) if v is not None]
     return float(np.average([v for v, _ in known], weights=[w for _, w in known])) if known else None
 
 
-def _median(values: Sequence[float | None], weights: np.ndarray[Any, Any]) -> float | None:
+def _median(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
     known = sorted((v, w) for v, w in zip(values, weights, strict=True) if v is not None)
     if not known:
         return None

@@ -1,9 +1,7 @@
 """From a place in a recording to a slice on disk: cleaned, joined, at an even loudness.
 
-Shapes:  N = samples, mono float32.
-Units:   dB of a full scale of 1.
-Order:   high-pass, noise reduction (if asked for), joining of stretches, resampling, gain, fades. A slice is
-         filtered with some of the sound around it, so that no filter is heard to start.
+Order: high-pass, joining of stretches, noise reduction (if asked for), resampling, gain, fades. A slice is
+filtered with some of the sound around it, so that no filter is heard to start.
 """
 
 from __future__ import annotations
@@ -16,7 +14,8 @@ import soundfile as sf
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
-from rvc.analysis.slicing import FRAMES_PER_S, Cut
+from pipelines.job_settings import PrepareSettings
+from rvc.analysis.slicing import FRAMES_PER_S, Cut, runs
 from rvc.audio.reader import resample
 from rvc.errors import AudioError
 
@@ -24,10 +23,9 @@ Wave = NDArray[np.float32]
 
 MAX_RATE_HZ = 48_000
 CEILING = 0.97
+# How far a slice may differ from its recording in loudness and still be made even: a pause that was taken for
+# speech shall not come out as loud noise.
 EVENED_DB = 6.0
-"""How far a slice may differ from its recording in loudness and still be made even: a pause that was taken
-for speech shall not come out as loud noise."""
-
 NOISE_KEPT = 0.1
 _CONTEXT_S = 0.25
 _JOIN_S = 0.01
@@ -37,40 +35,28 @@ _LEAST_NOISE_S = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Treatment:
-    """What is done to the sound of one recording.
+class SliceRef:
+    """One slice on disk: FLAC, mono, 24 bits."""
 
-    Attributes:
-        highpass_hz: Frequency below which everything is removed.
-        target_db: Level that the speech of each slice shall have, dBFS.
-        shortest_s: A shorter slice is filled up with silence.
-        noise: What the recording sounds like where nobody speaks, at its own rate, high-passed, to be
-            taken out; empty if it is not known; None if the noise stays.
-        recording_db: Level of the speech in the whole recording, dBFS.
-    """
+    path: Path
+    seconds: float
+    source_name: str  # what the recording it was cut from is called
+    start_s: float  # where in that recording it begins
 
-    highpass_hz: float
-    target_db: float
-    shortest_s: float
-    noise: Wave | None
-    recording_db: float
+
+@dataclass(frozen=True, kw_only=True)
+class SliceRendering:
+    """What is done to the sound of one recording."""
+
+    settings: PrepareSettings
+    noise: Wave | None  # from `noise_of`, to be taken out; empty if it is not known; None if the noise stays
+    recording_db: float  # level of the speech in the whole recording, dBFS
 
 
 class Recording:
-    """One decoded recording, read in pieces.
-
-    `sf` and not rvc.audio.reader: pieces are wanted from anywhere and the file is our own, mono float WAV.
-
-    Args:
-        path: The decoded recording.
-        name: What a message shall call it.
-
-    Raises:
-        AudioError: It cannot be opened.
-    """
+    """One decoded recording, read in pieces from anywhere: the file is our own, mono float WAV."""
 
     def __init__(self, path: Path, name: str) -> None:
-        self.name = name
         try:
             self._file = sf.SoundFile(path)
         except sf.LibsndfileError as error:
@@ -79,7 +65,6 @@ class Recording:
         self.samples: int = self._file.frames
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
     def read(self, start_s: float, stop_s: float) -> Wave:
@@ -96,12 +81,11 @@ class Recording:
         wav = self.read(start_s - before, stop_s + _CONTEXT_S)
         first = round(start_s * self.rate_hz) - round((start_s - before) * self.rate_hz)
         length = min(round(stop_s * self.rate_hz), self.samples) - round(start_s * self.rate_hz)
-        filtered = high_passed(wav, self.rate_hz, highpass_hz)
-        return filtered[first : first + length]
+        return high_passed(wav, self.rate_hz, highpass_hz)[first : first + length]
 
 
 def high_passed(wav: Wave, rate_hz: int, highpass_hz: float) -> Wave:
-    """Remove what lies below a frequency, without delay; shape (N,) to shape (N,)."""
+    """Remove what lies below a frequency, without delay."""
     if wav.size < 64:
         return wav
     sections = butter(2, highpass_hz, "highpass", fs=rate_hz, output="sos")
@@ -110,18 +94,8 @@ def high_passed(wav: Wave, rate_hz: int, highpass_hz: float) -> Wave:
 
 
 def noise_of(recording: Recording, speech: NDArray[np.bool_], highpass_hz: float) -> Wave:
-    """Collect what a recording sounds like where nobody speaks.
-
-    Args:
-        recording: The recording.
-        speech: Where somebody speaks, shape (T,).
-        highpass_hz: As in `Treatment`.
-
-    Returns:
-        Up to 4 s of its longest pauses; empty if they are too short to tell.
-    """
-    borders = np.flatnonzero(np.diff(np.concatenate(([False], ~speech, [False])).astype(np.int8)))
-    pauses = sorted(borders.reshape(-1, 2).tolist(), key=lambda pause: pause[0] - pause[1])
+    """Collect up to 4 s of a recording's longest pauses, high-passed; empty if they are too short to tell."""
+    pauses = sorted(runs(~speech).tolist(), key=lambda pause: pause[0] - pause[1])
     found: list[Wave] = []
     for start, stop in pauses:
         seconds = sum(wav.size for wav in found) / recording.rate_hz
@@ -135,29 +109,20 @@ def noise_of(recording: Recording, speech: NDArray[np.bool_], highpass_hz: float
     return wav if wav.size >= _LEAST_NOISE_S * recording.rate_hz else np.empty(0, dtype=np.float32)
 
 
-def render(recording: Recording, cut: Cut, slice_db: float, treatment: Treatment) -> tuple[Wave, int]:
-    """Make one slice.
-
-    Args:
-        recording: What it is cut from.
-        cut: Where.
-        slice_db: Level of its speech as it is, dBFS.
-        treatment: What is done to it.
-
-    Returns:
-        Samples, shape (N,), and their rate: that of the recording, at most 48 kHz.
-    """
+def render(recording: Recording, cut: Cut, slice_db: float, rendering: SliceRendering) -> tuple[Wave, int]:
+    """Make one slice, whose speech has the level `slice_db` now; return it and its rate, at most 48 kHz."""
+    settings = rendering.settings
     parts = [
-        recording.filtered(start / FRAMES_PER_S, stop / FRAMES_PER_S, treatment.highpass_hz)
-        for start, stop in cut.spans
+        recording.filtered(start / FRAMES_PER_S, stop / FRAMES_PER_S, settings.highpass_hz)
+        for start, stop in cut
     ]
-    wav = _joined([part for part in parts if part.size], recording.rate_hz)
-    if treatment.noise is not None:
-        wav = _without_noise(wav, recording.rate_hz, treatment.noise)
+    wav = _joined(parts, recording.rate_hz)
+    if rendering.noise is not None:
+        wav = _without_noise(wav, recording.rate_hz, rendering.noise)
     rate_hz = min(recording.rate_hz, MAX_RATE_HZ)
     wav = resample(wav, recording.rate_hz, rate_hz)
-    low, high = treatment.recording_db - EVENED_DB, treatment.recording_db + EVENED_DB
-    gain = 10 ** ((treatment.target_db - float(np.clip(slice_db, low, high))) / 20)
+    low, high = rendering.recording_db - EVENED_DB, rendering.recording_db + EVENED_DB
+    gain = 10 ** ((settings.slice_level_db - float(np.clip(slice_db, low, high))) / 20)
     gain = min(gain, CEILING / max(float(np.abs(wav).max(initial=0.0)), 1e-6))
     wav = wav * np.float32(gain)
     fade = min(round(_FADE_S * rate_hz), wav.size // 2)
@@ -165,16 +130,14 @@ def render(recording: Recording, cut: Cut, slice_db: float, treatment: Treatment
         ramp = np.linspace(0, 1, fade, dtype=np.float32)
         wav[:fade] *= ramp
         wav[-fade:] *= ramp[::-1]
-    missing = round(treatment.shortest_s * rate_hz) - wav.size
+    missing = round(settings.shortest_slice_s * rate_hz) - wav.size
     return (np.pad(wav, (0, missing)) if missing > 0 else wav), rate_hz
 
 
 def _joined(parts: list[Wave], rate_hz: int) -> Wave:
     """Join stretches, each fading into the next."""
-    if not parts:
-        return np.empty(0, dtype=np.float32)
-    wav = parts[0]
-    for part in parts[1:]:
+    wav = np.empty(0, dtype=np.float32)
+    for part in parts:
         fade = min(round(_JOIN_S * rate_hz), wav.size, part.size)
         ramp = np.linspace(0, 1, fade, dtype=np.float32)
         middle = wav[wav.size - fade :] * (1 - ramp) + part[:fade] * ramp

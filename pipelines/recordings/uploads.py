@@ -1,12 +1,11 @@
-"""What may come in: recordings of known type and bounded size, each decoded once.
-
-An upload is taken whole or not at all. Its files get numbers for names, so that nothing a person typed
-becomes a path; what the person called them is kept in `StoredFile.name` for messages and lists.
+"""What may come in: recordings of known type and bounded size.
 
     <folder>/inputs/000.original.mp3    the bytes as they came, extension by content
-    <folder>/inputs/000.wav             mono float32 at the recording's own rate
+    <folder>/inputs/000.wav             mono float32 at the recording's own rate; not of a batch
 
-Not here: telling and decoding formats (rvc.audio.reader), judging the sound's quality (prepare.py).
+Files get numbers for names, so that nothing a person typed becomes a path; what they were called is kept for
+messages and lists. An upload is taken whole or not at all. One for a batch may hold zips, and a recording
+that is refused stays in the list with its reason; the batch decodes the others, file by file.
 """
 
 from __future__ import annotations
@@ -14,59 +13,60 @@ from __future__ import annotations
 import hashlib
 import shutil
 import uuid
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+import zipfile
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
 from pipelines.settings import Settings
+from pipelines.store.records import Row, Rows
 from pipelines.users.quota import Spend
+from pipelines.zips import (
+    START_OF_ZIP,
+    Refusals,
+    extract,
+    files_of,
+    is_plain,
+    is_zip,
+    opened,
+    refuse_encrypted,
+)
 from rvc.audio.reader import AudioInfo, AudioWriter, blocks, probe
-from rvc.errors import AudioError
+from rvc.errors import AudioError, ConfigError
 
 MIN_SECONDS = 0.5
-MIN_VOICE_SECONDS = 10.0
-"""Of all recordings of a voice together: less does not hold the sounds of a language."""
-
+MIN_VOICE_SECONDS = 10.0  # of all recordings of a voice together: less does not hold the sounds of a language
 # -60 dB below full scale: the noise of a muted microphone is lower, the faintest usable speech is not.
 SILENCE_PEAK = 1e-3
 
 _NAME_LENGTH = 120
-_COPY_BYTES = 1 << 20
 _SAMPLE_BYTES = 4
 _SPARE_BYTES = 200_000_000
+_ZIP_WAY_OUT = "zip only the recordings themselves"
+
+# For each file, where it lies now (it is copied, and stays) and what the person called it.
+Named = Sequence[tuple[Path, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
-    """One recording of an upload, on disk.
+    """One recording of an upload, on disk; paths are relative to the upload's folder."""
 
-    Attributes:
-        name: What the person called it, for messages; never a path.
-        original: Path of the bytes as they came, relative to the upload's folder.
-        audio: Path of the decoded recording (WAV, mono, float32), relative to the upload's folder.
-        seconds: Decoded length.
-        sample_rate_hz: Rate of the original and of `audio`.
-        channels: Channels of the original.
-        codec: Codec of the original ("pcm_16", "mp3", "opus", ...).
-        sha256: Of the original bytes, in hex.
-        size_bytes: Of the original.
-    """
-
-    name: str
-    original: str
-    audio: str
-    seconds: float
-    sample_rate_hz: int
-    channels: int
-    codec: str
-    sha256: str
-    size_bytes: int
+    name: str  # what the person called it, for messages; never a path
+    original: str  # the bytes as they came
+    audio: str  # the decoded recording; of a batch the original
+    seconds: float  # decoded length; of a batch what its header says
+    sample_rate_hz: int  # of the original and of `audio`
+    channels: int  # of the original
+    codec: str  # of the original ("pcm_16", "mp3", "opus", ...)
+    sha256: str  # of the original bytes, in hex
+    size_bytes: int  # of the original
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON-able values."""
         return asdict(self)
 
     @classmethod
@@ -75,74 +75,96 @@ class StoredFile:
         return cls(**{field.name: row[field.name] for field in fields(cls)})
 
 
-def receive(
-    files: Sequence[tuple[Path, str]], folder: Path, settings: Settings, spend: Spend | None = None
-) -> list[StoredFile]:
-    """Check, keep and decode the files of one upload; all of them or none.
+def receive(files: Named, folder: Path, settings: Settings, spend: Spend | None = None) -> list[StoredFile]:
+    """Check, keep and decode the files of one upload, in the order given; all of them or none.
 
-    Args:
-        files: For each file, where it lies now (it is copied, and stays) and what the person called it.
-        folder: Folder of the upload's job, made if need be; must not hold an `inputs` folder yet.
-        settings: Gives the bounds.
-        spend: Asks for room on the disk, in bytes, before it is taken; raises when there is none.
-
-    Returns:
-        The stored files, in the order given.
+    `folder` is made if need be and holds no `inputs` yet; `spend` asks for room on the disk.
 
     Raises:
-        AudioError: No file, too many, too large, no sound file, cut short or damaged, more than two
-            channels, too short, too long, silent, too much when decoded, or no room on the disk. The sentence
-            names the file. Nothing is left behind then.
+        AudioError: One is no recording that can be used, or is too much; nothing is left behind then.
         LimitError: From `spend`; nothing is left behind either.
     """
+    _refuse(not files, "No file was chosen; choose at least one recording.")
+    most = settings.max_files
+    _refuse(len(files) > most, f"You chose {len(files)} files; upload at most {most} at a time.")
     named = [(path, readable_name(name)) for path, name in files]
-    _check_sizes(named, settings)
+    for path, name in named:
+        size, most_mb = _size_of(path), settings.max_file_size_mb
+        said = f"{name} has {size / 1e6:.4g} MB; upload files of at most {most_mb:g} MB"
+        too_large = size > settings.max_file_size_bytes
+        _refuse(too_large, f"{said} (FLAC or MP3 take less room than WAV).")
     probed = [(path, name, probe(path, name=name)) for path, name in named]
     meter = _Meter(settings, spend)
     meter.plan(sum(_planned_bytes(path, info, settings) for path, _, info in probed))
-    made_folder = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    staging = folder / f".inputs.{uuid.uuid4().hex[:8]}"
-    staging.mkdir()
-    try:
-        stored = [
-            _store(path, name, info, _Place(staging=staging, number=number, settings=settings, meter=meter))
-            for number, (path, name, info) in enumerate(probed)
-        ]
-        staging.rename(folder / "inputs")
-    except BaseException:
-        shutil.rmtree(folder if made_folder else staging, ignore_errors=True)
-        raise
+    stored = []
+    with _inputs(folder) as inputs:
+        for number, (path, name, info) in enumerate(probed):
+            _require_room(inputs, _planned_bytes(path, info, settings), name)
+            meter.wrote(path.stat().st_size)
+            kept = _store_original(path, inputs / f"{number:03d}", name, info)
+            original, audio = inputs / Path(kept.original).name, inputs / f"{number:03d}.wav"
+            seconds = 0.0
+            with closing(decoding(original, audio, name, settings.max_audio_seconds, info)) as steps:
+                for decoded_s in steps:
+                    meter.wrote(round((decoded_s - seconds) * info.sample_rate_hz) * _SAMPLE_BYTES)
+                    seconds = decoded_s
+            stored.append(replace(kept, audio=f"inputs/{audio.name}", seconds=seconds))
     return stored
 
 
-def require_enough(stored: Sequence[StoredFile]) -> None:
-    """Refuse recordings of a voice that are too short in all to learn it from.
+def receive_batch(files: Named, folder: Path, settings: Settings, spend: Spend | None = None) -> Rows:
+    """Keep the recordings of a batch, which may come in zips; `folder` exists, without `inputs` in it.
 
-    Args:
-        stored: The recordings.
+    Returns one row for each, in order: that of `StoredFile`, status "waiting" and reason None; or, of one
+    that is refused, name, size_bytes, seconds (0), status "failed" and reason.
 
     Raises:
-        AudioError: They are shorter than 10 s together.
+        AudioError: They are too much, a zip is not in order, or not one can be used; nothing is left behind.
+        LimitError: From `spend`; nothing is left behind either.
     """
+    _refuse(not files, "No file was chosen; choose recordings, or a zip of them.")
+    with ExitStack() as zips:
+        sources = _sources(files, settings, zips)
+        needed = sum(source.size_bytes for source in sources)
+        if spend is not None:
+            spend(needed)
+        _require_room(folder, needed, "these recordings")
+        with _inputs(folder) as inputs:
+            rows = [_keep(source, inputs / f"{n:03d}", settings) for n, source in enumerate(sources)]
+            said = "" if len(rows) == 1 else f"None of the {len(rows)} files can be used: "
+            _refuse(all(row["status"] == "failed" for row in rows), f"{said}{rows[0]['reason']}")
+    return rows
+
+
+def batch_files(uploads: Rows, settings: Settings) -> Rows:
+    """Return the rows of all recordings of some uploads as a batch begins with them."""
+    files = [
+        {"status": "waiting", "reason": None, **file, "upload_id": upload["id"]}
+        for upload in uploads
+        for file in upload["files"]
+    ]
+    if len(files) > settings.max_files:
+        raise ConfigError(f"These are {len(files)} files; convert at most {settings.max_files} at a time.")
+    return files
+
+
+def has_more_to_do(row: Row) -> bool:
+    """Whether a completed batch left out recordings that may be tried again; the row may be a public one."""
+    files = row["files"] if row["type"] == "batch" and row["status"] == "completed" else []
+    # Of what was refused at its upload nothing is known, nor kept.
+    return any(file["status"] == "failed" and "codec" in file for file in files)
+
+
+def require_enough(stored: Sequence[StoredFile]) -> None:
+    """Refuse recordings of a voice that are too short in all to learn it from."""
     seconds = sum(file.seconds for file in stored)
-    if seconds < MIN_VOICE_SECONDS:
-        what = stored[0].name if len(stored) == 1 else "All of this together"
-        raise AudioError(
-            f"{what} is {seconds:.1f} seconds long; a voice needs at least {MIN_VOICE_SECONDS:.0f} seconds, "
-            "and sounds best from five minutes."
-        )
+    what = stored[0].name if len(stored) == 1 else "All of this together"
+    said = f"{what} is {seconds:.1f} seconds long; a voice needs at least {MIN_VOICE_SECONDS:.0f} seconds"
+    _refuse(seconds < MIN_VOICE_SECONDS, f"{said}, and sounds best from five minutes.")
 
 
 def readable_name(name: str) -> str:
-    """Reduce what a file was called to its last part, printable and of bounded length.
-
-    Args:
-        name: As it came: perhaps a path of any system, perhaps with control characters.
-
-    Returns:
-        1 to 120 printable characters.
-    """
+    """Reduce what a file was called, perhaps a path of any system, to 1 to 120 printable characters."""
     last = PureWindowsPath(PurePosixPath(name).name).name
     clean = "".join(character for character in last if character.isprintable()).strip()
     if len(clean) > _NAME_LENGTH:
@@ -150,21 +172,68 @@ def readable_name(name: str) -> str:
     return clean or "unnamed file"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Place:
-    """Where one file of an upload goes, and under which bounds."""
+def decoding(
+    original: Path, audio: Path, name: str, max_seconds: float, info: AudioInfo | None = None
+) -> Generator[float, None, None]:
+    """Decode to a WAV of mono float32 at the recording's own rate.
 
-    staging: Path
-    number: int
-    settings: Settings
-    meter: _Meter
+    Yields the seconds so far before each block is written, so that a caller may refuse it; the last are all.
+
+    Raises:
+        AudioError: It is damaged, too short, too long or silent; nothing is left behind then.
+    """
+    info = info or probe(original, name=name)
+    rate_hz, peak = info.sample_rate_hz, 0.0
+    with AudioWriter(audio, rate_hz, "wav", bits=32) as out:
+        for block in blocks(original, max_seconds=max_seconds, name=name, info=info):
+            peak = max(peak, float(np.abs(block).max(initial=0.0)))
+            yield (out.samples + block.size) / rate_hz
+            out.write(block)
+        seconds = out.samples / rate_hz
+        short = f"{name} is only {seconds:.2f} seconds long; record at least half a second."
+        _refuse(seconds < MIN_SECONDS, short)
+        silent = f"{name} is silent; check the microphone or the export, and record it again."
+        _refuse(peak < SILENCE_PEAK, silent)
+
+
+@contextmanager
+def _inputs(folder: Path) -> Iterator[Path]:
+    """Give a hidden folder that becomes `inputs` if all goes well; else all is as it was before."""
+    made_folder = not folder.exists()
+    staging = folder / f".inputs.{uuid.uuid4().hex[:8]}"
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        staging.rename(folder / "inputs")
+    except BaseException:
+        shutil.rmtree(folder if made_folder else staging, ignore_errors=True)
+        raise
+
+
+def _store_original(path: Path, place: Path, name: str, info: AudioInfo, move: bool = False) -> StoredFile:
+    """Keep a recording as it came, at `place` with its extension behind."""
+    original = place.with_name(f"{place.name}.original.{info.container}")
+    if move:
+        path.rename(original)
+    else:
+        shutil.copyfile(path, original)
+    with original.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return StoredFile(
+        name=name,
+        original=f"inputs/{original.name}",
+        audio=f"inputs/{original.name}",
+        seconds=info.seconds,
+        sample_rate_hz=info.sample_rate_hz,
+        channels=info.channels,
+        codec=info.codec,
+        sha256=sha256,
+        size_bytes=original.stat().st_size,
+    )
 
 
 class _Meter:
-    """Counts what one upload takes on the disk: first what its files say, then what they turn out to be.
-
-    A recording of a few MB may decode to gigabytes, so it is the decoded size that is bounded.
-    """
+    """Counts what one upload takes on the disk, decoded: first what its files say, then what they are."""
 
     def __init__(self, settings: Settings, spend: Spend | None) -> None:
         self._settings = settings
@@ -173,17 +242,11 @@ class _Meter:
         self._written = 0
 
     def plan(self, count: int) -> None:
-        """Ask for this many bytes more.
-
-        Raises:
-            AudioError: The upload takes more than one may.
-            LimitError: Its owner has no room.
-        """
-        if self._allowed + count > self._settings.max_decoded_bytes:
-            raise AudioError(
-                f"These recordings take more than {self._settings.max_decoded_mb:g} MB when decoded; "
-                "upload fewer or shorter ones, or at a lower sample rate."
-            )
+        sentence = (
+            f"These recordings take more than {self._settings.max_decoded_mb:g} MB when decoded; "
+            "upload fewer or shorter ones, or at a lower sample rate."
+        )
+        _refuse(self._allowed + count > self._settings.max_decoded_bytes, sentence)
         if self._spend is not None:
             self._spend(count)
         self._allowed += count
@@ -201,102 +264,104 @@ def _planned_bytes(path: Path, info: AudioInfo, settings: Settings) -> int:
     return path.stat().st_size + round(seconds * info.sample_rate_hz * _SAMPLE_BYTES)
 
 
-def _check_sizes(files: Sequence[tuple[Path, str]], settings: Settings) -> None:
-    if not files:
-        raise AudioError("No file was chosen; choose at least one recording.")
-    if len(files) > settings.max_files:
-        raise AudioError(f"You chose {len(files)} files; upload at most {settings.max_files} at a time.")
-    for path, name in files:
-        size = path.stat().st_size if path.is_file() else 0  # a missing file is refused by probe
-        if size > settings.max_file_size_bytes:
-            raise AudioError(
-                f"{name} has {size / 1e6:.4g} MB; upload files of at most {settings.max_file_size_mb:g} MB"
-                " (FLAC or MP3 take less room than WAV)."
-            )
+def _require_room(folder: Path, count: int, what: str) -> None:
+    sentence = f"There is no room for {what} on the server's disk; delete old jobs, or ask its owner."
+    _refuse(shutil.disk_usage(folder).free < count + _SPARE_BYTES, sentence)
 
 
-def _store(path: Path, name: str, info: AudioInfo, place: _Place) -> StoredFile:
-    original = place.staging / f"{place.number:03d}.original.{info.container}"
-    audio = place.staging / f"{place.number:03d}.wav"
-    _check_room(path, name, info, place)
-    place.meter.wrote(path.stat().st_size)
-    sha256 = copy(path, original)
-    max_seconds = place.settings.max_audio_seconds
-    steps = decoding(original, audio, name, max_seconds, wrote=place.meter.wrote)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            seconds = float(stop.value)
-            break
+def _size_of(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0  # a missing file is refused by probe
 
-    return StoredFile(
-        name=name,
-        original=f"inputs/{original.name}",
-        audio=f"inputs/{audio.name}",
-        seconds=seconds,
-        sample_rate_hz=info.sample_rate_hz,
-        channels=info.channels,
-        codec=info.codec,
-        sha256=sha256,
-        size_bytes=original.stat().st_size,
+
+def _refuse(wrong: bool, sentence: str) -> None:
+    if wrong:
+        raise AudioError(sentence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """One file that was sent in for a batch, by itself or within a zip."""
+
+    path: Path
+    name: str
+    size_bytes: int
+    entry: tuple[zipfile.ZipFile, zipfile.ZipInfo] | None = None
+
+
+def _sources(files: Named, settings: Settings, zips: ExitStack) -> list[_Source]:
+    """List what was sent in, zips opened, and check how much it is."""
+    sources = []
+    for path, called in files:
+        name = readable_name(called)
+        if path.is_file() and is_zip(path):
+            refusals = _refusals(name)
+            zipped = zips.enter_context(opened(path, refusals))
+            for info in _recordings_in(zipped, name, settings, refusals):
+                inner = readable_name(info.filename)
+                sources.append(
+                    _Source(path=path, name=inner, size_bytes=info.file_size, entry=(zipped, info))
+                )
+        else:
+            sources.append(_Source(path=path, name=name, size_bytes=_size_of(path)))
+    most, total = settings.max_files, sum(source.size_bytes for source in sources)
+    _refuse(len(sources) > most, f"These are {len(sources)} files; send at most {most} at a time.")
+    _refuse_too_much(total, settings, f"These files have {total / 1e6:.4g} MB in all")
+    return sources
+
+
+def _refuse_too_much(total: int, settings: Settings, said: str) -> None:
+    sentence = f"{said}; send at most {settings.max_batch_mb:g} MB at a time."
+    _refuse(total > settings.max_batch_bytes, sentence)
+
+
+def _refuse_too_large(size: int, settings: Settings, said: str) -> None:
+    sentence = f"{said} {size / 1e6:.4g} MB; send files of at most {settings.max_file_size_mb:g} MB."
+    _refuse(size > settings.max_file_size_bytes, sentence)
+
+
+def _refusals(name: str) -> Refusals:
+    damaged = f"{name} is damaged or of a kind that cannot be read; zip the files again."
+    return Refusals(
+        error=AudioError,
+        too_many=f"{name} holds too many files; {_ZIP_WAY_OUT}.",
+        damaged=damaged,
+        encrypted=f"{name} is protected by a password; zip the recordings without one.",
+        lying=damaged,
     )
 
 
-def _check_room(path: Path, name: str, info: AudioInfo, place: _Place) -> None:
-    needed = _planned_bytes(path, info, place.settings) + _SPARE_BYTES
-    if shutil.disk_usage(place.staging).free < needed:
-        raise AudioError(
-            f"There is no room for {name} on the server's disk; delete old jobs, or ask its owner."
-        )
+def _recordings_in(
+    zipped: zipfile.ZipFile, name: str, settings: Settings, refusals: Refusals
+) -> list[zipfile.ZipInfo]:
+    """Check a zip as a whole and return what may be recordings in it; what is none is found later."""
+    infos = files_of(zipped)
+    most, total = settings.max_files, sum(info.file_size for info in infos)
+    _refuse(not infos, f"{name} holds no files; zip the recordings that shall be converted.")
+    _refuse(len(infos) > most, f"{name} holds {len(infos)} files; send at most {most} at a time.")
+    refuse_encrypted(infos, refusals)
+    for info in infos:
+        plain = is_plain(info) and info.filename.isprintable()
+        _refuse(not plain, f"{name} holds a link, or a file whose name points elsewhere; {_ZIP_WAY_OUT}.")
+        _refuse_too_large(info.file_size, settings, f"{name} holds a file of")
+    _refuse_too_much(total, settings, f"{name} unpacks to {total / 1e6:.4g} MB")
+    for info in infos:
+        with zipped.open(info) as file:
+            _refuse(file.read(4) == START_OF_ZIP, f"{name} holds another zip; {_ZIP_WAY_OUT}.")
+    return infos
 
 
-def copy(source: Path, destination: Path) -> str:
-    """Copy a file and return the sha256 of its bytes."""
-    digest = hashlib.sha256()
-    with source.open("rb") as reading, destination.open("wb") as writing:
-        while chunk := reading.read(_COPY_BYTES):
-            digest.update(chunk)
-            writing.write(chunk)
-    return digest.hexdigest()
-
-
-def decoding(
-    original: Path,
-    audio: Path,
-    name: str,
-    max_seconds: float,
-    wrote: Callable[[int], None] = lambda count: None,
-) -> Generator[float, None, float]:
-    """Decode to a WAV of mono float32 at the recording's own rate.
-
-    Args:
-        original: The recording as it came.
-        audio: Where the WAV shall be.
-        name: What a message shall call the recording.
-        max_seconds: Longest that it may be.
-        wrote: Hears of the bytes of every block before it is written, and may refuse them.
-
-    Yields:
-        The seconds decoded so far, about every second of sound.
-
-    Returns:
-        The seconds.
-
-    Raises:
-        AudioError: It is damaged, too short, too long or silent; nothing is left behind then.
-    """
-    rate_hz = probe(original, name=name).sample_rate_hz
-    peak = 0.0
-    with AudioWriter(audio, rate_hz, "wav", bits=32) as out:
-        for block in blocks(original, max_seconds=max_seconds, name=name):
-            wrote(block.size * _SAMPLE_BYTES)
-            peak = max(peak, float(np.abs(block).max(initial=0.0)))
-            out.write(block)
-            yield out.samples / rate_hz
-        seconds = out.samples / rate_hz
-        if seconds < MIN_SECONDS:
-            raise AudioError(f"{name} is only {seconds:.2f} seconds long; record at least half a second.")
-        if peak < SILENCE_PEAK:
-            raise AudioError(f"{name} is silent; check the microphone or the export, and record it again.")
-    return seconds
+def _keep(source: _Source, place: Path, settings: Settings) -> Row:
+    """Put one recording into the folder and return its row."""
+    path = source.path if source.entry is None else place.with_suffix(".part")
+    try:
+        _refuse_too_large(source.size_bytes, settings, f"{source.name} has")
+        if source.entry is not None:
+            extract(source.entry[0], {path: source.entry[1]})
+        info = probe(path, name=source.name)
+    except AudioError as error:
+        place.with_suffix(".part").unlink(missing_ok=True)
+        refused = {"name": source.name, "size_bytes": source.size_bytes, "seconds": 0.0}
+        return refused | {"status": "failed", "reason": str(error)}
+    stored = _store_original(path, place, source.name, info, move=source.entry is not None)
+    stored = replace(stored, seconds=min(info.seconds, settings.max_audio_seconds))
+    return stored.to_json() | {"status": "waiting", "reason": None}

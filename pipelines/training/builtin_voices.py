@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipelines.events import Events, Progress, finish
-from pipelines.recordings.prepare import PrepareSettings, prepare
+from pipelines.job_settings import PrepareSettings
+from pipelines.recordings.prepare import prepare
 from pipelines.recordings.uploads import receive
 from pipelines.settings import Settings
 from pipelines.training.train import TrainRequest, TrainResult, TrainSettings, train

@@ -85,7 +85,8 @@ def _prepare(recordings: Path, folder: Path, settings: dict[str, Any]) -> None:
     """Take the recordings in and cut them into slices, unless that is done."""
     if (folder / "prepared" / "slices.json").is_file():
         return
-    from pipelines.recordings.prepare import PrepareSettings, prepare  # loads the voice detector
+    from pipelines.job_settings import PrepareSettings
+    from pipelines.recordings.prepare import prepare  # loads the voice detector
     from pipelines.recordings.uploads import receive
 
     files = sorted(path for path in recordings.iterdir() if path.is_file()) if recordings.is_dir() else []

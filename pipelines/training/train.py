@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from pipelines.events import Done, Events, Progress
 from pipelines.training.engines import TASKS
-from pipelines.voices.bundle import FORMAT_VERSION, INDEX, write_card
+from pipelines.voices.bundle import INDEX, write_card
+from rvc.engine.card import FORMAT_VERSION
 from rvc.engine.retrieval import MAX_ROWS, RetrievalIndex, thinned
 from rvc.errors import AudioError, ConfigError
 from rvc.pitch.f0 import F0Statistics, f0_statistics
@@ -42,7 +43,7 @@ from rvc.training.settings import TrainSettings
 from rvc.training.task import Outcome, Report, Task
 
 if TYPE_CHECKING:
-    from pipelines.recordings.prepare import SliceRef
+    from pipelines.recordings.segments import SliceRef
 
 __all__ = ["MIN_SPEECH_S", "TASKS", "TrainRequest", "TrainResult", "TrainSettings", "assist", "train"]
 

@@ -1,6 +1,6 @@
 """Voices as other programs have them: what came in is told apart, and RVC's files become a bundle and back.
 
-    a bundle      one zip of card.json, model.safetensors and maybe index.faiss (bundles.py)
+    a bundle      one zip of card.json, model.safetensors and maybe index.faiss (bundle.py)
     RVC's files   a .pth, maybe with the "added" .index; or one zip that holds them, beside whatever else
 
 What a file is, its content says, not its name. torch and faiss read it in a child process
@@ -15,20 +15,19 @@ import threading
 import unicodedata
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pipelines.voices.bundle as bundles
+from pipelines import zips
 from pipelines.store.records import MAX_NAME_CHARACTERS, now
-from pipelines.voices.bundle import CARD, FORMAT_VERSION, INDEX, WEIGHTS
+from pipelines.voices.bundle import CARD, INDEX, REFUSALS, WEIGHTS, extract, unpack, write_card
+from rvc.engine.card import FORMAT_VERSION
 from rvc.errors import CheckpointError
 from rvc.sandbox import ChildDiedError, TooSlowError, run_child
 
 WALL_S, CPU_S = 600.0, 400
 MEMORY_BYTES = 4_000_000_000
-FILE_BYTES = 1_100_000_000
-"""A little more than the largest voice model that is read."""
+FILE_BYTES = 1_100_000_000  # a little more than the largest voice model that is read
 
 ENGINE = "rvc"
 _WAY_OUT = "give the .zip that Timbre exported, or a .pth with its .index"
@@ -39,57 +38,22 @@ _LONGEST_NAME = 100
 _ONE_AT_A_TIME = threading.Lock()
 
 
-@dataclass(frozen=True, kw_only=True)
-class SharedVoice:
-    """A voice as RVC programs share it.
+def import_files(files: Sequence[Path], folder: Path, unpacked: Path) -> None:
+    """Make a bundle, in `folder`, of one zip, or of a .pth and maybe its .index.
 
-    Attributes:
-        voice: The .pth file.
-        index: Its index, if there is one.
-    """
-
-    voice: Path
-    index: Path | None = None
-
-    @property
-    def files(self) -> list[Path]:
-        """Both, or the voice alone."""
-        return [self.voice] if self.index is None else [self.voice, self.index]
-
-
-def take_in(files: Sequence[Path], folder: Path, unpacked: Path) -> None:
-    """Make a bundle of what came in.
-
-    Args:
-        files: One zip, or a .pth and maybe its .index; their names are what messages call them.
-        folder: An existing, empty folder that becomes the bundle.
-        unpacked: Another one, for what a zip holds; the caller removes it.
+    Both folders exist and are empty; the caller removes `unpacked`, which takes what a zip holds.
 
     Raises:
         CheckpointError: It is not one voice, not whole, or one that Timbre cannot use.
     """
-    if len(files) == 1 and _kind(files[0]) == "zip":
-        shared = _unpack(files[0], folder, unpacked)
-    else:
-        shared = _sorted_out(files)
-    if shared is not None:
-        _import(shared, folder)
+    zipped = len(files) == 1 and _kind(files[0]) == "zip"
+    shared = _unpack(files[0], folder, unpacked) if zipped else _sorted_out(files)
+    if shared:
+        _import(*shared, folder=folder)
 
 
-def give_out(bundle: Path, folder: Path, name: str) -> list[Path]:
-    """Write a voice as RVC programs read it.
-
-    Args:
-        bundle: Folder of a voice of the engine "rvc".
-        folder: An existing, empty folder.
-        name: What the voice is called.
-
-    Returns:
-        The files: a .pth, and an added_....index if the voice has an index.
-
-    Raises:
-        CheckpointError: The bundle is damaged.
-    """
+def export_files(bundle: Path, folder: Path, name: str) -> list[Path]:
+    """Write a voice of the engine "rvc" into an empty folder: a .pth, and its added_....index."""
     index = bundle / INDEX
     order = {
         "export_from": str(bundle / WEIGHTS),
@@ -102,12 +66,12 @@ def give_out(bundle: Path, folder: Path, name: str) -> list[Path]:
 
 def _kind(path: Path) -> str:
     """Tell by its content what a file is: "zip", "voice", "index" or "" for anything else."""
-    with path.open("rb") as file:
-        start = file.read(4)
     if zipfile.is_zipfile(path):
-        with bundles.opened(path) as zipped:
+        with zips.opened(path, REFUSALS) as zipped:
             # torch.save writes a zip too.
             return "voice" if _names(zipped).get("data.pkl") else "zip"
+    with path.open("rb") as file:
+        start = file.read(4)
     if start.startswith(_PICKLE):
         return "voice"
     return "index" if start.startswith(_FAISS) and start.isalnum() else ""
@@ -116,14 +80,14 @@ def _kind(path: Path) -> str:
 def _names(zipped: zipfile.ZipFile) -> dict[str, list[zipfile.ZipInfo]]:
     """List the files of a zip by name, whatever their folders."""
     found: dict[str, list[zipfile.ZipInfo]] = {}
-    for info in bundles.files_of(zipped):
+    for info in zips.files_of(zipped):
         found.setdefault(PurePosixPath(info.filename).name, []).append(info)
     return found
 
 
-def _unpack(archive: Path, folder: Path, unpacked: Path) -> SharedVoice | None:
-    """Unpack a zip: a bundle into `folder` (then None is returned), or what it holds of a voice of RVC's."""
-    with bundles.opened(archive) as zipped:
+def _unpack(archive: Path, folder: Path, unpacked: Path) -> list[Path]:
+    """Unpack a zip: a bundle into `folder`, then there is nothing to return; else RVC's voice and index."""
+    with zips.opened(archive, REFUSALS) as zipped:
         names = _names(zipped)
         wanted = {
             # The same name may lie in two folders of the zip.
@@ -134,21 +98,17 @@ def _unpack(archive: Path, folder: Path, unpacked: Path) -> SharedVoice | None:
         }
         kinds = {path: _KINDS[path.suffix.lower()] for path in wanted}
         if CARD in names or "voice" not in kinds.values():
-            bundles.unpack(archive, folder)
-            return None
-        chosen = _chosen(kinds).files
+            unpack(zipped, folder)
+            return []
+        chosen = _chosen(kinds)
         for path in chosen:
             path.parent.mkdir(exist_ok=True)
-        bundles.extract(zipped, {path: wanted[path] for path in chosen})
+        extract(zipped, {path: wanted[path] for path in chosen})
     return _sorted_out(chosen)
 
 
-def _sorted_out(files: Sequence[Path]) -> SharedVoice:
-    """Tell by their content which file is the voice and which its index.
-
-    Raises:
-        CheckpointError: They are not one voice.
-    """
+def _sorted_out(files: Sequence[Path]) -> list[Path]:
+    """Tell by their content which file is the voice and which its index."""
     kinds = {path: _kind(path) for path in files}
     for path, kind in kinds.items():
         if kind == "zip":
@@ -158,12 +118,8 @@ def _sorted_out(files: Sequence[Path]) -> SharedVoice:
     return _chosen(kinds)
 
 
-def _chosen(kinds: Mapping[Path, str]) -> SharedVoice:
-    """Choose the one voice and at most one index.
-
-    Raises:
-        CheckpointError: There is no voice, or more than one, or nothing tells which index is the right one.
-    """
+def _chosen(kinds: Mapping[Path, str]) -> list[Path]:
+    """Choose the one voice, and its index if there is one and it is clear which."""
     voices = [path for path, kind in kinds.items() if kind == "voice"]
     indexes = [path for path, kind in kinds.items() if kind == "index"]
     if len(voices) > 1:
@@ -178,35 +134,31 @@ def _chosen(kinds: Mapping[Path, str]) -> SharedVoice:
         raise CheckpointError(
             f"{voices[0].name} comes with {len(indexes)} indexes; give it with the 'added' one alone."
         )
-    return SharedVoice(voice=voices[0], index=indexes[0] if indexes else None)
+    return voices + indexes
 
 
-def _import(shared: SharedVoice, folder: Path) -> None:
+def _import(voice: Path, index: Path | None = None, *, folder: Path) -> None:
     order = {
-        "import_from": str(shared.voice.resolve()),
-        "index": str(shared.index.resolve()) if shared.index else None,
+        "import_from": str(voice.resolve()),
+        "index": str(index.resolve()) if index else None,
         "weights_to": str(folder / WEIGHTS),
         "index_to": str(folder / INDEX),
         "card_to": str(folder / CARD),
     }
-    _run(order, shared.voice.name)
+    _run(order, voice.name)
     said: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    name = said.get("facts", {}).get("model_name") or shared.voice.stem
+    name = said.get("facts", {}).get("model_name") or voice.stem
     shown = "".join(character if character.isprintable() else " " for character in str(name))
     own = {
         "format_version": FORMAT_VERSION,
         "name": " ".join(shown.split())[:MAX_NAME_CHARACTERS] or "Voice",
         "created_at": now(),
     }
-    bundles.write_card(folder, said | own)
+    write_card(folder, said | own)
 
 
 def _run(order: Mapping[str, Any], name: str) -> None:
-    """Have a child do what the order says.
-
-    Raises:
-        CheckpointError: With the child's own sentence, or with ours if it was stopped or died.
-    """
+    """Have a child do what the order says, within limits."""
     limits = {"memory_bytes": MEMORY_BYTES, "cpu_s": CPU_S, "file_bytes": FILE_BYTES}
     try:
         with _ONE_AT_A_TIME:

@@ -1,15 +1,13 @@
 """The same recording twice: re-encoded, at another gain, cut out of a longer one.
 
-How: a recording is known by how its sound moves: the loudness in eight bands 25 times a second, without what
-     a gain or an equaliser changes. The shorter of two is laid along the longer, and where they go together
-     at almost every moment they are one. Two readings of one sentence do not: nobody keeps time so well.
-Shapes: P = steps of 40 ms.
+A recording is known by how its sound moves: the loudness in eight bands 25 times a second, without what a
+gain or an equaliser changes. The shorter of two is laid along the longer, and where they go together at
+almost every moment they are one. Two readings of one sentence do not: nobody keeps time so well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,39 +17,17 @@ Floats = NDArray[np.float32]
 
 STEP_FRAMES = 4
 BANDS = 8
-USED_MEL_BANDS = 24
-"""Up to 3.5 kHz: encoders leave that alone."""
-
+USED_MEL_BANDS = 24  # up to 3.5 kHz: encoders leave that alone
 RANGE_DB = 40.0
-ALIKE = 0.9
+SAME = 0.9
 SHORTEST_STEPS = 20
 _OVERHANG_STEPS = 10
 
 
-@dataclass(frozen=True, kw_only=True)
-class Likeness:
-    """How alike two recordings are.
-
-    Attributes:
-        first: Number of the one.
-        second: Number of the other, larger than `first`.
-        correlation: 0..1.
-    """
-
-    first: int
-    second: int
-    correlation: float
-
-
 def fingerprint(log_mel: Floats) -> Floats:
-    """Describe how the sound of a recording moves.
+    """Describe how the sound of a recording moves: from `log_mel`, shape (T, 40), to shape (T // 4, 8).
 
-    Args:
-        log_mel: Natural logarithms of the power in mel bands, shape (T, 40), 100 frames per second.
-
-    Returns:
-        Shape (P, 8): each band's level, its mean over the sounding steps taken off, what lies 40 dB under the
-        loudest all alike, so that silence at the ends changes nothing.
+    What lies 40 dB under the loudest is all alike, so that silence at the ends changes nothing.
     """
     steps = len(log_mel) // STEP_FRAMES
     power = np.exp(log_mel[: steps * STEP_FRAMES, :USED_MEL_BANDS].astype(np.float64))
@@ -66,18 +42,8 @@ def fingerprint(log_mel: Floats) -> Floats:
     return result
 
 
-def find_alike(prints: Sequence[Floats]) -> Generator[float, None, list[Likeness]]:
-    """Compare all recordings with each other.
-
-    Args:
-        prints: From `fingerprint`, of each recording.
-
-    Yields:
-        The share that is done, 0..1.
-
-    Returns:
-        The pairs that are one recording.
-    """
+def find_duplicates(prints: Sequence[Floats]) -> Generator[float, None, list[tuple[int, int]]]:
+    """Compare all recordings, yield the share that is done, return the numbers of any two that are one."""
     found = []
     longest = max((len(print_) for print_ in prints), default=0)
     size = next_fast_len(2 * longest + 2 * _OVERHANG_STEPS, real=True)
@@ -88,10 +54,8 @@ def find_alike(prints: Sequence[Floats]) -> Generator[float, None, list[Likeness
             spectrum = rfft(one, size, axis=0)
             for second in range(first + 1, len(prints)):
                 other = prints[second]
-                if len(other) >= SHORTEST_STEPS:
-                    correlation = _best_match(one, other, spectrum, size)
-                    if correlation > ALIKE:
-                        found.append(Likeness(first=first, second=second, correlation=correlation))
+                if len(other) >= SHORTEST_STEPS and _best_match(one, other, spectrum, size) > SAME:
+                    found.append((first, second))
                 done += 1
                 if done % 20 == 0:
                     yield done / pairs
@@ -99,7 +63,7 @@ def find_alike(prints: Sequence[Floats]) -> Generator[float, None, list[Likeness
 
 
 def _best_match(one: Floats, other: Floats, spectrum: NDArray[np.complex64], size: int) -> float:
-    """Lay the shorter along the longer; the best correlation over what it covers there."""
+    """Lay the shorter along the longer; return the best correlation over what it covers there."""
     product = np.sum(spectrum * np.conj(rfft(other, size, axis=0)), axis=1)
     along = irfft(product, size)  # along[k] = sum of one[i + k] * other[i]
     if len(one) >= len(other):

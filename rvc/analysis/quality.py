@@ -1,13 +1,9 @@
 """What a recording of speech is like: noise, clipping, true bandwidth, level. Signal processing only.
 
-Shapes:  N = samples, mono; T = frames of 10 ms (100 per second), frame i covers samples
-         i * rate / 100 .. (i + 1) * rate / 100, T = N * 100 // rate.
-Units:   Hz, seconds; dB of power; levels in dB of a full scale of 1 (a full-scale square wave is 0 dB).
-SNR:     mean power of the speech while somebody speaks, over the mean power of the noise. The noise is
-         measured where nobody speaks, bin by bin, as a median: a breath or a door counts little.
-Bandwidth: where the spectrum falls off a cliff and never comes back. A microphone's or a voice's own
-         fall is gradual; a cliff was made by a converter, a telephone or a lossy encoder.
-Not here: finding speech with a network (vad.py), judging the numbers (pipelines/recordings/verdicts.py).
+N samples, mono; T = N * 100 // rate frames of 10 ms. Levels in dB of a full-scale square wave.
+SNR: power of the speech while somebody speaks over that of the noise, which is measured where nobody speaks,
+bin by bin, as a median: a breath or a door counts little. Bandwidth: where the spectrum falls off a cliff for
+good, made by a converter, a telephone or an encoder; a microphone's or a voice's own fall is gradual.
 """
 
 from __future__ import annotations
@@ -17,96 +13,68 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_closing, binary_dilation, median_filter
+
+from rvc.analysis.slicing import FRAMES_PER_S, runs
+from rvc.steps import result_of
 
 Wave = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Spectra = NDArray[np.float32]
 
-FRAMES_PER_S = 100
 MAX_SNR_DB = 70.0
 MIN_SNR_DB = -20.0
-LOWEST_HZ = 60.0
-"""Below it lie rumble and mains hum, which preparing removes: they are not counted as noise."""
-
-DIGITAL_SILENCE = 1e-9
-"""Frames 90 dB below the loudest were made by a program and say nothing of the room."""
+LOWEST_HZ = 60.0  # below lie rumble and mains hum, which preparing removes: they are not counted as noise
+DIGITAL_SILENCE = 1e-9  # frames 90 dB below the loudest were made by a program and say nothing of the room
 
 _NOISE_FRAMES = 30
 _MARGIN_FRAMES = 5
 _ACTIVITY_BAND_HZ = (150.0, 4_000.0)
 _BLOCK_FRAMES = 1_000
+_CLIFF_DB = 14.0
+_EDGE_DB = 10.0
+_BAND_HZ = 100.0
+_LOWEST_CLIFF_HZ = 2_500.0
 _MOST_QUANTILE_FRAMES = 4_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measures:
-    """What was measured of one recording.
-
-    Attributes:
-        seconds: Length.
-        sample_rate_hz: Rate at which it is stored.
-        speech_seconds: How much of it is speech.
-        snr_db: Power of the speech over power of the noise, -20..70; None without speech.
-        clipping_fraction: Share of the samples that are cut off at the top or bottom, 0..1.
-        bandwidth_hz: Where the sound really ends; half the rate if nothing was cut off.
-        level_db: RMS of the speech, dBFS; None without speech.
-        peak_db: Largest sample, dBFS; None if all is zero.
-    """
+    """What was measured of one recording."""
 
     seconds: float
     sample_rate_hz: int
     speech_seconds: float
-    snr_db: float | None
-    clipping_fraction: float
-    bandwidth_hz: float
-    level_db: float | None
-    peak_db: float | None
+    snr_db: float | None  # -20..70; None without speech
+    clipping_fraction: float  # of the samples, cut off at the top or bottom, 0..1
+    bandwidth_hz: float  # half the rate if nothing was cut off
+    level_db: float | None  # RMS of the speech, dBFS; None without speech
+    peak_db: float | None  # dBFS; None if all is zero
 
 
 def measure(wav: Wave, rate_hz: int, speech: Mask | None = None) -> Measures:
-    """Measure a recording.
-
-    Args:
-        wav: Samples, shape (N,).
-        rate_hz: Their rate.
-        speech: Where somebody speaks, shape (T,); None to find it by the loudness (`active_frames`).
-
-    Returns:
-        The measures.
-    """
-    steps = measuring(wav, rate_hz, active_frames(wav, rate_hz) if speech is None else speech)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            measures: Measures = stop.value
-            return measures
+    """Measure a recording, shape (N,); where somebody speaks, shape (T,), is found by loudness if None."""
+    return result_of(measuring(wav, rate_hz, active_frames(wav, rate_hz) if speech is None else speech))
 
 
 def measuring(wav: Wave, rate_hz: int, speech: Mask) -> Generator[float, None, Measures]:
-    """Measure a recording in steps of well under a second; see `measure`.
-
-    Yields:
-        The share that is done, 0..1.
-    """
+    """Measure a recording in steps of well under a second, yielding the share that is done; see `measure`."""
     frames = wav.size * FRAMES_PER_S // rate_hz
-    blocks = []
+    blocks = [power_spectra(wav, rate_hz, 0, 0)]
     for first in range(0, frames, _BLOCK_FRAMES):
-        blocks.append(_spectra(wav, rate_hz, first, min(first + _BLOCK_FRAMES, frames)))
+        blocks.append(power_spectra(wav, rate_hz, first, min(first + _BLOCK_FRAMES, frames)))
         yield 0.6 * first / frames
-    spectra = np.concatenate(blocks) if blocks else _spectra(wav, rate_hz, 0, 0)
-    speech = _fitted(speech, len(spectra))
+    spectra = np.concatenate(blocks)
+    speech = np.pad(speech[:frames], (0, max(frames - speech.size, 0)))
     noise = noise_spectrum(spectra, speech)
-    usable = _above(rate_hz, spectra.shape[1])
+    usable = np.linspace(0, rate_hz / 2, spectra.shape[1]) >= LOWEST_HZ
     yield 0.7
     spoken = speech & _made_by_room(spectra[:, usable].sum(axis=1))
     snr_db = level_db = None
     if spoken.any():
         both = float(spectra[spoken][:, usable].sum(axis=1).mean())
-        hiss = float(noise[usable].sum())
-        snr_db = _limited_db(both - hiss, hiss)
-        level_db = float(10 * np.log10(max(both - hiss, 0.01 * both)))
+        noise_power = float(noise[usable].sum())
+        snr_db = _limited_db(both - noise_power, noise_power)
+        level_db = float(10 * np.log10(max(both - noise_power, 0.01 * both)))
     peak = float(np.abs(wav).max(initial=0.0))
     yield 0.8
     clipped = clipping_fraction(wav)
@@ -123,22 +91,12 @@ def measuring(wav: Wave, rate_hz: int, speech: Mask) -> Generator[float, None, M
     )
 
 
-def power_spectra(wav: Wave, rate_hz: int) -> Spectra:
-    """Measure the power in each frame and frequency bin.
+def power_spectra(wav: Wave, rate_hz: int, first: int = 0, last: int | None = None) -> Spectra:
+    """Measure the power of the frames from..to in bins up to half the rate, shape (T, rate // 100 + 1).
 
-    Args:
-        wav: Samples, shape (N,).
-        rate_hz: Their rate.
-
-    Returns:
-        Mean power, shape (T, F), F = rate // 100 + 1 bins from 0 Hz to half the rate; the sum over a row is
-        the mean square of the 20 ms around the middle of that frame.
+    The sum over a row is the mean square of the 20 ms around the middle of that frame.
     """
-    return _spectra(wav, rate_hz, 0, wav.size * FRAMES_PER_S // rate_hz)
-
-
-def _spectra(wav: Wave, rate_hz: int, first: int, last: int) -> Spectra:
-    """Measure the power of the frames from..to in each bin."""
+    last = wav.size * FRAMES_PER_S // rate_hz if last is None else last
     hop = rate_hz // FRAMES_PER_S
     window = np.hanning(2 * hop + 1)[:-1].astype(np.float32)
     window /= np.sqrt(np.sum(np.square(window)) * 2 * hop)
@@ -156,17 +114,13 @@ def _spectra(wav: Wave, rate_hz: int, first: int, last: int) -> Spectra:
 
 
 def active_frames(wav: Wave, rate_hz: int) -> Mask:
-    """Find where somebody speaks by the loudness between 150 Hz and 4 kHz.
+    """Find where somebody speaks, shape (T,), by the loudness; this cannot tell speech from knocks."""
+    from scipy.ndimage import (  # takes a second: not in the server
+        binary_closing,
+        binary_dilation,
+        median_filter,
+    )
 
-    Good enough to measure a recording that is speech; it cannot tell speech from music or knocks.
-
-    Args:
-        wav: Samples, shape (N,).
-        rate_hz: Their rate.
-
-    Returns:
-        Shape (T,).
-    """
     spectra = power_spectra(wav, rate_hz)
     hz = np.linspace(0, rate_hz / 2, spectra.shape[1])
     inside = (hz >= _ACTIVITY_BAND_HZ[0]) & (hz <= _ACTIVITY_BAND_HZ[1])
@@ -186,15 +140,9 @@ def active_frames(wav: Wave, rate_hz: int) -> Mask:
 
 
 def noise_spectrum(spectra: Spectra, speech: Mask) -> NDArray[np.float64]:
-    """Estimate the power of the noise in each bin.
+    """Estimate the mean power of the noise in each bin, shape (F,)."""
+    from scipy.ndimage import binary_dilation  # takes a second: not in the server
 
-    Args:
-        spectra: From `power_spectra`, shape (T, F).
-        speech: Where somebody speaks, shape (T,).
-
-    Returns:
-        Mean power, shape (F,).
-    """
     made_by_room = _made_by_room(spectra.sum(axis=1))
     quiet = ~binary_dilation(speech, iterations=_MARGIN_FRAMES) if speech.any() else ~speech
     quiet &= made_by_room
@@ -218,20 +166,12 @@ def noise_spectrum(spectra: Spectra, speech: Mask) -> NDArray[np.float64]:
 
 
 def clipping_fraction(wav: Wave) -> float:
-    """Measure which share of a recording is cut off at the top or at the bottom.
+    """Measure which share of a recording is cut off at the top or at the bottom, 0..1.
 
-    Two traces are looked for on either side: runs of samples that are alike at the very top (a file as it
-    was clipped), and more samples close to the top than a bit below it (clipped, then encoded or filtered).
-
-    Args:
-        wav: Samples, shape (N,).
-
-    Returns:
-        Share of the samples, 0..1.
+    Its traces: runs of samples that are alike at the very top (as it was clipped), or more samples close to
+    the top than a bit below it (clipped, then encoded or filtered).
     """
-    if not wav.size:
-        return 0.0
-    return (_clipped(wav) + _clipped(-wav)) / wav.size
+    return (_clipped(wav) + _clipped(-wav)) / wav.size if wav.size else 0.0
 
 
 def _clipped(wav: Wave) -> float:
@@ -239,19 +179,13 @@ def _clipped(wav: Wave) -> float:
     top = float(wav.max())
     if top < 1e-3:
         return 0.0
-    flat = wav >= top * 0.9995
-    borders = np.flatnonzero(np.diff(np.concatenate(([False], flat, [False])).astype(np.int8)))
-    runs = borders[1::2] - borders[::2]
-    in_runs = float(runs.sum()) if np.count_nonzero(runs >= 3) >= 3 else 0.0
+    lengths = np.diff(runs(wav >= top * 0.9995), axis=1)
+    in_runs = float(lengths.sum()) if np.count_nonzero(lengths >= 3) >= 3 else 0.0
     return max(in_runs, _piled_up(np.histogram(wav, bins=np.linspace(0.3, 1.0, 36) * top)[0].astype(float)))
 
 
 def _piled_up(counts: NDArray[np.float64]) -> float:
-    """Count the samples in a bump of a histogram of amplitudes, and beyond it.
-
-    There are ever fewer samples towards the peak of speech. Where there are suddenly more, and hardly any
-    beyond, an encoder has frayed what was a flat top.
-    """
+    """Count the samples in and beyond a bump of a histogram of amplitudes: what is left of a flat top."""
     for bar in range(6, counts.size):
         before = counts[bar - 5 : bar - 1].mean()
         bump = counts[bar] - 1.4 * before
@@ -262,16 +196,7 @@ def _piled_up(counts: NDArray[np.float64]) -> float:
 
 
 def bandwidth_hz(wav: Wave, rate_hz: int, speech: Mask) -> float:
-    """Find where the sound really ends.
-
-    Args:
-        wav: Samples, shape (N,).
-        rate_hz: Their rate.
-        speech: Where somebody speaks, shape (T,).
-
-    Returns:
-        Hz; half the rate if nothing was cut off.
-    """
+    """Find where the sound really ends, Hz; half the rate if nothing was cut off."""
     half_hz = rate_hz / 2
     level = _loud_spectrum(wav, rate_hz, speech)
     if level is None:
@@ -287,12 +212,6 @@ def bandwidth_hz(wav: Wave, rate_hz: int, speech: Mask) -> float:
     beyond = np.maximum.accumulate(level[::-1])[::-1]
     edge_hz = float((foot + np.argmax(beyond[foot:] < plateau - _EDGE_DB)) * step_hz)
     return half_hz if edge_hz > 0.93 * half_hz else edge_hz
-
-
-_CLIFF_DB = 14.0
-_EDGE_DB = 10.0
-_BAND_HZ = 100.0
-_LOWEST_CLIFF_HZ = 2_500.0
 
 
 def _loud_spectrum(wav: Wave, rate_hz: int, speech: Mask) -> NDArray[np.float64] | None:
@@ -314,10 +233,7 @@ def _loud_spectrum(wav: Wave, rate_hz: int, speech: Mask) -> NDArray[np.float64]
 
 
 def _fall(level_db: NDArray[np.float64], step_hz: float) -> NDArray[np.float64]:
-    """Measure for each band how far the spectrum falls there for good.
-
-    Compared are the bands just below it and all above it, but for a gap of 300 Hz for the filter's slope.
-    """
+    """Measure how far the spectrum falls at each band for good, within 300 Hz for a filter's slope."""
     half_gap, width = round(300 / step_hz), round(700 / step_hz)
     fall = np.zeros(level_db.size)
     above = np.maximum.accumulate(level_db[::-1])[::-1]
@@ -330,14 +246,6 @@ def _fall(level_db: NDArray[np.float64], step_hz: float) -> NDArray[np.float64]:
 def _made_by_room(power: NDArray[np.floating]) -> Mask:
     """Tell which frames are more than digital silence, by their power, shape (T,)."""
     return power > DIGITAL_SILENCE * power.max(initial=0.0)
-
-
-def _above(rate_hz: int, bins: int) -> NDArray[np.bool_]:
-    return np.linspace(0, rate_hz / 2, bins) >= LOWEST_HZ
-
-
-def _fitted(mask: Mask, frames: int) -> Mask:
-    return mask[:frames] if mask.size >= frames else np.pad(mask, (0, frames - mask.size))
 
 
 def _limited_db(signal: float, noise: float) -> float:

@@ -1,11 +1,8 @@
 """Where a recording is cut: slices of 2 to 8 seconds, at pauses, and nothing of the speech is lost.
 
-Units:   frames of 10 ms (100 per second).
-How:     pauses are shortened to a breath first, so the speech becomes one strip of pieces. Along the strip
-         there are places to cut: each pause, and between pauses the quietest moment of every 300 ms. Each
-         has a price, which is next to nothing in a long pause and high amid a word. The cheapest way to
-         cut the whole strip to slices of allowed lengths is found by dynamic programming.
-Not here: reading and writing sound (pipelines/recordings/segments.py).
+Pauses are shortened to a breath first, so the speech becomes one strip of pieces. Along it there are points
+to cut: each pause, and the quietest moment of every 300 ms between. Each has a cost, next to nothing in a
+long pause and high amid a word; dynamic programming finds the cheapest slices of allowed lengths.
 """
 
 from __future__ import annotations
@@ -17,72 +14,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 FRAMES_PER_S = 100
-PADDING_FRAMES = 12
-"""Kept before and after speech: a detector is late for a soft consonant."""
-
+PADDING_FRAMES = 12  # kept before and after speech: a detector is late for a soft consonant
 LONGEST_PAUSE_FRAMES = 50
 STEP_FRAMES = 30
 
-_PAUSE_PRICE = 0.3
-_WORD_PRICE = 4.0
-_JOIN_PRICE = 1.5
-_SLICE_PRICE = 1.0
+_PAUSE_COST = 0.3
+_WORD_COST = 4.0
+_JOIN_COST = 1.5
+_SLICE_COST = 1.0
 _LEAST_RANGE_DB = 20.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cut:
-    """One slice: stretches of the recording, to be joined.
-
-    Attributes:
-        spans: Frames from..to in the recording, in order.
-    """
-
-    spans: tuple[tuple[int, int], ...]
-
-    @property
-    def frames(self) -> int:
-        """Length of the slice in frames."""
-        return sum(stop - start for start, stop in self.spans)
+Cut = tuple[tuple[int, int], ...]
+"""One slice: stretches of the recording, frames from..to in order, to be joined."""
 
 
 @dataclass(frozen=True)
-class _Place:
+class _CutPoint:
     """A place to cut: where on the strip, what it costs, and whether something was left out there."""
 
     at: int
-    price: float
+    cost: float
     gap: bool
+
+
+def runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return where a mask, shape (T,), is true: from..to of each stretch, shape (n, 2)."""
+    return np.flatnonzero(np.diff(np.pad(mask, 1))).reshape(-1, 2)
 
 
 def cut_speech(
     speech: NDArray[np.bool_], level_db: NDArray[np.float64], *, shortest: int, longest: int
 ) -> list[Cut]:
-    """Cut a recording to slices.
+    """Cut a recording to slices in order, which together hold every frame of speech, shape (T,), once.
 
-    Args:
-        speech: Where somebody speaks, shape (T,).
-        level_db: How loud each frame is, shape (T,).
-        shortest: Frames that a slice shall have at least; with less speech there is one shorter slice.
-        longest: Frames that a slice may have, at least twice `shortest`.
-
-    Returns:
-        The slices in order; together they hold every frame of speech exactly once.
+    `longest` is at least twice `shortest`. With less speech than `shortest` there is one shorter slice.
     """
     pieces = _pieces(speech)
     if not pieces:
         return []
     frames = np.concatenate([np.arange(start, stop) for start, stop in pieces])
-    places = _places(pieces, speech[frames], level_db[frames])
-    chosen = _cheapest(places, shortest, longest)
-    return [_cut(frames[start:stop]) for start, stop in pairwise(chosen)]
+    points = _cut_points(pieces, speech[frames], level_db[frames])
+    chosen = _cheapest(points, shortest, longest)
+    return [_stretches(frames[start:stop]) for start, stop in pairwise(chosen)]
 
 
 def _pieces(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Speech with some room around it; what is closer together than a long pause is one piece."""
-    borders = np.flatnonzero(np.diff(np.concatenate(([False], speech, [False])).astype(np.int8)))
+    """List speech with some room around it; what is closer together than a long pause is one piece."""
     pieces: list[tuple[int, int]] = []
-    for start, stop in borders.reshape(-1, 2).tolist():
+    for start, stop in runs(speech).tolist():
         begin, end = max(start - PADDING_FRAMES, 0), min(stop + PADDING_FRAMES, speech.size)
         if pieces and begin - pieces[-1][1] <= LONGEST_PAUSE_FRAMES - 2 * PADDING_FRAMES:
             pieces[-1] = (pieces[-1][0], end)
@@ -91,57 +71,54 @@ def _pieces(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return pieces
 
 
-def _places(
+def _cut_points(
     pieces: list[tuple[int, int]], speech: NDArray[np.bool_], level_db: NDArray[np.float64]
-) -> list[_Place]:
-    """All places to cut along the strip, its two ends included."""
+) -> list[_CutPoint]:
+    """List all points to cut along the strip, its two ends included."""
     seams = np.cumsum([0] + [stop - start for start, stop in pieces])
-    prices = _prices(speech, level_db)
-    places = [_Place(0, 0.0, gap=True)]
+    costs = _costs(speech, level_db)
+    points = [_CutPoint(0, 0.0, gap=True)]
     for start, stop in zip(seams[:-1].tolist(), seams[1:].tolist(), strict=True):
         for block in range(start + STEP_FRAMES // 2, stop - STEP_FRAMES // 2, STEP_FRAMES):
-            part = prices[block : min(block + STEP_FRAMES, stop - STEP_FRAMES // 2)]
+            part = costs[block : min(block + STEP_FRAMES, stop - STEP_FRAMES // 2)]
             best = int(np.argmin(part))
-            places.append(_Place(block + best, float(part[best]), gap=False))
-        places.append(_Place(stop, 0.0, gap=True))
-    return places
+            points.append(_CutPoint(block + best, float(part[best]), gap=False))
+        points.append(_CutPoint(stop, 0.0, gap=True))
+    return points
 
 
-def _prices(speech: NDArray[np.bool_], level_db: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What a cut at each frame of the strip costs: little in a pause, in speech by its loudness."""
+def _costs(speech: NDArray[np.bool_], level_db: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Say what a cut at each frame of the strip costs: little in a pause, in speech by its loudness."""
     smooth = np.convolve(np.pad(level_db, 2, mode="edge"), np.ones(5) / 5, mode="valid")
     low, high = np.percentile(smooth, [1, 95])
     loudness = np.clip(1.0 - (high - smooth) / max(high - low, _LEAST_RANGE_DB), 0.0, 1.0)
-    price = _WORD_PRICE * (0.25 + loudness)
-    borders = np.flatnonzero(np.diff(np.concatenate(([False], ~speech, [False])).astype(np.int8)))
-    for start, stop in borders.reshape(-1, 2):
+    cost = _WORD_COST * (0.25 + loudness)
+    for start, stop in runs(~speech):
         # In the middle of a pause, and the longer the better.
         depth = np.minimum(np.arange(stop - start), np.arange(stop - start)[::-1])
-        price[start:stop] = _PAUSE_PRICE + loudness[start:stop] + 2.0 / (1.0 + depth)
-    return price
+        cost[start:stop] = _PAUSE_COST + loudness[start:stop] + 2.0 / (1.0 + depth)
+    return cost
 
 
-def _cheapest(places: list[_Place], shortest: int, longest: int) -> list[int]:
+def _cheapest(points: list[_CutPoint], shortest: int, longest: int) -> list[int]:
     """Choose the cuts by dynamic programming; with too little for one slice, only the two ends."""
-    at = np.array([place.at for place in places])
+    at = np.array([point.at for point in points])
     total = int(at[-1])
-    if total <= longest:
-        gaps = [place for place in places[1:-1] if place.gap]
-        if total < 2 * shortest or not gaps:
-            return [0, total]
+    if total <= longest and (total < 2 * shortest or not any(point.gap for point in points[1:-1])):
+        return [0, total]
     cost = np.full(at.size, np.inf)
     cost[0] = 0.0
     came_from = np.zeros(at.size, dtype=np.int64)
-    seams_before = np.cumsum([place.gap for place in places])
+    seams_before = np.cumsum([point.gap for point in points])
     for number in range(1, at.size):
         first = int(np.searchsorted(at, at[number] - longest))
         last = int(np.searchsorted(at, at[number] - shortest, side="right"))
         if first >= last:
             continue
         joined = seams_before[number - 1] - seams_before[first:last]
-        options = cost[first:last] + _JOIN_PRICE * joined
+        options = cost[first:last] + _JOIN_COST * joined
         best = int(np.argmin(options))
-        cost[number] = options[best] + places[number].price + _SLICE_PRICE
+        cost[number] = options[best] + points[number].cost + _SLICE_COST
         came_from[number] = first + best
     if not np.isfinite(cost[-1]):
         return [0, total]
@@ -151,8 +128,6 @@ def _cheapest(places: list[_Place], shortest: int, longest: int) -> list[int]:
     return [int(at[number]) for number in reversed(chosen)]
 
 
-def _cut(frames: NDArray[np.int64]) -> Cut:
-    """Turn the frames of one slice into stretches."""
+def _stretches(frames: NDArray[np.int64]) -> Cut:
     breaks = np.flatnonzero(np.diff(frames) > 1) + 1
-    spans = tuple((int(part[0]), int(part[-1]) + 1) for part in np.split(frames, breaks))
-    return Cut(spans=spans)
+    return tuple((int(part[0]), int(part[-1]) + 1) for part in np.split(frames, breaks))

@@ -1,16 +1,13 @@
 """Is there a second speaker among these recordings? Answered from the signal alone.
 
-How:     each window of speech becomes a short vector that says who speaks rather than what is said: how the
-         cepstra in each of 64 regions of sound (a Gaussian mixture) lie off the average of the whole set,
-         and the F0, projected to where speakers differ most for what one speaker varies (linear discriminant
-         analysis). In that space a speaker's windows scatter with variance 1 around her centre, and
-         centres of speakers with a known variance: the two-covariance model of Brummer and de Villiers ("The
-         speaker partitioning problem", Odyssey 2010; i-vectors: Dehak et al. 2011). The windows are split in
-         two as that model likes best, and the two heaps are compared: how much likelier are two speakers
-         than one, who may have moved away from the microphone?
-Shapes:  F = frames (100 per second), n = windows, K = regions, D = dimensions of the projected space.
-Constants: assets/builtin/speaker_stats.npz, made by rvc/pretrain/speaker_stats.py, which says from what.
-Not here: the windows (speaker_windows.py) and what is told to the person (pipelines/recordings/report.py).
+Each window of speech (two and a half seconds) becomes a short vector that says who speaks rather than what:
+how the cepstra in each of 64 regions of sound (a Gaussian mixture) lie off the average of the set, and the
+F0, by linear discriminant analysis. There a speaker's windows scatter with variance 1 around her centre, and
+centres with a known variance: the two-covariance model of Brummer and de Villiers (Odyssey 2010). They are
+split in two as that model likes best: how much likelier are two speakers than one who moved?
+
+F = frames (100 a second, frame i centred at sample i * 160), M = 40 mel bands in natural logarithms of power,
+n = windows, K = regions, D = projected dimensions. The constants are made by rvc/pretrain/speaker_stats.py.
 """
 
 from __future__ import annotations
@@ -25,125 +22,170 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
 
-from rvc.analysis.speaker_windows import (
-    MEL_BANDS,
-    MEL_RANGE_HZ,
-    RATE_HZ,
-    Floats,
-    Labels,
-    SpeakerWindows,
-    hiss,
-)
+from rvc.files import ROOT
 
-STATISTICS = Path(__file__).resolve().parents[2] / "assets" / "builtin" / "speaker_stats.npz"
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+STATISTICS = ROOT / "assets" / "builtin" / "speaker_stats.npz"
+
+RATE_HZ = 16_000
+HOP = 160
+MEL_BANDS = 40
+MEL_RANGE_HZ = (100.0, 7_600.0)
+WINDOW_FRAMES = 250
+MIN_WINDOW_FRAMES = 100
+_GATE_DB = 30.0
+_FFT = 512
+_SILENCE = 9.0 * np.log(10)  # frames 90 dB below the loudest were made by a program
 
 CEPSTRA = 19
-RELEVANCE = 12.0
-"""Frames in a region of sound that weigh as much as the average speaker."""
-
-SESSION_VARIANCE = 0.3
-"""How far one speaker's centre may move between two heaps: another day, distance or mood."""
-
+RELEVANCE = 12.0  # frames in a region of sound that weigh as much as the average speaker
+SESSION_VARIANCE = 0.3  # how far one speaker's centre may move: another day, distance or mood
 MIN_WINDOWS = 8
-MIN_HEAP = 2
-"""Windows that a second speaker must have: some five seconds of speech."""
-
+MIN_CLUSTER = 2  # windows that a second speaker must have: some five seconds of speech
+# Score from which a second speaker is reported: between what was measured of one voice (up to 8) and of sets
+# of which a fifth is another's (from 12 on, mostly far above). `tests/bench/dataset_report.py` measures it.
 THRESHOLD = 10.0
-"""Score from which a second speaker is reported: between what was measured of one voice (up to 8) and of sets
-of which a fifth is another's (from 12 on, mostly far above). `tests/bench/dataset_report.py` measures it."""
-
 _ROUNDS = 30
-_CALM_TO_MEAN = np.log(2.0)
-"""The mean of a noise lies some 3 dB above its calmest twentieth (in a mel band, several bins wide)."""
-
-_NOISIER = 1.5
-"""6.5 dB, as a natural logarithm."""
-
-_AUDIBLE_NOISE = -3.0 * np.log(10.0)
-"""Noise 30 dB below the speech hides hardly anything of it."""
-
+_CALM_TO_MEAN = np.log(2.0)  # the mean of a noise lies some 3 dB above its calmest twentieth in a mel band
+_NOISIER = 1.5  # 6.5 dB, as a natural logarithm
+_AUDIBLE_NOISE = -3.0 * np.log(10.0)  # noise 30 dB below the speech hides hardly anything of it
 _FEW = 0.08
 _ALIKE_BANDWIDTHS = 0.8
+_MOST_NOISE = -np.log(10.0)  # all become as noisy as the noisiest, but no noisier than 10 dB below the speech
 
-_MOST_NOISE = -np.log(10.0)
-"""All recordings are made as noisy as the noisiest, but no noisier than 10 dB below the speech."""
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpeakerWindows:
+    """The speech of one recording, ready to be compared: frames of speech only."""
+
+    log_mel: Floats  # shape (F, 40)
+    f0_hz: Floats  # shape (F,), 0 where unvoiced
+    ends: Labels  # where each window ends, shape (n,), rising, the last is F
+    floor: Floats  # the mel bands where the recording is calmest, shape (40,)
+
+    def __len__(self) -> int:
+        return int(self.ends.size)
+
+
+@cache
+def _mel_filters() -> Floats:
+    """Return triangles on the mel scale, shape (257, 40)."""
+    low, high = (2595 * np.log10(1 + hz / 700) for hz in MEL_RANGE_HZ)
+    edges = 700 * (10 ** (np.linspace(low, high, MEL_BANDS + 2) / 2595) - 1)
+    hz = np.fft.rfftfreq(_FFT, 1 / RATE_HZ)[:, None]
+    rise = (hz - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - hz) / (edges[2:] - edges[1:-1])
+    return np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
+
+
+def log_mel(wav16k: Floats) -> Floats:
+    """Measure the power in mel bands, shape (N // 160 + 1, 40), of audio at 16 kHz."""
+    window = np.hanning(402)[1:-1].astype(np.float32)
+    padded = np.pad(wav16k, (200, 200))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, 400)[::HOP]
+    result = np.empty((len(frames), MEL_BANDS), dtype=np.float32)
+    for start in range(0, len(frames), 2_000):
+        power = np.square(np.abs(np.fft.rfft(frames[start : start + 2_000] * window, _FFT)))
+        result[start : start + 2_000] = np.log(power.astype(np.float32) @ _mel_filters() + 1e-10)
+    return result
+
+
+def white_noise(frames: int, *, seed: int) -> Floats:
+    """Make white noise as mel frames see it, shape (frames, 40), each band of mean power 1."""
+    noise = np.random.default_rng(seed).standard_normal(max(frames - 1, 0) * HOP, dtype=np.float32)
+    return log_mel(noise)[:frames] - np.log(_mean_of_white_noise())
+
+
+@cache
+def _mean_of_white_noise() -> Floats:
+    noise = np.random.default_rng(0).standard_normal(2_000 * HOP, dtype=np.float32)
+    mean: Floats = np.exp(log_mel(noise)[2:-2]).mean(axis=0)
+    return mean
+
+
+def speaker_windows(
+    log_mel: Floats, f0_hz: NDArray[np.float64], speech: NDArray[np.bool_], pieces: Sequence[tuple[int, int]]
+) -> SpeakerWindows:
+    """Cut the speech of a recording into windows; none if there is hardly any.
+
+    All have T frames; `pieces` are frames from..to within which nobody else is expected to take the word.
+    """
+    loud = np.log(np.exp(log_mel[:, : MEL_BANDS * 13 // 20]).sum(axis=1))
+    keep = speech & np.isfinite(loud)
+    if keep.any():
+        keep &= loud > np.percentile(loud[keep], 90) - _GATE_DB * np.log(10) / 10
+    chosen: list[NDArray[np.int64]] = []
+    for start, stop in pieces:
+        frames = start + np.flatnonzero(keep[start:stop])
+        count = max(1, round(frames.size / WINDOW_FRAMES))
+        chosen += [part for part in np.array_split(frames, count) if part.size >= MIN_WINDOW_FRAMES]
+    frames = np.concatenate([np.empty(0, dtype=np.int64), *chosen])
+    ends = np.cumsum([part.size for part in chosen], dtype=np.int64)
+    return SpeakerWindows(
+        log_mel=log_mel[frames], f0_hz=f0_hz[frames].astype(np.float32), ends=ends, floor=noise_floor(log_mel)
+    )
+
+
+def noise_floor(log_mel: Floats) -> Floats:
+    """Find the noise of a recording in each mel band: the calmest twentieth but for digital silence."""
+    loudness = log_mel.max(axis=1, initial=-np.inf)
+    made_by_room = loudness > max(float(loudness.max(initial=-np.inf)) - _SILENCE, -20.0)
+    if not made_by_room.any():
+        return np.full(MEL_BANDS, -23.0, dtype=np.float32)
+    return np.percentile(log_mel[made_by_room], 5, axis=0).astype(np.float32)
+
+
+def thinned(windows: SpeakerWindows, count: int) -> SpeakerWindows:
+    """Keep so many windows at most, spread evenly over the recording."""
+    if len(windows) <= count:
+        return windows
+    begins = np.concatenate([[0], windows.ends[:-1]])
+    kept = np.linspace(0, len(windows) - 1, count).round().astype(np.int64)
+    frames = np.concatenate([np.arange(begins[i], windows.ends[i]) for i in kept])
+    return SpeakerWindows(
+        log_mel=windows.log_mel[frames],
+        f0_hz=windows.f0_hz[frames],
+        ends=np.cumsum(windows.ends[kept] - begins[kept]),
+        floor=windows.floor,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SpeakerFinding:
-    """What was found.
+    """What was found; the second speaker is the one with less speech."""
 
-    Attributes:
-        checked: Whether there was enough speech to tell.
-        heard: Whether a second speaker was heard.
-        score: Logarithm of how much likelier two speakers are than one.
-        share: Share of the windows that are the second speaker's, at most 0.5; 0.0 if none was heard.
-        second: For each recording, which of its windows are the second speaker's, shape (n,) each.
-    """
-
-    checked: bool
+    checked: bool  # whether there was enough speech to tell
     heard: bool
-    score: float
-    share: float
-    second: list[NDArray[np.bool_]]
+    score: float  # logarithm of how much likelier two speakers are than one
+    share: float  # of the windows, the second speaker's, at most 0.5; 0.0 if none was heard
+    second: list[NDArray[np.bool_]]  # for each recording, which of its windows are the second speaker's
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SpeakerStatistics:
-    """The constants of the detector.
+    """The constants of the detector."""
 
-    Attributes:
-        centre: Mean log-mel spectrum that every set of recordings is shifted to, shape (40,).
-        weights: Of the mixture, shape (K,).
-        means: Of the mixture, shape (K, 38): 19 cepstra and their slopes.
-        variances: Of the mixture, shape (K, 38).
-        projection: From K * 38 offsets and 3 numbers on F0 to D dimensions, shape (K * 38 + 3, D).
-        between: Variance of speakers in each dimension where one speaker's windows have 1, shape (D,).
-    """
-
-    centre: Floats
-    weights: Floats
-    means: Floats
-    variances: Floats
-    projection: Floats
-    between: Floats
+    centre: Floats  # mean log-mel spectrum that every set of recordings is shifted to, shape (40,)
+    weights: Floats  # of the mixture, shape (K,)
+    means: Floats  # of the mixture, shape (K, 38): 19 cepstra and their slopes
+    variances: Floats  # of the mixture, shape (K, 38)
+    projection: Floats  # of K * 38 offsets and 3 numbers on F0, shape (K * 38 + 3, D)
+    between: Floats  # variance of speakers where one speaker's windows have 1, shape (D,)
 
 
 @cache
 def load_statistics(path: Path = STATISTICS) -> SpeakerStatistics:
-    """Read the detector's constants."""
     with np.load(path, allow_pickle=False) as file:
         return SpeakerStatistics(**{name: file[name].astype(np.float32) for name in file.files})
 
 
 def comparable_bandwidth_hz(bandwidths_hz: Sequence[float]) -> float:
-    """Say up to where recordings can be compared.
-
-    Args:
-        bandwidths_hz: Where each of them ends.
-
-    Returns:
-        The narrowest; 8 kHz if they differ little, for then there is nothing to make up for.
-    """
+    """Return the narrowest bandwidth; 8 kHz if they differ little, for then there is nothing to make up."""
     narrowest = min(bandwidths_hz, default=RATE_HZ / 2)
     widest = min(max(bandwidths_hz, default=RATE_HZ / 2), RATE_HZ / 2)
     return narrowest if narrowest < _ALIKE_BANDWIDTHS * widest else RATE_HZ / 2
-
-
-def find_second_speaker(
-    recordings: Sequence[SpeakerWindows],
-    *,
-    bandwidth_hz: float = RATE_HZ / 2,
-    statistics: SpeakerStatistics | None = None,
-) -> SpeakerFinding:
-    """Tell whether more than one person speaks in these recordings; see `comparing_speakers`."""
-    steps = comparing_speakers(recordings, bandwidth_hz=bandwidth_hz, statistics=statistics)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            finding: SpeakerFinding = stop.value
-            return finding
 
 
 def comparing_speakers(
@@ -152,65 +194,37 @@ def comparing_speakers(
     bandwidth_hz: float = RATE_HZ / 2,
     statistics: SpeakerStatistics | None = None,
 ) -> Generator[float, None, SpeakerFinding]:
-    """Tell in steps of well under a second whether more than one person speaks in these recordings.
-
-    Args:
-        recordings: The windows of each recording, in any order.
-        bandwidth_hz: The narrowest of the recordings' bandwidths: above it they cannot be compared.
-        statistics: Constants; by default those that are shipped.
-
-    Yields:
-        The share that is done, 0..1.
-
-    Returns:
-        The finding. The second speaker is the one with less speech.
-    """
+    """Tell whether more than one person speaks in these recordings, compared up to `bandwidth_hz`."""
     counts = [len(windows) for windows in recordings]
     nobody = [np.zeros(count, dtype=np.bool_) for count in counts]
     if sum(counts) < MIN_WINDOWS:
         return SpeakerFinding(checked=False, heard=False, score=0.0, share=0.0, second=nobody)
     statistics = statistics or load_statistics()
-    vectors = yield from _vectors(recordings, statistics, bandwidth_hz)
-    labels = split_in_two(vectors, statistics.between)
-    score = two_speaker_score(vectors, labels, statistics.between)
-    heap = int(labels.sum())
-    heard = heap >= MIN_HEAP and score > THRESHOLD
-    second = np.split(labels.astype(np.bool_), np.cumsum(counts)[:-1]) if heard else nobody
-    return SpeakerFinding(
-        checked=True, heard=heard, score=score, share=heap / len(vectors) if heard else 0.0, second=second
-    )
-
-
-def _vectors(
-    recordings: Sequence[SpeakerWindows], statistics: SpeakerStatistics, bandwidth_hz: float
-) -> Generator[float, None, NDArray[np.float64]]:
-    """Say of each window how its speaker differs from the average of the set, shape (n, D)."""
     offsets, pitch = yield from describing_windows(recordings, statistics, bandwidth_hz)
     vectors = np.hstack([offsets, pitch]) @ statistics.projection.astype(np.float64)
-    return vectors - vectors.mean(axis=0)
+    vectors -= vectors.mean(axis=0)
+    labels = split_in_two(vectors, statistics.between)
+    score = two_speaker_score(vectors, labels, statistics.between)
+    cluster = int(labels.sum())
+    heard = cluster >= MIN_CLUSTER and score > THRESHOLD
+    second = np.split(labels.astype(np.bool_), np.cumsum(counts)[:-1]) if heard else nobody
+    return SpeakerFinding(
+        checked=True, heard=heard, score=score, share=cluster / len(vectors) if heard else 0.0, second=second
+    )
 
 
 def describing_windows(
     recordings: Sequence[SpeakerWindows], statistics: SpeakerStatistics, bandwidth_hz: float = RATE_HZ / 2
 ) -> Generator[float, None, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Describe each window before the projection.
+    """Describe each window before the projection; mel bands above `bandwidth_hz` are made alike.
 
-    Args:
-        recordings: The windows of each recording.
-        statistics: The constants (centre and mixture).
-        bandwidth_hz: Mel bands above it are made alike.
-
-    Yields:
-        The share that is done, 0..1.
-
-    Returns:
-        How the cepstra lie off the mixture, shape (n, K * 38); logarithms of the median, 10th and 90th
-        percentile of F0 less their mean over the set, shape (n, 3).
+    Returns how the cepstra lie off the mixture, shape (n, K * 38), and the logarithms of the median, 10th and
+    90th percentile of F0 less their mean over the set, shape (n, 3). Yields the share that is done.
     """
     noise = _missing_noise(recordings)
     masked = [
-        np.logaddexp(windows.log_mel, added + hiss(len(windows.log_mel), seed=number), dtype=np.float32)
-        for number, (windows, added) in enumerate(zip(recordings, noise, strict=True))
+        np.logaddexp(w.log_mel, added + white_noise(len(w.log_mel), seed=number), dtype=np.float32)
+        for number, (w, added) in enumerate(zip(recordings, noise, strict=True))
     ]
     shift = (statistics.centre - np.concatenate(masked).mean(axis=0)).astype(np.float32)
     bands = _bands_below(bandwidth_hz)
@@ -235,48 +249,33 @@ def describing_windows(
 
 
 def _missing_noise(recordings: Sequence[SpeakerWindows]) -> list[Floats]:
-    """Say how much noise each recording lacks to be as noisy as the noisiest, shape (40,), logarithms.
-
-    Otherwise the quiet room of one recording would be heard as another speaker than the fan in the other.
-    """
-    spoken = [np.exp(windows.log_mel).sum(axis=1) for windows in recordings]
-    levels = [np.log(power.mean()) if power.size else -np.inf for power in spoken]
-    floors = [
-        windows.floor - level + _CALM_TO_MEAN if len(windows) else np.full(MEL_BANDS, -np.inf)
-        for windows, level in zip(recordings, levels, strict=True)
-    ]
-    heard = [number for number, windows in enumerate(recordings) if len(windows)]
-    known = np.array([floors[number] for number in heard])
+    """Say what each recording lacks to be as noisy as the noisiest: else its room would be a speaker."""
+    levels = [np.log(np.exp(w.log_mel).sum(axis=1).mean()) if len(w) else -np.inf for w in recordings]
+    floors = [w.floor - level + _CALM_TO_MEAN for w, level in zip(recordings, levels, strict=True)]
+    known = np.array([floor for w, floor in zip(recordings, floors, strict=True) if len(w)])
+    sizes = np.array([len(w) for w in recordings if len(w)])
     total = np.logaddexp.reduce(known, axis=1)
     usual = np.percentile(known, 25, axis=0)
     # A short recording without a pause seems noisier than it is: only what is plainly noisier counts, and
     # not the noisiest few.
     loudest_first = np.argsort(-total)
-    passed = np.cumsum([len(recordings[heard[number]]) for number in loudest_first])
+    passed = np.cumsum(sizes[loudest_first])
     counted = loudest_first[passed > _FEW * passed[-1]]
-    noisier = [
-        known[number]
-        for number in counted
-        if total[number] > _AUDIBLE_NOISE and (known[number] - usual).mean() > _NOISIER
-    ]
+    counted = counted[total[counted] > _AUDIBLE_NOISE]
+    noisier = [floor for floor in known[counted] if (floor - usual).mean() > _NOISIER]
     if not noisier:
         return [np.full(MEL_BANDS, -60.0, dtype=np.float32) for _ in recordings]
     common = np.maximum(np.max(noisier, axis=0), usual)
     common -= max(0.0, float(np.logaddexp.reduce(common)) - _MOST_NOISE)
-    missing = []
-    for floor, level in zip(floors, levels, strict=True):
-        gap = np.maximum(np.exp(common) - np.exp(floor), 1e-30)
-        missing.append((np.log(gap) + level).astype(np.float32))
-    return missing
+    gaps = [np.maximum(np.exp(common) - np.exp(floor), 1e-30) for floor in floors]
+    return [(np.log(gap) + level).astype(np.float32) for gap, level in zip(gaps, levels, strict=True)]
 
 
 def _bands_below(bandwidth_hz: float) -> int:
-    """How many of the mel bands lie below the end of the narrowest recording."""
+    """Count the mel bands below the end of the narrowest recording."""
     low, high = (2595 * np.log10(1 + hz / 700) for hz in MEL_RANGE_HZ)
     end = 2595 * np.log10(1 + max(bandwidth_hz - 200.0, 2_000.0) / 700)
-    edge = int(
-        (end - low) / (high - low) * (MEL_BANDS + 1)
-    )  # a band reaches from an edge to the next but one
+    edge = int((end - low) / (high - low) * (MEL_BANDS + 1))  # a band reaches to the next edge but one
     return MEL_BANDS if edge > MEL_BANDS else edge - 1
 
 
@@ -316,49 +315,38 @@ def _pitch(f0_hz: Floats) -> NDArray[np.float64]:
 
 
 def split_in_two(vectors: NDArray[np.float64], between: Floats) -> Labels:
-    """Split windows in two heaps as if two speakers had spoken them.
-
-    Args:
-        vectors: From `window_vectors`, shape (n, D).
-        between: Variance of speakers in each dimension.
-
-    Returns:
-        1 for the smaller heap, 0 for the other, shape (n,).
-    """
+    """Split windows in two clusters as if two speakers had spoken them: 1 for the smaller, shape (n,)."""
     best = np.zeros(len(vectors), dtype=np.int64)
     likelihood = -np.inf
     for start in _first_guesses(vectors):
         labels = _improve(vectors, start, between)
-        total = sum(_log_likelihood(vectors[labels == heap], between) for heap in (0, 1))
+        total = sum(_log_likelihood(vectors[labels == cluster], between) for cluster in (0, 1))
         if total > likelihood:
             best, likelihood = labels, total
     return best if 2 * best.sum() <= best.size else 1 - best
 
 
 def _first_guesses(vectors: NDArray[np.float64]) -> list[Labels]:
-    """Where to start: cuts across the directions of most scatter, and around pairs of windows."""
+    """Start with cuts across the directions of most scatter, and around pairs of windows."""
     guesses = []
     axes = np.linalg.svd(vectors, full_matrices=False)[0][:, :3]
     for along in axes.T:
-        guesses += [
-            (along > np.quantile(along, share)).astype(np.int64) for share in (0.1, 0.2, 0.5, 0.8, 0.9)
-        ]
+        cuts = np.quantile(along, (0.1, 0.2, 0.5, 0.8, 0.9))
+        guesses += [(along > cut).astype(np.int64) for cut in cuts]
     random = np.random.default_rng(0)
     for _ in range(8):
         one, other = random.choice(len(vectors), 2, replace=False)
-        nearer = np.square(vectors - vectors[one]).sum(axis=1) < np.square(vectors - vectors[other]).sum(
-            axis=1
-        )
-        guesses.append(nearer.astype(np.int64))
+        to_one, to_other = (np.square(vectors - vectors[i]).sum(axis=1) for i in (one, other))
+        guesses.append((to_one < to_other).astype(np.int64))
     return guesses
 
 
 def _improve(vectors: NDArray[np.float64], labels: Labels, between: Floats) -> Labels:
-    """Give each window to the heap that is likelier, until none moves."""
+    """Give each window to the cluster that is likelier, until none moves."""
     for _ in range(_ROUNDS):
         costs = []
-        for heap in (0, 1):
-            own = vectors[labels == heap]
+        for cluster in (0, 1):
+            own = vectors[labels == cluster]
             if not len(own):
                 return labels
             centre = between * own.sum(axis=0) / (1.0 + len(own) * between)
@@ -371,27 +359,18 @@ def _improve(vectors: NDArray[np.float64], labels: Labels, between: Floats) -> L
 
 
 def _log_likelihood(vectors: NDArray[np.float64], between: Floats) -> float:
-    """Of windows by one speaker, whoever she is; constants that all splits share are left out."""
+    """Score windows as one speaker's, whoever she is; constants that all splits share are left out."""
     count = len(vectors)
     total = between * np.square(vectors.sum(axis=0)) / (1.0 + count * between)
     return float(-0.5 * (np.square(vectors).sum() - total.sum()) - 0.5 * np.log1p(count * between).sum())
 
 
 def two_speaker_score(vectors: NDArray[np.float64], labels: Labels, between: Floats) -> float:
-    """Compare the two heaps: how much likelier are two speakers than one who moved?
-
-    Args:
-        vectors: Shape (n, D).
-        labels: From `split_in_two`, shape (n,).
-        between: Variance of speakers in each dimension.
-
-    Returns:
-        Natural logarithm of the ratio of likelihoods.
-    """
-    heaps = [vectors[labels == heap] for heap in (0, 1)]
-    if min(len(heap) for heap in heaps) < 1:
+    """Say how much likelier two speakers are than one who moved: a natural logarithm."""
+    clusters = [vectors[labels == cluster] for cluster in (0, 1)]
+    if min(len(cluster) for cluster in clusters) < 1:
         return -np.inf
-    apart = np.square(heaps[0].mean(axis=0) - heaps[1].mean(axis=0))
-    error = sum(1.0 / len(heap) for heap in heaps)
+    apart = np.square(clusters[0].mean(axis=0) - clusters[1].mean(axis=0))
+    error = sum(1.0 / len(cluster) for cluster in clusters)
     two, one = 2.0 * between + error, SESSION_VARIANCE + error
     return float(0.5 * np.sum(apart / one - apart / two + np.log(one) - np.log(two)))

@@ -26,8 +26,17 @@ from scipy.fft import dct
 from scipy.linalg import eigh
 
 from rvc.analysis.quality import active_frames
-from rvc.analysis.speaker_windows import MEL_BANDS, RATE_HZ, SpeakerWindows, log_mel, speaker_windows
-from rvc.analysis.speakers import SpeakerStatistics, cepstra, describing_windows, responsibilities
+from rvc.analysis.speakers import (
+    MEL_BANDS,
+    RATE_HZ,
+    SpeakerStatistics,
+    SpeakerWindows,
+    cepstra,
+    describing_windows,
+    log_mel,
+    responsibilities,
+    speaker_windows,
+)
 from rvc.audio.reader import load_mono
 from rvc.pitch.estimators import F0_ESTIMATORS
 from rvc.pretrain.corpus import HELD_OUT_SPEAKERS, Utterance, _share, read_corpus

@@ -23,20 +23,23 @@ import soundfile as sf
 import torch
 
 from pipelines.job_settings import PrepareSettings
-from pipelines.recordings.prepare_recording import FACTS, RecordingFacts, prepare_recording, read_facts
+from pipelines.recordings.compare import RecordingFacts
+from pipelines.recordings.prepare import FACTS, prepare_recording, read_facts
 from pipelines.recordings.uploads import StoredFile
 from rvc.analysis.quality import measure
-from rvc.analysis.speaker_windows import SpeakerWindows, hiss
 from rvc.analysis.speakers import (
     SpeakerFinding,
     SpeakerStatistics,
+    SpeakerWindows,
     comparable_bandwidth_hz,
-    find_second_speaker,
+    comparing_speakers,
     load_statistics,
+    white_noise,
 )
 from rvc.audio.reader import load_mono, resample
 from rvc.pretrain.corpus import Utterance, read_corpus
 from rvc.pretrain.speaker_stats import is_held_out
+from rvc.steps import result_of
 
 logger = logging.getLogger("dataset_report")
 
@@ -84,7 +87,7 @@ class Bench:
             wav, rate_hz = load_mono(self.speech / utterance.file)
             self.prepare(folder, wav, rate_hz, utterance.file)
         if utterance.key not in self._cache:
-            self._cache[utterance.key] = read_facts(folder)
+            self._cache[utterance.key] = read_facts(folder, utterance.file)
         return self._cache[utterance.key]
 
     def prepare(self, folder: Path, wav: np.ndarray, rate_hz: int, name: str) -> None:
@@ -122,11 +125,9 @@ class Bench:
     def judge(self, sets: Sequence[RecordingFacts], speakers: Sequence[str]) -> SpeakerFinding:
         """Look for a second speaker, with constants fitted without these speakers if there are any."""
         bandwidth_hz = comparable_bandwidth_hz([known.measures.bandwidth_hz for known in sets])
-        return find_second_speaker(
-            [known.windows for known in sets],
-            bandwidth_hz=bandwidth_hz,
-            statistics=self.constants(speakers)[0],
-        )
+        windows = [known.windows for known in sets]
+        steps = comparing_speakers(windows, bandwidth_hz=bandwidth_hz, statistics=self.constants(speakers)[0])
+        return result_of(steps)
 
     def constants(self, speakers: Sequence[str]) -> tuple[SpeakerStatistics, bool]:
         """Choose the constants; tell whether all these speakers were held out."""
@@ -201,7 +202,7 @@ def check_alterations(bench: Bench) -> None:
                 folder.mkdir(parents=True, exist_ok=True)
                 wav, rate_hz = load_mono(bench.speech / utterance.file)
                 bench.prepare(folder, coloured(wav, rate_hz), rate_hz, utterance.file)
-            found.append(read_facts(folder) if number % 2 else bench.facts(utterance))
+            found.append(read_facts(folder, utterance.file) if number % 2 else bench.facts(utterance))
         finding = bench.judge(found, [who])
         noisy = [replace(known, windows=hissing(known.windows, random)) for known in found[::2]]
         hissed = bench.judge([*noisy, *found[2::4]], [who])
@@ -224,7 +225,7 @@ def hissing(windows: SpeakerWindows, random: np.random.Generator) -> SpeakerWind
     widths = np.linspace(1, 4, windows.log_mel.shape[1])
     level = np.exp(windows.log_mel).sum(axis=1).mean() * 10**-2.5
     mean = np.log(level * widths / widths.sum())
-    wavering = mean + hiss(len(windows.log_mel), seed=int(random.integers(1_000, 2_000)))
+    wavering = mean + white_noise(len(windows.log_mel), seed=int(random.integers(1_000, 2_000)))
     log_mel = np.logaddexp(windows.log_mel, wavering).astype(np.float32)
     floor = np.logaddexp(windows.floor, mean - np.log(2)).astype(np.float32)
     return replace(windows, log_mel=log_mel, floor=floor)
@@ -273,7 +274,7 @@ def check_mixed_files(bench: Bench) -> None:
                 wav = wav[: 24_000 * 8] * (0.08 / max(float(np.sqrt(np.mean(wav**2))), 1e-5))
                 turns += [wav.astype(np.float32), np.zeros(7_200, dtype=np.float32)]
             bench.prepare(folder, np.concatenate(turns), 24_000, folder.name)
-        finding = bench.judge([read_facts(folder)], [who, other])
+        finding = bench.judge([read_facts(folder, folder.name)], [who, other])
         share = f"{100 * finding.share:.0f} %"
         say(f"turns {who}/{other}: heard {finding.heard}, {share}, score {finding.score:.1f}")
 

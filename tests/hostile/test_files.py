@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 
-from pipelines.recordings.batch_upload import receive_batch
-from pipelines.recordings.uploads import decoding, receive
+from pipelines.recordings.uploads import decoding, receive, receive_batch
 from pipelines.settings import Settings
 from pipelines.store.records import Caller
 from pipelines.store.registry import Registry

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.recordings.batch_upload import has_more_to_do
+from pipelines.recordings.uploads import has_more_to_do
 from rvc.errors import NotAllowedError, RvcError
 from ui.look.html import NO_JOBS, facts, job_card, log_part
 from ui.look.media import player

@@ -14,7 +14,7 @@ import pytest
 
 import pipelines.zips
 from pipelines.conversion.batch import result_names
-from pipelines.recordings.batch_upload import receive_batch
+from pipelines.recordings.uploads import receive_batch
 from pipelines.settings import Settings
 from rvc.errors import AudioError, LimitError
 from tests.sounds import KINDS, tone, write

@@ -11,18 +11,25 @@ import pytest
 import soundfile as sf
 
 from pipelines.recordings.report import (
+    GOOD,
+    PROBLEM,
+    USABLE,
     DatasetReport,
     FileReport,
     SecondSpeaker,
     as_duplicate,
+    describe_file,
+    is_upsampled,
+    judge,
     summarise,
     validate,
     with_other_speaker,
+    worst,
 )
 from pipelines.recordings.uploads import receive
-from pipelines.recordings.verdicts import GOOD, PROBLEM, USABLE, is_upsampled, judge, worst
 from pipelines.settings import Settings
-from rvc.analysis.quality import Measures
+from rvc.analysis.quality import Measures, measure
+from rvc.audio.reader import load_mono
 from tests.voices import WOMAN, speak, spoken_samples, with_noise
 
 CLEAN = Measures(
@@ -38,7 +45,7 @@ ALONE = SecondSpeaker(checked=True, heard=False, files=[], mixed_files=[])
 
 
 def test_a_clean_recording_is_good() -> None:
-    assert judge(CLEAN).grade == GOOD
+    assert judge(CLEAN)[0] == GOOD
 
 
 @pytest.mark.parametrize(
@@ -59,16 +66,16 @@ def test_a_clean_recording_is_good() -> None:
 def test_what_is_wrong_decides_the_verdict_and_is_said(
     changes: dict[str, Any], grade: str, words: str
 ) -> None:
-    verdict = judge(replace(CLEAN, **changes))
-    assert verdict.grade == grade
-    assert words in " ".join(verdict.reasons)
+    verdict, reasons = judge(replace(CLEAN, **changes))
+    assert verdict == grade
+    assert words in " ".join(reasons)
 
 
 def test_the_gravest_reason_comes_first() -> None:
-    verdict = judge(replace(CLEAN, snr_db=15.0, clipping_fraction=0.1))
-    assert verdict.grade == PROBLEM
-    assert "clipped" in verdict.reasons[0]
-    assert "noise" in verdict.reasons[1]
+    verdict, reasons = judge(replace(CLEAN, snr_db=15.0, clipping_fraction=0.1))
+    assert verdict == PROBLEM
+    assert "clipped" in reasons[0]
+    assert "noise" in reasons[1]
 
 
 def test_a_low_rate_is_upsampled_only_if_it_is_stored_at_a_higher_one() -> None:
@@ -145,9 +152,12 @@ def test_uploads_are_measured_and_judged_without_preparing_them(tmp_path: Path) 
     names = ["clean.wav", "noisy.wav"]
     folder = tmp_path / "upload"
     stored = receive([(tmp_path / name, name) for name in names], folder, Settings())
-    clean, noisy = validate(stored, folder)
+    clean, noisy = (validate(file, folder) for file in stored)
     assert (clean["name"], clean["seconds"], clean["sample_rate_hz"]) == ("clean.wav", 6.0, 48_000)
     assert clean["verdict"] == GOOD
     assert noisy["verdict"] == PROBLEM
     assert noisy["snr_db"] == pytest.approx(5, abs=3)
     assert json.loads(json.dumps([clean, noisy])) == [clean, noisy]
+    for file, said in zip(stored, (clean, noisy), strict=True):
+        report = describe_file(file, measure(load_mono(folder / file.audio)[0], 48_000))
+        assert (said["verdict"], said["reason"]) == (report.verdict, report.reason)

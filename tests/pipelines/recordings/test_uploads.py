@@ -11,6 +11,7 @@ import soundfile as sf
 
 from pipelines.recordings.uploads import StoredFile, readable_name, receive
 from pipelines.settings import Settings
+from rvc.audio.reader import AudioInfo, probe
 from rvc.errors import AudioError
 from tests.sounds import CONTAINERS, KINDS, tone, write, write_silence
 
@@ -49,6 +50,22 @@ def test_every_kind_is_kept_and_decoded_to_mono_float_at_its_own_rate(
     info = sf.info(audio)
     assert (info.format, info.subtype, info.channels, info.samplerate) == ("WAV", "FLOAT", 1, RATE)
     assert info.frames / RATE == pytest.approx(stored.seconds)
+
+
+def test_a_recording_is_probed_once(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed: list[str | None] = []
+
+    def counting(path: Path, *, name: str | None = None) -> AudioInfo:
+        probed.append(name)
+        return probe(path, name=name)
+
+    for module in ("pipelines.recordings.uploads", "rvc.audio.reader"):
+        monkeypatch.setattr(f"{module}.probe", counting)
+    source = write(tmp_path / "a", "mp3", tone(1, RATE), RATE)
+    receive([(source, "a.mp3")], tmp_path / "job", settings)
+    assert probed == ["a.mp3"]
 
 
 def test_files_keep_their_order_and_may_share_a_name(tmp_path: Path, settings: Settings) -> None:

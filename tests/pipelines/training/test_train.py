@@ -14,7 +14,8 @@ import soundfile as sf
 from safetensors.torch import load_file
 
 from pipelines.events import Done, Events, Progress, finish
-from pipelines.recordings.prepare import PrepareSettings, load_prepared, prepare
+from pipelines.job_settings import PrepareSettings
+from pipelines.recordings.prepare import load_prepared, prepare
 from pipelines.recordings.uploads import receive
 from pipelines.settings import Settings
 from pipelines.training.engines import TASKS, at_once

@@ -223,11 +223,26 @@ def test_a_zip_that_unpacks_to_too_much_is_refused_before_and_a_lying_one_after(
     assert leftovers(tmp_path) == []
 
 
+def test_a_zip_that_holds_less_than_it_says_is_refused(library: Library, tmp_path: Path) -> None:
+    archive = tmp_path / "short.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in voice_files(tmp_path).items():
+            packed.writestr(name, content)
+    directory = bytearray(archive.read_bytes())
+    size = directory.index(b"PK\x01\x02") + 24
+    stated = int.from_bytes(directory[size : size + 4], "little")
+    directory[size : size + 4] = (stated + 1).to_bytes(4, "little")
+    archive.write_bytes(directory)
+    with pytest.raises(CheckpointError, match="a file is not as long as it says; export the voice again"):
+        library.import_voice(ME, [archive])
+    assert leftovers(tmp_path) == []
+
+
 def test_a_folder_around_the_files_and_what_macos_adds_are_no_obstacle(
     library: Library, tmp_path: Path
 ) -> None:
     entries = {f"Toy/{name}": content for name, content in voice_files(tmp_path).items()}
-    entries |= {"__MACOSX/Toy/._card.json": "x", "Toy/.DS_Store": "x"}
+    entries |= {"__MACOSX/Toy/._card.json": "x", "Toy/.DS_Store": "x", "Toy/._card.json": "x"}
     row = library.import_voice(ME, [zipped(tmp_path / "mac.zip", entries)])
     assert sorted(path.name for path in library.folder(ME, row["id"]).iterdir()) == [
         "card.json",
@@ -268,9 +283,12 @@ def test_what_crashes_left_and_old_exports_are_swept(library: Library, tmp_path:
         (tmp_path / "data" / "models" / name).mkdir()
     old, fresh = library.export_bundle(ME, row["id"]), library.export_bundle(ME, row["id"])
     os.utime(old, (time.time() - EXPORT_LIFE_S - 1,) * 2)
+    half_written = old.with_name(f".{fresh.name}.part")
+    half_written.touch()
+    os.utime(half_written, (time.time() - EXPORT_LIFE_S - 1,) * 2)
     library.sweep()
     assert leftovers(tmp_path) == [row["id"]]
-    assert (old.exists(), fresh.exists()) == (False, True)
+    assert (old.exists(), half_written.exists(), fresh.exists()) == (False, False, True)
 
 
 def test_a_broken_built_in_voice_does_not_hide_the_others(library: Library, tmp_path: Path) -> None:

@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
-from rvc.analysis.fingerprint import Likeness, find_alike, fingerprint
-from rvc.analysis.speaker_windows import log_mel
+from rvc.analysis.fingerprint import find_duplicates, fingerprint
+from rvc.analysis.speakers import log_mel
 from rvc.audio.reader import load_mono, resample
 from tests.voices import MAN, OTHER_WOMAN, WOMAN, Wave, speak
 
 
 def alike(*wavs: Wave) -> list[tuple[int, int]]:
     """Numbers of the recordings (16 kHz) that are found to be one."""
-    steps = find_alike([fingerprint(log_mel(wav)) for wav in wavs])
+    steps = find_duplicates([fingerprint(log_mel(wav)) for wav in wavs])
     while True:
         try:
             assert 0.0 <= next(steps) <= 1.0
         except StopIteration as stop:
-            found: list[Likeness] = stop.value
-            return [(pair.first, pair.second) for pair in found]
+            found: list[tuple[int, int]] = stop.value
+            return found
 
 
 def test_a_gain_an_encoder_and_another_rate_leave_a_recording_the_same(tmp_path: Path) -> None:

@@ -10,9 +10,20 @@ import pytest
 from scipy.signal import lfilter
 
 from rvc.analysis.quality import active_frames
-from rvc.analysis.speaker_windows import SpeakerWindows, log_mel, speaker_windows, thinned
-from rvc.analysis.speakers import STATISTICS, comparable_bandwidth_hz, find_second_speaker, load_statistics
+from rvc.analysis.speakers import (
+    RATE_HZ,
+    STATISTICS,
+    SpeakerFinding,
+    SpeakerWindows,
+    comparable_bandwidth_hz,
+    comparing_speakers,
+    load_statistics,
+    log_mel,
+    speaker_windows,
+    thinned,
+)
 from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.steps import result_of
 from tests.voices import MAN, OTHER_WOMAN, WOMAN, Wave, speak
 
 VOICES = {"man": MAN, "woman": WOMAN, "other woman": OTHER_WOMAN}
@@ -24,6 +35,12 @@ def windows_of(wav: Wave) -> SpeakerWindows:
     speech = np.pad(active_frames(wav, 16_000), (0, 1))[: len(bands)]
     pieces = [(start, start + 600) for start in range(0, len(bands), 600)]
     return speaker_windows(bands, f0, speech, pieces)
+
+
+def find_second_speaker(
+    recordings: list[SpeakerWindows], bandwidth_hz: float = RATE_HZ / 2
+) -> SpeakerFinding:
+    return result_of(comparing_speakers(recordings, bandwidth_hz=bandwidth_hz))
 
 
 @cache
