@@ -59,10 +59,8 @@ def sweep_at_start(registry: Registry, jobs_dir: Path, library: Library) -> None
     for folder in jobs_dir.iterdir():
         if folder.name in known:
             (folder / ARRIVING).unlink(missing_ok=True)
-            continue
         # A registry without rows was lost, perhaps, and is about to be restored.
-        nobodys = bool(known) or (folder / ARRIVING).exists()
-        if nobodys and _ID.fullmatch(folder.name):
+        elif _ID.fullmatch(folder.name) and (known or (folder / ARRIVING).exists()):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -80,7 +78,6 @@ class CleanUp:
         return not (self.jobs or self.uploads or self.orphans)
 
     def sentence(self, *, done: bool) -> str:
-        """Return what was removed, or would be."""
         if self.empty:
             return "There is nothing to clean up."
         counts = [
@@ -94,13 +91,7 @@ class CleanUp:
 
 
 def find(registry: Registry, settings: Settings, *, untouched_s: float | None = UNTOUCHED_S) -> CleanUp:
-    """Return what can be removed; changes nothing.
-
-    Args:
-        registry: The open registry.
-        settings: Data folder and ages.
-        untouched_s: Age from which what belongs to nothing is an orphan; 0: no server runs, None: find none.
-    """
+    """Return what can be removed; orphans from an age on, 0 when no server runs, None for no orphans."""
     moment = datetime.now(UTC)
     oldest_job = as_text(moment - timedelta(days=settings.cleanup_days))
     oldest_upload = as_text(moment - timedelta(seconds=settings.upload_expiry_s))
@@ -121,11 +112,7 @@ def find(registry: Registry, settings: Settings, *, untouched_s: float | None = 
 
 
 def carry_out(registry: Registry, settings: Settings, *, untouched_s: float | None = UNTOUCHED_S) -> CleanUp:
-    """Find what can be removed, archive the jobs' rows, remove it, and return what it was.
-
-    Raises:
-        OSError: The archive could not be written; nothing is removed then.
-    """
+    """Find what can be removed, archive the jobs' rows, remove it, and return what it was."""
     found = find(registry, settings, untouched_s=untouched_s)
     if found.jobs:
         archive = settings.data_dir / "archive" / f"jobs-{datetime.now(UTC):%Y-%m-%d}.jsonl"
@@ -147,12 +134,10 @@ def carry_out(registry: Registry, settings: Settings, *, untouched_s: float | No
 def daily(registry: Registry, settings: Settings) -> None:
     """Once a day, back up the registry and then remove what belongs to nothing."""
     try:
-        made = back_up_daily(settings.data_dir)
+        if back_up_daily(settings.data_dir) is not None:
+            carry_out(registry, settings)
     except ConfigError:
         logger.exception("today's backup could not be made")
-        return
-    if made is not None:
-        carry_out(registry, settings)
 
 
 def _orphans(registry: Registry, data_dir: Path, before_s: float) -> Iterator[Path]:
@@ -165,9 +150,6 @@ def _orphans(registry: Registry, data_dir: Path, before_s: float) -> Iterator[Pa
             lost = _ID.fullmatch(path.name) is not None and path.name not in ids
             if (lost or _TEMPORARY.fullmatch(path.name)) and _touched_s(path) < before_s:
                 yield path
-    temporary = data_dir / "registry.json.tmp"  # of earlier versions
-    if temporary.exists() and _touched_s(temporary) < before_s:
-        yield temporary
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -38,9 +38,9 @@ WORKER_COMMAND = (sys.executable, "-m", "pipelines.worker")
 
 
 class Dispatcher:
-    """Runs pending jobs until it is closed.
+    """Runs pending jobs until it is closed; housekeeping is called now and then.
 
-    Housekeeping is called now and then. Where nothing else is said, the caller of a method holds the lock.
+    Who calls stop, public, event_log or announce holds the lock.
     """
 
     def __init__(  # noqa: PLR0913  # what it works with
@@ -73,16 +73,15 @@ class Dispatcher:
     # --- for service.py ----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to run pending jobs. Needs no lock."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop what runs, each job saving what it can, and end all children. Needs no lock."""
+        """Stop what runs, each job saving what it can, and end all children."""
         with self.lock:
             self._closing = True
             for job_id in self._live:
                 self.stop(job_id, "shutdown")
-            if not any(self._staff.is_converter(live.child) for live in self._live.values()):
+            if not any(live.child is self._staff.converter for live in self._live.values()):
                 self._staff.dismiss_converter()
         self.wake()
         if self._thread.is_alive():
@@ -91,38 +90,34 @@ class Dispatcher:
     def health(self) -> Row:
         """Return dispatcher (bool), pending, running (counts), computing (ids), converter (bool), pids.
 
-        Takes the lock. A dispatcher that holds on to it does not work; then the counts are not known (None).
+        A dispatcher that holds on to its lock does not work; then the counts are not known (None).
         """
         if not self.lock.acquire(timeout=LOCK_PATIENCE_S):
-            return {"dispatcher": False} | dict.fromkeys(
-                ("pending", "running", "computing", "converter", "pids")
-            )
+            unknown = ("pending", "running", "computing", "converter", "pids")
+            return {"dispatcher": False} | dict.fromkeys(unknown)
         try:
             return {
                 "dispatcher": self._thread.is_alive(),
                 "pending": len(self._queue()),
                 "running": len(self._live),
                 "computing": self._lease.holders,
-                "converter": self._staff.warm,
+                "converter": self._staff.converter is not None,
                 "pids": self._staff.pids,
             }
         finally:
             self.lock.release()
 
     def wake(self) -> None:
-        """Have the dispatcher look at the rows now. Needs no lock."""
+        """Have the dispatcher look at the rows now."""
         self._woken.set()
 
     def stop(self, job_id: str, reason: str) -> bool:
-        """Ask the child of a running job to save and stop; return whether the job runs.
-
-        The child is killed when it has not obeyed after cancel_grace_s.
-        """
+        """Ask the child of a running job to save and stop, in time; return whether the job runs."""
         live = self._live.get(job_id)
         if live is None:
             return False
-        if live.reason is None or reason == "shutdown":
-            live.reason = live.reason or reason
+        if live.ending.reason is None or reason == "shutdown":
+            live.ending.reason = live.ending.reason or reason
             self._set_grace(live)
             live.shown |= {"message": "Stopping", "eta_s": None, "updated_at": now()}
             self._staff.ask_to_stop(live.child, leave=reason == "shutdown")
@@ -136,7 +131,6 @@ class Dispatcher:
         return [public_row(r, position=places.get(r["id"]), live=shown.get(r["id"])) for r in rows]
 
     def event_log(self, job_id: str) -> EventLog:
-        """Return the event log of a job."""
         live = self._live.get(job_id)
         return live.log if live else EventLog(self._folder(job_id) / "events.jsonl")
 
@@ -168,7 +162,7 @@ class Dispatcher:
                 time.sleep(TICK_S)
 
     def _take_in(self, child: Child, event: Row | None) -> None:
-        """Note an event, from the thread that reads what the child says."""
+        """Note an event, in the thread that reads what the child says."""
         if event is not None:
             self._inbox.append((child, event))
         self.wake()
@@ -213,23 +207,23 @@ class Dispatcher:
             live.shown |= {"message": "Paused while another job computes", "eta_s": None, "updated_at": now()}
             self.announce(live.row)
         elif kind in ("done", "failed", "stopped"):
-            live.last = event
+            live.ending.last = event
             self._set_grace(live)  # a child that hangs at its exit is not waited for
-            if not self._staff.is_converter(live.child):
+            if live.child is not self._staff.converter:
                 self._lease.release(job_id)  # the converter's goes straight to its next job
 
     def _hear_progress(self, live: Live, event: Row) -> None:
         stage, data = str(event.get("stage") or ""), event.get("data") or {}
         new_stage = stage != live.shown["stage"]
-        live.shown = {
+        live.shown |= {
             "progress": min(max(float(event.get("fraction") or 0.0), 0.0), 1.0),
             "stage": stage,
-            "message": "Stopping" if live.reason else str(event.get("message") or stage),
+            "message": "Stopping" if live.ending.reason else str(event.get("message") or stage),
             "eta_s": event.get("eta_s"),
             "updated_at": now(),
         }
-        if live.hear_of_file(data):
-            live.shown["files"] = live.files
+        if isinstance(data.get("file"), dict):
+            live.hear_of_file(data["file"])
         moment_s = time.monotonic()
         if data or new_stage or moment_s - live.logged_s >= LOG_INTERVAL_S:
             live.logged_s = moment_s
@@ -273,9 +267,8 @@ class Dispatcher:
             room = self._settings.max_concurrent_jobs if job_type == "training" else 1
             while True:
                 running = [live.row for live in self._live.values()]
-                if sum(row["type"] == job_type for row in running) >= room:
-                    break
-                row = next_up(job_type, self._queue(), running, time.time())
+                full = sum(row["type"] == job_type for row in running) >= room
+                row = None if full else next_up(job_type, self._queue(), running, time.time())
                 if row is None:
                     break
                 with about_job(row["id"]):
@@ -309,32 +302,32 @@ class Dispatcher:
 
     def _enforce(self, now_s: float, elapsed_s: float) -> None:
         """Count the time of work, stop what is out of time, kill what does not obey."""
-        for live in self._live.values():
-            if not self._lease.waits(live.row["id"]):
-                live.ran_s += elapsed_s
-            long = live.row["type"] in RESUMABLE
+        for job_id, live in self._live.items():
+            ending, long = live.ending, live.row["type"] in RESUMABLE
+            if not self._lease.waits(job_id):
+                ending.ran_s += elapsed_s
             limit_s = self._settings.training_timeout if long else self._settings.job_timeout
-            if live.reason is None and live.last is None and live.ran_s > limit_s:
-                with about_job(live.row["id"]):
-                    logger.warning("out of time after %.0f s", live.ran_s)
-                self.stop(live.row["id"], "timeout")
+            if ending.reason is None and ending.last is None and ending.ran_s > limit_s:
+                with about_job(job_id):
+                    logger.warning("out of time after %.0f s", ending.ran_s)
+                self.stop(job_id, "timeout")
             if live.kill_at_s is not None and now_s >= live.kill_at_s:
                 live.child.kill()
 
     def _collect(self) -> None:
         """Conclude the jobs whose child has left, or, for the converter, has said its last word."""
         for job_id, live in list(self._live.items()):
-            returncode = live.child.returncode()
-            if returncode is not None:
+            ending = live.ending
+            ending.returncode = live.child.returncode()
+            if ending.returncode is not None:
                 live.child.reap()
                 self._hear_all()
-            elif live.last is None or not self._staff.is_converter(live.child):
+            elif ending.last is None or live.child is not self._staff.converter:
                 continue
-            ending = Ending(last=live.last, returncode=returncode, reason=live.reason, ran_s=live.ran_s)
             with about_job(job_id):
                 self._conclude(live.row | live.shown | {"files": live.row["files"]}, ending)
             self._lease.release(job_id)
-            fault = live.last is not None and live.last.get("kind") == "internal"
+            fault = ending.last is not None and ending.last.get("kind") == "internal"
             self._staff.finished(live.child, fault=fault)
 
     def _conclude(self, row: Row, ending: Ending) -> None:

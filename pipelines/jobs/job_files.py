@@ -2,8 +2,8 @@
 
 Whoever asks is checked first, and an id or a name from outside is looked up or held inside the job's folder,
 never trusted as a path. What a batch has made is a zip of its recordings, results.json (voice, settings,
-program, and what became of each file) and results.csv (the files alone); packed when somebody asks for it, so that a
-batch that was stopped gives what it has as well, and kept until the batch has gone on.
+program, and what became of each file) and results.csv (the files alone); packed when somebody asks for it,
+so that a batch that was stopped gives what it has as well, and kept until the batch has gone on.
 """
 
 from __future__ import annotations
@@ -56,10 +56,7 @@ def all_uploads_of(registry: Registry, row: Row) -> Rows:
 
 
 class JobFiles:
-    """The files of the jobs of one data folder.
-
-    Every method raises UnknownNameError for a job that there is not, or that is somebody else's.
-    """
+    """The files of the jobs of one data folder, each for who may see the job."""
 
     def __init__(self, registry: Registry, jobs_dir: Path) -> None:
         self._registry = registry
@@ -72,14 +69,7 @@ class JobFiles:
         return orjson.loads(path.read_bytes()) if path.is_file() else None
 
     def validate(self, caller: Caller, job_id: str) -> Row:
-        """Measure the recordings of an upload, or of the one that a job works on, and judge each.
-
-        Returns:
-            job_id, and files with one dict for each; see verdicts.validate.
-
-        Raises:
-            ConfigError: The upload has expired, or is one of a batch, which is not decoded yet.
-        """
+        """Measure the recordings of an upload, or of the one that a job works on, and judge each."""
         folder, files = self.stored_files(caller, job_id)
         if any(file.audio == file.original for file in files):
             raise ConfigError(
@@ -98,21 +88,13 @@ class JobFiles:
             return file.read().decode(errors="replace")
 
     def stored_files(self, caller: Caller, job_id: str) -> tuple[Path, list[StoredFile]]:
-        """Return the folder of an upload, or of the one a job works on, and what lies in it.
-
-        Raises:
-            ConfigError: The upload has expired.
-        """
+        """Return the folder of an upload, or of the one a job works on, and what lies in it."""
         upload = upload_of(self._registry, job_of(self._registry, caller, job_id))
         files = [StoredFile.from_json(file) for file in upload["files"] if "audio" in file]
         return self._jobs_dir / upload["id"], files
 
     def input_path(self, caller: Caller, job_id: str) -> Path:
-        """Return the first file of the upload that a job works on, as it came.
-
-        Raises:
-            ConfigError: The upload has expired, or its file is gone.
-        """
+        """Return the first file of the upload that a job works on, as it came."""
         folder, files = self.stored_files(caller, job_id)
         path = folder / files[0].original
         if not path.is_file():
@@ -120,12 +102,7 @@ class JobFiles:
         return path
 
     def result_path(self, caller: Caller, job_id: str) -> Path:
-        """Return the audio that a conversion made, or a zip of what a batch that has ended made.
-
-        Raises:
-            NotAllowedError: The job has no audio, not yet or no longer.
-            AudioError: There is no room for the zip.
-        """
+        """Return the audio that a conversion made, or a zip of what a batch that has ended made."""
         row = job_of(self._registry, caller, job_id)
         folder = self._jobs_dir / row["id"]
         if row["type"] == "batch" and row["status"] in ENDED:
@@ -141,11 +118,7 @@ class JobFiles:
         return path
 
     def artifact(self, caller: Caller, job_id: str, name: str) -> Path:
-        """Return a file that a job made on the way, such as a sample of a training, by its name in an event.
-
-        Raises:
-            UnknownNameError: There is no such file in the job's work folder, or the event names none like it.
-        """
+        """Return a file that a job made on the way, such as a sample, by its name in an event."""
         row = job_of(self._registry, caller, job_id)
         work = (self._jobs_dir / row["id"] / "work").resolve()
         plain = isinstance(name, str) and PurePosixPath(name).suffix in ARTIFACT_SUFFIXES and "\0" not in name
@@ -180,12 +153,8 @@ def _results_zip(row: Row, folder: Path) -> Path:
 
 
 def _write_tables(row: Row, folder: Path) -> None:
-    record = RunRecord(
-        voice_name=str(row["model_name"]),
-        voice_id=str(row["model_id"]),
-        settings=row["settings"],
-        made_at=row["updated_at"],
-    )
+    voice = {"voice_name": str(row["model_name"]), "voice_id": str(row["model_id"])}
+    record = RunRecord(**voice, settings=row["settings"], made_at=row["updated_at"])
     files = [{name: file.get(name) for name in COLUMNS} for file in row["files"]]
     for file in files:
         if file["status"] != "completed":

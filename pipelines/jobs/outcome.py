@@ -32,18 +32,17 @@ RESUMABLE = ("training", "batch")  # types of jobs that save their work as they 
 RETRY_PAUSES_S = (5.0, 60.0)  # rest before the second and the third try
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Ending:
     """How the work on a job ended."""
 
     last: Row | None = None  # the child's "done", "failed" or "stopped" event; None if it left without a word
     returncode: int | None = None  # the child's exit status; None if it lives on (the converter)
     reason: str | None = None  # why the server had asked it to stop: "cancel", "timeout", "shutdown"
-    ran_s: float = 0.0  # for which it worked in this try
+    ran_s: float = 0.0  # of work in this try, without pauses and waiting for the device
 
 
 def require_training(settings: Settings) -> None:
-    """Refuse a training where there shall be none."""
     if not settings.allow_training:
         raise NotAllowedError(
             "Voices are not trained on this server; train elsewhere and import the voice in the Voices tab."
@@ -51,13 +50,7 @@ def require_training(settings: Settings) -> None:
 
 
 def make_order(row: Row, folder: Path, registry: Registry, library: Library, settings: Settings) -> WorkOrder:
-    """Put together what the child of a job is told.
-
-    Raises:
-        ConfigError: The upload has expired.
-        NotAllowedError: It is a training, and voices are not trained here.
-        UnknownNameError: The voice has been deleted.
-    """
+    """Put together what the child of a job is told; RvcError if it cannot be done any more."""
     if row["type"] == "training":
         require_training(settings)
     upload = upload_of(registry, row)
@@ -80,8 +73,7 @@ def make_order(row: Row, folder: Path, registry: Registry, library: Library, set
 def settle(row: Row, ending: Ending, folder: Path, library: Library, pauses_s: Sequence[float]) -> Row:
     """Fetch a finished job's result, and return the changes that end the job or send it round again.
 
-    Raises:
-        OSError: The result could not be moved; asking again is safe.
+    When the disk refuses (OSError), asking again is safe.
     """
     changes = _settled(row, ending, folder, library, pauses_s)
     return changes | {"files": saved_states(row["files"], folder)} if row["type"] == "batch" else changes
@@ -112,10 +104,10 @@ def _settled(row: Row, ending: Ending, folder: Path, library: Library, pauses_s:
         return _ended("interrupted", message="The server was stopped")
     if ending.reason == "timeout":
         minutes = f"{ending.ran_s / 60:.0f} minutes of work, the most that is allowed here"
+        said = f"The job was stopped after {minutes}"
         if row["type"] in RESUMABLE:
-            return _ended("interrupted", message=f"The job was stopped after {minutes} at a stretch")
-        message = f"The job was stopped after {minutes}; resume it, or ask for less."
-        return _ended("failed", error_message=message)
+            return _ended("interrupted", message=f"{said} at a stretch")
+        return _ended("failed", error_message=f"{said}; resume it, or ask for less.")
     if last.get("event") == "failed" and last.get("kind") == "input":
         return _ended("failed", error_message=str(last.get("message")))
     if last.get("event") == "stopped":
@@ -144,14 +136,9 @@ def _fault(row: Row, what: str, pauses_s: Sequence[float]) -> Row:
     tries = len(pauses_s) + 1
     if row["attempts"] < tries:
         pause_s = pauses_s[row["attempts"] - 1]
-        return {
-            "status": "pending",
-            "not_before": time.time() + pause_s,
-            "eta_s": None,
-            "updated_at": now(),
-            "error_message": what,
-            "message": f"A fault; try {row['attempts'] + 1} of {tries} follows in {pause_s:.0f} s",
-        }
+        said = f"A fault; try {row['attempts'] + 1} of {tries} follows in {pause_s:.0f} s"
+        again = {"not_before": time.time() + pause_s, "completed_at": None}
+        return _ended("pending", error_message=what, message=said, **again)
     return _ended(
         "failed",
         dead_letter=True,
@@ -162,14 +149,8 @@ def _fault(row: Row, what: str, pauses_s: Sequence[float]) -> Row:
 
 def _ended(status: str, **changes: object) -> Row:
     moment = now()
-    ended: Row = {
-        "status": status,
-        "eta_s": None,
-        "updated_at": moment,
-        "completed_at": None if status == "interrupted" else moment,
-        "error_message": None,
-        "message": "",
-    }
+    ended: Row = {"status": status, "eta_s": None, "error_message": None, "message": "", "updated_at": moment}
+    ended["completed_at"] = None if status == "interrupted" else moment
     return ended | changes
 
 

@@ -2,12 +2,9 @@
 
     to a child      lines on its stdin: grant, pause, continue; for the converter: run JOB_DIR, cancel
     from a child    JSON objects, one a line, on its stdout; its log on stderr, into a file
-    ending it       close()      end of stdin: it saves and leaves by itself
-                    terminate()  SIGTERM: it finishes the step, saves and leaves
-                    kill()       SIGKILL to its process group, which takes its own children along
 
 A child leads a session of its own, so that Ctrl-C in the server's terminal does not reach it and the group
-can be killed as a whole. Where there are no such signals (Windows), terminate() closes stdin.
+can be killed as a whole.
 """
 
 from __future__ import annotations
@@ -24,9 +21,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipelines.jobs.outcome import Ending
 from pipelines.jobs.progress import EventLog
 from pipelines.settings import Settings
-from pipelines.store.records import Row, Rows
+from pipelines.store.records import Row
 from rvc.files import ROOT
 
 logger = logging.getLogger(__name__)
@@ -66,35 +64,26 @@ class Child:
     def send(self, line: str) -> None:
         """Write one line to the child; a child that has left is no error, its exit tells the story."""
         stdin = self._process.stdin
-        if stdin is None or stdin.closed:
-            return
-        try:
-            stdin.write(line.encode() + b"\n")
-            stdin.flush()
-        except OSError:
-            logger.info("child %d no longer reads: %r not delivered", self.pid, line)
+        if stdin is not None and not stdin.closed:
+            with suppress(OSError):
+                stdin.write(line.encode() + b"\n")
+                stdin.flush()
 
     def close(self) -> None:
-        """Close the child's stdin: nothing more will come, it saves and leaves."""
+        """Close the child's stdin: it saves and leaves."""
         if self._process.stdin is not None:
             with suppress(OSError):  # it was gone before
                 self._process.stdin.close()
 
     def terminate(self) -> None:
         """Ask the child to finish its step, save and leave."""
-        if os.name != "posix":
-            self.close()
-        elif self.returncode() is None:
-            self._process.terminate()
+        self._process.terminate()
 
     def kill(self) -> None:
         """End the child and everything that it started, now."""
-        if os.name == "posix":
-            # macOS refuses permission for a group of which only zombies are left.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
-        else:
-            self._process.kill()
+        # macOS refuses permission for a group of which only zombies are left.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def reap(self) -> None:
         """Clean up behind a child that has left: what it started, its last lines, its pipes."""
@@ -126,25 +115,18 @@ class Live:
     row: Row  # as it was started
     child: Child
     log: EventLog
-    shown: Row  # newest progress, stage, message, eta_s and updated_at
-    ran_s: float = 0.0  # of work in this try, without pauses and waiting for the device
-    reason: str | None = None  # why it was asked to stop
+    shown: Row  # newest progress, stage, message, eta_s and updated_at; files of a batch once one has changed
+    ending: Ending = field(default_factory=Ending)  # what is known of it so far
     kill_at_s: float | None = None  # monotonic
-    last: Row | None = None  # its "done", "failed" or "stopped" event
     asked: bool = False  # whether the child stands still for the device, or computes on it
     grant: str | None = None  # the line that gives it the device, kept until it asks
     logged_s: float = float("-inf")  # monotonic time of the last event in the log
-    files: Rows = field(default_factory=list)  # where those of a batch stand, once one has changed
 
-    def hear_of_file(self, data: Row) -> bool:
-        """Note what an event's data says of one recording of a batch; return whether any has changed yet."""
-        change = data.get("file")
-        if isinstance(change, dict):
-            number = int(change["number"])
-            files = self.files or self.row["files"]
-            changed = files[number] | {name: value for name, value in change.items() if name != "number"}
-            self.files = [*files[:number], changed, *files[number + 1 :]]
-        return bool(self.files)
+    def hear_of_file(self, change: Row) -> None:
+        files = list(self.shown.get("files") or self.row["files"])
+        number = int(change["number"])
+        files[number] = files[number] | {name: value for name, value in change.items() if name != "number"}
+        self.shown["files"] = files
 
 
 class Staff:
@@ -160,24 +142,14 @@ class Staff:
         self._command = command
         self._on_event = on_event
         self._working: set[Child] = set()
-        self._converter: Child | None = None
+        self.converter: Child | None = None  # who lives on after its job
         self._idle_since_s = 0.0
         self._leaving: dict[Child, float] = {}
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of all children."""
-        warm = [] if self._converter is None else [self._converter]
+        warm = [] if self.converter is None else [self.converter]
         return sorted({child.pid for child in [*self._working, *warm, *self._leaving]})
-
-    @property
-    def warm(self) -> bool:
-        """Whether a converter is loaded."""
-        return self._converter is not None
-
-    def is_converter(self, child: Child) -> bool:
-        """Whether the child is the one that lives on after its job."""
-        return child is self._converter
 
     def assign(self, row: Row, folder: Path) -> Child:
         """Give a job, whose folder holds the order, to a child, starting one if need be."""
@@ -191,37 +163,35 @@ class Staff:
 
     def ask_to_stop(self, child: Child, *, leave: bool) -> None:
         """Ask a child to save and to stop its job; the converter stays unless it shall leave."""
-        if self.is_converter(child) and not leave:
+        if child is self.converter and not leave:
             child.send("cancel")
         else:
             child.terminate()
 
     def finished(self, child: Child, *, fault: bool) -> None:
-        """Take a child back whose job is over."""
         self._working.discard(child)
-        if not self.is_converter(child):
+        if child is not self.converter:
             return
         self._idle_since_s = time.monotonic()
         if child.returncode() is not None:
-            self._converter = None
+            self.converter = None
         elif fault:
             self.dismiss_converter()
 
     def dismiss_converter(self) -> None:
-        """Have the converter leave."""
-        if self._converter is not None:
-            self._converter.close()
-            self._leaving[self._converter] = time.monotonic() + self._settings.cancel_grace_s
-            self._converter = None
+        if self.converter is not None:
+            self.converter.close()
+            self._leaving[self.converter] = time.monotonic() + self._settings.cancel_grace_s
+            self.converter = None
 
     def tend(self, now_s: float) -> None:
         """Let an idle converter leave, and see off who is leaving."""
-        converter = self._converter
+        converter = self.converter
         if converter is not None and converter not in self._working:
             if converter.returncode() is not None:
                 logger.warning("the idle converter has died; the next conversion starts another")
                 converter.reap()
-                self._converter = None
+                self.converter = None
             elif now_s - self._idle_since_s >= self._settings.converter_idle_s:
                 logger.info("the converter leaves after %.0f s without work", self._settings.converter_idle_s)
                 self.dismiss_converter()
@@ -233,16 +203,12 @@ class Staff:
                 child.kill()
 
     def _warm_converter(self, folder: Path) -> Child:
-        converter = self._converter
-        if converter is not None and converter.returncode() is None:
-            return converter
-        if converter is not None:
-            converter.reap()
-        idle_log = self._settings.data_dir / "converter.log"
-        idle_log.unlink(missing_ok=True)
-        # Should it fail to start, the log is found with the job that it was started for.
-        self._converter = self._spawn(["--converter", "--log", str(idle_log)], folder / "worker.log")
-        return self._converter
+        if self.converter is None:
+            idle_log = self._settings.data_dir / "converter.log"
+            idle_log.unlink(missing_ok=True)
+            # Should it fail to start, the log is found with the job that it was started for.
+            self.converter = self._spawn(["--converter", "--log", str(idle_log)], folder / "worker.log")
+        return self.converter
 
     def _spawn(self, arguments: Sequence[str], log_path: Path) -> Child:
         environment = {

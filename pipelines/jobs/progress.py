@@ -24,38 +24,34 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._ends: list[int] = []  # byte offset behind each line; line n starts at _ends[n - 2]
+        self._ends = [0]  # byte offset behind each line, from line 0 on, which is none
         if path.exists():
             with path.open("r+b") as file:
-                self._ends = list(accumulate(len(line) for line in file if line.endswith(b"\n")))
-                if file.seek(0, os.SEEK_END) != self._end:
-                    file.truncate(self._end)
+                lengths = (len(line) for line in file if line.endswith(b"\n"))
+                self._ends = list(accumulate(lengths, initial=0))
+                if file.seek(0, os.SEEK_END) != self._ends[-1]:
+                    file.truncate(self._ends[-1])
 
     def __len__(self) -> int:
-        return len(self._ends)
-
-    @property
-    def _end(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return len(self._ends) - 1
 
     def append(self, event: Row) -> None:
         """Add an event; it gets its number as "n". When the disk refuses, the log is as before."""
-        line = orjson.dumps({"n": len(self._ends) + 1, **event}) + b"\n"
+        line = orjson.dumps({"n": len(self) + 1, **event}) + b"\n"
         # At the last whole line, so that what a full disk cut short is overwritten by the next event.
         with self.path.open("r+b" if self.path.exists() else "wb") as file:
-            file.seek(self._end)
+            file.seek(self._ends[-1])
             file.write(line)
-        self._ends.append(self._end + len(line))
+        self._ends.append(self._ends[-1] + len(line))
 
     def read(self, since: int = 0) -> Rows:
         """Return the events with numbers above `since`, oldest first."""
-        first = max(since, 0)
-        if first >= len(self._ends):
+        start, end = self._ends[min(max(since, 0), len(self))], self._ends[-1]
+        if start == end:
             return []
-        start = self._ends[first - 1] if first else 0
         with self.path.open("rb") as file:
             file.seek(start)
-            return [orjson.loads(line) for line in file.read(self._end - start).splitlines()]
+            return [orjson.loads(line) for line in file.read(end - start).splitlines()]
 
 
 @dataclass(eq=False)

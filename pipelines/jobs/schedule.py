@@ -17,9 +17,8 @@ from pipelines.store.records import Row, Rows
 URGENT, BATCH, BACKGROUND = range(3)
 URGENCY = {"conversion": URGENT, "batch": BATCH}
 TURN_S = 60.0  # how long an overdue job computes before a more urgent one may interrupt it again
-USES_PREPARED = frozenset(
-    {"preprocessing", "training"}
-)  # never run together on the same upload's prepared slices
+# Types of job that never run together on the same upload, whose prepared slices they write and read.
+USES_PREPARED = frozenset({"preprocessing", "training"})
 LONGEST_REST_S = 3_600.0  # no failed try rests longer
 
 
@@ -59,7 +58,6 @@ class DeviceLease:
 
     @property
     def holders(self) -> list[str]:
-        """Ids of the jobs that may compute now."""
         return [claim.job_id for claim in self._held.values()]
 
     def waits(self, job_id: str) -> bool:
@@ -67,17 +65,14 @@ class DeviceLease:
         return job_id in self._waiting
 
     def want(self, claim: Claim) -> None:
-        """Enter a claim; one of a job that holds the device is ignored."""
         if claim.job_id not in self.holders:
             self._waiting[claim.job_id] = claim
 
     def release(self, job_id: str) -> None:
-        """Forget the job, whether it held the device, waited or neither."""
         self._waiting.pop(job_id, None)
         self._take_back(job_id)
 
     def paused(self, job_id: str, now_s: float) -> None:
-        """Note that a holder has stopped at a yield and waits to go on."""
         held = self._take_back(job_id)
         if held is not None:
             self._waiting[job_id] = replace(held, since_s=now_s, paused=True)
@@ -137,14 +132,7 @@ def positions(pending: Rows) -> dict[str, int]:
 
 
 def next_up(job_type: str, pending: Rows, running: Collection[Row], now_s: float) -> Row | None:
-    """Return the job of this type that may start now, None if there is none.
-
-    Args:
-        job_type: Lane.
-        pending: All pending rows, in any order.
-        running: Rows of the jobs that children work on.
-        now_s: Seconds since the epoch; a row whose `not_before` is a little later rests from a failed try.
-    """
+    """Return the job of this type that may start now (seconds since the epoch), None if there is none."""
     for row in _in_order(pending):
         # So far ahead no rest was ever set: the clock has been put back since.
         rests = 0 < row["not_before"] - now_s <= LONGEST_REST_S
@@ -162,15 +150,9 @@ def _in_order(pending: Rows) -> Rows:
 
 
 def _upload_is_busy(row: Row, pending: Rows, running: Collection[Row]) -> bool:
-    """Whether somebody else works on the prepared slices that this job needs."""
-    if row["type"] not in USES_PREPARED:
-        return False
-    ahead = [
-        other
-        for other in pending
-        if row["type"] == "training" and other["type"] == "preprocessing" and other["seq"] < row["seq"]
-    ]
-    return any(
-        other["upload_id"] == row["upload_id"] and other["type"] in USES_PREPARED
-        for other in (*running, *ahead)
+    blocking = list(running)
+    if row["type"] == "training":
+        blocking += [o for o in pending if o["type"] == "preprocessing" and o["seq"] < row["seq"]]
+    return row["type"] in USES_PREPARED and any(
+        other["upload_id"] == row["upload_id"] and other["type"] in USES_PREPARED for other in blocking
     )

@@ -48,14 +48,9 @@ MAX_PENDING_PER_USER = 100
 
 
 class Jobs:
-    """All jobs of one data folder. Safe for threads.
+    """All jobs of one data folder. Safe for threads; `lock` is held while rows are looked at and changed.
 
-    The worker's command gets a job's folder or --converter added; a job that failed through a fault rests for
-    the retry pauses before its second, third, ... try. `lock` is held while rows are looked at and changed
-    together. A method that takes a job's id raises UnknownNameError when there is none, or it is another's.
-
-    Raises:
-        ConfigError: Another server uses the data folder, or its registry cannot be read.
+    A job that failed through a fault rests for the retry pauses before its second, third, ... try.
     """
 
     def __init__(
@@ -116,8 +111,7 @@ class Jobs:
     def events(self, caller: Caller, job_id: str, since: int = 0) -> Rows:
         """Return what a job has reported after the event number `since`, oldest first.
 
-        Each event has n (1, 2, ...), time, fraction, stage, message, eta_s and data (losses, the name of a
-        sample for files.artifact(), ...).
+        Each event has n (1, 2, ...), time, fraction, stage, message, eta_s and data (losses, ...).
         """
         with self.lock:
             return self.dispatcher.event_log(job_of(self.registry, caller, job_id)["id"]).read(since)
@@ -143,18 +137,10 @@ class Jobs:
     # --- beginning ---------------------------------------------------------------------------------
 
     def upload(self, caller: Caller, files: Sequence[tuple[Path, str]], purpose: str) -> Row:
-        """Check, decode and keep recordings, and return their row (status "uploaded").
+        """Check, decode and keep recordings (path, what the person calls it), and return their row.
 
-        Args:
-            caller: Who will own them.
-            files: Where each lies now, and what the person calls it.
-            purpose: "training" for recordings of a voice, "target" for one to convert, "batch" for many to
-                convert, zips among them; there a file that is refused stays in the list with its reason.
-
-        Raises:
-            AudioError: A file is refused, or all of a batch; nothing is kept then.
-            ConfigError: The purpose is unknown.
-            LimitError: The caller has sent in too much within an hour, or has no room on the disk.
+        The purpose is "training" for recordings of a voice, "target" for one to convert, "batch" for many to
+        convert, zips among them; there a file that is refused stays in the list with its reason.
         """
         if purpose not in UPLOAD_TYPES:
             raise ConfigError(f"Unknown purpose {purpose!r}. Choose one of: {', '.join(UPLOAD_TYPES)}.")
@@ -198,22 +184,10 @@ class Jobs:
         model_id: str | None = None,
         settings: Row | None = None,
     ) -> Row:
-        """Queue work on an upload and return its row at once (status "pending").
+        """Queue work on an upload, or on that of another job, and return its row at once (status "pending").
 
-        Args:
-            caller: Who asks.
-            type: "preprocessing", "training", "conversion" or "batch".
-            input_job_id: An upload, or a job that worked on one; a training that names a preparation
-                uses that one's settings.
-            model_name: What the voice shall be called (training).
-            model_id: The voice to convert into (conversion, batch).
-            settings: The pipeline's options by name; every key is optional.
-
-        Raises:
-            UnknownNameError: There is no such voice.
-            ConfigError: The type, the name or the settings are wrong.
-            NotAllowedError: The caller has too many jobs waiting.
-            LimitError: The caller has started too many jobs within an hour, or has no room on the disk.
+        A training has a model_name and uses the settings of the preparation that it names as its input; a
+        conversion and a batch have a model_id. Every key of the settings is optional.
         """
         if type not in JOB_TYPES:
             raise ConfigError(f"Unknown type of job {type!r}. Choose one of: {', '.join(JOB_TYPES)}.")
@@ -282,11 +256,7 @@ class Jobs:
     # --- steering ----------------------------------------------------------------------------------
 
     def cancel(self, caller: Caller, job_id: str) -> Row:
-        """Stop a job: a waiting one at once, a running one when it has saved; return its row.
-
-        Raises:
-            NotAllowedError: It has ended, or is an upload.
-        """
+        """Stop a job: a waiting one at once, a running one when it has saved; return its row."""
         with self.lock:
             row = job_of(self.registry, caller, job_id)
             if self.dispatcher.stop(row["id"], "cancel"):
@@ -304,9 +274,6 @@ class Jobs:
         """Queue a failed, cancelled or interrupted job again, from its start; return its row.
 
         A batch never starts again with what it has converted: it goes on, as with resume().
-
-        Raises:
-            NotAllowedError: It is in another state.
         """
         return self._again(caller, job_id, from_start=True)
 
@@ -314,9 +281,6 @@ class Jobs:
         """Queue a failed, cancelled or interrupted job again, from what it has saved; return its row.
 
         A completed batch of which some recordings failed tries those again.
-
-        Raises:
-            NotAllowedError: It is in another state.
         """
         return self._again(caller, job_id, from_start=False)
 
@@ -347,9 +311,6 @@ class Jobs:
 
         The upload of a job goes with the last job that works on it. A crash in between leaves folders without
         rows, which the next start removes.
-
-        Raises:
-            NotAllowedError: It waits or runs, or other jobs need it.
         """
         with self.lock:
             shown = self.get(caller, job_id)
@@ -384,7 +345,6 @@ class Jobs:
             return work(self.registry, self._settings)
 
     def shares(self, caller: Caller) -> Sequence[Share]:
-        """Return what each user has, the largest share first."""
         require_admin(caller)
         return self.quota.shares()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,11 +25,7 @@ BACKUPS = "backups"  # registry-YYYY-MM-DD.json, one a day, the newest KEPT of t
 
 
 def back_up(data_dir: Path, target: Path) -> int:
-    """Copy the registry to a file, replacing an older one, and return how many rows it holds.
-
-    Raises:
-        ConfigError: There is no registry, it is damaged, or the file cannot be written.
-    """
+    """Copy the registry to a file, replacing an older one, and return how many rows it holds."""
     source = data_dir / REGISTRY_NAME
     if not source.is_file():
         raise ConfigError(f"There is no registry in {data_dir}; name its folder with --data-dir.")
@@ -57,14 +52,11 @@ def back_up_daily(data_dir: Path) -> Path | None:
 
 
 def daily_backups(data_dir: Path) -> list[Path]:
-    """Return the daily backups, newest first."""
     return sorted((data_dir / BACKUPS).glob("registry-????-??-??.json"), reverse=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
-    """What a restoring did."""
-
     rows: int  # how many jobs and voices the registry has now
     aside: Path | None  # folder with what was there before, if there was anything
     lost: int  # how many of the voices have no files any more
@@ -75,10 +67,6 @@ def restore(data_dir: Path, source: Path) -> Restored:
     """Put a backup, of this version or an older one, in the registry's place.
 
     What was there is kept beside it, and so are the folders of jobs and voices that the backup does not know.
-
-    Raises:
-        ConfigError: A server uses the folder, or the file is no registry that this version can read;
-            nothing is changed then.
     """
     if not source.is_file():
         raise ConfigError(f"There is no file {source}; name a backup.")
@@ -105,7 +93,12 @@ def _set_aside(data_dir: Path, tables: Tables) -> Path | None:
     """Copy the registry, and move folders that the new one does not know, so that nothing sweeps them up."""
     aside = data_dir / f"before-restore-{datetime.now(UTC):%Y-%m-%d-%H%M%S-%f}"
     registry = data_dir / REGISTRY_NAME
-    unknown = list(_unknown(data_dir, tables))
+    unknown = [
+        path
+        for table in ("jobs", "models")
+        for path in (data_dir / table).glob("*")
+        if path.is_dir() and path.name not in tables.get(table, {})
+    ]
     if not registry.exists() and not unknown:
         return None
     aside.mkdir()
@@ -116,13 +109,6 @@ def _set_aside(data_dir: Path, tables: Tables) -> Path | None:
         target.parent.mkdir(exist_ok=True)
         path.replace(target)
     return aside
-
-
-def _unknown(data_dir: Path, tables: Tables) -> Iterator[Path]:
-    for table in ("jobs", "models"):
-        for path in (data_dir / table).glob("*"):
-            if path.is_dir() and path.name not in tables.get(table, {}):
-                yield path
 
 
 def _write(target: Path, content: bytes) -> None:

@@ -27,23 +27,18 @@ logger = logging.getLogger(__name__)
 Row = dict[str, Any]
 Rows = list[Row]
 
-# Per type of job its status while a child works on it.
+# By type of job, its status while a child works on it.
 RUNNING_STATUS = {
-    "preprocessing": "preprocessing",
-    "training": "training",
-    "conversion": "converting",
-    "batch": "converting",
-}
+    "preprocessing": "preprocessing", "training": "training",
+    "conversion": "converting", "batch": "converting",
+}  # fmt: skip
 CONVERTING = frozenset({"conversion", "batch"})  # types of job that speak in a voice
 JOB_TYPES = tuple(RUNNING_STATUS)
 RUNNING = frozenset(RUNNING_STATUS.values())
 RESTARTABLE = frozenset({"failed", "cancelled", "interrupted"})
 ENDED = RESTARTABLE | {"completed"}
-UPLOAD_TYPES = {
-    "training": "training",
-    "target": "conversion",
-    "batch": "batch",
-}  # by purpose, its row's type
+# By purpose of an upload, the type of its row.
+UPLOAD_TYPES = {"training": "training", "target": "conversion", "batch": "batch"}
 
 MAX_NAME_CHARACTERS = 80
 MAX_SETTINGS_BYTES = 65_536
@@ -68,9 +63,7 @@ class Caller:
 
     user_id: str
     admin: bool = False  # sees other users' rows too
-    address: str = field(
-        default="", compare=False
-    )  # of the request, "" for the server itself; for limits only
+    address: str = field(default="", compare=False)  # "" for the server itself; for limits only
 
     def may_see(self, row: Row) -> bool:
         return self.admin or row["user_id"] == self.user_id
@@ -99,34 +92,15 @@ def new_job(user_id: str, job_type: str, *, status: str, seq: int, **fields: obj
     """Return a row with every field present, those not given at their start value."""
     moment = now()
     row: Row = {
-        "id": new_id(),
-        "user_id": user_id,
-        "type": job_type,
-        "status": status,
-        "input_job_id": None,
-        "upload_id": None,
-        "upload_ids": [],
-        "progress": 0.0,
-        "message": "",
-        "stage": "",
-        "eta_s": None,
-        "created_at": moment,
-        "updated_at": moment,
-        "completed_at": None,
-        "input_audio_path": None,
-        "output_audio_path": None,
-        "model_id": None,
-        "model_name": None,
-        "quality_snr": None,
-        "error_message": None,
-        "seq": seq,
-        "attempts": 0,
-        "not_before": 0.0,
-        "dead_letter": False,
-        "settings": {},
-        "files": [],
-        "result": None,
-    }
+        "id": new_id(), "user_id": user_id, "type": job_type, "status": status,
+        "input_job_id": None, "upload_id": None, "upload_ids": [],
+        "progress": 0.0, "message": "", "stage": "", "eta_s": None,
+        "created_at": moment, "updated_at": moment, "completed_at": None,
+        "input_audio_path": None, "output_audio_path": None,
+        "model_id": None, "model_name": None, "quality_snr": None, "error_message": None,
+        "seq": seq, "attempts": 0, "not_before": 0.0, "dead_letter": False,
+        "settings": {}, "files": [], "result": None,
+    }  # fmt: skip
     return row | fields
 
 
@@ -136,13 +110,7 @@ def uploads_of(row: Row) -> set[str]:
 
 
 def public_row(row: Row, *, position: int | None = None, live: Row | None = None) -> Row:
-    """Return the row as callers see it.
-
-    Args:
-        row: A job's row.
-        position: Place in the queue, 1 = next; None unless the job is pending.
-        live: Newer progress, message, stage, eta_s and updated_at of a job that runs, and files of a batch.
-    """
+    """Return the row as callers see it, with its place in the queue (1 = next) or what has changed since."""
     shown = row | (live or {}) | {"position": position}
     shown["files"] = [
         {name: value for name, value in stored.items() if name not in PRIVATE_OF_FILES}

@@ -36,11 +36,7 @@ MIGRATIONS: dict[int, Callable[[Tables], None]] = {0: lambda _: None}
 
 
 def read_tables(content: bytes, path: Path) -> Tables:
-    """Return the tables in the content of a registry's file.
-
-    Raises:
-        ConfigError: It is no JSON document of tables, or a newer version wrote it.
-    """
+    """Return the tables in the content of a registry's file; ConfigError if it holds none to be read."""
     try:
         tables = orjson.loads(content)
     except orjson.JSONDecodeError as error:
@@ -65,7 +61,6 @@ def _version_of(tables: Tables) -> object:
 
 
 def _way_out(path: Path) -> str:
-    """Return what to do about a damaged registry: take the newest backup that lies beside it, if any."""
     backups = sorted((path.parent / "backups").glob("registry-????-??-??.json"))
     if backups and path.name == REGISTRY_NAME:
         return f"take the newest backup with: python app.py --restore {backups[-1]}"
@@ -76,19 +71,15 @@ class AtomicStorage(Storage):
     """TinyDB storage that keeps the document in memory and replaces the file as a whole."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
         self.path = path
         self.fault = ""  # why the last write failed; empty when it did not
         self.held = False  # whether writes only reach the memory for now
-        self._tables: Tables | None = read_tables(path.read_bytes(), path) if path.exists() else None
+        self.memory = read_tables(path.read_bytes(), path) if path.exists() else {}
 
-    def read(self) -> Tables | None:
-        """Return the document with every row copied, None if nothing was ever written."""
-        if self._tables is None:
-            return None
+    def read(self) -> Tables:
         # One level deep is enough: TinyDB changes rows, and Registry copies whatever leaves it.
         return {
-            name: {row_id: dict(row) for row_id, row in table.items()} for name, table in self._tables.items()
+            name: {row_id: dict(row) for row_id, row in table.items()} for name, table in self.memory.items()
         }
 
     def write(self, data: Tables) -> None:
@@ -101,7 +92,7 @@ class AtomicStorage(Storage):
                 self.fault = error.strerror or type(error).__name__
                 raise
             self.fault = ""
-        self._tables = data
+        self.memory = data
 
     @contextmanager
     def as_one(self) -> Iterator[None]:
@@ -109,14 +100,14 @@ class AtomicStorage(Storage):
         if self.held:  # within another such block
             yield
             return
-        before, self.held = self._tables, True
+        before, self.held = self.memory, True
         try:
             yield
             self.held = False
-            if self._tables is not None and self._tables is not before:
-                self.write(self._tables)
+            if self.memory is not before:
+                self.write(self.memory)
         except BaseException:
-            self._tables = before
+            self.memory = before
             raise
         finally:
             self.held = False
@@ -134,12 +125,7 @@ class _Database(TinyDB):
 
 
 class Registry:
-    """Jobs and models, with exactly one server as their writer.
-
-    Raises:
-        ConfigError: Another server uses the folder, it cannot be written to, the file is unreadable, or a
-            newer version wrote it.
-    """
+    """Jobs and models, with exactly one server as their writer; ConfigError if the folder cannot be used."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / REGISTRY_NAME
@@ -170,7 +156,6 @@ class Registry:
             raise
 
     def counts(self) -> dict[str, int]:
-        """Return how many jobs and models there are."""
         with self._mutex:
             return {name: len(self._database.table(name)) for name in ("jobs", "models")}
 
@@ -180,7 +165,6 @@ class Registry:
         return self._storage.fault
 
     def close(self) -> None:
-        """Release the lock file; the registry must not be used afterwards."""
         with self._mutex:
             self._database.close()
             self._lock.release()
@@ -201,7 +185,6 @@ class Registry:
             return _copy(row)
 
     def get(self, table: str, row_id: str) -> Row | None:
-        """Return a copy of the row with this id, None if there is none."""
         with self._mutex:
             row = self._database.table(table).get(doc_id=row_id)  # type: ignore[call-overload]
             return None if row is None else _copy(row)
@@ -230,10 +213,7 @@ class Registry:
                 self.version += 1
 
     def list(self, table: str, where: Callable[[Row], bool] | None = None, **equal: object) -> Rows:
-        """Return copies of the rows, oldest first, that have these values and fulfil the condition.
-
-        The condition must not change the row.
-        """
+        """Return copies of the rows, oldest first, that have these values and fulfil a condition."""
         with self._mutex:
             return [
                 _copy(row)
@@ -243,8 +223,8 @@ class Registry:
             ]
 
     def _migrate(self) -> None:
-        """Bring the document to SCHEMA_VERSION, keeping a copy of an older file."""
-        tables = self._storage.read() or {}
+        """Bring the document up, keeping a copy of an older file."""
+        tables = self._storage.read()
         version = _version_of(tables)
         if version == SCHEMA_VERSION or not isinstance(version, int):
             return

@@ -39,7 +39,7 @@ class Account:
 
     @property
     def stamp(self) -> str:
-        """A value that changes with the password; logins of an earlier one end."""
+        """A value that changes with the password: logins of an earlier one end."""
         return hashlib.sha256(self.hash.encode()).hexdigest()[:16]
 
 
@@ -53,7 +53,6 @@ class Accounts:
         self._read_at: tuple[int, int, int] | None = None
 
     def require(self) -> None:
-        """Check that somebody can log in."""
         if not self.path.is_file() or not _read(self.path):
             raise ConfigError(
                 f"AUTH_FILE {self.path} names no user, so nobody could log in; add one with "
@@ -62,7 +61,6 @@ class Accounts:
         _ = self._nobody  # now, so that the first unknown name costs no more than others
 
     def get(self, name: str) -> Account | None:
-        """Return the user of this name, None if there is none (any more)."""
         self._refresh()
         return self._users.get(name)
 
@@ -81,13 +79,13 @@ class Accounts:
         return account
 
     def put(self, name: str, password: str, *, admin: bool = False) -> Account:
-        """Add a user, or change the password of one; an admin stays one. The file is written in one step.
-
-        Raises:
-            ConfigError: The name or the password cannot be used, or the file cannot be read.
-            OSError: The file cannot be written; it is as it was.
-        """
-        name = _checked_login(name)
+        """Add a user, or change the password of one; an admin stays one."""
+        name = normal(name)
+        if not _NAME.fullmatch(name) or name.startswith(_NOT_A_LOGIN):
+            raise ConfigError(
+                f"{name[:64]!r} cannot be a login name; use letters, digits and . _ - @ +, at most 64 of "
+                "them, and do not begin with visitor- or client-."
+            )
         if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
             raise ConfigError(
                 f"A password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters; choose another one."
@@ -108,7 +106,7 @@ class Accounts:
 
     @cached_property
     def _nobody(self) -> str:
-        """The hash of a password that nobody has."""
+        # The hash of a password that nobody has.
         return self._hasher.hash(secrets.token_urlsafe(32))
 
     def _refresh(self) -> None:
@@ -128,16 +126,6 @@ class Accounts:
         except ConfigError as error:
             logger.error("%s Until then, those of before can log in.", error)  # noqa: TRY400
         self._read_at = read_at
-
-
-def _checked_login(name: str) -> str:
-    checked = normal(name)
-    if not _NAME.fullmatch(checked) or checked.startswith(_NOT_A_LOGIN):
-        raise ConfigError(
-            f"{name[:64]!r} cannot be a login name; use letters, digits and . _ - @ +, at most 64 of them, "
-            "and do not begin with visitor- or client-."
-        )
-    return checked
 
 
 def normal(text: str) -> str:

@@ -96,13 +96,23 @@ class Quota:
         if not self.limit_bytes:
             yield lambda _: None
             return
-        account, mine = self._opened(caller.user_id), 0
+        user_id, mine = caller.user_id, 0
+        with self._lock:
+            if user_id not in self._accounts:
+                self._accounts[user_id] = _Account(before=self.used(user_id))
+            account = self._accounts[user_id]
+            account.open += 1
 
         def spend(count: int) -> None:
             nonlocal mine
             with self._lock:
                 if account.before.total + account.held + max(count, 1) > self.limit_bytes:
-                    raise self._refusal(account)
+                    jobs, voices = account.before.jobs + account.held, account.before.voices
+                    raise LimitError(
+                        f"There is no room for this: of your {_mb(self.limit_bytes)} MB, uploads and jobs "
+                        f"take {_mb(jobs)} and voices {_mb(voices)}; delete voices, or jobs that have ended, "
+                        "and try again."
+                    )
                 account.held += count
                 mine += count
 
@@ -116,23 +126,7 @@ class Quota:
             with self._lock:
                 account.open -= 1
                 if not account.open:
-                    self._accounts.pop(caller.user_id, None)
-
-    def _opened(self, user_id: str) -> _Account:
-        with self._lock:
-            account = self._accounts.get(user_id)
-            if account is None:
-                account = self._accounts[user_id] = _Account(before=self.used(user_id))
-            account.open += 1
-            return account
-
-    def _refusal(self, account: _Account) -> LimitError:
-        used = account.before
-        return LimitError(
-            f"There is no room for this: of your {_mb(self.limit_bytes)} MB, uploads and jobs take "
-            f"{_mb(used.jobs + account.held)} and voices {_mb(used.voices)}; delete voices, or jobs that "
-            "have ended, and try again."
-        )
+                    del self._accounts[user_id]
 
 
 def _mb(count: int) -> str:

@@ -34,10 +34,7 @@ _DONE = {
 
 
 class Limits:
-    """Counts acts by user and by address, by a clock of seconds. Safe for threads.
-
-    A limit is what one user may do in an hour; 0 or none = any number.
-    """
+    """Counts acts by user and by address; no limit or 0 = any number in an hour. Safe for threads."""
 
     def __init__(self, per_hour: Mapping[str, int], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_hour = per_hour
@@ -51,11 +48,7 @@ class Limits:
         return cls({kind: getattr(settings, f"{kind}_per_hour") for kind in _DONE})
 
     def take(self, kind: str, caller: Caller) -> None:
-        """Count one act (uploads, files, starts or logins) of a caller.
-
-        Raises:
-            LimitError: The user or the address has done as much as is allowed in an hour; nothing is counted.
-        """
+        """Count one act (uploads, files, starts or logins); one that is refused does not count."""
         limit = self._per_hour.get(kind, 0)
         if not limit:
             return
@@ -72,7 +65,6 @@ class Limits:
                 moments.append(moment_s)
 
     def give_back(self, kind: str, caller: Caller) -> None:
-        """Take back the newest act of a caller, as if it had not been."""
         with self._lock:
             for moments, _ in self._counts(kind, caller, 1):
                 if moments:

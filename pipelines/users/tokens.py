@@ -31,7 +31,6 @@ _TOKEN = re.compile(r"(tmb|tms)_([0-9a-f]{16})_([0-9a-f]{64})")
 
 
 def looks_like_one(text: str, kind: Kind) -> bool:
-    """Whether a text claims to be a token of this kind."""
     return text.startswith(PREFIXES[kind] + "_")
 
 
@@ -48,25 +47,16 @@ class Tokens:
         """Make a token and return it, the only time that it can be read, and its row.
 
         The stamp of a login is that of the account, which changes with the password.
-
-        Raises:
-            ConfigError: The name is empty, too long or unprintable.
-            NotAllowedError: The user has as many personal tokens as there may be.
         """
         name = checked_name(name, "token")
         self._make_room(user_id, kind)
         token_id, secret = secrets.token_hex(8), secrets.token_hex(32)
         moment = as_text(self._clock())
         row = {
-            "id": token_id,
-            "user_id": user_id,
-            "kind": kind,
-            "name": name,
-            "digest": _digest(secret),
-            "stamp": stamp,
-            "created_at": moment,
-            "last_used_at": moment if kind == "login" else None,
-        }
+            "id": token_id, "user_id": user_id, "kind": kind, "name": name,
+            "digest": _digest(secret), "stamp": stamp,
+            "created_at": moment, "last_used_at": moment if kind == "login" else None,
+        }  # fmt: skip
         return f"{PREFIXES[kind]}_{token_id}_{secret}", _public(self._registry.insert("tokens", row))
 
     def find(self, token: str, kind: Kind) -> Row | None:
@@ -102,7 +92,6 @@ class Tokens:
         return _public(row)
 
     def end(self, token: str) -> None:
-        """End a login, if the token is one."""
         row = self.find(token, "login")
         if row is not None:
             self._registry.delete("tokens", [row["id"]])
