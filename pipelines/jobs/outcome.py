@@ -90,7 +90,6 @@ def count_use(before: Row, after: Row, library: Library) -> None:
 
 
 def _settled(row: Row, ending: Ending, folder: Path, library: Library, pauses_s: Sequence[float]) -> Row:
-    """Return the changes, but for the files of a batch."""
     last = ending.last or {}
     if last.get("event") == "done":
         try:

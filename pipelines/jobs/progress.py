@@ -45,7 +45,7 @@ class EventLog:
         self._ends.append(self._ends[-1] + len(line))
 
     def read(self, since: int = 0) -> Rows:
-        """Return the events with numbers above `since`, oldest first."""
+        """Return the events with greater numbers, oldest first."""
         start, end = self._ends[min(max(since, 0), len(self))], self._ends[-1]
         if start == end:
             return []
@@ -85,7 +85,6 @@ class Watch:
                 self._inboxes.remove(inbox)
 
     def followed(self) -> set[str]:
-        """Return the ids of jobs that somebody follows."""
         return {inbox.job_id for inbox in self._inboxes}
 
     def post(self, row: Row, *, state_changed: bool) -> None:

@@ -24,8 +24,6 @@ LONGEST_REST_S = 3_600.0  # no failed try rests longer
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One job's wish for the device."""
-
     job_id: str
     urgency: int  # the lower goes first
     seq: int  # place in the order of submission

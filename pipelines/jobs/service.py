@@ -82,7 +82,6 @@ class Jobs:
         self.dispatcher.start()
 
     def close(self) -> None:
-        """Interrupt what runs, end all children and release the data folder."""
         self.dispatcher.close()
         self.registry.close()
 

@@ -75,7 +75,6 @@ def require_admin(caller: Caller) -> None:
 
 
 def now() -> str:
-    """Return the time of day as rows hold it."""
     return as_text(datetime.now(UTC))
 
 
@@ -163,7 +162,6 @@ def saved_states(files: Sequence[Row], folder: Path) -> Rows:
 
 
 def save_states(states: Sequence[Row], folder: Path) -> None:
-    """Write down, in one step, what has become of the recordings so far."""
     with atomic_write(folder / STATES) as path:
         path.write_text(
             json.dumps([{key: state.get(key) for key in STATE_KEYS} for state in states]), encoding="utf-8"

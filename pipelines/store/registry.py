@@ -206,7 +206,6 @@ class Registry:
                 self.version += 1
 
     def delete(self, table: str, row_ids: Iterable[str]) -> None:
-        """Remove rows in one write; unknown ids are skipped."""
         with self._mutex:
             if ids := list(row_ids):
                 self._database.table(table).remove(doc_ids=ids)  # type: ignore[arg-type]

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pipelines.store.records import Caller
     from pipelines.store.registry import Registry
 
+# Asks for some more bytes before they are written; raises LimitError when there is no room for them.
 Spend = Callable[[int], None]
-"""Asks for some more bytes before they are written; raises LimitError when there is no room for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,6 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What one user has on this server."""
-
     user_id: str
     jobs: int  # number of jobs and uploads
     voices: int  # number of voices
@@ -67,7 +65,6 @@ class Quota:
         self._lock = threading.Lock()
 
     def used(self, user_id: str) -> Usage:
-        """Measure what a user takes now."""
         jobs = self._registry.list("jobs", user_id=user_id)
         voices = self._registry.list("models", user_id=user_id)
         return Usage(

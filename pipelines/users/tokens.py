@@ -82,7 +82,6 @@ class Tokens:
         return [_public(row) for row in reversed(rows)]
 
     def revoke(self, user_id: str, token_id: str) -> Row:
-        """End a personal token of the user's for good and return what its row was."""
         row = self._registry.get("tokens", str(token_id))
         if row is None or row["user_id"] != user_id or row["kind"] != "personal":
             raise UnknownNameError(
