@@ -12,6 +12,7 @@ import pytest
 
 from pipelines.jobs.outcome import make_order
 from pipelines.jobs.service import Jobs
+from pipelines.store.registry import AtomicStorage, Tables
 from rvc.errors import ConfigError, NotAllowedError
 from tests.pipelines.jobs.toy_jobs import (
     ME,
@@ -247,6 +248,25 @@ def test_the_converter_stays_warm_and_leaves_when_idle(
     assert jobs.files.result_path(ME, third["id"]).read_bytes()[:4] == b"RIFF"
     assert jobs.library.stats(ME, "voice")["uses"] == 3
     assert jobs.library.stats(ME, "voice")["seconds_converted"] == 4.5
+
+
+def test_a_conversion_writes_the_registry_four_times(
+    open_jobs: Open, tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = open_jobs()
+    add_voice(jobs, data_dir)
+    jobs.start()
+    write, writes = AtomicStorage.write, []
+
+    def counted(storage: AtomicStorage, data: Tables) -> None:
+        writes.append(storage.held)
+        write(storage, data)
+
+    monkeypatch.setattr(AtomicStorage, "write", counted)
+    for _ in range(2):  # of the second one, the voice's statistics are there already
+        end_of(jobs, submit(jobs, "conversion", upload(jobs, tmp_path, purpose="target"), steps=1))
+        assert writes.count(False) == 4  # the upload, the job, its start, its end with the statistics
+        writes.clear()
 
 
 def test_a_cancelled_conversion_leaves_the_converter_and_a_dead_one_is_replaced(
