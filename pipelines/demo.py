@@ -124,7 +124,7 @@ def _train(jobs: Jobs, settings: Settings, say: Say) -> str:
             jobs.registry.update("jobs", job["id"], settings={**wishes, "total_steps": steps})
             job = jobs.resume(OWNER, job["id"])
     row = _finished(jobs, job, say)
-    report = jobs.report(OWNER, row["id"])
+    report = jobs.files.report(OWNER, row["id"])
     if report and report.get("speech_s"):
         say(f"  It learned from {report['speech_s']:.0f} s of speech.")
     model_id = str(row["model_id"])
@@ -165,8 +165,8 @@ def _convert(jobs: Jobs, model_id: str, folder: Path, say: Say) -> tuple[Path, P
         say(f"  The melody was moved by {result['transpose_semitones']:+.1f} semitones to suit the voice.")
     source = folder / f"source{example.suffix}"
     converted = folder / "converted.wav"
-    shutil.copyfile(jobs.input_path(OWNER, row["id"]), source)
-    shutil.copyfile(jobs.result_path(OWNER, row["id"]), converted)
+    shutil.copyfile(jobs.files.input_path(OWNER, row["id"]), source)
+    shutil.copyfile(jobs.files.result_path(OWNER, row["id"]), converted)
     return source, converted
 
 

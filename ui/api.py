@@ -28,8 +28,6 @@ import gradio as gr
 from gradio import FileData
 
 # ruff: noqa: D417 -- `request` comes from Gradio; the docstrings are for those who call from outside
-from pipelines.jobs.service import remove_job
-
 # ruff: noqa: D417 -- `request` comes from Gradio; the docstrings are for those who call from outside
 from rvc.errors import ConfigError, UnknownNameError
 
@@ -91,7 +89,7 @@ class Endpoints:
             verdict and the reason.
         """
         with plain_errors():
-            return self._jobs.validate(self._services.caller(request), plain_id(job_id, "job"))
+            return self._jobs.files.validate(self._services.caller(request), plain_id(job_id, "job"))
 
     def prepare_voice(self, job_id: str, request: gr.Request, settings: Row | None = None) -> Row:
         """Clean and cut the recordings and report on them, before any training.
@@ -115,7 +113,7 @@ class Endpoints:
             The report.
         """
         with plain_errors():
-            report = self._jobs.report(self._services.caller(request), plain_id(job_id, "job"))
+            report = self._jobs.files.report(self._services.caller(request), plain_id(job_id, "job"))
             if report is None:
                 raise UnknownNameError(
                     "There is no report on these recordings yet; call prepare_voice first."
@@ -296,7 +294,7 @@ class Endpoints:
             An audio file that a browser can play, or a zip.
         """
         with plain_errors():
-            path = self._jobs.result_path(self._services.caller(request), plain_id(job_id, "job"))
+            path = self._jobs.files.result_path(self._services.caller(request), plain_id(job_id, "job"))
             return FileData(path=hand_out(path, "converted"))
 
     def download_input(self, job_id: str, request: gr.Request) -> FileData:
@@ -309,7 +307,7 @@ class Endpoints:
             The audio file.
         """
         with plain_errors():
-            path = self._jobs.input_path(self._services.caller(request), plain_id(job_id, "job"))
+            path = self._jobs.files.input_path(self._services.caller(request), plain_id(job_id, "job"))
             return FileData(path=hand_out(path, "input"))
 
     def _upload(self, files: list[FileData], purpose: str, request: gr.Request) -> Row:
@@ -419,7 +417,7 @@ class AccountEndpoints:
         """
         with plain_errors():
             caller = self._services.caller(request)
-            return remove_job(self._services.jobs, caller, plain_id(job_id, "job"))
+            return self._services.jobs.remove(caller, plain_id(job_id, "job"))
 
 
 class BatchEndpoints:

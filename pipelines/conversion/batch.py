@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pipelines.events import Done, Events, Progress
-from pipelines.store.batch_states import RESULTS, STATE_KEYS, STATES, Row, Rows, _saved, save_states
+from pipelines.store.records import RESULTS, STATE_KEYS, STATES, Row, Rows, read_states, save_states
 from rvc.errors import AudioError, RvcError
 
 logger = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def _begun(files: Sequence[Row], folder: Path, format: str, attempt: int) -> Row
         part.unlink()  # of a writer that was killed
     outputs = result_names([file["name"] for file in files], format)
     states = []
-    for file, before, output in zip(files, _saved(files, folder), outputs, strict=True):
+    for file, before, output in zip(files, read_states(files, folder), outputs, strict=True):
         state = {"reason": None, **file, **before, "output": output}
         if "audio" not in file:
             state["output"] = None

@@ -1,26 +1,23 @@
 """The one thread that starts, watches and ends the children, and grants the device.
 
     children ──events──> inbox ──> dispatcher ──> registry (state changes), events.jsonl, followers
-                                       │
-    jobs.py ───────────wake────────────┘
+    service.py ──────────wake──────────┘
 
 What runs side by side: one converter (warm; it leaves when idle), one batch, one preparation, and as many
-trainings as may compute at the same time. Which of them computes on the device is the lease's decision.
-All state is guarded by `lock`, which the callers in jobs.py share.
+trainings as may compute at the same time. All state is guarded by `lock`, which service.py shares.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.jobs.outcome import RESUMABLE, RETRY_PAUSES_S, Ending, count_use, make_order, settle
+from pipelines.jobs.outcome import RESUMABLE, Ending, count_use, make_order, settle
 from pipelines.jobs.processes import Child, Live, Staff
 from pipelines.jobs.progress import EventLog, Watch
 from pipelines.jobs.schedule import BACKGROUND, URGENCY, Claim, DeviceLease, next_up, positions
@@ -33,9 +30,6 @@ from pipelines.voices.library import Library
 from rvc.errors import RvcError
 
 logger = logging.getLogger(__name__)
-
-Item = tuple[Child, Row | None] | None
-
 TICK_S = 0.2
 LOG_INTERVAL_S = 1.0
 LOCK_PATIENCE_S = 5.0
@@ -43,83 +37,71 @@ HOUSEKEEPING_INTERVAL_S = 300.0
 WORKER_COMMAND = (sys.executable, "-m", "pipelines.worker")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Desk:
-    """What the dispatcher works with.
-
-    Attributes:
-        settings: Limits and times.
-        registry: Rows of jobs.
-        library: Voices.
-        worker_command: Program and arguments of a child; job folder or --converter is added.
-        retry_pauses_s: Rest before the second, third, ... try, in seconds.
-        housekeeping: Called now and then to remove what has expired.
-    """
-
-    settings: Settings
-    registry: Registry
-    library: Library
-    worker_command: Sequence[str] = WORKER_COMMAND
-    retry_pauses_s: Sequence[float] = RETRY_PAUSES_S
-    housekeeping: Callable[[], None] = field(default=lambda: None)
-
-
 class Dispatcher:
-    """Runs pending jobs until it is closed.
+    """Runs pending jobs until it is closed; housekeeping is called now and then.
 
-    Args:
-        desk: What it works with.
+    Who calls stop, public, event_log or announce holds the lock.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(  # noqa: PLR0913  # what it works with
+        self,
+        settings: Settings,
+        registry: Registry,
+        library: Library,
+        worker_command: Sequence[str],
+        retry_pauses_s: Sequence[float],
+        housekeeping: Callable[[], None],
+    ) -> None:
         self.lock = threading.RLock()
         self.watch = Watch(self.lock)
-        self._desk = desk
-        self._settings = desk.settings
-        self._lease = DeviceLease(desk.settings.max_pause_s, slots=desk.settings.max_concurrent_jobs)
+        self._settings = settings
+        self._registry = registry
+        self._library = library
+        self._retry_pauses_s = retry_pauses_s
+        self._housekeeping = housekeeping
+        self._lease = DeviceLease(settings.max_pause_s, slots=settings.max_concurrent_jobs)
         self._live: dict[str, Live] = {}
-        self._inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
-        self._staff = Staff(desk.settings, desk.worker_command, lambda *item: self._inbox.put(item))
+        self._inbox: deque[tuple[Child, Row]] = deque()
+        self._woken = threading.Event()
+        self._staff = Staff(settings, worker_command, self._take_in)
         self._pending: Rows = []
         self._pending_version = -1
         self._closing = False
         self._ticked_s = self._kept_house_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
-    # --- for jobs.py -------------------------------------------------------------------------------
+    # --- for service.py ----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to run pending jobs."""
         self._thread.start()
 
     def close(self) -> None:
         """Stop what runs, each job saving what it can, and end all children."""
         with self.lock:
             self._closing = True
-            for job_id in list(self._live):
+            for job_id in self._live:
                 self.stop(job_id, "shutdown")
-            if not any(self._staff.is_converter(live.child) for live in self._live.values()):
-                self._staff.dismiss_converter(time.monotonic())
+            if not any(live.child is self._staff.converter for live in self._live.values()):
+                self._staff.dismiss_converter()
         self.wake()
         if self._thread.is_alive():
             self._thread.join()
 
     def health(self) -> Row:
-        """Return whether the thread works, the children's process ids, and who is warm or computes.
+        """Return dispatcher (bool), pending, running (counts), computing (ids), converter (bool), pids.
 
         A dispatcher that holds on to its lock does not work; then the counts are not known (None).
         """
         if not self.lock.acquire(timeout=LOCK_PATIENCE_S):
-            return {"dispatcher": False} | dict.fromkeys(
-                ("pending", "running", "computing", "converter", "pids")
-            )
+            unknown = ("pending", "running", "computing", "converter", "pids")
+            return {"dispatcher": False} | dict.fromkeys(unknown)
         try:
             return {
                 "dispatcher": self._thread.is_alive(),
                 "pending": len(self._queue()),
                 "running": len(self._live),
                 "computing": self._lease.holders,
-                "converter": self._staff.warm,
+                "converter": self._staff.converter is not None,
                 "pids": self._staff.pids,
             }
         finally:
@@ -127,84 +109,76 @@ class Dispatcher:
 
     def wake(self) -> None:
         """Have the dispatcher look at the rows now."""
-        self._inbox.put(None)
+        self._woken.set()
 
     def stop(self, job_id: str, reason: str) -> bool:
-        """Ask the child of a running job to save and stop; return whether the job runs.
-
-        The caller holds the lock. The child is killed when it has not obeyed after cancel_grace_s.
-        """
+        """Ask the child of a running job to save and stop, in time; return whether the job runs."""
         live = self._live.get(job_id)
         if live is None:
             return False
-        if live.reason is None or reason == "shutdown":
-            live.reason = live.reason or reason
-            live.kill_at_s = live.kill_at_s or time.monotonic() + self._settings.cancel_grace_s
+        if live.ending.reason is None or reason == "shutdown":
+            live.ending.reason = live.ending.reason or reason
+            self._set_grace(live)
             live.shown |= {"message": "Stopping", "eta_s": None, "updated_at": now()}
             self._staff.ask_to_stop(live.child, leave=reason == "shutdown")
             self.announce(live.row)
         return True
 
-    def public(self, row: Row) -> Row:
-        """Return the row as callers see it, with its newest progress or its position."""
-        with self.lock:
-            live = self._live.get(row["id"])
-            position = positions(self._queue()).get(row["id"]) if row["status"] == "pending" else None
-            return public_row(row, position=position, live=None if live is None else live.shown)
+    def public(self, *rows: Row) -> Rows:
+        """Return the rows as callers see them, with their newest progress or their position."""
+        places = positions(self._queue()) if any(row["status"] == "pending" for row in rows) else {}
+        shown = {job_id: live.shown for job_id, live in self._live.items()}
+        return [public_row(r, position=places.get(r["id"]), live=shown.get(r["id"])) for r in rows]
 
-    def public_rows(self, rows: Rows) -> Rows:
-        """Return many rows as callers see them; the queue is counted once."""
-        with self.lock:
-            places = positions(self._queue())
-            shown = {job_id: live.shown for job_id, live in self._live.items()}
-            return [public_row(r, position=places.get(r["id"]), live=shown.get(r["id"])) for r in rows]
-
-    def event_log(self, job_id: str) -> EventLog | None:
-        """Return the open event log of a running job."""
+    def event_log(self, job_id: str) -> EventLog:
         live = self._live.get(job_id)
-        return None if live is None else live.log
+        return live.log if live else EventLog(self._folder(job_id) / "events.jsonl")
 
     def announce(self, row: Row, *, state_changed: bool = False) -> None:
         """Tell followers about a job; with a changed state, also those whose position it changes."""
         followed = self.watch.followed()
         if row["id"] in followed:
-            self.watch.post(row["id"], self.public(row), state_changed=state_changed)
+            self.watch.post(*self.public(row), state_changed=state_changed)
         if state_changed:
-            for other in self._queue():
-                if other["id"] in followed and other["id"] != row["id"]:
-                    self.watch.post(other["id"], self.public(other), state_changed=False)
+            others = [o for o in self._queue() if o["id"] in followed and o["id"] != row["id"]]
+            for other in self.public(*others):
+                self.watch.post(other, state_changed=False)
 
     # --- the thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while True:
-            item = self._await_item()
+            self._woken.wait(TICK_S)
+            self._woken.clear()
             try:
                 with self.lock:
-                    self._hear(item)
-                    self._hear_the_rest()
+                    self._hear_all()
                     self._tick(time.monotonic())
-                    if self._closing and not self._live and self._staff.empty:
+                    if self._closing and not self._live and not self._staff.pids:
                         return
             except Exception:
                 # A full disk, too many processes, or a fault of ours: other people's jobs must go on.
                 logger.exception("the dispatcher could not go on; it tries again")
                 time.sleep(TICK_S)
 
-    def _await_item(self) -> Item:
-        try:
-            return self._inbox.get(timeout=TICK_S)
-        except queue.Empty:
-            return None
+    def _take_in(self, child: Child, event: Row | None) -> None:
+        """Note an event, in the thread that reads what the child says."""
+        if event is not None:
+            self._inbox.append((child, event))
+        self.wake()
 
-    def _hear_the_rest(self) -> None:
-        while not self._inbox.empty():
-            self._hear(self._inbox.get())
+    def _hear_all(self) -> None:
+        """Take the children's events; of a job that a child no longer works on, nothing is heard."""
+        while self._inbox:
+            child, event = self._inbox.popleft()
+            live = self._live.get(str(event.get("job")))
+            if live is not None and live.child is child:
+                self._hear(live, event)
 
     def _tick(self, now_s: float) -> None:
         elapsed_s, self._ticked_s = now_s - self._ticked_s, now_s
         self._enforce(now_s, elapsed_s)
-        self._collect(now_s)
+        self._collect()
         self._staff.tend(now_s)
         if self._closing:
             return
@@ -212,24 +186,19 @@ class Dispatcher:
         self._hand_out_device(now_s)
         if now_s - self._kept_house_s >= HOUSEKEEPING_INTERVAL_S:
             self._kept_house_s = now_s
-            self._desk.housekeeping()
+            self._housekeeping()
 
-    def _hear(self, item: Item) -> None:
-        """Take one event of a child; of a job that it no longer works on, nothing is heard."""
-        child, event = item or (None, None)
-        live = None if event is None else self._live.get(str(event.get("job")))
-        if event is None or live is None or live.child is not child:
-            return
+    def _hear(self, live: Live, event: Row) -> None:
         job_id, kind = live.row["id"], event.get("event")
         if kind == "progress":
             self._hear_progress(live, event)
         elif kind == "want_device":
             live.asked = True
             if live.grant is not None:
-                child.send(live.grant)
+                live.child.send(live.grant)
                 live.grant = None
             elif not self._lease.waits(job_id):
-                self._lease.want(self._claim(live))
+                self._want_device(live)
         elif kind == "release_device":
             live.asked, live.grant = False, None
             self._lease.release(job_id)
@@ -238,30 +207,29 @@ class Dispatcher:
             live.shown |= {"message": "Paused while another job computes", "eta_s": None, "updated_at": now()}
             self.announce(live.row)
         elif kind in ("done", "failed", "stopped"):
-            live.last = event
-            # It has said its last word; a child that then hangs at its exit is not waited for.
-            live.kill_at_s = live.kill_at_s or time.monotonic() + self._settings.cancel_grace_s
-            if not self._staff.is_converter(child):
+            live.ending.last = event
+            self._set_grace(live)  # a child that hangs at its exit is not waited for
+            if live.child is not self._staff.converter:
                 self._lease.release(job_id)  # the converter's goes straight to its next job
 
     def _hear_progress(self, live: Live, event: Row) -> None:
-        stage = str(event.get("stage") or "")
+        stage, data = str(event.get("stage") or ""), event.get("data") or {}
         new_stage = stage != live.shown["stage"]
-        live.shown = {
+        live.shown |= {
             "progress": min(max(float(event.get("fraction") or 0.0), 0.0), 1.0),
             "stage": stage,
-            "message": "Stopping" if live.reason else str(event.get("message") or stage),
+            "message": "Stopping" if live.ending.reason else str(event.get("message") or stage),
             "eta_s": event.get("eta_s"),
             "updated_at": now(),
         }
-        if live.hear_of_file(event.get("data") or {}):
-            live.shown["files"] = live.files
+        if isinstance(data.get("file"), dict):
+            live.hear_of_file(data["file"])
         moment_s = time.monotonic()
-        if event.get("data") or new_stage or moment_s - live.logged_s >= LOG_INTERVAL_S:
+        if data or new_stage or moment_s - live.logged_s >= LOG_INTERVAL_S:
             live.logged_s = moment_s
             said = {name: live.shown[name] for name in ("stage", "message", "eta_s")}
-            said |= {"time": live.shown["updated_at"], "fraction": live.shown["progress"]}
-            live.log.append(said | {"data": event.get("data") or {}})
+            said |= {"time": live.shown["updated_at"], "fraction": live.shown["progress"], "data": data}
+            live.log.append(said)
         self.announce(live.row)
 
     def _hand_out_device(self, now_s: float) -> None:
@@ -276,21 +244,21 @@ class Dispatcher:
             else:
                 live.grant = line
 
-    def _claim(self, live: Live) -> Claim:
-        return Claim(
-            job_id=live.row["id"],
-            urgency=URGENCY.get(live.row["type"], BACKGROUND),
-            seq=live.row["seq"],
-            since_s=time.monotonic(),
-        )
+    def _want_device(self, live: Live) -> None:
+        row, now_s = live.row, time.monotonic()
+        urgency = URGENCY.get(row["type"], BACKGROUND)
+        self._lease.want(Claim(job_id=row["id"], urgency=urgency, seq=row["seq"], since_s=now_s))
+
+    def _set_grace(self, live: Live) -> None:
+        live.kill_at_s = live.kill_at_s or time.monotonic() + self._settings.cancel_grace_s
 
     # --- beginning ---------------------------------------------------------------------------------
 
     def _queue(self) -> Rows:
         """Return the pending rows, read again only after the registry has changed."""
-        version = self._desk.registry.version
+        version = self._registry.version
         if version != self._pending_version:
-            self._pending = self._desk.registry.list("jobs", status="pending")
+            self._pending = self._registry.list("jobs", status="pending")
             self._pending_version = version
         return self._pending
 
@@ -299,9 +267,8 @@ class Dispatcher:
             room = self._settings.max_concurrent_jobs if job_type == "training" else 1
             while True:
                 running = [live.row for live in self._live.values()]
-                if sum(row["type"] == job_type for row in running) >= room:
-                    break
-                row = next_up(job_type, self._queue(), running, time.time())
+                full = sum(row["type"] == job_type for row in running) >= room
+                row = None if full else next_up(job_type, self._queue(), running, time.time())
                 if row is None:
                     break
                 with about_job(row["id"]):
@@ -309,35 +276,25 @@ class Dispatcher:
 
     def _begin(self, row: Row) -> None:
         folder = self._folder(row["id"])
-        row = self._desk.registry.update(
-            "jobs",
-            row["id"],
-            status=RUNNING_STATUS[row["type"]],
-            attempts=row["attempts"] + 1,
-            message="Starting",
-            error_message=None,
-            updated_at=now(),
-        )
-        desk = self._desk
+        changes: Row = {"status": RUNNING_STATUS[row["type"]], "attempts": row["attempts"] + 1}
+        changes |= {"message": "Starting", "error_message": None, "updated_at": now()}
+        row = self._registry.update("jobs", row["id"], **changes)
         try:
-            make_order(
-                row, folder, registry=desk.registry, library=desk.library, settings=desk.settings
-            ).save()
-            log = EventLog(folder / "events.jsonl")
+            make_order(row, folder, self._registry, self._library, self._settings).save()
+            log = self.event_log(row["id"])
             child = self._staff.assign(row, folder)
         except Exception as error:  # of a damaged row too: it fails by itself and the queue goes on
             logger.exception("could not be started")
             kind = "input" if isinstance(error, RvcError) else "internal"
             known = isinstance(error, RvcError | OSError)
             message = str(error) if known else "What is noted of this job is damaged; start it anew."
-            last = {"event": "failed", "kind": kind, "message": message}
-            self._conclude(row, Ending(last=last, returncode=None, reason=None, ran_s=0.0))
+            self._conclude(row, Ending(last={"event": "failed", "kind": kind, "message": message}))
             return
         shown = {name: row[name] for name in ("progress", "stage", "message", "eta_s", "updated_at")}
         live = self._live[row["id"]] = Live(row=row, child=child, log=log, shown=shown)
         if row["type"] == "conversion":
             # Already now, so that a training does not start and stop between two conversions.
-            self._lease.want(self._claim(live))
+            self._want_device(live)
         logger.info("%s: try %d in process %d", row["type"], row["attempts"], child.pid)
         self.announce(row, state_changed=True)
 
@@ -345,42 +302,42 @@ class Dispatcher:
 
     def _enforce(self, now_s: float, elapsed_s: float) -> None:
         """Count the time of work, stop what is out of time, kill what does not obey."""
-        for live in self._live.values():
-            if not self._lease.waits(live.row["id"]):
-                live.ran_s += elapsed_s
-            long = live.row["type"] in RESUMABLE
+        for job_id, live in self._live.items():
+            ending, long = live.ending, live.row["type"] in RESUMABLE
+            if not self._lease.waits(job_id):
+                ending.ran_s += elapsed_s
             limit_s = self._settings.training_timeout if long else self._settings.job_timeout
-            if live.reason is None and live.last is None and live.ran_s > limit_s:
-                with about_job(live.row["id"]):
-                    logger.warning("out of time after %.0f s", live.ran_s)
-                self.stop(live.row["id"], "timeout")
+            if ending.reason is None and ending.last is None and ending.ran_s > limit_s:
+                with about_job(job_id):
+                    logger.warning("out of time after %.0f s", ending.ran_s)
+                self.stop(job_id, "timeout")
             if live.kill_at_s is not None and now_s >= live.kill_at_s:
                 live.child.kill()
 
-    def _collect(self, now_s: float) -> None:
+    def _collect(self) -> None:
         """Conclude the jobs whose child has left, or, for the converter, has said its last word."""
         for job_id, live in list(self._live.items()):
-            returncode = live.child.returncode()
-            if returncode is not None:
+            ending = live.ending
+            ending.returncode = live.child.returncode()
+            if ending.returncode is not None:
                 live.child.reap()
-                self._hear_the_rest()
-            elif live.last is None or not self._staff.is_converter(live.child):
+                self._hear_all()
+            elif ending.last is None or live.child is not self._staff.converter:
                 continue
-            ending = Ending(last=live.last, returncode=returncode, reason=live.reason, ran_s=live.ran_s)
             with about_job(job_id):
                 self._conclude(live.row | live.shown | {"files": live.row["files"]}, ending)
             self._lease.release(job_id)
-            fault = live.last is not None and live.last.get("kind") == "internal"
-            self._staff.finished(live.child, fault=fault, now_s=now_s)
+            fault = ending.last is not None and ending.last.get("kind") == "internal"
+            self._staff.finished(live.child, fault=fault)
 
     def _conclude(self, row: Row, ending: Ending) -> None:
-        """Write down how a job ended and tell its followers."""
-        desk = self._desk
-        changes = settle(row, ending, self._folder(row["id"]), desk.library, desk.retry_pauses_s)
+        """Write down how a job ended, with what it adds to its voice's use, and tell its followers."""
         kept = {name: row[name] for name in ("progress", "stage")}
+        changes = settle(row, ending, self._folder(row["id"]), self._library, self._retry_pauses_s)
         before = row
-        row = desk.registry.update("jobs", row["id"], **(kept | changes))
-        count_use(before, row, desk.library)
+        with self._registry.as_one():
+            row = self._registry.update("jobs", row["id"], **(kept | changes))
+            count_use(before, row, self._library)
         # Only now: had the disk refused, the next tick would come here again.
         self._live.pop(row["id"], None)
         JOB_SECONDS.labels(row["type"], row["status"]).observe(ending.ran_s)

@@ -2,12 +2,11 @@
 
     done                            completed, once its result has been fetched
     stopped, because it was asked   cancelled, or interrupted (the server leaves)
-    out of time                     interrupted when it saves its work (a training), else failed
+    out of time                     interrupted when it saves its work, else failed
     failed, of the input            failed; trying again would not help
     anything else                   tried again after a pause, in the end failed and marked as dead letter
 
-Anything else is an exception that is no RvcError, and a child that died: of a signal, for want of memory, at
-start-up. Its log stays in the job's folder.
+Anything else is an exception that is no RvcError, and a child that died. Its log stays in the job's folder.
 """
 
 from __future__ import annotations
@@ -20,85 +19,49 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.job_spec import WorkOrder
+from pipelines.jobs.job_files import upload_of
 from pipelines.settings import Settings
-from pipelines.store.batch_states import saved_states
-from pipelines.store.records import CONVERTING, Caller, Row, now
+from pipelines.store.records import CONVERTING, Caller, Row, now, saved_states
 from pipelines.store.registry import Registry
 from pipelines.voices.library import Library
-from rvc.errors import CheckpointError, ConfigError, NotAllowedError, RvcError
+from rvc.errors import CheckpointError, NotAllowedError, RvcError
 
 logger = logging.getLogger(__name__)
 
-RESUMABLE = ("training", "batch")
-"""Types of jobs that save their work as they go."""
-RETRY_PAUSES_S = (5.0, 60.0)
-"""Rest before the second and the third try, in seconds."""
+RESUMABLE = ("training", "batch")  # types of jobs that save their work as they go
+RETRY_PAUSES_S = (5.0, 60.0)  # rest before the second and the third try
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Ending:
-    """How the work on a job ended.
+    """How the work on a job ended."""
 
-    Attributes:
-        last: The child's "done", "failed" or "stopped" event; None if it left without a word.
-        returncode: The child's exit status; None if it lives on (the converter).
-        reason: Why the server had asked it to stop: "cancel", "timeout", "shutdown"; None if it had not.
-        ran_s: Seconds for which it worked in this try.
-    """
-
-    last: Row | None
-    returncode: int | None
-    reason: str | None
-    ran_s: float
+    last: Row | None = None  # the child's "done", "failed" or "stopped" event; None if it left without a word
+    returncode: int | None = None  # the child's exit status; None if it lives on (the converter)
+    reason: str | None = None  # why the server had asked it to stop: "cancel", "timeout", "shutdown"
+    ran_s: float = 0.0  # of work in this try, without pauses and waiting for the device
 
 
 def require_training(settings: Settings) -> None:
-    """Refuse a training where there shall be none.
-
-    Raises:
-        NotAllowedError: ALLOW_TRAINING=0.
-    """
     if not settings.allow_training:
         raise NotAllowedError(
             "Voices are not trained on this server; train elsewhere and import the voice in the Voices tab."
         )
 
 
-def make_order(
-    row: Row, folder: Path, *, registry: Registry, library: Library, settings: Settings
-) -> WorkOrder:
-    """Put together what the child of a job is told.
-
-    Args:
-        row: The job's row.
-        folder: The job's folder.
-        registry: Where the upload that it starts from is listed.
-        library: Where the voice that it converts into is.
-        settings: Data folder and grace time.
-
-    Raises:
-        ConfigError: The upload has expired.
-        NotAllowedError: It is a training, and voices are not trained here.
-        UnknownNameError: The voice has been deleted.
-    """
+def make_order(row: Row, folder: Path, registry: Registry, library: Library, settings: Settings) -> WorkOrder:
+    """Put together what the child of a job is told; RvcError if it cannot be done any more."""
     if row["type"] == "training":
         require_training(settings)
-    upload = registry.get("jobs", row["upload_id"])
-    if upload is None:
-        raise ConfigError("The upload of this job has expired; upload the recording again.")
+    upload = upload_of(registry, row)
     source = registry.get("jobs", row["input_job_id"]) or upload
     # Whether the owner may use the voice was decided when the job was submitted.
     anyone = Caller(row["user_id"], admin=True)
     return WorkOrder(
-        id=row["id"],
-        type=row["type"],
+        **{name: row[name] for name in ("id", "type", "files", "settings", "model_name", "model_id")},
         folder=folder,
         upload_folder=settings.data_dir / "jobs" / upload["id"],
-        files=row["files"],
-        settings=row["settings"],
         prepare_settings=source["settings"] if source["type"] == "preprocessing" else {},
-        model_name=row["model_name"],
-        model_id=row["model_id"],
         model_folder=library.folder(anyone, row["model_id"]) if row["type"] in CONVERTING else None,
         device_lock=settings.data_dir / "gpu.lock",
         grace_s=settings.cancel_grace_s,
@@ -110,31 +73,14 @@ def make_order(
 def settle(row: Row, ending: Ending, folder: Path, library: Library, pauses_s: Sequence[float]) -> Row:
     """Fetch a finished job's result, and return the changes that end the job or send it round again.
 
-    Args:
-        row: The job's row.
-        ending: How the work ended.
-        folder: The job's folder.
-        library: Takes in a trained voice.
-        pauses_s: Rest before each further try, in seconds.
-
-    Raises:
-        OSError: The result could not be moved; asking again is safe.
+    When the disk refuses (OSError), asking again is safe.
     """
     changes = _settled(row, ending, folder, library, pauses_s)
     return changes | {"files": saved_states(row["files"], folder)} if row["type"] == "batch" else changes
 
 
 def count_use(before: Row, after: Row, library: Library) -> None:
-    """Add to the voice's statistics what a job has converted in this try.
-
-    Args:
-        before: The job's row as it was started.
-        after: Its row as it ended.
-        library: Keeps the statistics.
-
-    Raises:
-        OSError: The disk refused; nothing is counted then.
-    """
+    """Add to the voice's statistics what a job has converted between its start and its end in this try."""
     if after["type"] == "conversion" and after["status"] == "completed":
         library.record_use(after["model_id"], [float(after["result"].get("seconds") or 0.0)])
     elif after["type"] == "batch":
@@ -144,7 +90,6 @@ def count_use(before: Row, after: Row, library: Library) -> None:
 
 
 def _settled(row: Row, ending: Ending, folder: Path, library: Library, pauses_s: Sequence[float]) -> Row:
-    """Return the changes, but for the files of a batch."""
     last = ending.last or {}
     if last.get("event") == "done":
         try:
@@ -157,7 +102,11 @@ def _settled(row: Row, ending: Ending, folder: Path, library: Library, pauses_s:
     if ending.reason == "shutdown":
         return _ended("interrupted", message="The server was stopped")
     if ending.reason == "timeout":
-        return _out_of_time(row["type"], ending.ran_s)
+        minutes = f"{ending.ran_s / 60:.0f} minutes of work, the most that is allowed here"
+        said = f"The job was stopped after {minutes}"
+        if row["type"] in RESUMABLE:
+            return _ended("interrupted", message=f"{said} at a stretch")
+        return _ended("failed", error_message=f"{said}; resume it, or ask for less.")
     if last.get("event") == "failed" and last.get("kind") == "input":
         return _ended("failed", error_message=str(last.get("message")))
     if last.get("event") == "stopped":
@@ -165,17 +114,9 @@ def _settled(row: Row, ending: Ending, folder: Path, library: Library, pauses_s:
     return _fault(row, str(last.get("message") or _describe(ending.returncode)), pauses_s)
 
 
-def _out_of_time(job_type: str, ran_s: float) -> Row:
-    """Return the changes that end a job for want of time; one that saves its work can be resumed."""
-    stopped = f"The job was stopped after {ran_s / 60:.0f} minutes of work, the most that is allowed here"
-    if job_type in RESUMABLE:
-        return _ended("interrupted", message=f"{stopped} at a stretch")
-    return _ended("failed", error_message=f"{stopped}; resume it, or ask for less.")
-
-
 def _completed(row: Row, result: Row, folder: Path, library: Library) -> Row:
     """Fetch what the worker left and return the changes of a completed job."""
-    changes = _ended("completed", progress=1.0, message="", stage="", quality_snr=row["quality_snr"])
+    changes = _ended("completed", progress=1.0, stage="", quality_snr=row["quality_snr"])
     if result.get("quality_snr") is not None:
         changes["quality_snr"] = result["quality_snr"]
     if row["type"] == "conversion":
@@ -184,8 +125,7 @@ def _completed(row: Row, result: Row, folder: Path, library: Library) -> Row:
             raise CheckpointError("The conversion left no audio; retry it.")
         changes["output_audio_path"] = str(audio.relative_to(folder.resolve()))
     elif row["type"] == "training":
-        order = WorkOrder.load(folder)
-        voice = library.adopt(row | {"quality_snr": changes["quality_snr"]}, order.bundle_folder)
+        voice = library.adopt(row | {"quality_snr": changes["quality_snr"]}, folder / "bundle")
         changes["model_id"] = voice["id"]
     return changes | {"result": result}
 
@@ -195,14 +135,9 @@ def _fault(row: Row, what: str, pauses_s: Sequence[float]) -> Row:
     tries = len(pauses_s) + 1
     if row["attempts"] < tries:
         pause_s = pauses_s[row["attempts"] - 1]
-        return {
-            "status": "pending",
-            "not_before": time.time() + pause_s,
-            "eta_s": None,
-            "updated_at": now(),
-            "error_message": what,
-            "message": f"A fault; try {row['attempts'] + 1} of {tries} follows in {pause_s:.0f} s",
-        }
+        said = f"A fault; try {row['attempts'] + 1} of {tries} follows in {pause_s:.0f} s"
+        again = {"not_before": time.time() + pause_s, "completed_at": None}
+        return _ended("pending", error_message=what, message=said, **again)
     return _ended(
         "failed",
         dead_letter=True,
@@ -213,14 +148,8 @@ def _fault(row: Row, what: str, pauses_s: Sequence[float]) -> Row:
 
 def _ended(status: str, **changes: object) -> Row:
     moment = now()
-    ended: Row = {
-        "status": status,
-        "eta_s": None,
-        "updated_at": moment,
-        "completed_at": None if status == "interrupted" else moment,
-        "error_message": None,
-        "message": "",
-    }
+    ended: Row = {"status": status, "eta_s": None, "error_message": None, "message": "", "updated_at": moment}
+    ended["completed_at"] = None if status == "interrupted" else moment
     return ended | changes
 
 

@@ -2,95 +2,84 @@
 
     uploaded ─ never dispatched; other rows name it as their input_job_id
     pending ─> preprocessing | training | converting ─> completed | failed | cancelled | interrupted
-       ^                                                              │
-       └────────────── retry (from the start), resume (from what is saved) ──┘
+       ^────── retry (from the start), resume (from what is saved) ──────────┘
 
-A row is a plain dict of JSON values, so that it can be stored, sent and compared as it is. Times of day
-are ISO 8601 in UTC with milliseconds, which sort as text.
+A row is a plain dict of JSON values. Times of day are ISO 8601 in UTC with milliseconds, which sort as text.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
 
-from rvc.errors import ConfigError, UnknownNameError
+from rvc.errors import ConfigError, NotAllowedError, UnknownNameError
+from rvc.files import atomic_write
 
+logger = logging.getLogger(__name__)
 Row = dict[str, Any]
 Rows = list[Row]
 
+# By type of job, its status while a child works on it.
 RUNNING_STATUS = {
-    "preprocessing": "preprocessing",
-    "training": "training",
-    "conversion": "converting",
-    "batch": "converting",
-}
-"""Per type of job the status while a child works on it."""
-CONVERTING = frozenset({"conversion", "batch"})
-"""Types of job that speak in a voice."""
+    "preprocessing": "preprocessing", "training": "training",
+    "conversion": "converting", "batch": "converting",
+}  # fmt: skip
+CONVERTING = frozenset({"conversion", "batch"})  # types of job that speak in a voice
 JOB_TYPES = tuple(RUNNING_STATUS)
 RUNNING = frozenset(RUNNING_STATUS.values())
 RESTARTABLE = frozenset({"failed", "cancelled", "interrupted"})
 ENDED = RESTARTABLE | {"completed"}
+# By purpose of an upload, the type of its row.
 UPLOAD_TYPES = {"training": "training", "target": "conversion", "batch": "batch"}
-"""Per purpose of an upload the type of its row."""
 
 MAX_NAME_CHARACTERS = 80
 MAX_SETTINGS_BYTES = 65_536
 
+# What is shown of a row; every key is always there.
 PUBLIC = (
-    "id",
-    "user_id",
-    "type",
-    "status",
-    "progress",
-    "message",
-    "stage",
-    "eta_s",
-    "position",
-    "input_job_id",
-    "model_id",
-    "model_name",
-    "settings",
-    "files",
-    "quality_snr",
-    "result",
-    "error_message",
-    "dead_letter",
-    "attempts",
-    "created_at",
-    "updated_at",
-    "completed_at",
-)
-"""Keys of a row that is shown; every one is always there."""
+    "id", "user_id", "type", "status", "progress", "message", "stage", "eta_s", "position",
+    "input_job_id", "model_id", "model_name", "settings", "files", "quality_snr", "result",
+    "error_message", "dead_letter", "attempts", "created_at", "updated_at", "completed_at",
+)  # fmt: skip
+PRIVATE_OF_FILES = frozenset({"original", "audio", "upload_id"})  # where it lies
+
+# A batch's recordings, in its job's folder: what became of each, and what came of it.
+STATES = Path("work") / "files.json"
+RESULTS = "result"
+STATE_KEYS = ("status", "reason", "output", "seconds")  # what the work changes in a recording's row
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks.
-
-    Attributes:
-        user_id: The user of a login, or the owner id of a signed cookie or token.
-        admin: Whether rows of other users are visible too.
-        address: Network address of the request, "" for the server's own wishes; it only counts for limits.
-    """
+    """Who asks: the user of a login, or the owner id of a signed cookie or token."""
 
     user_id: str
-    admin: bool = False
-    address: str = field(default="", compare=False)
+    admin: bool = False  # sees other users' rows too
+    address: str = field(default="", compare=False)  # "" for the server itself; for limits only
 
     def may_see(self, row: Row) -> bool:
-        """Whether the row belongs to the caller, or the caller is an admin."""
         return self.admin or row["user_id"] == self.user_id
 
 
+def require_admin(caller: Caller) -> None:
+    if not caller.admin:
+        raise NotAllowedError("This is for who runs the server; log in as an admin.")
+
+
 def now() -> str:
-    """Return the time of day as rows hold it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return as_text(datetime.now(UTC))
+
+
+def as_text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
 
 
 def new_id() -> str:
@@ -102,34 +91,15 @@ def new_job(user_id: str, job_type: str, *, status: str, seq: int, **fields: obj
     """Return a row with every field present, those not given at their start value."""
     moment = now()
     row: Row = {
-        "id": new_id(),
-        "user_id": user_id,
-        "type": job_type,
-        "status": status,
-        "input_job_id": None,
-        "upload_id": None,
-        "upload_ids": [],
-        "progress": 0.0,
-        "message": "",
-        "stage": "",
-        "eta_s": None,
-        "created_at": moment,
-        "updated_at": moment,
-        "completed_at": None,
-        "input_audio_path": None,
-        "output_audio_path": None,
-        "model_id": None,
-        "model_name": None,
-        "quality_snr": None,
-        "error_message": None,
-        "seq": seq,
-        "attempts": 0,
-        "not_before": 0.0,
-        "dead_letter": False,
-        "settings": {},
-        "files": [],
-        "result": None,
-    }
+        "id": new_id(), "user_id": user_id, "type": job_type, "status": status,
+        "input_job_id": None, "upload_id": None, "upload_ids": [],
+        "progress": 0.0, "message": "", "stage": "", "eta_s": None,
+        "created_at": moment, "updated_at": moment, "completed_at": None,
+        "input_audio_path": None, "output_audio_path": None,
+        "model_id": None, "model_name": None, "quality_snr": None, "error_message": None,
+        "seq": seq, "attempts": 0, "not_before": 0.0, "dead_letter": False,
+        "settings": {}, "files": [], "result": None,
+    }  # fmt: skip
     return row | fields
 
 
@@ -138,21 +108,13 @@ def uploads_of(row: Row) -> set[str]:
     return {upload_id for upload_id in (row["upload_id"], *row.get("upload_ids", ())) if upload_id}
 
 
-def public_file(stored: Row) -> Row:
-    """Return what is shown of an uploaded file: everything but where it lies."""
-    return {name: value for name, value in stored.items() if name not in ("original", "audio", "upload_id")}
-
-
 def public_row(row: Row, *, position: int | None = None, live: Row | None = None) -> Row:
-    """Return the row as callers see it.
-
-    Args:
-        row: A job's row.
-        position: Place in the queue, 1 = next; None unless the job is pending.
-        live: Newer progress, message, stage, eta_s and updated_at of a job that runs, and files of a batch.
-    """
+    """Return the row as callers see it, with its place in the queue (1 = next) or what has changed since."""
     shown = row | (live or {}) | {"position": position}
-    shown["files"] = [public_file(stored) for stored in shown["files"]]
+    shown["files"] = [
+        {name: value for name, value in stored.items() if name not in PRIVATE_OF_FILES}
+        for stored in shown["files"]
+    ]
     return {name: shown[name] for name in PUBLIC}
 
 
@@ -162,15 +124,7 @@ def unknown_job(job_id: object) -> UnknownNameError:
 
 
 def checked_name(name: str | None, what: str) -> str:
-    """Return a person's name for something, trimmed.
-
-    Args:
-        name: What was typed.
-        what: What is named, as it reads in a sentence ("voice").
-
-    Raises:
-        ConfigError: It is empty, too long, or holds control characters.
-    """
+    """Return a person's name for something ("voice", as it reads in a sentence), trimmed."""
     trimmed = " ".join(name.split()) if isinstance(name, str) else ""
     if not trimmed:
         raise ConfigError(f"The {what} has no name; give it one.")
@@ -184,11 +138,9 @@ def checked_name(name: str | None, what: str) -> str:
 
 
 def checked_settings(settings: object) -> Row:
-    """Return a copy of a job's settings.
-
-    Raises:
-        ConfigError: They are no JSON object, or larger than 64 kB.
-    """
+    """Return a copy of a job's settings, which are a JSON object of at most 64 kB; None for none."""
+    if settings is None:
+        return {}
     if not isinstance(settings, dict):
         raise ConfigError(
             "The settings are not a JSON object; give names and values, or {} for the defaults."
@@ -201,3 +153,29 @@ def checked_settings(settings: object) -> Row:
         raise ConfigError("The settings are larger than 64 kB; leave out what is not a setting.")
     copy: Row = orjson.loads(text)
     return copy
+
+
+def saved_states(files: Sequence[Row], folder: Path) -> Rows:
+    """Return the rows of a batch's recordings as its work left them in the job's folder."""
+    rows = [file | state for file, state in zip(files, read_states(files, folder), strict=True)]
+    return [row | {"status": "waiting"} if row["status"] == "converting" else row for row in rows]
+
+
+def save_states(states: Sequence[Row], folder: Path) -> None:
+    with atomic_write(folder / STATES) as path:
+        path.write_text(
+            json.dumps([{key: state.get(key) for key in STATE_KEYS} for state in states]), encoding="utf-8"
+        )
+
+
+def read_states(files: Sequence[Row], folder: Path) -> Rows:
+    """Read what was written down; nothing of each recording if there is no such file, or a damaged one."""
+    try:
+        saved = json.loads((folder / STATES).read_text(encoding="utf-8"))
+        if [set(state) for state in saved] == [set(STATE_KEYS)] * len(files):
+            return list(saved)
+    except FileNotFoundError:
+        pass  # the first try
+    except (OSError, ValueError, TypeError):
+        logger.warning("%s tells nothing of an earlier try", STATES)
+    return [{} for _ in files]

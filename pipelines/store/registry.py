@@ -1,26 +1,17 @@
-"""The registry: which jobs and voice models exist, in one small JSON file.
+"""The registry: which jobs and voice models exist, in DATA_DIR/registry.json, through TinyDB.
 
-    Registry(DATA_DIR)          DATA_DIR/registry.json through TinyDB; DATA_DIR/server.lock while it is open
-
-Rows are plain dicts with a text "id"; "jobs", "models", "usage" and "tokens" are the tables. What the
-registry guarantees:
-
-    one writer      a lock file is held while it is open; a second server on the folder is refused
-    no torn file    a write goes to a temporary file, is flushed to the disk and renamed into place
-    no aliasing     what is read is a copy, what is written is copied
-    threads         every call may come from any thread
-
-The document stays parsed in memory, so reads touch no disk; a write costs a serialisation of the whole
-document, which is why progress ticks are kept elsewhere and old jobs are pruned.
+Rows are plain dicts with a text "id"; "jobs", "models", "usage" and "tokens" are the tables. Guaranteed: one
+writer (server.lock is held while it is open), no torn file, nothing read or written is shared with the
+caller, any thread may call. The document stays parsed in memory, so reads touch no disk; a write serialises
+all of it, which is why progress is kept elsewhere and old jobs are pruned.
 """
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import orjson
 from filelock import FileLock, Timeout
@@ -28,9 +19,10 @@ from tinydb import TinyDB
 from tinydb.storages import Storage
 from tinydb.table import Document, Table
 
+from pipelines.store.records import Row, Rows
 from rvc.errors import ConfigError
+from rvc.files import atomic_write
 
-Row = dict[str, Any]
 Tables = dict[str, dict[str, Row]]
 
 SCHEMA_VERSION = 1
@@ -38,25 +30,13 @@ SCHEMA_TABLE = "schema"
 REGISTRY_NAME, LOCK_NAME = "registry.json", "server.lock"
 TABLES = ("jobs", "models", "usage", "tokens")
 
-
-def _number_the_schema(tables: Tables) -> None:
-    """Version 0, a document from before versions were written, has the rows of version 1."""
-
-
-MIGRATIONS: dict[int, Callable[[Tables], None]] = {0: _number_the_schema}
-"""Per version the step to the next one; it changes the document in place."""
+# Per version the step to the next one; it changes the document in place. A document from before versions were
+# written, 0, has the rows of version 1.
+MIGRATIONS: dict[int, Callable[[Tables], None]] = {0: lambda _: None}
 
 
 def read_tables(content: bytes, path: Path) -> Tables:
-    """Return the tables of a registry's file.
-
-    Args:
-        content: What the file holds.
-        path: Its name, for the message.
-
-    Raises:
-        ConfigError: It is no JSON document of tables, or a newer version wrote it.
-    """
+    """Return the tables in the content of a registry's file; ConfigError if it holds none to be read."""
     try:
         tables = orjson.loads(content)
     except orjson.JSONDecodeError as error:
@@ -81,7 +61,6 @@ def _version_of(tables: Tables) -> object:
 
 
 def _way_out(path: Path) -> str:
-    """Return what to do about a damaged registry: take the newest backup that lies beside it, if any."""
     backups = sorted((path.parent / "backups").glob("registry-????-??-??.json"))
     if backups and path.name == REGISTRY_NAME:
         return f"take the newest backup with: python app.py --restore {backups[-1]}"
@@ -89,53 +68,49 @@ def _way_out(path: Path) -> str:
 
 
 class AtomicStorage(Storage):
-    """TinyDB storage that keeps the document in memory and replaces the file as a whole.
-
-    Args:
-        path: The JSON file; it need not exist.
-
-    Attributes:
-        fault: Why the last write failed; empty when it did not.
-
-    Raises:
-        ConfigError: The file exists and is not a JSON document of tables.
-    """
+    """TinyDB storage that keeps the document in memory and replaces the file as a whole."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
         self.path = path
-        self.fault = ""
-        self._tables: Tables | None = None
-        if path.exists():
-            self._tables = read_tables(path.read_bytes(), path)
+        self.fault = ""  # why the last write failed; empty when it did not
+        self.held = False  # whether writes only reach the memory for now
+        self.memory = read_tables(path.read_bytes(), path) if path.exists() else {}
 
-    def read(self) -> Tables | None:
-        """Return the document with every row copied, None if nothing was ever written."""
-        if self._tables is None:
-            return None
+    def read(self) -> Tables:
         # One level deep is enough: TinyDB changes rows, and Registry copies whatever leaves it.
         return {
-            name: {row_id: dict(row) for row_id, row in table.items()} for name, table in self._tables.items()
+            name: {row_id: dict(row) for row_id, row in table.items()} for name, table in self.memory.items()
         }
 
     def write(self, data: Tables) -> None:
-        """Replace the document, first on the disk, then in memory.
+        """Replace the document, first on the disk, then in memory; when the disk refuses, neither."""
+        if not self.held:
+            try:
+                with atomic_write(self.path) as path:
+                    path.write_bytes(orjson.dumps(data, option=orjson.OPT_INDENT_2))
+            except OSError as error:
+                self.fault = error.strerror or type(error).__name__
+                raise
+            self.fault = ""
+        self.memory = data
 
-        Raises:
-            OSError: The disk refused; file and memory still hold the previous document.
-        """
-        temporary = self.path.with_name(self.path.name + ".tmp")
+    @contextmanager
+    def as_one(self) -> Iterator[None]:
+        """Write what the block writes in one step at its end; when that or the block fails, nothing of it."""
+        if self.held:  # within another such block
+            yield
+            return
+        before, self.held = self.memory, True
         try:
-            with temporary.open("wb") as file:
-                file.write(orjson.dumps(data, option=orjson.OPT_INDENT_2))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path)
-        except OSError as error:
-            self.fault = error.strerror or type(error).__name__
+            yield
+            self.held = False
+            if self.memory is not before:
+                self.write(self.memory)
+        except BaseException:
+            self.memory = before
             raise
-        self.fault = ""
-        self._tables = data
+        finally:
+            self.held = False
 
 
 class _TableByName(Table):
@@ -150,20 +125,13 @@ class _Database(TinyDB):
 
 
 class Registry:
-    """Jobs and models, with exactly one server as their writer.
-
-    Args:
-        folder: The data folder; made if it does not exist.
-
-    Raises:
-        ConfigError: Another server uses the folder, it cannot be written to, the file is unreadable, or a
-            newer version wrote it.
-    """
+    """Jobs and models, with exactly one server as their writer; ConfigError if the folder cannot be used."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / REGISTRY_NAME
+        self.schema = SCHEMA_VERSION
+        self.version = 0  # rises with every write; equal numbers mean unchanged rows
         self._mutex = threading.RLock()
-        self._version = 0
         # thread_local would let only the opening thread release it.
         self._lock = FileLock(folder / LOCK_NAME, timeout=0, thread_local=False)
         try:
@@ -180,60 +148,49 @@ class Registry:
                 "runs Timbre, or set DATA_DIR to another folder."
             ) from error
         try:
-            self._database = _Database(self.path, storage=AtomicStorage)
+            self._storage = AtomicStorage(self.path)
+            self._database = _Database(storage=lambda: self._storage)
             self._migrate()
         except BaseException:
             self._lock.release()
             raise
 
-    @property
-    def version(self) -> int:
-        """A number that rises with every write; equal numbers mean unchanged rows."""
-        return self._version
-
-    @property
-    def schema(self) -> int:
-        """Version of the document's form."""
-        return SCHEMA_VERSION
-
     def counts(self) -> dict[str, int]:
-        """Return how many jobs and models there are."""
         with self._mutex:
             return {name: len(self._database.table(name)) for name in ("jobs", "models")}
 
     @property
     def fault(self) -> str:
         """Why the last write failed, such as "No space left on device"; empty when it did not."""
-        return str(getattr(self._database.storage, "fault", ""))
+        return self._storage.fault
 
     def close(self) -> None:
-        """Release the lock file; the registry must not be used afterwards."""
         with self._mutex:
             self._database.close()
             self._lock.release()
 
+    @contextmanager
+    def as_one(self) -> Iterator[None]:
+        """Write all changes of the block in one step, or none of them; other threads wait."""
+        with self._mutex, self._storage.as_one():
+            yield
+
     def insert(self, table: str, row: Row) -> Row:
         """Add a row under its "id", replacing one of the same id; return a copy of it."""
-        with self._mutex:
+        with self.as_one():
             rows = self._database.table(table)
-            if rows.contains(doc_id=row["id"]):
-                rows.remove(doc_ids=[row["id"]])
+            rows.remove(doc_ids=[row["id"]])
             rows.insert(Document(_copy(row), doc_id=row["id"]))
-            self._version += 1
+            self.version += 1
             return _copy(row)
 
     def get(self, table: str, row_id: str) -> Row | None:
-        """Return a copy of the row with this id, None if there is none."""
         with self._mutex:
             row = self._database.table(table).get(doc_id=row_id)  # type: ignore[call-overload]
             return None if row is None else _copy(row)
 
     def update(self, table: str, row_id: str, **changes: object) -> Row:
-        """Set fields of one row and return a copy of it.
-
-        Raises:
-            KeyError: There is no such row.
-        """
+        """Set fields of one row and return a copy of it; KeyError if there is none."""
         with self._mutex:
             self.update_many(table, [row_id], **changes)
             row = self.get(table, row_id)
@@ -244,27 +201,18 @@ class Registry:
     def update_many(self, table: str, row_ids: Iterable[str], **changes: object) -> None:
         """Set the same fields of several rows in one write; unknown ids are skipped."""
         with self._mutex:
-            ids = list(row_ids)
-            if ids:
+            if ids := list(row_ids):
                 self._database.table(table).update(_copy(changes), doc_ids=ids)  # type: ignore[arg-type]
-                self._version += 1
+                self.version += 1
 
     def delete(self, table: str, row_ids: Iterable[str]) -> None:
-        """Remove rows in one write; unknown ids are skipped."""
         with self._mutex:
-            ids = list(row_ids)
-            if ids:
+            if ids := list(row_ids):
                 self._database.table(table).remove(doc_ids=ids)  # type: ignore[arg-type]
-                self._version += 1
+                self.version += 1
 
-    def list(self, table: str, where: Callable[[Row], bool] | None = None, **equal: object) -> list[Row]:
-        """Return copies of the rows, oldest first, for which everything asked for holds.
-
-        Args:
-            table: Name of the table.
-            where: A condition on the row, which it must not change.
-            **equal: Fields and the values that they must have.
-        """
+    def list(self, table: str, where: Callable[[Row], bool] | None = None, **equal: object) -> Rows:
+        """Return copies of the rows, oldest first, that have these values and fulfil a condition."""
         with self._mutex:
             return [
                 _copy(row)
@@ -274,21 +222,19 @@ class Registry:
             ]
 
     def _migrate(self) -> None:
-        """Bring the document to SCHEMA_VERSION, keeping a copy of an older file."""
-        storage = self._database.storage
-        tables: Tables = storage.read() or {}
-        fresh = not tables
+        """Bring the document up, keeping a copy of an older file."""
+        tables = self._storage.read()
         version = _version_of(tables)
         if version == SCHEMA_VERSION or not isinstance(version, int):
             return
-        if not fresh:
+        if tables:
             self.path.with_name(f"registry.v{version}.json").write_bytes(self.path.read_bytes())
         for step in range(version, SCHEMA_VERSION):
             MIGRATIONS[step](tables)
         for name in TABLES:
             tables.setdefault(name, {})
         tables[SCHEMA_TABLE] = {"schema": {"version": SCHEMA_VERSION}}
-        storage.write(tables)
+        self._storage.write(tables)
 
 
 def _copy(row: Row) -> Row:

@@ -1,10 +1,8 @@
-"""Who may log in: a file of names, hashes of passwords and roles.
-
-    {"users": {"ada": {"hash": "$argon2id$...", "admin": true}}}
+"""Who may log in: a file {"users": {"ada": {"hash": "$argon2id$...", "admin": true}}}.
 
 `python app.py --add-user NAME` writes it; whoever shall not log in any more is taken out by hand. It is read
-again when it changes, so a server needs no restart. A password is never kept, only its argon2 hash. An
-unknown name costs the same time as a wrong password, so that nobody learns from it which names exist.
+again when it changes. A password is never kept, only its argon2 hash. An unknown name costs the same time as
+a wrong password, so that nobody learns from it which names exist.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import secrets
 import unicodedata
@@ -25,42 +22,29 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from rvc.errors import ConfigError
+from rvc.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 8, 1_000
 _NAME = re.compile(r"\w[\w.@+-]{0,63}")
-_NOT_A_LOGIN = ("visitor-", "client-")
-"""How the ids of those begin who use Timbre without a login; no login may pass for one of them."""
+_NOT_A_LOGIN = ("visitor-", "client-")  # how ids begin of those who use Timbre without a login
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """One user.
-
-    Attributes:
-        name: The login name, which is also the owner's id in every row.
-        hash: The password's argon2 hash with its parameters.
-        admin: Whether this user sees and changes everything.
-    """
-
-    name: str
-    hash: str
+    name: str  # of the login; also the owner's id in every row
+    hash: str  # argon2, with its parameters
     admin: bool
 
     @property
     def stamp(self) -> str:
-        """A value that changes with the password; logins of an earlier one end."""
+        """A value that changes with the password: logins of an earlier one end."""
         return hashlib.sha256(self.hash.encode()).hexdigest()[:16]
 
 
 class Accounts:
-    """The users of one file. Safe for threads.
-
-    Args:
-        path: The file; it need not exist before the first user is added.
-        hasher: How passwords are hashed.
-    """
+    """The users of one file, which need not exist before the first is added. Safe for threads."""
 
     def __init__(self, path: Path, *, hasher: PasswordHasher | None = None) -> None:
         self.path = path
@@ -69,11 +53,6 @@ class Accounts:
         self._read_at: tuple[int, int, int] | None = None
 
     def require(self) -> None:
-        """Check that somebody can log in.
-
-        Raises:
-            ConfigError: The file is missing, cannot be read or names nobody.
-        """
         if not self.path.is_file() or not _read(self.path):
             raise ConfigError(
                 f"AUTH_FILE {self.path} names no user, so nobody could log in; add one with "
@@ -82,7 +61,6 @@ class Accounts:
         _ = self._nobody  # now, so that the first unknown name costs no more than others
 
     def get(self, name: str) -> Account | None:
-        """Return the user of this name, None if there is none (any more)."""
         self._refresh()
         return self._users.get(name)
 
@@ -92,22 +70,22 @@ class Accounts:
         Costs about 64 MB and a tenth of a second of a processor: let only a few run at once.
         """
         account = self.get(normal(name))
-        fits = self._fits(account.hash if account else self._nobody, password)
-        return account if fits else None
+        try:
+            self._hasher.verify(
+                account.hash if account else self._nobody, normal(password)[:LONGEST_PASSWORD]
+            )
+        except (VerificationError, InvalidHashError):
+            return None
+        return account
 
     def put(self, name: str, password: str, *, admin: bool = False) -> Account:
-        """Add a user, or change the password of one; write the file in one step, readable by its owner alone.
-
-        Args:
-            name: Letters, digits and . _ - @ +, at most 64.
-            password: 8 to 1,000 characters.
-            admin: Whether to make the user an admin; one who is stays one.
-
-        Raises:
-            ConfigError: The name or the password cannot be used, or the file cannot be read.
-            OSError: The file cannot be written; it is as it was.
-        """
-        name = _checked_login(name)
+        """Add a user, or change the password of one; an admin stays one."""
+        name = normal(name)
+        if not _NAME.fullmatch(name) or name.startswith(_NOT_A_LOGIN):
+            raise ConfigError(
+                f"{name[:64]!r} cannot be a login name; use letters, digits and . _ - @ +, at most 64 of "
+                "them, and do not begin with visitor- or client-."
+            )
         if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
             raise ConfigError(
                 f"A password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters; choose another one."
@@ -118,22 +96,18 @@ class Accounts:
             raise ConfigError(
                 f"There is a user {alike[0]} already; choose a name that nobody can mix up with it."
             )
-        was = users.get(name)
-        hash_ = self._hasher.hash(normal(password))
-        users[name] = Account(name=name, hash=hash_, admin=admin or (was is not None and was.admin))
-        _write(self.path, users)
+        admin = admin or (name in users and users[name].admin)
+        users[name] = Account(name=name, hash=self._hasher.hash(normal(password)), admin=admin)
+        document = {"users": {user.name: {"hash": user.hash, "admin": user.admin} for user in users.values()}}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self.path, private=True) as path:
+            path.write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
         return users[name]
 
     @cached_property
     def _nobody(self) -> str:
-        """The hash of a password that nobody has."""
+        # The hash of a password that nobody has.
         return self._hasher.hash(secrets.token_urlsafe(32))
-
-    def _fits(self, hash_: str, password: str) -> bool:
-        try:
-            return self._hasher.verify(hash_, normal(password)[:LONGEST_PASSWORD])
-        except (VerificationError, InvalidHashError):
-            return False
 
     def _refresh(self) -> None:
         """Read the file if it has changed; one that cannot be read any more changes nothing."""
@@ -154,16 +128,6 @@ class Accounts:
         self._read_at = read_at
 
 
-def _checked_login(name: str) -> str:
-    checked = normal(name)
-    if not _NAME.fullmatch(checked) or checked.startswith(_NOT_A_LOGIN):
-        raise ConfigError(
-            f"{name[:64]!r} cannot be a login name; use letters, digits and . _ - @ +, at most 64 of them, "
-            "and do not begin with visitor- or client-."
-        )
-    return checked
-
-
 def normal(text: str) -> str:
     """Return the text in the one form that every keyboard's way of writing it has in common."""
     return unicodedata.normalize("NFC", text)
@@ -181,18 +145,3 @@ def _read(path: Path) -> dict[str, Account]:
             f"AUTH_FILE {path} is not a file of users ({type(error).__name__}); restore it, or move it away "
             "and add the users again with python app.py --add-user NAME."
         ) from error
-
-
-def _write(path: Path, users: dict[str, Account]) -> None:
-    document = {"users": {name: {"hash": user.hash, "admin": user.admin} for name, user in users.items()}}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ kept, room is asked for; several wishes of one user at the same time count toget
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,45 +21,41 @@ if TYPE_CHECKING:
     from pipelines.store.records import Caller
     from pipelines.store.registry import Registry
 
+# Asks for some more bytes before they are written; raises LimitError when there is no room for them.
 Spend = Callable[[int], None]
-"""Asks for some more bytes; raises LimitError when there is no room for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What one user takes on the disk, in bytes.
+    """What one user takes on the disk, in bytes."""
 
-    Attributes:
-        jobs: Uploads and jobs.
-        voices: Voices, trained and imported.
-    """
-
-    jobs: int
-    voices: int
+    jobs: int  # uploads and jobs
+    voices: int  # trained and imported
 
     @property
     def total(self) -> int:
-        """Both together."""
         return self.jobs + self.voices
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    user_id: str
+    jobs: int  # number of jobs and uploads
+    voices: int  # number of voices
+    size_bytes: int  # of both
 
 
 @dataclass(kw_only=True)
 class _Account:
-    """Wishes of one user that are under way: what was on the disk before the first, and what they take."""
+    """Wishes of one user that are under way."""
 
-    before: Usage
-    held: int = 0
-    open: int = 0
+    before: Usage  # what was on the disk before the first
+    held: int = 0  # what they take, in bytes
+    open: int = 0  # how many they are
 
 
 class Quota:
-    """The share of each user. Safe for threads.
-
-    Args:
-        registry: The rows that say whose a folder is.
-        jobs_dir: Folder of the jobs' folders.
-        limit_bytes: What one user may take; 0 = any number.
-    """
+    """The share of each user, at most limit_bytes; 0 = any number. Safe for threads."""
 
     def __init__(self, registry: Registry, jobs_dir: Path, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -68,7 +65,6 @@ class Quota:
         self._lock = threading.Lock()
 
     def used(self, user_id: str) -> Usage:
-        """Measure what a user takes now."""
         jobs = self._registry.list("jobs", user_id=user_id)
         voices = self._registry.list("models", user_id=user_id)
         return Usage(
@@ -76,42 +72,44 @@ class Quota:
             voices=sum(int(row["size_bytes"]) for row in voices),
         )
 
+    def shares(self) -> list[Share]:
+        """Measure what each user has, the largest share first."""
+        jobs = Counter(str(row["user_id"]) for row in self._registry.list("jobs"))
+        voices = Counter(str(row["user_id"]) for row in self._registry.list("models", builtin=False))
+        shares = [
+            Share(user_id=user, jobs=jobs[user], voices=voices[user], size_bytes=self.used(user).total)
+            for user in jobs.keys() | voices.keys()
+        ]
+        return sorted(shares, key=lambda share: (-share.size_bytes, share.user_id))
+
     def require(self, caller: Caller, more_bytes: int = 0) -> None:
-        """Refuse a wish for which there is no room.
-
-        Args:
-            caller: Who wishes.
-            more_bytes: What it will take at least.
-
-        Raises:
-            LimitError: There is no room; the sentence says what is used and what to do.
-        """
+        """Refuse a wish that takes at least so much when there is no room for it."""
         with self.room(caller) as spend:
             spend(more_bytes)
 
     @contextmanager
     def room(self, caller: Caller) -> Iterator[Spend]:
-        """Keep room for what a wish writes until it is done; give it back when the wish fails.
-
-        Args:
-            caller: Who will own what is written.
-
-        Yields:
-            Asks for more bytes, before they are written.
-
-        Raises:
-            LimitError: From the yielded function, when there is no room.
-        """
+        """Keep room for what a wish writes until it is done; give it back when the wish fails."""
         if not self.limit_bytes:
-            yield _any_number
+            yield lambda _: None
             return
-        account, mine = self._opened(caller.user_id), 0
+        user_id, mine = caller.user_id, 0
+        with self._lock:
+            if user_id not in self._accounts:
+                self._accounts[user_id] = _Account(before=self.used(user_id))
+            account = self._accounts[user_id]
+            account.open += 1
 
         def spend(count: int) -> None:
             nonlocal mine
             with self._lock:
                 if account.before.total + account.held + max(count, 1) > self.limit_bytes:
-                    raise self._refusal(account)
+                    jobs, voices = account.before.jobs + account.held, account.before.voices
+                    raise LimitError(
+                        f"There is no room for this: of your {_mb(self.limit_bytes)} MB, uploads and jobs "
+                        f"take {_mb(jobs)} and voices {_mb(voices)}; delete voices, or jobs that have ended, "
+                        "and try again."
+                    )
                 account.held += count
                 mine += count
 
@@ -125,27 +123,7 @@ class Quota:
             with self._lock:
                 account.open -= 1
                 if not account.open:
-                    self._accounts.pop(caller.user_id, None)
-
-    def _opened(self, user_id: str) -> _Account:
-        with self._lock:
-            account = self._accounts.get(user_id)
-            if account is None:
-                account = self._accounts[user_id] = _Account(before=self.used(user_id))
-            account.open += 1
-            return account
-
-    def _refusal(self, account: _Account) -> LimitError:
-        used = account.before
-        return LimitError(
-            f"There is no room for this: of your {_mb(self.limit_bytes)} MB, uploads and jobs take "
-            f"{_mb(used.jobs + account.held)} and voices {_mb(used.voices)}; delete voices, or jobs that "
-            "have ended, and try again."
-        )
-
-
-def _any_number(count: int) -> None:
-    """Room without a limit."""
+                    del self._accounts[user_id]
 
 
 def _mb(count: int) -> str:

@@ -1,13 +1,8 @@
 """How often one user, and one address, may do what costs the server something.
 
-    uploads   recordings and voices that are taken in        UPLOADS_PER_HOUR
-    files     files that are sent, whatever becomes of them   FILES_PER_HOUR
-    starts    jobs that are started, resumed or exported       STARTS_PER_HOUR
-    logins    passwords that are tried                         LOGINS_PER_HOUR
-
 What is counted are the moments of the last hour, so a limit of n is never exceeded in any hour. An address
 may do five times as much as a user, since people share addresses; without that, a visitor without a login
-would be a new user with every new cookie. Pure: the clock comes from outside, nothing is stored.
+would be a new user with every new cookie. Nothing is stored.
 """
 
 from __future__ import annotations
@@ -16,7 +11,7 @@ import ipaddress
 import math
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -29,47 +24,31 @@ if TYPE_CHECKING:
 HOUR_S = 3_600.0
 USERS_PER_ADDRESS = 5
 _PRUNE_EVERY = 1_000
+# Per kind of act how its refusal begins. An upload is what is taken in; a file counts whatever becomes of it.
 _DONE = {
     "uploads": ("You have sent in {}", "recording or voice", "recordings or voices"),
     "files": ("You have sent {}", "file", "files"),
     "starts": ("You have started {}", "job", "jobs"),
     "logins": ("A password was tried {}", "time", "times"),
 }
-"""Per kind of act how its refusal begins."""
-
-Clock = Callable[[], float]
 
 
 class Limits:
-    """Counts acts by user and by address. Safe for threads.
+    """Counts acts by user and by address; no limit or 0 = any number in an hour. Safe for threads."""
 
-    Args:
-        per_hour: Per kind of act how many one user may do in an hour; 0 or absent = any number.
-        clock: Gives seconds that never go back.
-    """
-
-    def __init__(self, per_hour: Mapping[str, int], *, clock: Clock = time.monotonic) -> None:
+    def __init__(self, per_hour: Mapping[str, int], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_hour = per_hour
         self._clock = clock
-        self._moments: dict[tuple[str, str], deque[float]] = {}
+        self._moments: dict[tuple[str, str], deque[float]] = defaultdict(deque)
         self._lock = threading.Lock()
         self._until_pruned = _PRUNE_EVERY
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        """Make the limits that the settings give."""
         return cls({kind: getattr(settings, f"{kind}_per_hour") for kind in _DONE})
 
     def take(self, kind: str, caller: Caller) -> None:
-        """Count one act of a caller; one that is refused does not count.
-
-        Args:
-            kind: uploads, files, starts or logins.
-            caller: Who acts; a caller without an address, such as the server itself, has only its own limit.
-
-        Raises:
-            LimitError: The user or the address has done as much as is allowed in an hour; nothing is counted.
-        """
+        """Count one act (uploads, files, starts or logins); one that is refused does not count."""
         limit = self._per_hour.get(kind, 0)
         if not limit:
             return
@@ -86,18 +65,17 @@ class Limits:
                 moments.append(moment_s)
 
     def give_back(self, kind: str, caller: Caller) -> None:
-        """Take back the newest act of a caller, as if it had not been."""
         with self._lock:
             for moments, _ in self._counts(kind, caller, 1):
                 if moments:
                     moments.pop()
 
     def _counts(self, kind: str, caller: Caller, limit: int) -> list[tuple[deque[float], int]]:
-        """Return what is counted for the user and for the address, each with its limit."""
-        counts = [(self._moments.setdefault((kind, f"user {caller.user_id}"), deque()), limit)]
+        """Return what is counted for the user and for the address, if there is one, each with its limit."""
+        counts = [(self._moments[kind, f"user {caller.user_id}"], limit)]
         if caller.address:
-            key = (kind, f"address {network_of(caller.address)}")
-            counts.append((self._moments.setdefault(key, deque()), limit * USERS_PER_ADDRESS))
+            network = self._moments[kind, f"address {network_of(caller.address)}"]
+            counts.append((network, limit * USERS_PER_ADDRESS))
         return counts
 
     def _prune(self) -> None:
@@ -117,19 +95,14 @@ def network_of(address: str) -> str:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed.packed[:8] + bytes(8), 64)))
+    v4 = parsed if isinstance(parsed, ipaddress.IPv4Address) else parsed.ipv4_mapped
+    return str(v4 or ipaddress.ip_network((parsed.packed[:8] + bytes(8), 64)))
 
 
 def in_words(seconds: float) -> str:
     """Return when to try again: "in 40 seconds", "in 12 minutes"; never too early."""
-    if seconds <= 60:
-        whole, unit = max(1, math.ceil(seconds)), "second"
-    else:
-        whole, unit = math.ceil(seconds / 60), "minute"
+    unit, length_s = ("minute", 60) if seconds > 60 else ("second", 1)
+    whole = max(1, math.ceil(seconds / length_s))
     return f"in {whole} {unit}{'' if whole == 1 else 's'}"
 
 

@@ -17,69 +17,46 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from pipelines.store.records import Row, Rows, checked_name
+from pipelines.store.records import Row, Rows, as_text, checked_name
 from pipelines.store.registry import Registry
 from rvc.errors import NotAllowedError, UnknownNameError
 
 Kind = Literal["personal", "login"]
 PREFIXES: dict[Kind, str] = {"personal": "tmb", "login": "tms"}
-LOGIN_LIFE = timedelta(days=30)
-"""After this time without use a login ends."""
-USE_NOTED_EVERY = timedelta(minutes=10)
-"""How exact the time of the last use is: a write of the registry for every request would be too much."""
+LOGIN_LIFE = timedelta(days=30)  # without use
+USE_NOTED_EVERY = timedelta(minutes=10)  # a write of the registry for every request would be too much
 MOST: dict[Kind, int] = {"personal": 50, "login": 100}
 PUBLIC = ("id", "name", "created_at", "last_used_at")
 _TOKEN = re.compile(r"(tmb|tms)_([0-9a-f]{16})_([0-9a-f]{64})")
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 def looks_like_one(text: str, kind: Kind) -> bool:
-    """Whether a text claims to be a token of this kind."""
     return text.startswith(PREFIXES[kind] + "_")
 
 
 class Tokens:
-    """The tokens of one registry. Safe for threads.
+    """The tokens of one registry, by a clock in UTC. Safe for threads."""
 
-    Args:
-        registry: Where they are kept.
-        clock: Gives the time of day, in UTC.
-    """
-
-    def __init__(self, registry: Registry, *, clock: Callable[[], datetime] = _now) -> None:
+    def __init__(
+        self, registry: Registry, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self._registry = registry
         self._clock = clock
 
     def create(self, user_id: str, kind: Kind, name: str, *, stamp: str = "") -> tuple[str, Row]:
         """Make a token and return it, the only time that it can be read, and its row.
 
-        Args:
-            user_id: Whom it stands for.
-            kind: personal or login.
-            name: What a person calls it.
-            stamp: For a login the stamp of the account, which changes with the password.
-
-        Raises:
-            ConfigError: The name is empty, too long or unprintable.
-            NotAllowedError: The user has as many personal tokens as there may be.
+        The stamp of a login is that of the account, which changes with the password.
         """
         name = checked_name(name, "token")
         self._make_room(user_id, kind)
         token_id, secret = secrets.token_hex(8), secrets.token_hex(32)
-        moment = _text(self._clock())
+        moment = as_text(self._clock())
         row = {
-            "id": token_id,
-            "user_id": user_id,
-            "kind": kind,
-            "name": name,
-            "digest": _digest(secret),
-            "stamp": stamp,
-            "created_at": moment,
-            "last_used_at": moment if kind == "login" else None,
-        }
+            "id": token_id, "user_id": user_id, "kind": kind, "name": name,
+            "digest": _digest(secret), "stamp": stamp,
+            "created_at": moment, "last_used_at": moment if kind == "login" else None,
+        }  # fmt: skip
         return f"{PREFIXES[kind]}_{token_id}_{secret}", _public(self._registry.insert("tokens", row))
 
     def find(self, token: str, kind: Kind) -> Row | None:
@@ -96,7 +73,7 @@ class Tokens:
             self._registry.delete("tokens", [row["id"]])
             return None
         if used is None or moment - used >= USE_NOTED_EVERY:
-            self._registry.update_many("tokens", [row["id"]], last_used_at=_text(moment))
+            self._registry.update_many("tokens", [row["id"]], last_used_at=as_text(moment))
         return {"id": row["id"], "user_id": row["user_id"], "stamp": row["stamp"]}
 
     def list(self, user_id: str) -> Rows:
@@ -105,12 +82,7 @@ class Tokens:
         return [_public(row) for row in reversed(rows)]
 
     def revoke(self, user_id: str, token_id: str) -> Row:
-        """End a personal token for good and return what its row was.
-
-        Raises:
-            UnknownNameError: The user has none of this id.
-        """
-        row = self._registry.get("tokens", token_id) if isinstance(token_id, str) else None
+        row = self._registry.get("tokens", str(token_id))
         if row is None or row["user_id"] != user_id or row["kind"] != "personal":
             raise UnknownNameError(
                 f"There is no token {str(token_id)[:64]!r}; list your tokens to see their ids."
@@ -119,7 +91,6 @@ class Tokens:
         return _public(row)
 
     def end(self, token: str) -> None:
-        """End a login, if the token is one."""
         row = self.find(token, "login")
         if row is not None:
             self._registry.delete("tokens", [row["id"]])
@@ -129,7 +100,7 @@ class Tokens:
         if kind == "personal" and len(rows) >= MOST[kind]:
             raise NotAllowedError(f"You have {len(rows)} tokens, which is the most; revoke one first.")
         if kind == "login":
-            oldest = _text(self._clock() - LOGIN_LIFE)
+            oldest = as_text(self._clock() - LOGIN_LIFE)
             by_use = sorted(rows, key=lambda row: row["last_used_at"])
             surplus = max(0, len(rows) + 1 - MOST[kind])
             gone = [row["id"] for n, row in enumerate(by_use) if n < surplus or row["last_used_at"] < oldest]
@@ -138,10 +109,6 @@ class Tokens:
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _text(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds")
 
 
 def _public(row: Row) -> Row:

@@ -106,7 +106,7 @@ def test_a_child_s_log_names_the_job_in_every_record(tmp_path: Path, data_dir: P
         for job_id in ids:
             end_of(jobs, job_id)
         for job_id in ids:
-            records = objects(jobs.log(ME, job_id))
+            records = objects(jobs.files.log(ME, job_id))
             assert records
             assert {record["job"] for record in records} == {job_id}
     finally:

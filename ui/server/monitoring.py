@@ -63,7 +63,7 @@ def health_of(services: Services, machine: Machine = MACHINE) -> Facts:
         status ("ok" or "degraded"), reason (sentences that say what to do; "" when ok), version, uptime_s,
         and device, memory, disk, registry, queue and worker with their facts.
     """
-    work = services.jobs.health()
+    work = services.jobs.dispatcher.health()
     registry = services.jobs.registry
     disk = shutil.disk_usage(services.settings.data_dir)
     memory = machine.memory()
@@ -192,7 +192,7 @@ class Present(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Give every measured value once."""
-        work = self._services.jobs.health()
+        work = self._services.jobs.dispatcher.health()
         yield self._jobs()
         yield _gauge("timbre_queue_length", "Jobs that wait for their turn.", work["pending"])
         yield _gauge("timbre_running_jobs", "Jobs that a process works on.", work["running"])

@@ -23,11 +23,9 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from pipelines.job_settings import check_training
-from pipelines.jobs.admin import require_admin
 from pipelines.jobs.outcome import require_training
-from pipelines.jobs.service import remove_job
 from pipelines.monitoring import REFUSALS
-from pipelines.store.records import UPLOAD_TYPES, Caller
+from pipelines.store.records import UPLOAD_TYPES, Caller, require_admin
 from pipelines.users.accounts import Accounts
 from pipelines.users.tokens import Tokens
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
@@ -170,7 +168,7 @@ class Services:
         try:
             return self.submit(caller, kind, uploaded["id"], settings, **voice)
         except BaseException:
-            remove_job(self.jobs, caller, uploaded["id"])
+            self.jobs.remove(caller, uploaded["id"])
             raise
 
     def start_batch(self, caller: Caller, job_ids: list[str], model_id: str, settings: Row) -> Row:
@@ -268,10 +266,10 @@ class Services:
         if row["status"] != "completed":
             return row
         if row["type"] == "batch":
-            path = hand_out(self.jobs.result_path(caller, row["id"]), f"as {row['model_name']}")
+            path = hand_out(self.jobs.files.result_path(caller, row["id"]), f"as {row['model_name']}")
             return row | {"zip": gr.FileData(path=path).model_dump()}
         if row["type"] == "conversion":
-            path = hand_out(self.jobs.result_path(caller, row["id"]), "converted")
+            path = hand_out(self.jobs.files.result_path(caller, row["id"]), "converted")
             return row | {"audio": gr.FileData(path=path).model_dump()}
         if row["type"] == "training" and row.get("model_id"):
             # The voice may have been deleted since.

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.jobs.service import remove_job
 from pipelines.store.records import ENDED
 from rvc.errors import NotAllowedError, RvcError
 from ui.look.wording import ago
@@ -152,7 +151,7 @@ class _Listeners:
             for row in jobs.list(caller, user_id=caller.user_id):
                 if row["status"] in ENDED or row["status"] == "uploaded":
                     try:
-                        remove_job(jobs, caller, row["id"])
+                        jobs.remove(caller, row["id"])
                     except RvcError:
                         continue  # something that runs needs it, or it went with another one
             return gr.Column(visible=False), *self._drawn(caller)

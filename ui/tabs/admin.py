@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.jobs.admin import Administration
 from pipelines.store.records import Caller
 from rvc.errors import RvcError
 from ui.look.html import bullets, card, chip, facts, job_card, log_part, paragraph
@@ -26,10 +25,10 @@ from ui.server.services import ACTIVE, Services, Update, admin_of, plain_errors,
 from ui.tabs.jobs import batch_of, details_of, line_of, offered, title_of
 
 if TYPE_CHECKING:
-    from pipelines.jobs.admin import Share
     from pipelines.jobs.cleanup import CleanUp
     from pipelines.settings import Settings
     from pipelines.store.records import Rows
+    from pipelines.users.quota import Share
 
 
 Row = dict[str, Any]
@@ -264,7 +263,6 @@ class _Listeners:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._jobs = services.jobs
-        self._administration = Administration(services.jobs, services.settings)
 
     def show(self, request: gr.Request) -> Update:
         """Show the tab to an admin."""
@@ -278,7 +276,7 @@ class _Listeners:
         """Draw everything."""
         with plain_errors():
             admin = admin_of(self._services, request)
-            shares = shares_card(self._administration.shares(admin))
+            shares = shares_card(self._jobs.shares(admin))
             health = health_card(health_of(self._services))
             nothing = gr.HTML(visible=False), gr.Button(visible=False)
             return *self._draw(admin, shown, job_id), health, shares, *nothing
@@ -304,15 +302,15 @@ class _Listeners:
         """Tell what a clean-up would remove."""
         with plain_errors():
             admin = admin_of(self._services, request)
-            found = self._administration.clean_up(admin, dry_run=True)
+            found = self._jobs.clean_up(admin, dry_run=True)
         return gr.HTML(clean_up_card(found, done=False), visible=True), gr.Button(visible=not found.empty)
 
     def remove(self, request: gr.Request) -> tuple[Update, Update, Update]:
         """Clean up."""
         with plain_errors():
             admin = admin_of(self._services, request)
-            gone = self._administration.clean_up(admin, dry_run=False)
-            shares = shares_card(self._administration.shares(admin))
+            gone = self._jobs.clean_up(admin, dry_run=False)
+            shares = shares_card(self._jobs.shares(admin))
         return gr.HTML(clean_up_card(gone, done=True), visible=True), gr.Button(visible=False), shares
 
     def _act(self, action: str, shown: str, job_id: str | None, request: gr.Request) -> tuple[Any, ...]:
@@ -323,7 +321,7 @@ class _Listeners:
 
     def _listed(self, admin: Caller, shown: str) -> Rows:
         if shown == GIVEN_UP:
-            return self._administration.dead_letters(admin)
+            return self._jobs.dead_letters(admin)
         rows = [row for row in self._jobs.list(admin) if row["status"] != "uploaded"]
         if shown == ACTIVE_ONES:
             return [row for row in rows if row["status"] in ACTIVE]
@@ -337,7 +335,7 @@ class _Listeners:
             return gr.Radio(choices=[], value=None, visible=False), empty, *hidden, gr.HTML(visible=False)
         chosen = next((row for row in rows if row["id"] == job_id), rows[0])
         stop, resume, again = offered(chosen)
-        log = self._jobs.log(admin, chosen["id"])
+        log = self._jobs.files.log(admin, chosen["id"])
         owner = paragraph(f"Of {short_user(chosen['user_id'])} ({chosen['user_id']})", quiet=True)
         return (
             gr.Radio(

@@ -76,7 +76,7 @@ def zip_button(services: Services, caller: Caller, row: Row) -> Update:
     if row["status"] not in ENDED or not any(file["status"] == "completed" for file in row["files"]):
         return gr.DownloadButton(visible=False, value=None)
     try:
-        path = services.jobs.result_path(caller, row["id"])
+        path = services.jobs.files.result_path(caller, row["id"])
     except RvcError:
         return gr.DownloadButton(visible=False, value=None)
     made = sum(file["status"] == "completed" for file in row["files"])

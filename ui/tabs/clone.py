@@ -276,7 +276,7 @@ class _Listeners:
             if row["status"] in ACTIVE:
                 progress.runs = True
             else:
-                found = services.jobs.report(caller, progress.prepare_id)
+                found = services.jobs.files.report(caller, progress.prepare_id)
                 report = report_card(found) if found else report
                 progress.prepare_id = None
         if watched := progress.watched:

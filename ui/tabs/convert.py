@@ -285,7 +285,10 @@ class _Listeners:
         with plain_errors():
             jobs, caller = self._services.jobs, self._services.caller(request)
             row = jobs.get(caller, shown.job_id)
-            before, after = jobs.input_path(caller, row["id"]), jobs.result_path(caller, row["id"])
+            before, after = (
+                jobs.files.input_path(caller, row["id"]),
+                jobs.files.result_path(caller, row["id"]),
+            )
             return picture_of(before, after, str(row["model_name"]))
 
     def _follow(self, shown: Shown, caller: Caller, job: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
@@ -315,8 +318,8 @@ class _Listeners:
                 )
                 continue
             stem = Path(row["files"][0]["name"]).stem if row["files"] else "recording"
-            before = hand_out(services.jobs.input_path(caller, row["id"]), stem)
-            after = hand_out(services.jobs.result_path(caller, row["id"]), f"{stem} as {name}")
+            before = hand_out(services.jobs.files.input_path(caller, row["id"]), stem)
+            after = hand_out(services.jobs.files.result_path(caller, row["id"]), f"{stem} as {name}")
             yield (
                 card("Done", paragraph(_what_was_done(row, name)), tone="good"),
                 gr.Button(visible=False),

@@ -213,7 +213,7 @@ class _Listeners:
         if row["type"] != "conversion" or row["status"] != "completed":
             return nothing
         try:
-            path = self._services.jobs.result_path(caller, row["id"])
+            path = self._services.jobs.files.result_path(caller, row["id"])
         except RvcError:
             return nothing
         stem = Path(row["files"][0]["name"]).stem if row["files"] else "recording"
@@ -225,7 +225,7 @@ class _Listeners:
         if row["status"] != "failed":
             return ""
         try:
-            text = self._services.jobs.log(admin_of(self._services, request), row["id"])
+            text = self._services.jobs.files.log(admin_of(self._services, request), row["id"])
         except NotAllowedError:
             return ""
         return log_part(text)

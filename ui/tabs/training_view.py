@@ -273,7 +273,7 @@ def sample_of(services: Services, caller: Caller, job_id: str, choice: str | Non
     if not choice:
         return gr.skip()
     try:
-        path = services.jobs.artifact(caller, job_id, choice)
+        path = services.jobs.files.artifact(caller, job_id, choice)
     except RvcError:
         return gr.skip()
     return hand_out(path, f"sample {PurePosixPath(choice).stem}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.jobs.service import Jobs, remove_job
+from pipelines.jobs.service import Jobs
 from rvc.errors import ConfigError, NotAllowedError, UnknownNameError
 from tests.pipelines.jobs.toy_jobs import ME, OTHER, Open, add_voice, end_of, submit, turns, until, upload
 from tests.sounds import tone, write
@@ -62,7 +62,7 @@ def test_a_bad_file_is_listed_with_its_reason_and_never_stops_the_rest(batches: 
         "failed": 1,
         "seconds": pytest.approx(4.0, abs=0.01),
     }
-    inside = unzipped(batches.result_path(ME, row["id"]))
+    inside = unzipped(batches.files.result_path(ME, row["id"]))
     assert set(inside) == {"a.wav", "b.wav", "results.json", "results.csv"}
     told = json.loads(inside["results.json"])
     assert "synthetic speech" in told["about"]
@@ -98,7 +98,7 @@ def test_a_batch_of_which_nothing_can_be_converted_fails_and_says_why(batches: J
     assert "None of the 2 files could be converted" in row["error_message"]
     assert row["attempts"] == 1
     with pytest.raises(NotAllowedError, match="nothing"):
-        batches.result_path(ME, row["id"])
+        batches.files.result_path(ME, row["id"])
 
 
 def test_stopping_keeps_what_is_finished_and_resuming_does_the_rest(batches: Jobs, tmp_path: Path) -> None:
@@ -112,15 +112,15 @@ def test_stopping_keeps_what_is_finished_and_resuming_does_the_rest(batches: Job
     assert "a.wav" in done
     assert "c.wav" not in done
     assert "converting" not in states(row).values()
-    assert set(unzipped(batches.result_path(ME, job))) == {*done, "results.json", "results.csv"}
+    assert set(unzipped(batches.files.result_path(ME, job))) == {*done, "results.json", "results.csv"}
     assert batches.library.stats(ME, "voice")["uses"] == len(done)
-    first = batches.result_path(ME, job).parents[1] / "result" / "a.wav"
+    first = batches.files.result_path(ME, job).parents[1] / "result" / "a.wav"
     before = first.stat().st_mtime_ns
     batches.retry(ME, job)
     row = end_of(batches, job)
     assert set(states(row).values()) == {"completed"}
     assert first.stat().st_mtime_ns == before
-    assert set(unzipped(batches.result_path(ME, job))) >= {"a.wav", "b.wav", "c.wav"}
+    assert set(unzipped(batches.files.result_path(ME, job))) >= {"a.wav", "b.wav", "c.wav"}
     stats = batches.library.stats(ME, "voice")
     assert (stats["uses"], round(stats["seconds_converted"])) == (3, 6)
 
@@ -203,7 +203,7 @@ def test_wrong_wishes_are_refused(batches: Jobs, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="sent in for a batch"):
             submit(batches, kind, source)
     with pytest.raises(ConfigError, match="only read when"):
-        batches.validate(ME, source)
+        batches.files.validate(ME, source)
     assert [row["status"] for row in batches.list(ME)] == ["uploaded"]
 
 
@@ -235,7 +235,7 @@ def test_a_server_that_died_in_a_batch_knows_afterwards_what_was_finished(
 def test_names_that_a_spreadsheet_would_run_are_made_harmless(batches: Jobs, tmp_path: Path) -> None:
     job = submit(batches, "batch", batch_upload(batches, tmp_path, "=cmd()|x.wav"))
     end_of(batches, job)
-    inside = unzipped(batches.result_path(ME, job))
+    inside = unzipped(batches.files.result_path(ME, job))
     assert list(csv.reader(io.StringIO(inside["results.csv"].decode("utf-8-sig"))))[1][0].startswith("'=")
     assert all(name[0] not in "=+-@" for name in inside)
 
@@ -254,8 +254,8 @@ def test_a_full_disk_is_said_in_words_when_the_zip_is_packed(
     with monkeypatch.context() as patch:
         patch.setattr("pipelines.jobs.job_files.pack_files", full)
         with pytest.raises(AudioError, match="no room"):
-            batches.result_path(ME, job)
-    assert batches.result_path(ME, job).is_file()
+            batches.files.result_path(ME, job)
+    assert batches.files.result_path(ME, job).is_file()
 
 
 def test_deleting_a_batch_takes_along_the_uploads_that_only_it_used(
@@ -267,7 +267,7 @@ def test_deleting_a_batch_takes_along_the_uploads_that_only_it_used(
     for job in (first, second):
         end_of(batches, job)
     with pytest.raises(NotAllowedError, match="work on this upload"):
-        remove_job(batches, ME, alone)
-    remove_job(batches, ME, first)
+        batches.remove(ME, alone)
+    batches.remove(ME, first)
     assert {row["id"] for row in batches.list(ME)} == {shared, second}
     assert {path.name for path in (data_dir / "jobs").iterdir()} == {shared, second}

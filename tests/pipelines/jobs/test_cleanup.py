@@ -10,7 +10,6 @@ import orjson
 import pytest
 
 from pipelines import commands as maintenance
-from pipelines.jobs.admin import Administration
 from pipelines.jobs.cleanup import ARRIVING, carry_out, daily, find, sweep_at_start
 from pipelines.settings import Settings
 from pipelines.store.records import new_id, new_job
@@ -161,7 +160,6 @@ def test_on_the_command_line_it_is_the_same_and_waits_for_no_server(
 def test_only_an_admin_sees_everything_and_cleans_up(open_jobs: Open, tmp_path: Path, data_dir: Path) -> None:
     jobs = open_jobs()
     jobs.start()
-    administration = Administration(jobs, Settings(data_dir=data_dir))
     add_voice(jobs, data_dir)
     recording = upload(jobs, tmp_path)
     failed = submit(jobs, "preprocessing", recording, steps=1, fault="internal")
@@ -169,18 +167,18 @@ def test_only_an_admin_sees_everything_and_cleans_up(open_jobs: Open, tmp_path: 
     upload(jobs, tmp_path, OTHER)
     for job_id in (failed, refused):
         end_of(jobs, job_id, "failed")
-    for ask in (administration.shares, administration.dead_letters):
+    for ask in (jobs.shares, jobs.dead_letters):
         with pytest.raises(NotAllowedError, match="who runs the server"):
             ask(ME)
     with pytest.raises(NotAllowedError):
-        administration.clean_up(ME, dry_run=True)
-    shares = {share.user_id: share for share in administration.shares(ADMIN)}
+        jobs.clean_up(ME, dry_run=True)
+    shares = {share.user_id: share for share in jobs.shares(ADMIN)}
     assert (shares["me"].jobs, shares["me"].voices, shares["other"].jobs) == (3, 1, 1)
     assert shares["me"].size_bytes > shares["other"].size_bytes > 0
-    (letter,) = administration.dead_letters(ADMIN)
+    (letter,) = jobs.dead_letters(ADMIN)
     assert letter["id"] == failed
-    assert "ZeroDivisionError" in jobs.log(ADMIN, failed)
+    assert "ZeroDivisionError" in jobs.files.log(ADMIN, failed)
     jobs.retry(ADMIN, failed)
-    assert administration.dead_letters(ADMIN) == []
+    assert jobs.dead_letters(ADMIN) == []
     end_of(jobs, failed, "failed")
-    assert administration.clean_up(ADMIN, dry_run=True).empty
+    assert jobs.clean_up(ADMIN, dry_run=True).empty

@@ -12,6 +12,7 @@ import pytest
 
 from pipelines.jobs.outcome import make_order
 from pipelines.jobs.service import Jobs
+from pipelines.store.registry import AtomicStorage, Tables
 from rvc.errors import ConfigError, NotAllowedError
 from tests.pipelines.jobs.toy_jobs import (
     ME,
@@ -81,7 +82,7 @@ def test_a_conversion_pauses_a_training_which_then_goes_on_where_it_was(
     conversion = submit(jobs, "conversion", source, steps=10, step_s=0.05)
     until(lambda: "Paused" in jobs.get(ME, training)["message"])
     assert jobs.get(ME, training)["status"] == "training"
-    assert jobs.health()["computing"] == [conversion]
+    assert jobs.dispatcher.health()["computing"] == [conversion]
     end_of(jobs, conversion)
     assert jobs.get(ME, training)["status"] == "training"
     row = end_of(jobs, training)
@@ -107,7 +108,7 @@ def test_no_conversion_pauses_a_training_for_longer_than_the_limit(
 
 def test_preparing_needs_no_device_and_waits_for_no_training(jobs: Jobs, tmp_path: Path) -> None:
     training = submit(jobs, "training", upload(jobs, tmp_path), steps=1000, step_s=0.02)
-    until(lambda: jobs.health()["computing"] == [training])
+    until(lambda: jobs.dispatcher.health()["computing"] == [training])
     same = jobs.get(ME, training)["input_job_id"]
     end_of(jobs, submit(jobs, "preprocessing", upload(jobs, tmp_path), steps=2))
     assert jobs.get(ME, training)["status"] == "training"
@@ -152,11 +153,11 @@ def test_who_does_not_obey_is_killed_after_the_grace_time(open_jobs: Open, tmp_p
     jobs.start()
     job = submit(jobs, "training", upload(jobs, tmp_path), deaf=True)
     until(lambda: (tmp_path / "data" / "jobs" / job / "work" / "deaf").exists())
-    (pid,) = jobs.health()["pids"]
+    (pid,) = jobs.dispatcher.health()["pids"]
     jobs.cancel(ME, job)
     end_of(jobs, job, "cancelled")
     assert not exists(pid)
-    assert jobs.health()["computing"] == []
+    assert jobs.dispatcher.health()["computing"] == []
 
 
 def test_a_fault_is_tried_again_and_in_the_end_parked_with_its_log(jobs: Jobs, tmp_path: Path) -> None:
@@ -167,7 +168,7 @@ def test_a_fault_is_tried_again_and_in_the_end_parked_with_its_log(jobs: Jobs, t
     row = end_of(jobs, broken, "failed")
     assert (row["attempts"], row["dead_letter"]) == (3, True)
     assert "ZeroDivisionError" in row["error_message"]
-    assert jobs.log(ME, broken).count("ZeroDivisionError: a fault of the program") == 3
+    assert jobs.files.log(ME, broken).count("ZeroDivisionError: a fault of the program") == 3
     again = jobs.retry(ME, broken)
     assert (again["status"], again["attempts"], again["dead_letter"]) == ("pending", 0, False)
     assert again["error_message"] is None
@@ -239,14 +240,33 @@ def test_the_converter_stays_warm_and_leaves_when_idle(
     first, second = (end_of(jobs, submit(jobs, "conversion", source, steps=1)) for _ in range(2))
     pid = first["result"]["pid"]
     assert pid == second["result"]["pid"]
-    assert jobs.health()["converter"]
-    until(lambda: not jobs.health()["pids"])
+    assert jobs.dispatcher.health()["converter"]
+    until(lambda: not jobs.dispatcher.health()["pids"])
     assert not exists(pid)
     third = end_of(jobs, submit(jobs, "conversion", source, steps=1))
     assert third["result"]["pid"] != pid
-    assert jobs.result_path(ME, third["id"]).read_bytes()[:4] == b"RIFF"
+    assert jobs.files.result_path(ME, third["id"]).read_bytes()[:4] == b"RIFF"
     assert jobs.library.stats(ME, "voice")["uses"] == 3
     assert jobs.library.stats(ME, "voice")["seconds_converted"] == 4.5
+
+
+def test_a_conversion_writes_the_registry_four_times(
+    open_jobs: Open, tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = open_jobs()
+    add_voice(jobs, data_dir)
+    jobs.start()
+    write, writes = AtomicStorage.write, []
+
+    def counted(storage: AtomicStorage, data: Tables) -> None:
+        writes.append(storage.held)
+        write(storage, data)
+
+    monkeypatch.setattr(AtomicStorage, "write", counted)
+    for _ in range(2):  # of the second one, the voice's statistics are there already
+        end_of(jobs, submit(jobs, "conversion", upload(jobs, tmp_path, purpose="target"), steps=1))
+        assert writes.count(False) == 4  # the upload, the job, its start, its end with the statistics
+        writes.clear()
 
 
 def test_a_cancelled_conversion_leaves_the_converter_and_a_dead_one_is_replaced(
@@ -256,7 +276,7 @@ def test_a_cancelled_conversion_leaves_the_converter_and_a_dead_one_is_replaced(
     source = upload(jobs, tmp_path)
     long = submit(jobs, "conversion", source, steps=1000, step_s=0.02)
     until(lambda: jobs.get(ME, long)["progress"] > 0)
-    (pid,) = jobs.health()["pids"]
+    (pid,) = jobs.dispatcher.health()["pids"]
     jobs.cancel(ME, long)
     end_of(jobs, long, "cancelled")
     assert end_of(jobs, submit(jobs, "conversion", source, steps=1))["result"]["pid"] == pid
@@ -268,7 +288,7 @@ def test_a_cancelled_conversion_leaves_the_converter_and_a_dead_one_is_replaced(
 SERVER = """
 import sys, time
 from pathlib import Path
-from pipelines.jobs.service import Caller, Jobs
+from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from tests.pipelines.jobs.toy_jobs import TOY_WORKER, submit, upload
 jobs = Jobs(Settings(data_dir=sys.argv[1]), worker_command=TOY_WORKER)
@@ -322,7 +342,7 @@ def test_a_closed_server_interrupts_what_runs_and_leaves_no_child(
     end_of(jobs, submit(jobs, "conversion", source, steps=1))
     training = submit(jobs, "training", source, steps=1000, step_s=0.02)
     until(lambda: jobs.get(ME, training)["progress"] > 0)
-    pids = jobs.health()["pids"]
+    pids = jobs.dispatcher.health()["pids"]
     assert len(pids) == 2
     followed = jobs.follow(ME, training)
     next(followed)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.jobs.service import remove_job
 from rvc.errors import NotAllowedError, UnknownNameError
 from tests.pipelines.jobs.toy_jobs import ADMIN, ME, OTHER, Open, submit, upload
 
@@ -23,14 +22,14 @@ def test_a_job_goes_with_its_files_and_the_upload_with_the_last_of_them(
     first, second = (submit(jobs, "preprocessing", source) for _ in range(2))
     for job in (first, second):
         jobs.cancel(ME, job)
-    assert remove_job(jobs, ME, first)["id"] == first
+    assert jobs.remove(ME, first)["id"] == first
     assert folders(data_dir) == {source, second, other}
     with pytest.raises(NotAllowedError, match="1 of your jobs work on this upload"):
-        remove_job(jobs, ME, source)
-    remove_job(jobs, ME, second)
+        jobs.remove(ME, source)
+    jobs.remove(ME, second)
     assert folders(data_dir) == {other}
     assert jobs.list(ME) == []
-    remove_job(jobs, ADMIN, other)
+    jobs.remove(ADMIN, other)
     assert folders(data_dir) == set()
 
 
@@ -39,13 +38,13 @@ def test_what_waits_or_is_needed_stays(open_jobs: Open, tmp_path: Path, data_dir
     source = upload(jobs, tmp_path)
     check = submit(jobs, "preprocessing", source)
     with pytest.raises(NotAllowedError, match="is pending; stop it first"):
-        remove_job(jobs, ME, check)
+        jobs.remove(ME, check)
     jobs.cancel(ME, check)
     training = submit(jobs, "training", check)
     with pytest.raises(NotAllowedError, match="started from this one"):
-        remove_job(jobs, ME, check)
+        jobs.remove(ME, check)
     jobs.cancel(ME, training)
-    remove_job(jobs, ME, check)
+    jobs.remove(ME, check)
     assert folders(data_dir) == {source, training}
 
 
@@ -54,5 +53,5 @@ def test_other_people_s_jobs_are_like_none(open_jobs: Open, tmp_path: Path) -> N
     mine = upload(jobs, tmp_path)
     for job in (mine, "0" * 32, "../x"):
         with pytest.raises(UnknownNameError, match="There is no job"):
-            remove_job(jobs, OTHER, job)
+            jobs.remove(OTHER, job)
     assert jobs.get(ME, mine)["id"] == mine

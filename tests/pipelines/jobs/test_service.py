@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.jobs.cleanup import remove_expired
-from pipelines.jobs.service import MAX_PENDING_PER_USER, Caller, Jobs
+from pipelines.jobs.cleanup import carry_out
+from pipelines.jobs.service import MAX_PENDING_PER_USER, Jobs
 from pipelines.settings import Settings
-from pipelines.store.records import PUBLIC, new_job
+from pipelines.store.records import PUBLIC, Caller, new_job
 from pipelines.store.registry import SCHEMA_VERSION
 from rvc.errors import AudioError, ConfigError, NotAllowedError, UnknownNameError
 from tests.pipelines.jobs.toy_jobs import ADMIN, ME, OTHER, Open, Row, end_of, submit, upload
@@ -69,9 +69,10 @@ def test_a_job_of_somebody_else_is_answered_like_one_that_does_not_exist(
     jobs = open_jobs()
     mine = submit(jobs, "preprocessing", upload(jobs, tmp_path))
     calls: list[Callable[[Caller, str], object]] = [
-        jobs.get, jobs.follow, jobs.events, jobs.report, jobs.log, jobs.cancel, jobs.retry, jobs.resume,
-        jobs.input_path, jobs.result_path, jobs.stored_files,
-        lambda caller, job: jobs.artifact(caller, job, "x.wav"),
+        jobs.get, jobs.follow, jobs.events, jobs.cancel, jobs.retry, jobs.resume,
+        jobs.files.report, jobs.files.log, jobs.files.input_path,
+        jobs.files.result_path, jobs.files.stored_files,
+        lambda caller, job: jobs.files.artifact(caller, job, "x.wav"),
         lambda caller, job: jobs.submit(caller, "preprocessing", job),
     ]  # fmt: skip
     for call in calls:
@@ -150,7 +151,7 @@ def test_one_caller_cannot_fill_the_queue(open_jobs: Open, tmp_path: Path) -> No
 def test_recordings_are_measured_and_judged_at_once(open_jobs: Open, tmp_path: Path) -> None:
     jobs = open_jobs()
     job = upload(jobs, tmp_path)
-    answer = jobs.validate(ME, job)
+    answer = jobs.files.validate(ME, job)
     assert answer["job_id"] == job
     (file,) = answer["files"]
     assert (file["name"], file["sample_rate_hz"], file["codec"]) == ("My voice.wav", 8_000, "pcm_16")
@@ -166,20 +167,20 @@ def test_files_are_fetched_by_their_name_and_no_name_leaves_the_folder(
     source = upload(jobs, tmp_path)
     job = submit(jobs, "training", source)
     folder = tmp_path / "data" / "jobs"
-    assert jobs.input_path(ME, job) == jobs.input_path(ME, source)
-    assert jobs.input_path(ME, job).read_bytes() == (tmp_path / "a.wav").read_bytes()
+    assert jobs.files.input_path(ME, job) == jobs.files.input_path(ME, source)
+    assert jobs.files.input_path(ME, job).read_bytes() == (tmp_path / "a.wav").read_bytes()
     assert jobs.get(ME, job)["files"][0]["name"] == "My voice.wav"
     assert "original" not in jobs.get(ME, job)["files"][0]
-    assert jobs.report(ME, job) is None
+    assert jobs.files.report(ME, job) is None
     (folder / source / "prepared").mkdir()
     (folder / source / "prepared" / "report.json").write_text('{"verdict": "good"}')
-    assert jobs.report(ME, job) == jobs.report(ME, source) == {"verdict": "good"}
+    assert jobs.files.report(ME, job) == jobs.files.report(ME, source) == {"verdict": "good"}
     samples = folder / job / "work" / "samples"
     samples.mkdir(parents=True)
     (samples / "1.wav").write_bytes(b"sound")
     (samples.parent / "best.pt").write_bytes(b"weights")
     (samples / "link.wav").symlink_to("/etc/passwd")
-    assert jobs.artifact(ME, job, "samples/1.wav").read_bytes() == b"sound"
+    assert jobs.files.artifact(ME, job, "samples/1.wav").read_bytes() == b"sound"
     names = [
         "best.pt",
         "samples/2.wav",
@@ -192,9 +193,9 @@ def test_files_are_fetched_by_their_name_and_no_name_leaves_the_folder(
     ]
     for name in [*names, f"../../{source}/inputs/000.wav", None]:
         with pytest.raises(UnknownNameError, match="has no file"):
-            jobs.artifact(ME, job, name)  # type: ignore[arg-type]
+            jobs.files.artifact(ME, job, name)  # type: ignore[arg-type]
     with pytest.raises(NotAllowedError, match="no converted audio"):
-        jobs.result_path(ME, job)
+        jobs.files.result_path(ME, job)
 
 
 def test_what_nobody_needs_any_more_is_removed_and_the_rest_is_kept(
@@ -208,7 +209,7 @@ def test_what_nobody_needs_any_more_is_removed_and_the_rest_is_kept(
     for job in (unused, used, old, kept):
         jobs.registry.update("jobs", job, created_at=long_ago, updated_at=long_ago)
     jobs.registry.update("jobs", old, status="failed")
-    remove_expired(jobs.registry, settings)
+    carry_out(jobs.registry, settings, untouched_s=None)
     assert {row["id"] for row in jobs.list(ME)} == {used, fresh, kept}
     assert {path.name for path in (tmp_path / "data" / "jobs").iterdir()} == {used, fresh, kept}
     (archive,) = (tmp_path / "data" / "archive").iterdir()
@@ -216,7 +217,7 @@ def test_what_nobody_needs_any_more_is_removed_and_the_rest_is_kept(
     jobs.cancel(ME, kept)
     jobs.registry.update("jobs", kept, updated_at=long_ago)
     for _ in range(2):  # the job first, then the upload that only it used
-        remove_expired(jobs.registry, settings)
+        carry_out(jobs.registry, settings, untouched_s=None)
     assert [row["id"] for row in jobs.list(ME)] == [fresh]
 
 

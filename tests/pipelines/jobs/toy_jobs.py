@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.jobs.dispatcher import WORKER_COMMAND
-from pipelines.jobs.service import Caller, Jobs
-from pipelines.store.records import new_job
+from pipelines.jobs.service import Jobs
+from pipelines.store.records import Caller, new_job
 from tests.pipelines.toy_tasks import write_voice
 from tests.sounds import tone, write
 

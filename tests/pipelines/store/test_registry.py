@@ -83,6 +83,35 @@ def test_the_version_changes_with_every_write_and_only_then(registry: Registry) 
     assert len(set(seen)) == 3
 
 
+def test_several_changes_are_written_in_one_step_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(tmp_path)
+    registry.insert("jobs", job(1))
+    replace, steps = Path.replace, []
+
+    def counted(self: Path, target: Path) -> Path:
+        steps.append(target)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", counted)
+    with registry.as_one():
+        registry.update("jobs", job(1)["id"], status="completed")
+        for uses in (1, 2):
+            registry.insert("usage", {"id": "voice", "uses": uses})
+        assert registry.list("usage") == [{"id": "voice", "uses": 2}]
+    assert len(steps) == 1
+    with pytest.raises(ZeroDivisionError), registry.as_one():
+        registry.delete("jobs", [job(1)["id"]])
+        _ = 1 / 0
+    assert len(steps) == 1
+    assert registry.list("jobs", status="completed")
+    registry.close()
+    assert json.loads((tmp_path / "registry.json").read_text())["usage"] == {
+        "voice": {"id": "voice", "uses": 2}
+    }
+
+
 def test_a_second_server_on_the_same_folder_is_refused_with_a_sentence(tmp_path: Path) -> None:
     first = Registry(tmp_path)
     with pytest.raises(ConfigError, match=r"Another Timbre server already uses the data folder .*DATA_DIR"):

@@ -49,7 +49,7 @@ def spoken(jobs: Jobs, upload_id: str, model_id: str) -> np.ndarray[Any, Any]:
     settings = {"transpose_semitones": 0.0, "index_rate": 0.0}
     job = jobs.submit(ME, "conversion", upload_id, model_id=model_id, settings=settings)
     end_of(jobs, job["id"])
-    return load_mono(jobs.result_path(ME, job["id"]))[0]
+    return load_mono(jobs.files.result_path(ME, job["id"]))[0]
 
 
 @pytest.mark.timeout(900)  # several processes load torch, maybe beside other work
@@ -61,7 +61,7 @@ def spoken_in_a_batch(
     settings = {"transpose_semitones": 0.0, "index_rate": 0.0}
     row = jobs.submit_batch(ME, [upload, target_id], model_id=model_id, settings=settings)
     done = end_of(jobs, row["id"])
-    with zipfile.ZipFile(jobs.result_path(ME, row["id"])) as archive:
+    with zipfile.ZipFile(jobs.files.result_path(ME, row["id"])) as archive:
         archive.extractall(folder)
     return [load_mono(folder / file["output"])[0] for file in done["files"]]
 
@@ -72,7 +72,7 @@ def test_a_voice_is_trained_speaks_leaves_and_comes_back_the_same(
     upload = jobs.upload(ME, [(speech(tmp_path, 13.0), "me.wav")], "training")["id"]
     check = jobs.submit(ME, "preprocessing", upload)["id"]
     assert end_of(jobs, check)["quality_snr"] is not None
-    report = jobs.report(ME, check)
+    report = jobs.files.report(ME, check)
     assert report is not None
     assert [file["name"] for file in report["files"]] == ["me.wav"]
     job = jobs.submit(ME, "training", check, model_name="Me", settings=dict(SETTINGS))

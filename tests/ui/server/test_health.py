@@ -93,7 +93,7 @@ def test_a_dispatcher_that_hangs_makes_no_healthy_server(
     holding, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with page.jobs._lock:
+        with page.jobs.lock:
             holding.set()
             done.wait(60)
 
