@@ -102,6 +102,8 @@ def test_the_endpoints_are_the_promised_ones_and_describe_themselves(client: Cli
     assert {name.removeprefix("/") for name in described} == ENDPOINTS
     for name, endpoint in described.items():
         assert len(endpoint["description"]) > 20, name
+        (answer,) = endpoint["returns"]
+        assert answer["python_type"]["type"] != "Any", name
 
 
 def test_a_voice_is_trained_in_steps_with_a_report_before(client: Client) -> None:
