@@ -69,7 +69,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; ends the process with a usage message when it is wrong."""
     parser = argparse.ArgumentParser(description="Clone a voice, and convert any recording into it.")
     option, flag = parser.add_argument, partial(parser.add_argument, action="store_true")
     flag("--share", help="also make a public link, open to anyone who has it unless there are users")

@@ -37,8 +37,6 @@ FEWEST_STEPS = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Demonstration:
-    """What the demonstration made."""
-
     model_id: str
     source: Path
     converted: Path

@@ -51,10 +51,8 @@ class Gpu:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Main memory: all of it, and what programs can still have."""
-
     total_bytes: int
-    available_bytes: int
+    available_bytes: int  # that programs can still have
 
 
 def memory(source: Path = MEMINFO) -> Memory | None:
@@ -122,7 +120,6 @@ class Machine:
 
     @property
     def cores(self) -> int:
-        """Processors that this process may use."""
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     def memory(self) -> Memory | None:

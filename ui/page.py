@@ -65,10 +65,7 @@ def build_page(services: Services) -> gr.Blocks:
 
 
 def launch_options(services: Services) -> dict[str, Any]:
-    """Return the arguments of `Blocks.launch` that every launch of the page shares.
-
-    The server that is then launched believes the forwarded headers of the trusted proxies alone.
-    """
+    """Return the arguments of `Blocks.launch`; this process then believes the trusted proxies alone."""
     settings = services.settings
     believe_proxies(settings)
     fetch_nothing()
@@ -109,8 +106,6 @@ def _wire_next_steps(
 
 
 class _NextStep:
-    """Leads to the Convert tab."""
-
     def __init__(self, services: Services) -> None:
         self._services = services
 

@@ -49,7 +49,6 @@ class Visitor(Caller):
     """A caller of this server, who also sees the voices that it offers to everybody."""
 
     def may_see(self, row: Row) -> bool:
-        """Whether the row is the caller's own, or is there for everybody; nobody may change those."""
         return super().may_see(row) or row.get("builtin") is True
 
 
@@ -72,16 +71,11 @@ class Callers:
         return f"{identity}.{self._signature(identity)}"
 
     def is_signed(self, token: str) -> bool:
-        """Whether this server issued the token."""
         match = SIGNED.fullmatch(token)
         return match is not None and hmac.compare_digest(match[2], self._signature(match[1]))
 
     def of(self, request: gr.Request | HTTPConnection | None) -> Caller:
-        """Return who sent a request.
-
-        Raises:
-            NotAllowedError: The token is malformed, foreign or revoked, or nothing tells who is calling.
-        """
+        """Return who sent a request; a NotAllowedError if nothing tells, or a token that is not valid."""
         if request is None:
             raise NotAllowedError("This can only be called through the page or a client of it.")
         address = request.client.host if request.client else ""
@@ -109,7 +103,6 @@ class Callers:
         return account if account and row and account.stamp == row["stamp"] else None
 
     def login_token(self, request: gr.Request | HTTPConnection) -> str:
-        """Return the login that a request's cookie holds, or ""."""
         return str(dict(request.cookies).get(self.login_name, ""))
 
     def _without_login(self, request: gr.Request | HTTPConnection) -> str:
@@ -149,8 +142,7 @@ def personal_token(headers: Mapping[str, str]) -> str:
 class CallerCookie:
     """ASGI middleware: gives every browser without one a signed cookie.
 
-    The request that brings no cookie is served as if it had brought the new one, so that the very
-    first call of a client already belongs to the identity that it is given.
+    A request without one is served as if it had brought the new one: the first call has its identity too.
     """
 
     def __init__(self, app: ASGIApp, *, callers: Callers) -> None:
@@ -249,7 +241,6 @@ def is_same_site(headers: Mapping[str, str]) -> bool:
 
 
 def _host_of(host: str) -> str:
-    """Return a Host header without its port."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

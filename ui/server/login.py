@@ -45,8 +45,6 @@ WRONG = "The name or the password is wrong; try again."
 
 
 class Login:
-    """The routes of the login."""
-
     def __init__(self, services: Services, accounts: Accounts) -> None:
         self._callers = services.callers
         self._limits = services.jobs.limits
@@ -65,7 +63,6 @@ class Login:
         ]
 
     async def form(self, request: Request) -> Response:
-        """Show the form, or the page to whoever is logged in."""
         if self._callers.account(request) is not None:
             return RedirectResponse("./", status_code=303)
         return form_page()
@@ -146,7 +143,6 @@ class LoginGate:
 
 
 def user_of(services: Services, request: Request) -> str | None:
-    """Return the login name that Gradio asks for; None where nobody is logged in."""
     account = services.callers.account(request)
     return account.name if account else None
 

@@ -41,7 +41,6 @@ _STARTED_S = time.monotonic()
 
 @cache
 def version() -> str:
-    """Return the version of this program."""
     return str(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
 
 
@@ -80,7 +79,6 @@ def health_of(services: Services, machine: Machine = MACHINE) -> Row:
 
 
 def info_of(services: Services) -> Row:
-    """Return what the server accepts and offers."""
     settings = services.settings
     return {
         "name": "Timbre",
@@ -110,7 +108,6 @@ def info_of(services: Services) -> Row:
 
 
 def routes(services: Services) -> list[Route]:
-    """Return the plain routes /health and /metrics."""
     present = CollectorRegistry()
     present.register(Present(services, MACHINE))
 

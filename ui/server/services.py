@@ -68,7 +68,6 @@ class Services:
         return cls(settings=settings, jobs=jobs, library=jobs.library, callers=callers, shared=shared)
 
     def caller(self, request: gr.Request | HTTPConnection | None) -> Caller:
-        """Return who sent a request; a NotAllowedError if nothing tells who it was."""
         return self.callers.of(request)
 
     def submit(self, caller: Caller, kind: str, job_id: str, settings: Row | None, **voice: str) -> Row:
