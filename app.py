@@ -21,14 +21,14 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.logs import adopt_server_log, start_logging
 from pipelines.settings import Settings, get_settings, warn_of_misspelt_names
-from rvc.errors import RvcError
+from rvc.errors import ConfigError, RvcError
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -44,50 +44,8 @@ OPEN_TO_ALL = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Arguments:
-    """The command line.
-
-    Attributes:
-        share: Whether to make a public link.
-        host: Address to serve on; None for the settings'.
-        port: Port to serve on; None for the settings'.
-        demo: Whether to train and try the example voice.
-        demo_only: Whether to end after that.
-        data_dir: Folder of all data; None for the settings'.
-        clean_up: Whether to remove what had its time, and end.
-        dry_run: Whether a clean-up only tells what it would remove.
-        backup: File to copy the registry to; None for no backup.
-        restore: Backup to put in the registry's place; None for none.
-        add_user: Name of a user to add, instead of serving; None to serve.
-        admin: Whether that user becomes an admin.
-    """
-
-    share: bool
-    host: str | None
-    port: int | None
-    demo: bool
-    demo_only: bool
-    data_dir: Path | None
-    clean_up: bool = False
-    dry_run: bool = False
-    backup: Path | None = None
-    restore: Path | None = None
-    add_user: str | None = None
-    admin: bool = False
-
-    @property
-    def maintains(self) -> bool:
-        """Whether something is done to the data folder instead of serving it."""
-        return self.clean_up or self.backup is not None or self.restore is not None
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns the exit status.
-
-    Args:
-        argv: The command line without the program's name; the process's own when None.
-    """
+    """Run the program with a command line, by default the process's own; returns the exit status."""
     arguments = read_arguments(argv)
     try:
         settings = get_settings()
@@ -95,53 +53,39 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings = settings.model_copy(update={"data_dir": arguments.data_dir.expanduser().resolve()})
         start_logging(settings.log_format, settings.log_level)
         warn_of_misspelt_names()
-        if arguments.maintains:
-            _maintain(arguments, settings)
-            return 0
-        if arguments.add_user is not None:
-            from pipelines.commands import add_user
+        named = (arguments.backup, arguments.restore, arguments.add_user)
+        if not arguments.clean_up and all(one is None for one in named):
+            return _run(arguments, settings)
+        from pipelines.commands import run_command
 
-            _say(add_user(settings, arguments.add_user, admin=arguments.admin))
-            return 0
-        return _run(arguments, settings)
+        for line in run_command(arguments, settings):
+            _say(line)
     except RvcError as error:
         logger.error("%s", error)  # noqa: TRY400  # the sentence is the message; a traceback would hide it
         return 1
     except KeyboardInterrupt:
-        return 0
+        pass
+    return 0
 
 
-def read_arguments(argv: Sequence[str] | None) -> Arguments:
-    """Read the command line; ends the process with a usage message when it is wrong."""
+def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Clone a voice, and convert any recording into it.")
-    parser.add_argument(
-        "--share",
-        action="store_true",
-        help="also make a public link, open to anyone who has it unless there are users",
-    )
-    parser.add_argument(
-        "--host", help="address to serve on, 0.0.0.0 for all (default: API_HOST or 127.0.0.1)"
-    )
-    parser.add_argument("--port", type=_port, help="port to serve on (default: API_PORT or 7860)")
-    parser.add_argument(
-        "--demo", action="store_true", help="train the example voice and convert a recording with it"
-    )
-    parser.add_argument("--demo-only", action="store_true", help="the same, and end instead of serving")
-    parser.add_argument(
-        "--data-dir", type=Path, help="folder of voices and jobs (default: DATA_DIR or ./data)"
-    )
-    care = parser.add_argument_group("care for the data folder, instead of serving")
-    care.add_argument(
-        "--clean-up", action="store_true", help="remove old jobs and files that belong to nothing"
-    )
-    care.add_argument(
-        "--dry-run", action="store_true", help="with --clean-up: only say what would be removed"
-    )
-    care.add_argument("--backup", type=Path, metavar="FILE", help="copy the registry to a file")
-    care.add_argument("--restore", type=Path, metavar="FILE", help="put a backup in the registry's place")
-    parser.add_argument("--add-user", metavar="NAME", help="add a user to AUTH_FILE, or change the password")
-    parser.add_argument("--admin", action="store_true", help="with --add-user: one who sees everything")
-    arguments = Arguments(**vars(parser.parse_args(argv)))
+    option, flag = parser.add_argument, partial(parser.add_argument, action="store_true")
+    flag("--share", help="also make a public link, open to anyone who has it unless there are users")
+    option("--host", help="address to serve on, 0.0.0.0 for all (default: API_HOST or 127.0.0.1)")
+    option("--port", type=_port, help="port to serve on (default: API_PORT or 7860)")
+    flag("--demo", help="train the example voice and convert a recording with it")
+    flag("--demo-only", help="the same, and end instead of serving")
+    option("--data-dir", type=Path, help="folder of voices and jobs (default: DATA_DIR or ./data)")
+    group = parser.add_argument_group("care for the data folder, instead of serving")
+    care, care_flag = group.add_argument, partial(group.add_argument, action="store_true")
+    care_flag("--clean-up", help="remove old jobs and files that belong to nothing")
+    care_flag("--dry-run", help="with --clean-up: only say what would be removed")
+    care("--backup", type=Path, metavar="FILE", help="copy the registry to a file")
+    care("--restore", type=Path, metavar="FILE", help="put a backup in the registry's place")
+    option("--add-user", metavar="NAME", help="add a user to AUTH_FILE, or change the password")
+    flag("--admin", help="with --add-user: one who sees everything")
+    arguments = parser.parse_args(argv)
     if arguments.dry_run and not arguments.clean_up:
         parser.error("--dry-run goes with --clean-up")
     if arguments.admin and arguments.add_user is None:
@@ -155,22 +99,8 @@ def _port(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 1 to 65535")
 
 
-def _maintain(arguments: Arguments, settings: Settings) -> None:
-    from pipelines import commands as maintenance
-
-    lines: list[str] = []
-    if arguments.backup is not None:
-        lines += maintenance.make_backup(settings, arguments.backup)
-    if arguments.restore is not None:
-        lines += maintenance.put_back(settings, arguments.restore)
-    if arguments.clean_up:
-        lines += maintenance.clean_up(settings, dry_run=arguments.dry_run)
-    for line in lines:
-        _say(line)
-
-
-def _run(arguments: Arguments, settings: Settings) -> int:
-    signal.signal(signal.SIGTERM, _interrupt)
+def _run(arguments: argparse.Namespace, settings: Settings) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from pipelines.jobs.service import Jobs
 
     jobs = Jobs(settings)
@@ -196,20 +126,8 @@ def _run(arguments: Arguments, settings: Settings) -> int:
             page.close(verbose=False)
 
 
-def serve(jobs: Jobs, settings: Settings, arguments: Arguments) -> gr.Blocks:
-    """Launch the page and return at once.
-
-    Args:
-        jobs: The started dispatcher.
-        settings: Limits and folders.
-        arguments: Host, port and share.
-
-    Returns:
-        The launched page.
-
-    Raises:
-        ConfigError: The port is taken.
-    """
+def serve(jobs: Jobs, settings: Settings, arguments: argparse.Namespace) -> gr.Blocks:
+    """Launch the page and return at once; a ConfigError if the port is taken."""
     # Gradio reads these when it is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     if "GRADIO_TEMP_DIR" not in os.environ:
@@ -217,7 +135,6 @@ def serve(jobs: Jobs, settings: Settings, arguments: Arguments) -> gr.Blocks:
         # What a killed server left: copies and links only, and no other server uses this data folder.
         shutil.rmtree(cache, ignore_errors=True)
         os.environ["GRADIO_TEMP_DIR"] = str(cache)
-    from rvc.errors import ConfigError
     from ui.page import build_page, launch_options
     from ui.server.services import Services
 
@@ -251,7 +168,7 @@ def serve(jobs: Jobs, settings: Settings, arguments: Arguments) -> gr.Blocks:
     return page
 
 
-def warning_of(arguments: Arguments, host: str, settings: Settings) -> str:
+def warning_of(arguments: argparse.Namespace, host: str, settings: Settings) -> str:
     """Return what to warn of when the page is open to strangers, "" when it is not."""
     try:
         only_here = host == "localhost" or ip_address(host.strip("[]")).is_loopback
@@ -274,10 +191,6 @@ def _demonstrate(jobs: Jobs, settings: Settings) -> bool:
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -1,14 +1,11 @@
-"""What is done on the command line while no server runs: clean up, back up, restore.
-
-`python app.py --add-user NAME`: asks for a password twice and writes it into the file of users.
-"""
+"""What is done on the command line while no server runs: clean up, back up, restore, add a user."""
 
 from __future__ import annotations
 
 import getpass
 import sys
+from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipelines.jobs import cleanup
 from pipelines.settings import Settings
@@ -17,16 +14,27 @@ from pipelines.store.registry import Registry
 from pipelines.users.accounts import Accounts
 from rvc.errors import ConfigError
 
-if TYPE_CHECKING:
-    from pipelines.settings import Settings
+
+def run_command(arguments: Namespace, settings: Settings) -> list[str]:
+    """Do what the command line asks for instead of serving; return lines to show.
+
+    Raises:
+        ConfigError: A server uses the data folder, or a file, name or password cannot be used.
+    """
+    lines: list[str] = []
+    if arguments.backup is not None:
+        rows = back_up(settings.data_dir, arguments.backup)
+        lines.append(f"Backed up {rows} jobs and voices to {arguments.backup}.")
+    if arguments.restore is not None:
+        lines += put_back(settings, arguments.restore)
+    if arguments.clean_up:
+        lines += clean_up(settings, dry_run=arguments.dry_run)
+    # Care for the data folder goes before a user.
+    return lines or [add_user(settings, arguments.add_user, admin=arguments.admin)]
 
 
 def clean_up(settings: Settings, *, dry_run: bool) -> list[str]:
-    """Remove what had its time and what belongs to nothing, or tell what it would be; return lines to show.
-
-    Raises:
-        ConfigError: A server uses the data folder; its Admin tab does the same.
-    """
+    """Remove what had its time and what belongs to nothing, or tell what it would be; lines to show."""
     registry = Registry(settings.data_dir)
     try:
         work = cleanup.find if dry_run else cleanup.carry_out
@@ -39,22 +47,8 @@ def clean_up(settings: Settings, *, dry_run: bool) -> list[str]:
     return [*lines, found.sentence(done=not dry_run)]
 
 
-def make_backup(settings: Settings, target: Path) -> list[str]:
-    """Copy the registry to a file; return lines to show.
-
-    Raises:
-        ConfigError: There is no registry, it is damaged, or the file cannot be written.
-    """
-    rows = back_up(settings.data_dir, target)
-    return [f"Backed up {rows} jobs and voices to {target}."]
-
-
 def put_back(settings: Settings, source: Path) -> list[str]:
-    """Put a backup in the registry's place; return lines to show.
-
-    Raises:
-        ConfigError: A server uses the data folder, or the file is no backup that can be read.
-    """
+    """Put a backup in the registry's place; return lines to show."""
     done = restore(settings.data_dir, source)
     lines = [f"Restored {done.rows} jobs and voices from {source}."]
     if done.aside is not None:
@@ -68,21 +62,9 @@ def put_back(settings: Settings, source: Path) -> list[str]:
 
 
 def add_user(settings: Settings, name: str, *, admin: bool) -> str:
-    """Add a user, or change the password of one.
+    """Add a user, or change the password of one; return what was done, in a sentence.
 
     A person at a terminal is asked; otherwise the password is read from two lines of the standard input.
-
-    Args:
-        settings: Names the file.
-        name: The login name.
-        admin: Whether the user becomes an admin.
-
-    Returns:
-        What was done, in a sentence.
-
-    Raises:
-        ConfigError: No file is named, the name or the password cannot be used, the two passwords differ, or
-            the person does not want to replace the password. The file is as it was.
     """
     if settings.auth_file is None:
         raise ConfigError(

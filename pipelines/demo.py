@@ -15,64 +15,39 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from pipelines.spectrogram_picture import draw_conversion
-from pipelines.store.records import Caller
+from pipelines.store.records import Caller, Row
 from rvc.errors import ConfigError
+from rvc.files import ROOT
 
-Row = dict[str, Any]
 Say = Callable[[str], None]
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
+EXAMPLES = ROOT / "assets" / "examples"
 VOICE_NAME = "Wren (demo)"
 OWNER = Caller(user_id="demo", admin=False)
 TELL_EVERY_S = 15.0
 
-TRAINING_S = 360.0
-"""Seconds that the steps of the training may take; a slower machine takes fewer steps."""
-
-CALIBRATION_S = 60.0
-"""Seconds of stepping after which it is judged whether all steps are done in time."""
-
+TRAINING_S = 360.0  # that the steps of the training may take; a slower machine takes fewer steps
+CALIBRATION_S = 60.0  # of stepping, after which it is judged whether all steps are done in time
 FEWEST_STEPS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demonstration:
-    """What the demonstration made.
-
-    Attributes:
-        model_id: The voice.
-        source: The recording as it is.
-        converted: The recording in the voice.
-        picture: Both as spectrograms.
-        seconds: Seconds that each part took, by name.
-    """
-
     model_id: str
     source: Path
     converted: Path
     picture: Path
-    seconds: dict[str, float]
+    seconds: dict[str, float]  # that each part took, by name
 
 
 def run_demo(jobs: Jobs, settings: Settings, *, say: Say) -> Demonstration:
     """Train the example voice if it is not there yet, and convert the example recording with it.
 
-    Args:
-        jobs: The started dispatcher.
-        settings: Names the data folder.
-        say: Told what is done, a line at a time.
-
-    Returns:
-        What was made.
-
-    Raises:
-        ConfigError: A job did not come to its end; the sentence says why.
-        AudioError: The example files are damaged.
+    A job that does not come to its end is a ConfigError, whose sentence says why.
     """
     folder = settings.data_dir / "demo"
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +57,7 @@ def run_demo(jobs: Jobs, settings: Settings, *, say: Say) -> Demonstration:
     if model_id:
         say(f"The voice {VOICE_NAME} is there already; it is used as it is.")
     else:
-        model_id = _train(jobs, settings, say)
+        model_id = _train(jobs, say)
         seconds["training"] = time.monotonic() - began
     began = time.monotonic()
     source, converted = _convert(jobs, model_id, folder, say)
@@ -101,19 +76,19 @@ def run_demo(jobs: Jobs, settings: Settings, *, say: Say) -> Demonstration:
 
 
 def _known_voice(jobs: Jobs) -> str | None:
-    for row in jobs.registry.list("models", lambda row: row["model_name"] == VOICE_NAME and row["builtin"]):
-        return str(row["id"])
-    return None
+    rows = jobs.registry.list("models", lambda row: row["model_name"] == VOICE_NAME and row["builtin"])
+    return str(rows[0]["id"]) if rows else None
 
 
-def _train(jobs: Jobs, settings: Settings, say: Say) -> str:
+def _train(jobs: Jobs, say: Say) -> str:
     files = sorted((EXAMPLES / "voice").glob("*.ogg"))
     upload = jobs.upload(OWNER, [(path, path.name) for path in files], "training")
     length_s = sum(file["seconds"] for file in upload["files"])
     say(f"Training {VOICE_NAME} on {len(files)} recordings, {length_s:.0f} s ...")
-    consent = {"statement": "A synthetic voice (flite, slt); see assets/examples/README.md"}
-    wishes: Row = {"consent": consent}
-    job = jobs.submit(OWNER, "training", upload["id"], model_name=VOICE_NAME, settings=wishes)
+    settings: Row = {
+        "consent": {"statement": "A synthetic voice (flite, slt); see assets/examples/README.md"}
+    }
+    job = jobs.submit(OWNER, "training", upload["id"], model_name=VOICE_NAME, settings=settings)
     steps = _affordable_steps(jobs, job, say)
     if steps is not None:
         say(f"  This machine is slow at it; the training is cut to {steps} steps.")
@@ -121,35 +96,29 @@ def _train(jobs: Jobs, settings: Settings, say: Say) -> str:
         *_, job = jobs.follow(OWNER, job["id"])
         if job["status"] == "cancelled":
             # It goes on from its checkpoint: the number of steps is no part of what must stay the same.
-            jobs.registry.update("jobs", job["id"], settings={**wishes, "total_steps": steps})
+            jobs.registry.update("jobs", job["id"], settings={**settings, "total_steps": steps})
             job = jobs.resume(OWNER, job["id"])
     row = _finished(jobs, job, say)
     report = jobs.files.report(OWNER, row["id"])
     if report and report.get("speech_s"):
         say(f"  It learned from {report['speech_s']:.0f} s of speech.")
-    model_id = str(row["model_id"])
-    # Everybody sees a built-in voice, and nobody may rename or delete it.
-    home = settings.data_dir / "models" / model_id
-    jobs.registry.update("models", model_id, builtin=True, user_id=None, model_path=str(home))
-    return model_id
+    return str(jobs.library.offer_to_all(row["model_id"])["id"])
 
 
 def _affordable_steps(jobs: Jobs, job: Row, say: Say) -> int | None:
     """Watch the first minute of a training; return how many steps there is time for, None if for all."""
     seen, began_s = 0, None
-    for row in _told(jobs, job, say):
-        for event in jobs.events(OWNER, row["id"], seen):
-            seen, data = event["n"], event["data"]
-            moment_s = time.monotonic()
-            if not data.get("step"):
+    for _ in _told(jobs, job, say):
+        for event in jobs.events(OWNER, job["id"], seen):
+            seen, step = event["n"], event["data"].get("step")
+            if not step:
                 continue
+            moment_s = time.monotonic()
             began_s = began_s or moment_s
-            spent_s = moment_s - began_s
-            if spent_s >= CALIBRATION_S:
-                in_time = int(data["step"] * TRAINING_S / spent_s)
-                return (
-                    None if in_time >= data["total_steps"] else max(in_time, data["step"] + 1, FEWEST_STEPS)
-                )
+            if moment_s - began_s >= CALIBRATION_S:
+                in_time = int(step * TRAINING_S / (moment_s - began_s))
+                enough = in_time >= event["data"]["total_steps"]
+                return None if enough else max(in_time, step + 1, FEWEST_STEPS)
     return None
 
 
@@ -171,11 +140,7 @@ def _convert(jobs: Jobs, model_id: str, folder: Path, say: Say) -> tuple[Path, P
 
 
 def _finished(jobs: Jobs, job: Row, say: Say) -> Row:
-    """Follow a job to its end.
-
-    Raises:
-        ConfigError: It ended without a result.
-    """
+    """Follow a job to its end; a ConfigError if that is not a good one."""
     *_, row = _told(jobs, job, say)
     if row["status"] != "completed":
         raise ConfigError(

@@ -21,14 +21,14 @@ import orjson
 
 Format = Literal["text", "json"]
 OURS = ("timbre", "pipelines", "ui", "rvc")
-
+TEXT = "%(asctime)s %(levelname)s %(name)s%(about)s: %(message)s"
 _JOB: ContextVar[str] = ContextVar("job", default="")
 
 
 class _Process:
-    """What holds for all threads of this process: the job that it works on, and where its log goes."""
+    """What holds for all threads of this process."""
 
-    job = ""
+    job = ""  # that it works on
     handler: logging.Handler | None = None
 
 
@@ -48,16 +48,13 @@ def about_job(job_id: str) -> Iterator[None]:
 
 
 def start_logging(form: Format, level: str, *, others: str = "WARNING") -> None:
-    """Set up the process's log on stderr; an earlier call's is replaced, what others listen with stays.
+    """Set up the process's log on stderr, ours from `level` on and all libraries' from `others` on.
 
-    Args:
-        form: How records are written.
-        level: Least level of this program's own records.
-        others: Least level of all other libraries' records.
+    An earlier call's is replaced, what others listen with stays.
     """
     handler = logging.StreamHandler()
     handler.addFilter(_name_the_job)
-    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(TEXT, "%Y-%m-%d %H:%M:%S"))
     root = logging.getLogger()
     if _Process.handler is not None:
         root.removeHandler(_Process.handler)
@@ -77,26 +74,10 @@ def adopt_server_log() -> None:
         log.propagate = True
 
 
-class TextFormatter(logging.Formatter):
-    """One line a record, with the job in brackets where there is one."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "%(asctime)s %(levelname)s %(name)s%(about)s: %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
-        )
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record as text."""
-        job = getattr(record, "job", "")
-        record.about = f" [{job}]" if job else ""
-        return super().format(record)
-
-
 class JsonFormatter(logging.Formatter):
     """One JSON object a record, always on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as JSON."""
         moment = datetime.fromtimestamp(record.created, tz=UTC)
         facts = {
             "time": moment.isoformat(timespec="milliseconds"),
@@ -117,5 +98,6 @@ def _whole(text: str) -> str:
 
 
 def _name_the_job(record: logging.LogRecord) -> bool:
-    record.job = _JOB.get() or _Process.job
+    record.job = job = _JOB.get() or _Process.job
+    record.about = f" [{job}]" if job else ""
     return True

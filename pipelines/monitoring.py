@@ -1,12 +1,8 @@
-"""What the machine has and how much of it is free, found without any library of networks.
+"""What the machine has and how much of it is free, and what is counted while the server runs, for Prometheus.
 
 GPUs are asked of nvidia-smi, memory of the kernel. Where there is no such source the answer is empty, never
-an error: a machine without a GPU is a healthy machine.
-
-What is counted while the server runs, in the form that Prometheus collects.
-
-Counters begin at zero with each start of the server, as Prometheus expects; what can be read at any time
-(jobs by state, memory) is not kept here but read when it is asked for. No label ever names a person.
+an error. Counters begin at zero with each start of the server, as Prometheus expects; what can be read at any
+time (jobs by state, memory) is read when it is asked for. No label ever names a person.
 """
 
 from __future__ import annotations
@@ -27,55 +23,48 @@ logger = logging.getLogger(__name__)
 MEMINFO = Path("/proc/meminfo")
 SMI_FIELDS = "index,name,memory.total,memory.used,utilization.gpu"
 SMI_TIMEOUT_S = 5.0
-KEPT_S = 5.0
-"""For how long an answer about GPUs is given again: asking takes a process and up to a second."""
+KEPT_S = 5.0  # for how long an answer about GPUs is given again: asking takes up to a second
 _MIB = 1 << 20
+
+REGISTRY = CollectorRegistry()  # of Timbre's own; the library's default would add what it finds of Python
+MINUTE, HOUR = 60.0, 3600.0
+JOB_SECONDS = Histogram(
+    "timbre_job_seconds",
+    "Seconds of work of a try, without waiting and pauses, by type of job and by how it ended.",
+    ["type", "status"],
+    buckets=(1, 5, 15, MINUTE, 3 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR, 12 * HOUR),
+    registry=REGISTRY,
+)
+REFUSALS = Counter("timbre_refusals", "Requests that were refused, by reason.", ["reason"], registry=REGISTRY)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """A GPU.
+    """A GPU; None is what it does not say (a share of a partitioned one)."""
 
-    Attributes:
-        index: As CUDA counts without further wishes.
-        name: What its maker calls it.
-        memory_bytes: All of its memory; None when it does not say (a share of a partitioned one).
-        used_bytes: What is taken, by whatever program; None when it does not say.
-        load: 0..1 over the last second or less; None when it does not say.
-    """
-
-    index: int
+    index: int  # as CUDA counts without further wishes
     name: str
     memory_bytes: int | None
-    used_bytes: int | None
-    load: float | None
+    used_bytes: int | None  # by whatever program
+    load: float | None  # 0..1 over the last second or less
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Main memory, in bytes.
-
-    Attributes:
-        total_bytes: All of it.
-        available_bytes: What programs can still have.
-    """
-
     total_bytes: int
-    available_bytes: int
+    available_bytes: int  # that programs can still have
 
 
 def memory(source: Path = MEMINFO) -> Memory | None:
     """Return the machine's memory; None where the kernel does not tell."""
     try:
         lines = source.read_text(encoding="ascii").splitlines()
-    except OSError:
+        kib = {name: value.split()[0] for name, _, value in (line.partition(":") for line in lines) if value}
+        return Memory(
+            total_bytes=1024 * int(kib["MemTotal"]), available_bytes=1024 * int(kib["MemAvailable"])
+        )
+    except (OSError, KeyError, ValueError):
         return None
-    numbers = {name: value.split()[0] for name, _, value in (line.partition(":") for line in lines) if value}
-    try:
-        total, available = int(numbers["MemTotal"]), int(numbers["MemAvailable"])
-    except (KeyError, ValueError):
-        return None
-    return Memory(total_bytes=1024 * total, available_bytes=1024 * available)
 
 
 def read_gpus(answer: str) -> list[Gpu]:
@@ -84,9 +73,9 @@ def read_gpus(answer: str) -> list[Gpu]:
     for line in answer.splitlines():
         parts = [part.strip() for part in line.split(",")]
         # A name may hold a comma; the numbers around it may not.
-        if len(parts) < SMI_FIELDS.count(",") + 1 or not parts[0].isdigit():
+        if len(parts) <= SMI_FIELDS.count(",") or not parts[0].isdigit():
             continue
-        total, used, load = (float(part) if _is_number(part) else None for part in parts[-3:])
+        total, used, load = map(_number, parts[-3:])
         gpus.append(
             Gpu(
                 index=int(parts[0]),
@@ -99,19 +88,21 @@ def read_gpus(answer: str) -> list[Gpu]:
     return gpus
 
 
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def ask_nvidia_smi() -> list[Gpu]:
     """Return the GPUs that nvidia-smi knows; none where it is not installed or does not answer."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
+    command = [program, f"--query-gpu={SMI_FIELDS}", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(
-            [program, f"--query-gpu={SMI_FIELDS}", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=SMI_TIMEOUT_S,
-            check=True,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SMI_TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         logger.warning("nvidia-smi does not answer (%s); nothing is known of the GPU", error)
         return []
@@ -119,11 +110,7 @@ def ask_nvidia_smi() -> list[Gpu]:
 
 
 class Machine:
-    """The facts, with those that are costly kept for a few seconds. Safe for threads.
-
-    Args:
-        ask: Finds the GPUs.
-    """
+    """The facts, with those that are costly kept for a few seconds. Safe for threads."""
 
     def __init__(self, ask: Callable[[], list[Gpu]] = ask_nvidia_smi) -> None:
         self._ask = ask
@@ -133,11 +120,9 @@ class Machine:
 
     @property
     def cores(self) -> int:
-        """Processors that this process may use."""
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     def memory(self) -> Memory | None:
-        """Return the main memory; None where the kernel does not tell."""
         return memory()
 
     def gpus(self) -> list[Gpu]:
@@ -147,29 +132,3 @@ class Machine:
                 self._gpus = self._ask()
                 self._asked_s = time.monotonic()
             return list(self._gpus)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-REGISTRY = CollectorRegistry()
-"""Only what is Timbre's own; the library's default registry would add what it finds of Python."""
-MINUTE, HOUR = 60.0, 3600.0
-JOB_SECONDS = Histogram(
-    "timbre_job_seconds",
-    "Seconds of work of a try, without waiting and pauses, by type of job and by how it ended.",
-    ["type", "status"],
-    buckets=(1, 5, 15, MINUTE, 3 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR, 12 * HOUR),
-    registry=REGISTRY,
-)
-REFUSALS = Counter(
-    "timbre_refusals",
-    "Requests that were refused, by reason.",
-    ["reason"],
-    registry=REGISTRY,
-)

@@ -102,6 +102,9 @@ def test_the_endpoints_are_the_promised_ones_and_describe_themselves(client: Cli
     assert {name.removeprefix("/") for name in described} == ENDPOINTS
     for name, endpoint in described.items():
         assert len(endpoint["description"]) > 20, name
+    answers = {name: endpoint["returns"][0]["python_type"]["type"] for name, endpoint in described.items()}
+    untyped = {name for name, answer in answers.items() if answer == "Any"}
+    assert untyped == {"/follow_job", "/follow_jobs", "/train_voice", "/convert_voice"}  # streams of rows
 
 
 def test_a_voice_is_trained_in_steps_with_a_report_before(client: Client) -> None:

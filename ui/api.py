@@ -2,57 +2,88 @@
 
 Every endpoint is typed, answers JSON or a file, and tells who calls by the same rules as the page
 (`ui.server.identity`). Its docstring is what "Use via API" shows. Parameter names are promises.
-
-No `from __future__ import annotations` here: Gradio reads the return annotation as an object.
-
-The named endpoints about one's own account: who one is, what one uses, tokens, and deleting jobs.
-
-No `from __future__ import annotations` here: Gradio reads the return annotation as an object.
-
-The named endpoints for many recordings at once.
-
-No `from __future__ import annotations` here: Gradio reads the return annotation as an object.
-
-The named endpoints about voices and about the server itself.
-
-No `from __future__ import annotations` here: Gradio reads the return annotation as an object.
 """
 
+# ruff: noqa: D417 -- `caller` comes from the request; the docstrings are for those who call from outside
 from __future__ import annotations
 
-# ruff: noqa: D417 -- `request` comes from Gradio; the docstrings are for those who call from outside
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any
 
 import gradio as gr
 from gradio import FileData
 
-# ruff: noqa: D417 -- `request` comes from Gradio; the docstrings are for those who call from outside
-# ruff: noqa: D417 -- `request` comes from Gradio; the docstrings are for those who call from outside
+from pipelines.store.records import Caller, Row, Rows
 from rvc.errors import ConfigError, UnknownNameError
-
-# ruff: noqa: D417 -- `request` comes from Gradio; the docstrings are for those who call from outside
 from ui.server.monitoring import health_of, info_of
 from ui.server.services import Services, hand_out, plain_errors, plain_id, received
 from ui.tabs.account import create_token
 
-Row = dict[str, Any]
-Rows = list[dict[str, Any]]
 WATCH = {"concurrency_id": "watch", "concurrency_limit": 20}
 GPU = {"concurrency_id": "gpu", "concurrency_limit": 1}
+Method = Callable[..., Any]
+Options = Row | None
+QUEUES: dict[str, dict[str, Any]] = {}  # every endpoint's name -> what gr.api is told of its queue
+
+
+def endpoint(**queue: object) -> Callable[[Method], Method]:
+    """Make a method of `Endpoints` an endpoint of its name; its refusals are shown as `gr.Error`.
+
+    A method that has a parameter `caller` is given who sent the request, one with `request` the request.
+    """
+
+    def register(method: Method) -> Method:
+        signature = inspect.signature(method, eval_str=True)  # Gradio wants annotations as objects
+        own, *others = signature.parameters.values()
+        wanted = others.pop(0).name if others and others[0].name in ("caller", "request") else ""
+
+        def called(self: Endpoints, request: gr.Request, *values: object) -> Any:  # noqa: ANN401
+            if wanted == "caller":
+                return method(self, self._services.caller(request), *values)
+            return method(self, request, *values) if wanted else method(self, *values)
+
+        @wraps(method)
+        def answer(self: Endpoints, request: gr.Request, *values: object) -> Any:  # noqa: ANN401
+            with plain_errors():
+                return called(self, request, *values)
+
+        @wraps(method)
+        def stream(self: Endpoints, request: gr.Request, *values: object) -> Iterator[Row]:
+            with plain_errors():
+                yield from called(self, request, *values)
+
+        shown: Any = stream if inspect.isgeneratorfunction(method) else answer
+        request = own.replace(name="request", annotation=gr.Request)
+        shown.__signature__ = signature.replace(parameters=[own, request, *others])
+        shown.__annotations__ = {one.name: one.annotation for one in (request, *others)}
+        QUEUES[method.__name__] = queue
+        return shown
+
+    return register
+
+
+def add_endpoints(services: Services) -> None:
+    """Add all endpoints to the page that is being built, in the order in which they stand here."""
+    endpoints = Endpoints(services)
+    for name, queue in QUEUES.items():
+        gr.api(getattr(endpoints, name), api_name=name, **queue)
 
 
 class Endpoints:
-    """All endpoints of one server, as bound methods."""
+    """All endpoints of one server, as bound methods, in the order of the API page."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._jobs = services.jobs
         self._library = services.library
+        self._tokens = services.callers.tokens
 
-    # Recordings
+    # --- recordings --------------------------------------------------------------------------------
 
-    def upload_training_audio(self, files: list[FileData], request: gr.Request) -> Row:
+    @endpoint()
+    def upload_training_audio(self, caller: Caller, files: list[FileData]) -> Row:
         """Send in the recordings of a voice that shall be trained; one refused file refuses all.
 
         Answers {"job_id", "files"}: the id for prepare_voice and start_training, and what each file holds.
@@ -63,9 +94,10 @@ class Endpoints:
         Returns:
             job_id to use with prepare_voice and start_training, and files with what each one holds.
         """
-        return self._upload(files, "training", request)
+        return self._upload(caller, files, "training")
 
-    def upload_target_audio(self, file: FileData, request: gr.Request) -> Row:
+    @endpoint()
+    def upload_target_audio(self, caller: Caller, file: FileData) -> Row:
         """Send in one recording that shall be converted into another voice.
 
         Answers {"job_id", "files"}: the id for start_conversion, and what the file holds.
@@ -76,9 +108,10 @@ class Endpoints:
         Returns:
             job_id to use with start_conversion, and files with what it holds.
         """
-        return self._upload([file], "target", request)
+        return self._upload(caller, [file], "target")
 
-    def validate_audio(self, job_id: str, request: gr.Request) -> Row:
+    @endpoint()
+    def validate_audio(self, caller: Caller, job_id: str) -> Row:
         """Measure what was sent in, without running any model.
 
         Args:
@@ -88,10 +121,10 @@ class Endpoints:
             files: for each one its length, rate, channels, codec, noise, clipping, level and bandwidth, a
             verdict and the reason.
         """
-        with plain_errors():
-            return self._jobs.files.validate(self._services.caller(request), plain_id(job_id, "job"))
+        return self._jobs.validate(caller, plain_id(job_id, "job"))
 
-    def prepare_voice(self, job_id: str, request: gr.Request, settings: Row | None = None) -> Row:
+    @endpoint()
+    def prepare_voice(self, caller: Caller, job_id: str, settings: Options = None) -> Row:
         """Clean and cut the recordings and report on them, before any training.
 
         Args:
@@ -101,9 +134,10 @@ class Endpoints:
         Returns:
             The row of the preparing job, at once; follow_job follows it, dataset_report reads its report.
         """
-        return self._submit(request, "preprocessing", job_id, settings)
+        return self._submit(caller, "preprocessing", job_id, settings)
 
-    def dataset_report(self, job_id: str, request: gr.Request) -> Row:
+    @endpoint()
+    def dataset_report(self, caller: Caller, job_id: str) -> Row:
         """Read the report on a set of recordings: what is usable, what is not, and what would help.
 
         Args:
@@ -112,19 +146,15 @@ class Endpoints:
         Returns:
             The report.
         """
-        with plain_errors():
-            report = self._jobs.files.report(self._services.caller(request), plain_id(job_id, "job"))
-            if report is None:
-                raise UnknownNameError(
-                    "There is no report on these recordings yet; call prepare_voice first."
-                )
-            return report
+        report = self._jobs.report(caller, plain_id(job_id, "job"))
+        if report is None:
+            raise UnknownNameError("There is no report on these recordings yet; call prepare_voice first.")
+        return report
 
-    # Jobs
+    # --- jobs --------------------------------------------------------------------------------------
 
-    def start_training(
-        self, job_id: str, model_name: str, request: gr.Request, settings: Row | None = None
-    ) -> Row:
+    @endpoint()
+    def start_training(self, caller: Caller, job_id: str, model_name: str, settings: Options = None) -> Row:
         """Start to train a voice; answers at once. The training goes on when you disconnect.
 
         settings may hold "consent": true (this is my voice, or I have permission to use it). Optional are
@@ -140,11 +170,10 @@ class Endpoints:
         Returns:
             The job's row.
         """
-        return self._submit(request, "training", job_id, settings, model_name=model_name)
+        return self._submit(caller, "training", job_id, settings, model_name=model_name)
 
-    def start_conversion(
-        self, job_id: str, model_id: str, request: gr.Request, settings: Row | None = None
-    ) -> Row:
+    @endpoint()
+    def start_conversion(self, caller: Caller, job_id: str, model_id: str, settings: Options = None) -> Row:
         """Start to convert a recording into a voice; answers at once.
 
         settings may hold transpose_semitones (automatic when absent), index_rate 0..1, protect 0..0.5,
@@ -158,275 +187,10 @@ class Endpoints:
         Returns:
             The job's row.
         """
-        return self._submit(request, "conversion", job_id, settings, model_id=model_id)
+        return self._submit(caller, "conversion", job_id, settings, model_id=model_id)
 
-    def train_voice(
-        self, files: list[FileData], model_name: str, request: gr.Request, settings: Row | None = None
-    ) -> Iterator[Row]:
-        """Send in recordings, train a voice and watch: one call for the whole way.
-
-        Gives job rows as they change; the first holds the id, the last the voice as "model". settings is
-        that of start_training. Closing the stream does not stop the training; cancel_job does.
-
-        Args:
-            files: Audio files of one person.
-            model_name: What the voice shall be called.
-            settings: As for start_training.
-
-        Returns:
-            Job rows as they change; the last one has "model" when it says "completed".
-        """
-        row = self._send_and_submit(request, files, "training", settings, model_name=model_name)
-        yield from self._follow(row, request)
-
-    def convert_voice(
-        self, file: FileData, model_id: str, request: gr.Request, settings: Row | None = None
-    ) -> Iterator[Row]:
-        """Send in a recording, convert it and watch: one call for the whole way.
-
-        Gives job rows as they change; the first holds the id, the last the converted file as "audio".
-        settings is that of start_conversion.
-
-        Args:
-            file: One audio file.
-            model_id: From list_models.
-            settings: As for start_conversion.
-
-        Returns:
-            Job rows as they change; the last one has "audio" when it says "completed".
-        """
-        row = self._send_and_submit(request, [file], "conversion", settings, model_id=model_id)
-        yield from self._follow(row, request)
-
-    def job_status(self, job_id: str, request: gr.Request) -> Row:
-        """Read where a job stands.
-
-        Args:
-            job_id: Any job of yours.
-
-        Returns:
-            The job's row.
-        """
-        with plain_errors():
-            return self._jobs.get(self._services.caller(request), plain_id(job_id, "job"))
-
-    def list_jobs(self, request: gr.Request, user_id: str = "", type: str = "", status: str = "") -> Rows:
-        """List your jobs, newest first.
-
-        Args:
-            user_id: Whose jobs; heeded for an admin only.
-            type: preprocessing, training, conversion or batch; all when empty.
-            status: For example completed or failed; all when empty.
-
-        Returns:
-            The rows.
-        """
-        with plain_errors():
-            caller = self._services.caller(request)
-            wanted = {"user_id": user_id or None, "type": type or None, "status": status or None}
-            return self._jobs.list(caller, **wanted)
-
-    def cancel_job(self, job_id: str, request: gr.Request) -> Row:
-        """Stop a job; a training keeps what it has learned and can be resumed.
-
-        Args:
-            job_id: A job of yours that has not ended.
-
-        Returns:
-            The job's row.
-        """
-        return self._act("cancel", job_id, request)
-
-    def retry_job(self, job_id: str, request: gr.Request) -> Row:
-        """Run a failed, cancelled or interrupted job again from its start.
-
-        Args:
-            job_id: A job of yours that has ended without a result.
-
-        Returns:
-            The job's row.
-        """
-        return self._act("retry", job_id, request)
-
-    def resume_job(self, job_id: str, request: gr.Request) -> Row:
-        """Go on with a cancelled, failed or interrupted job where it was last saved.
-
-        Args:
-            job_id: A job of yours that has ended without a result.
-
-        Returns:
-            The job's row.
-        """
-        return self._act("resume", job_id, request)
-
-    def follow_job(self, job_id: str, request: gr.Request) -> Iterator[Row]:
-        """Watch a job: its row at every change and at least every two seconds, until it ends.
-
-        Args:
-            job_id: Any job of yours.
-
-        Returns:
-            Job rows; the last has an ended status.
-        """
-        with plain_errors():
-            row = self._jobs.get(self._services.caller(request), plain_id(job_id, "job"))
-        yield from self._follow(row, request)
-
-    def follow_jobs(self, request: gr.Request, user_id: str = "") -> Iterator[Row]:
-        """Watch all your jobs that have not ended, one after the other in the order in which they change.
-
-        Args:
-            user_id: Whose jobs; heeded for an admin only.
-
-        Returns:
-            Job rows, each when it has changed; ends when no job is waiting or running.
-        """
-        with plain_errors():
-            yield from self._services.changes(self._services.caller(request), user_id or None)
-
-    def download_audio(self, job_id: str, request: gr.Request) -> FileData:
-        """Download the converted recording of a job, or a zip of all that a batch has converted.
-
-        Args:
-            job_id: A completed conversion of yours, or a batch that has ended.
-
-        Returns:
-            An audio file that a browser can play, or a zip.
-        """
-        with plain_errors():
-            path = self._jobs.files.result_path(self._services.caller(request), plain_id(job_id, "job"))
-            return FileData(path=hand_out(path, "converted"))
-
-    def download_input(self, job_id: str, request: gr.Request) -> FileData:
-        """Download the recording that was sent in, as it was sent in.
-
-        Args:
-            job_id: A conversion or an upload of yours.
-
-        Returns:
-            The audio file.
-        """
-        with plain_errors():
-            path = self._jobs.files.input_path(self._services.caller(request), plain_id(job_id, "job"))
-            return FileData(path=hand_out(path, "input"))
-
-    def _upload(self, files: list[FileData], purpose: str, request: gr.Request) -> Row:
-        with plain_errors():
-            caller = self._services.caller(request)
-            row = self._jobs.upload(caller, received(files), purpose)
-            return {"job_id": row["id"], "files": row["files"]}
-
-    def _submit(self, request: gr.Request, kind: str, job_id: str, settings: Row | None, **voice: str) -> Row:
-        with plain_errors():
-            caller = self._services.caller(request)
-            return self._services.submit(
-                caller, kind, plain_id(job_id, "job"), {} if settings is None else settings, **voice
-            )
-
-    def _send_and_submit(
-        self, request: gr.Request, files: list[FileData], kind: str, settings: Row | None, **voice: str
-    ) -> Row:
-        with plain_errors():
-            caller = self._services.caller(request)
-            return self._services.send_and_submit(
-                caller, received(files), kind, {} if settings is None else settings, **voice
-            )
-
-    def _act(self, action: str, job_id: str, request: gr.Request) -> Row:
-        with plain_errors():
-            caller = self._services.caller(request)
-            row: Row = getattr(self._jobs, action)(caller, plain_id(job_id, "job"))
-            return row
-
-    def _follow(self, row: Row, request: gr.Request) -> Iterator[Row]:
-        with plain_errors():
-            caller = self._services.caller(request)
-            for now in self._jobs.follow(caller, row["id"]):
-                yield self._services.with_result(caller, now)
-
-
-class AccountEndpoints:
-    """Endpoints about the caller, as bound methods."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._tokens = services.callers.tokens
-
-    def account(self, request: gr.Request) -> Row:
-        """Tell who you are to this server, and how much of its disk you use.
-
-        Returns:
-            user_id, admin, jobs_mb, voices_mb, and quota_mb (0: no limit).
-        """
-        with plain_errors():
-            caller = self._services.caller(request)
-            used = self._services.jobs.quota.used(caller.user_id)
-            return {
-                "user_id": caller.user_id,
-                "admin": caller.admin,
-                "jobs_mb": round(used.jobs / 1e6, 3),
-                "voices_mb": round(used.voices / 1e6, 3),
-                "quota_mb": self._services.settings.quota_mb_per_user,
-            }
-
-    def create_token(self, name: str, request: gr.Request) -> Row:
-        """Make a personal token, with which a program acts in your name until you revoke it.
-
-        Send it as the header "Authorization: Bearer TOKEN". A token itself cannot make tokens.
-
-        Args:
-            name: What you call it, for example the program that uses it.
-
-        Returns:
-            token (keep it: it is never shown again), id, name and created_at.
-        """
-        with plain_errors():
-            token, row = create_token(self._services, request, name)
-            return row | {"token": token}
-
-    def list_tokens(self, request: gr.Request) -> Rows:
-        """List your personal tokens, newest first; the tokens themselves are not kept.
-
-        Returns:
-            id, name, created_at and last_used_at of each.
-        """
-        with plain_errors():
-            return self._tokens.list(self._services.caller(request).user_id)
-
-    def revoke_token(self, token_id: str, request: gr.Request) -> Row:
-        """End a personal token for good.
-
-        Args:
-            token_id: From list_tokens.
-
-        Returns:
-            The row of the token that is gone.
-        """
-        with plain_errors():
-            caller = self._services.caller(request)
-            return self._tokens.revoke(caller.user_id, plain_id(token_id, "token"))
-
-    def delete_job(self, job_id: str, request: gr.Request) -> Row:
-        """Delete a job that has ended, or an upload, with its files; voices that it made stay.
-
-        Args:
-            job_id: A job or an upload of yours.
-
-        Returns:
-            The row of the job that is gone.
-        """
-        with plain_errors():
-            caller = self._services.caller(request)
-            return self._services.jobs.remove(caller, plain_id(job_id, "job"))
-
-
-class BatchEndpoints:
-    """Endpoints about batches, as bound methods."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    def upload_batch_audio(self, files: list[FileData], request: gr.Request) -> Row:
+    @endpoint()
+    def upload_batch_audio(self, caller: Caller, files: list[FileData]) -> Row:
         """Send in many recordings, or zips of them, that shall be converted into another voice.
 
         Answers {"job_id", "files"}: the id for start_batch, and per recording what it holds; one that
@@ -438,14 +202,10 @@ class BatchEndpoints:
         Returns:
             job_id to use with start_batch, and files with what each one holds.
         """
-        with plain_errors():
-            caller = self._services.caller(request)
-            row = self._services.jobs.upload(caller, received(files), "batch")
-            return {"job_id": row["id"], "files": row["files"]}
+        return self._upload(caller, files, "batch")
 
-    def start_batch(
-        self, job_ids: list[str], model_id: str, request: gr.Request, settings: Row | None = None
-    ) -> Row:
+    @endpoint()
+    def start_batch(self, caller: Caller, job_ids: list[str], model_id: str, settings: Options = None) -> Row:
         """Start to convert many recordings into a voice; answers at once.
 
         The row's "files" tell of each recording its status, seconds, and the reason if it failed; a bad one
@@ -460,35 +220,112 @@ class BatchEndpoints:
         Returns:
             The job's row.
         """
-        with plain_errors():
-            if not isinstance(job_ids, list):
-                raise ConfigError("The job ids are not a list; give those of one or several uploads.")
-            ids = [plain_id(job_id, "job") for job_id in job_ids]
-            return self._services.start_batch(
-                self._services.caller(request),
-                ids,
-                plain_id(model_id, "voice"),
-                {} if settings is None else settings,
-            )
+        if not isinstance(job_ids, list):
+            raise ConfigError("The job ids are not a list; give those of one or several uploads.")
+        ids = [plain_id(job_id, "job") for job_id in job_ids]
+        return self._jobs.submit_batch(caller, ids, model_id=plain_id(model_id, "voice"), settings=settings)
 
+    @endpoint()
+    def job_status(self, caller: Caller, job_id: str) -> Row:
+        """Read where a job stands.
 
-class VoiceEndpoints:
-    """Endpoints about voices, as bound methods."""
+        Args:
+            job_id: Any job of yours.
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._library = services.library
+        Returns:
+            The job's row.
+        """
+        return self._jobs.get(caller, plain_id(job_id, "job"))
 
-    def list_models(self, request: gr.Request) -> Rows:
+    @endpoint()
+    def list_jobs(self, caller: Caller, user_id: str = "", type: str = "", status: str = "") -> Rows:
+        """List your jobs, newest first.
+
+        Args:
+            user_id: Whose jobs; heeded for an admin only.
+            type: preprocessing, training, conversion or batch; all when empty.
+            status: For example completed or failed; all when empty.
+
+        Returns:
+            The rows.
+        """
+        return self._jobs.list(caller, user_id=user_id or None, type=type or None, status=status or None)
+
+    @endpoint()
+    def cancel_job(self, caller: Caller, job_id: str) -> Row:
+        """Stop a job; a training keeps what it has learned and can be resumed.
+
+        Args:
+            job_id: A job of yours that has not ended.
+
+        Returns:
+            The job's row.
+        """
+        return self._jobs.cancel(caller, plain_id(job_id, "job"))
+
+    @endpoint()
+    def retry_job(self, caller: Caller, job_id: str) -> Row:
+        """Run a failed, cancelled or interrupted job again from its start.
+
+        Args:
+            job_id: A job of yours that has ended without a result.
+
+        Returns:
+            The job's row.
+        """
+        return self._jobs.retry(caller, plain_id(job_id, "job"))
+
+    @endpoint()
+    def resume_job(self, caller: Caller, job_id: str) -> Row:
+        """Go on with a cancelled, failed or interrupted job where it was last saved.
+
+        Args:
+            job_id: A job of yours that has ended without a result.
+
+        Returns:
+            The job's row.
+        """
+        return self._jobs.resume(caller, plain_id(job_id, "job"))
+
+    @endpoint()
+    def download_audio(self, caller: Caller, job_id: str) -> FileData:
+        """Download the converted recording of a job, or a zip of all that a batch has converted.
+
+        Args:
+            job_id: A completed conversion of yours, or a batch that has ended.
+
+        Returns:
+            An audio file that a browser can play, or a zip.
+        """
+        path = self._jobs.result_path(caller, plain_id(job_id, "job"))
+        return FileData(path=hand_out(path, "converted"))
+
+    @endpoint()
+    def download_input(self, caller: Caller, job_id: str) -> FileData:
+        """Download the recording that was sent in, as it was sent in.
+
+        Args:
+            job_id: A conversion or an upload of yours.
+
+        Returns:
+            The audio file.
+        """
+        path = self._jobs.input_path(caller, plain_id(job_id, "job"))
+        return FileData(path=hand_out(path, "input"))
+
+    # --- voices ------------------------------------------------------------------------------------
+
+    @endpoint()
+    def list_models(self, caller: Caller) -> Rows:
         """List the voices that you may use.
 
         Returns:
             One row for each; its id is the model_id of the other endpoints.
         """
-        with plain_errors():
-            return self._library.list(self._services.caller(request))
+        return self._library.list(caller)
 
-    def get_model(self, model_id: str, request: gr.Request) -> Row:
+    @endpoint()
+    def get_model(self, caller: Caller, model_id: str) -> Row:
         """Read what is known of a voice: pitch, engine, sample rate, scores, permission.
 
         Args:
@@ -497,10 +334,10 @@ class VoiceEndpoints:
         Returns:
             The voice's row.
         """
-        with plain_errors():
-            return self._library.get(self._services.caller(request), plain_id(model_id, "voice"))
+        return self._library.get(caller, plain_id(model_id, "voice"))
 
-    def rename_model(self, model_id: str, model_name: str, request: gr.Request) -> Row:
+    @endpoint()
+    def rename_model(self, caller: Caller, model_id: str, model_name: str) -> Row:
         """Give a voice another name.
 
         Args:
@@ -510,11 +347,10 @@ class VoiceEndpoints:
         Returns:
             The voice's row.
         """
-        with plain_errors():
-            caller = self._services.caller(request)
-            return self._library.rename(caller, plain_id(model_id, "voice"), model_name)
+        return self._library.rename(caller, plain_id(model_id, "voice"), model_name)
 
-    def delete_model(self, model_id: str, request: gr.Request) -> Row:
+    @endpoint()
+    def delete_model(self, caller: Caller, model_id: str) -> Row:
         """Delete a voice for good.
 
         Args:
@@ -523,13 +359,12 @@ class VoiceEndpoints:
         Returns:
             The row of the voice that is gone.
         """
-        with plain_errors():
-            caller = self._services.caller(request)
-            row = self._library.get(caller, plain_id(model_id, "voice"))
-            self._library.delete(caller, row["id"])
-            return row
+        row = self._library.get(caller, plain_id(model_id, "voice"))
+        self._library.delete(caller, row["id"])
+        return row
 
-    def model_stats(self, model_id: str, request: gr.Request) -> Row:
+    @endpoint()
+    def model_stats(self, caller: Caller, model_id: str) -> Row:
         """Read how much a voice was used.
 
         Args:
@@ -538,10 +373,10 @@ class VoiceEndpoints:
         Returns:
             Times used, seconds converted and more.
         """
-        with plain_errors():
-            return self._library.stats(self._services.caller(request), plain_id(model_id, "voice"))
+        return self._library.stats(caller, plain_id(model_id, "voice"))
 
-    def import_model(self, files: list[FileData], model_name: str, request: gr.Request) -> Row:
+    @endpoint()
+    def import_model(self, caller: Caller, files: list[FileData], model_name: str) -> Row:
         """Add a voice that was trained elsewhere.
 
         Args:
@@ -552,10 +387,10 @@ class VoiceEndpoints:
         Returns:
             The voice's row.
         """
-        with plain_errors():
-            return self._services.take_in(self._services.caller(request), received(files), model_name)
+        return self._services.take_in(caller, received(files), model_name)
 
-    def export_model(self, model_id: str, request: gr.Request, format: str = "bundle") -> FileData:
+    @endpoint()
+    def export_model(self, caller: Caller, model_id: str, format: str = "bundle") -> FileData:
         """Download a voice as one file, to keep it or to use it elsewhere.
 
         Args:
@@ -566,17 +401,77 @@ class VoiceEndpoints:
         Returns:
             The file.
         """
-        with plain_errors():
-            caller = self._services.caller(request)
-            return FileData(path=self._services.export(caller, plain_id(model_id, "voice"), format))
+        return FileData(path=self._services.export(caller, plain_id(model_id, "voice"), format))
 
+    # --- one's own account -------------------------------------------------------------------------
 
-class ServerEndpoints:
-    """Endpoints about the server, as bound methods."""
+    @endpoint()
+    def account(self, caller: Caller) -> Row:
+        """Tell who you are to this server, and how much of its disk you use.
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+        Returns:
+            user_id, admin, jobs_mb, voices_mb, and quota_mb (0: no limit).
+        """
+        used = self._jobs.quota.used(caller.user_id)
+        return {
+            "user_id": caller.user_id,
+            "admin": caller.admin,
+            "jobs_mb": round(used.jobs / 1e6, 3),
+            "voices_mb": round(used.voices / 1e6, 3),
+            "quota_mb": self._services.settings.quota_mb_per_user,
+        }
 
+    @endpoint()
+    def create_token(self, request: gr.Request, name: str) -> Row:
+        """Make a personal token, with which a program acts in your name until you revoke it.
+
+        Send it as the header "Authorization: Bearer TOKEN". A token itself cannot make tokens.
+
+        Args:
+            name: What you call it, for example the program that uses it.
+
+        Returns:
+            token (keep it: it is never shown again), id, name and created_at.
+        """
+        token, row = create_token(self._services, request, name)
+        return row | {"token": token}
+
+    @endpoint()
+    def list_tokens(self, caller: Caller) -> Rows:
+        """List your personal tokens, newest first; the tokens themselves are not kept.
+
+        Returns:
+            id, name, created_at and last_used_at of each.
+        """
+        return self._tokens.list(caller.user_id)
+
+    @endpoint()
+    def revoke_token(self, caller: Caller, token_id: str) -> Row:
+        """End a personal token for good.
+
+        Args:
+            token_id: From list_tokens.
+
+        Returns:
+            The row of the token that is gone.
+        """
+        return self._tokens.revoke(caller.user_id, plain_id(token_id, "token"))
+
+    @endpoint()
+    def delete_job(self, caller: Caller, job_id: str) -> Row:
+        """Delete a job that has ended, or an upload, with its files; voices that it made stay.
+
+        Args:
+            job_id: A job or an upload of yours.
+
+        Returns:
+            The row of the job that is gone.
+        """
+        return self._jobs.remove(caller, plain_id(job_id, "job"))
+
+    # --- the server --------------------------------------------------------------------------------
+
+    @endpoint()
     def health(self) -> Row:
         """Tell whether the server works: device, memory, disk, registry, queue, worker, version.
 
@@ -585,6 +480,7 @@ class ServerEndpoints:
         """
         return health_of(self._services)
 
+    @endpoint()
     def info(self) -> Row:
         """Tell what this server accepts and offers: version, limits, formats, settings.
 
@@ -592,3 +488,84 @@ class ServerEndpoints:
             The facts by name.
         """
         return info_of(self._services)
+
+    # --- followed as it goes on --------------------------------------------------------------------
+
+    @endpoint(**WATCH)
+    def follow_job(self, caller: Caller, job_id: str) -> Iterator[Row]:
+        """Watch a job: its row at every change and at least every two seconds, until it ends.
+
+        Args:
+            job_id: Any job of yours.
+
+        Returns:
+            Job rows; the last has an ended status.
+        """
+        yield from self._follow(caller, plain_id(job_id, "job"))
+
+    @endpoint(**WATCH)
+    def follow_jobs(self, caller: Caller, user_id: str = "") -> Iterator[Row]:
+        """Watch all your jobs that have not ended, one after the other in the order in which they change.
+
+        Args:
+            user_id: Whose jobs; heeded for an admin only.
+
+        Returns:
+            Job rows, each when it has changed; ends when no job is waiting or running.
+        """
+        yield from self._services.changes(caller, user_id or None)
+
+    @endpoint(**WATCH)
+    def train_voice(
+        self, caller: Caller, files: list[FileData], model_name: str, settings: Options = None
+    ) -> Iterator[Row]:
+        """Send in recordings, train a voice and watch: one call for the whole way.
+
+        Gives job rows as they change; the first holds the id, the last the voice as "model". settings is
+        that of start_training. Closing the stream does not stop the training; cancel_job does.
+
+        Args:
+            files: Audio files of one person.
+            model_name: What the voice shall be called.
+            settings: As for start_training.
+
+        Returns:
+            Job rows as they change; the last one has "model" when it says "completed".
+        """
+        row = self._services.send_and_submit(
+            caller, received(files), "training", settings, model_name=model_name
+        )
+        yield from self._follow(caller, row["id"])
+
+    @endpoint(**GPU)
+    def convert_voice(
+        self, caller: Caller, file: FileData, model_id: str, settings: Options = None
+    ) -> Iterator[Row]:
+        """Send in a recording, convert it and watch: one call for the whole way.
+
+        Gives job rows as they change; the first holds the id, the last the converted file as "audio".
+        settings is that of start_conversion.
+
+        Args:
+            file: One audio file.
+            model_id: From list_models.
+            settings: As for start_conversion.
+
+        Returns:
+            Job rows as they change; the last one has "audio" when it says "completed".
+        """
+        row = self._services.send_and_submit(
+            caller, received([file]), "conversion", settings, model_id=model_id
+        )
+        yield from self._follow(caller, row["id"])
+
+    def _upload(self, caller: Caller, files: list[FileData], purpose: str) -> Row:
+        row = self._jobs.upload(caller, received(files), purpose)
+        return {"job_id": row["id"], "files": row["files"]}
+
+    def _submit(self, caller: Caller, kind: str, job_id: str, settings: Options, **voice: str) -> Row:
+        return self._services.submit(caller, kind, plain_id(job_id, "job"), settings, **voice)
+
+    def _follow(self, caller: Caller, job_id: str) -> Iterator[Row]:
+        for row in self._jobs.follow(caller, job_id):
+            yield self._services.with_result(caller, row)

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ui.api import GPU, WATCH, AccountEndpoints, BatchEndpoints, Endpoints, ServerEndpoints, VoiceEndpoints
+from ui.api import add_endpoints
 from ui.look.theme import CSS, theme
 from ui.server.identity import CallerCookie, believe_proxies
 from ui.server.login import Login, LoginGate, user_of
@@ -32,19 +32,11 @@ HEAD = (
 CLEAN_EVERY_S = 3_600
 CLEAN_AFTER_S = 86_400
 MAX_WAITING = 200
-THREADS = 80
-"""Enough for the followers (20 at most), a training that is followed, and everything else at once."""
+THREADS = 80  # enough for the followers (20 at most), a training that is followed, and all else at once
 
 
 def build_page(services: Services) -> gr.Blocks:
-    """Lay out the page and wire it; starts nothing.
-
-    Args:
-        services: The collaborators.
-
-    Returns:
-        The page, with its queue set up.
-    """
+    """Lay out the page, wire it and set up its queue; starts nothing."""
     page = gr.Blocks(title="Timbre", delete_cache=(CLEAN_EVERY_S, CLEAN_AFTER_S))
     with page:
         gr.HTML(HEAD, padding=False)
@@ -67,16 +59,13 @@ def build_page(services: Services) -> gr.Blocks:
         refresh_jobs(jobs_opened.select, jobs, services)
         wire_admin(page, admin_opened, admin, services)
         _wire_next_steps(tabs, (clone, convert, voices), services)
-        _add_endpoints(services)
+        add_endpoints(services)
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=8)
     return page
 
 
 def launch_options(services: Services) -> dict[str, Any]:
-    """Return the arguments of `Blocks.launch` that every launch of the page shares.
-
-    The server that is then launched believes the forwarded headers of the trusted proxies alone.
-    """
+    """Return the arguments of `Blocks.launch`; this process then believes the trusted proxies alone."""
     settings = services.settings
     believe_proxies(settings)
     fetch_nothing()
@@ -117,8 +106,6 @@ def _wire_next_steps(
 
 
 class _NextStep:
-    """Leads to the Convert tab."""
-
     def __init__(self, services: Services) -> None:
         self._services = services
 
@@ -134,46 +121,3 @@ class _NextStep:
         with plain_errors():
             choices = voice_choices(self._services, request)
         return gr.Tabs(selected="convert"), gr.Dropdown(choices=choices, value=model_id)
-
-
-def _add_endpoints(services: Services) -> None:
-    account = AccountEndpoints(services)
-    jobs, voices, server = Endpoints(services), VoiceEndpoints(services), ServerEndpoints(services)
-    batch = BatchEndpoints(services)
-    quick = [
-        jobs.upload_training_audio,
-        jobs.upload_target_audio,
-        jobs.validate_audio,
-        jobs.prepare_voice,
-        jobs.dataset_report,
-        jobs.start_training,
-        jobs.start_conversion,
-        batch.upload_batch_audio,
-        batch.start_batch,
-        jobs.job_status,
-        jobs.list_jobs,
-        jobs.cancel_job,
-        jobs.retry_job,
-        jobs.resume_job,
-        jobs.download_audio,
-        jobs.download_input,
-        voices.list_models,
-        voices.get_model,
-        voices.rename_model,
-        voices.delete_model,
-        voices.model_stats,
-        voices.import_model,
-        voices.export_model,
-        account.account,
-        account.create_token,
-        account.list_tokens,
-        account.revoke_token,
-        account.delete_job,
-        server.health,
-        server.info,
-    ]
-    for endpoint in quick:
-        gr.api(endpoint, api_name=endpoint.__name__)
-    for followed in (jobs.follow_job, jobs.follow_jobs, jobs.train_voice):
-        gr.api(followed, api_name=followed.__name__, **WATCH)
-    gr.api(jobs.convert_voice, api_name="convert_voice", **GPU)

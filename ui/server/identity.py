@@ -9,11 +9,8 @@ Cookies:        named after the server's secret, because cookies ignore ports an
                 would otherwise overwrite each other's. Python's gradio_client keeps them as browsers do.
 Not here:       what a caller may see or change; `pipelines.jobs` and `pipelines.voices` check that.
 
-How a request came: from this very machine or from outside, encrypted or not, sent by which site's page.
-
-Uvicorn has already put the forwarded client and scheme in place, of the proxies in TRUSTED_PROXIES and of
-no others (`believe_proxies`). What is told by headers that anybody can send is never taken as permission:
-a forwarded header can only make a request *less* trusted.
+Uvicorn has already put the forwarded client and scheme in place, of the proxies in TRUSTED_PROXIES alone
+(`believe_proxies`). Headers that anybody can send can only make a request *less* trusted.
 """
 
 from __future__ import annotations
@@ -26,24 +23,20 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from starlette.requests import HTTPConnection
+
+from pipelines.settings import Settings
 from pipelines.store.records import Caller, Row
 from pipelines.users.accounts import Account, Accounts
 from pipelines.users.tokens import Tokens, looks_like_one
 from rvc.errors import NotAllowedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import gradio as gr
-    from starlette.requests import HTTPConnection
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-    from pipelines.settings import Settings
-
 
 HEADER = "x-timbre-token"
 COOKIE_AGE_S = 365 * 24 * 3600
@@ -56,23 +49,13 @@ class Visitor(Caller):
     """A caller of this server, who also sees the voices that it offers to everybody."""
 
     def may_see(self, row: Row) -> bool:
-        """Whether the row is the caller's own, or is there for everybody; nobody may change those."""
         return super().may_see(row) or row.get("builtin") is True
 
 
 class Callers:
     """Tells who sent a request, and issues the signed tokens of those who have no login.
 
-    Args:
-        secret: The server's secret; tokens signed with another one are not accepted.
-        tokens: Logins and personal tokens.
-        accounts: Who may log in; None: a login is not needed.
-
-    Attributes:
-        tokens: As given.
-        accounts: As given.
-        cookie_name: Name of the cookie of those without a login.
-        login_name: Name of the cookie of those with one.
+    Without accounts nobody needs a login. `cookie_name` names the cookie of those who have none.
     """
 
     def __init__(self, secret: str, *, tokens: Tokens, accounts: Accounts | None = None) -> None:
@@ -88,16 +71,11 @@ class Callers:
         return f"{identity}.{self._signature(identity)}"
 
     def is_signed(self, token: str) -> bool:
-        """Whether this server issued the token."""
         match = SIGNED.fullmatch(token)
         return match is not None and hmac.compare_digest(match[2], self._signature(match[1]))
 
     def of(self, request: gr.Request | HTTPConnection | None) -> Caller:
-        """Return who sent a request.
-
-        Raises:
-            NotAllowedError: The token is malformed, foreign or revoked, or nothing tells who is calling.
-        """
+        """Return who sent a request; a NotAllowedError if nothing tells, or a token that is not valid."""
         if request is None:
             raise NotAllowedError("This can only be called through the page or a client of it.")
         address = request.client.host if request.client else ""
@@ -125,7 +103,6 @@ class Callers:
         return account if account and row and account.stamp == row["stamp"] else None
 
     def login_token(self, request: gr.Request | HTTPConnection) -> str:
-        """Return the login that a request's cookie holds, or ""."""
         return str(dict(request.cookies).get(self.login_name, ""))
 
     def _without_login(self, request: gr.Request | HTTPConnection) -> str:
@@ -165,8 +142,7 @@ def personal_token(headers: Mapping[str, str]) -> str:
 class CallerCookie:
     """ASGI middleware: gives every browser without one a signed cookie.
 
-    The request that brings no cookie is served as if it had brought the new one, so that the very
-    first call of a client already belongs to the identity that it is given.
+    A request without one is served as if it had brought the new one: the first call has its identity too.
     """
 
     def __init__(self, app: ASGIApp, *, callers: Callers) -> None:
@@ -174,12 +150,11 @@ class CallerCookie:
         self._callers = callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         if scope["type"] != "http" or scope["path"] in {"/health", "/metrics"}:
             await self._app(scope, receive, send)
             return
         name = self._callers.cookie_name
-        held = _cookies(scope).get(name, "")
+        held = HTTPConnection(scope).cookies.get(name, "")
         token = held if self._callers.is_signed(held) else self._callers.issue()
         if token != held:
             scope = dict(scope)
@@ -194,22 +169,10 @@ class CallerCookie:
         await self._app(scope, receive, send_with_cookie)
 
 
-def _cookies(scope: Scope) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for key, value in scope["headers"]:
-        if key == b"cookie":
-            try:
-                found.update({k: morsel.value for k, morsel in SimpleCookie(value.decode("latin-1")).items()})
-            except CookieError:
-                continue
-    return found
-
-
 def _with_cookie(headers: list[tuple[bytes, bytes]], name: str, token: str) -> list[tuple[bytes, bytes]]:
+    sent = [pair.strip() for k, v in headers if k == b"cookie" for pair in v.decode("latin-1").split(";")]
+    pairs = [pair for pair in sent if pair and not pair.startswith(f"{name}=")]
     others = [(k, v) for k, v in headers if k != b"cookie"]
-    kept = [v for k, v in headers if k == b"cookie"]
-    pairs = [p.strip() for v in kept for p in v.decode("latin-1").split(";")]
-    pairs = [p for p in pairs if p and not p.startswith(f"{name}=")]
     return [*others, (b"cookie", "; ".join([*pairs, f"{name}={token}"]).encode("latin-1"))]
 
 
@@ -227,7 +190,8 @@ def _site_rule(scope: Scope) -> str:
     return "SameSite=Lax; Secure" if secure else "SameSite=Lax"
 
 
-FORWARDED = (
+# Headers that proxies add.
+FORWARDED = [
     "forwarded",
     "via",
     "x-forwarded-for",
@@ -238,8 +202,7 @@ FORWARDED = (
     "x-real-ip",
     "cf-connecting-ip",
     "true-client-ip",
-)
-"""Headers that proxies add."""
+]
 
 
 def believe_proxies(settings: Settings) -> None:
@@ -251,11 +214,7 @@ def believe_proxies(settings: Settings) -> None:
 
 
 def is_local(peer: str | None, headers: Mapping[str, str]) -> bool:
-    """Whether a request was sent on this machine to this machine, and passed on by nobody.
-
-    Args:
-        peer: The address that it came from.
-        headers: Its headers, to be read without regard to case.
+    """Whether a request was sent by a peer on this machine to this machine, and passed on by nobody.
 
     A proxy on this machine that adds no header gives itself away by the name that the browser asked for,
     and so does a site whose name was made to lead here.
@@ -267,9 +226,6 @@ def is_local(peer: str | None, headers: Mapping[str, str]) -> bool:
 
 def is_same_site(headers: Mapping[str, str]) -> bool:
     """Whether the page that sent a request came from the server that it is sent to, or no page sent it.
-
-    Args:
-        headers: The request's headers, to be read without regard to case.
 
     X-Forwarded-Host counts from anybody here: a page cannot set it without asking first, and other sites'
     pages are refused when they ask.
@@ -285,7 +241,6 @@ def is_same_site(headers: Mapping[str, str]) -> bool:
 
 
 def _host_of(host: str) -> str:
-    """Return a Host header without its port."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -33,24 +34,17 @@ if TYPE_CHECKING:
     from pipelines.users.accounts import Account, Accounts
     from ui.server.services import Services
 
-AT_ONCE = 2
-"""Passwords that are verified at the same time; each takes 64 MB."""
+AT_ONCE = 2  # passwords that are verified at the same time; each takes 64 MB
 MOST_WAITING = 32
 MOST_BYTES = 16_384
+# What needs no login. The last is how the launch wakes its own page; it tells nothing.
 OPEN = frozenset({"/login", "/logout", "/health", "/metrics", "/robots.txt", "/gradio_api/startup-events"})
-"""What needs no login. The last is how the launch wakes its own page; it tells nothing."""
 KNOWN_PLACES = 10_000
+FORM = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
 WRONG = "The name or the password is wrong; try again."
 
 
 class Login:
-    """The routes of the login.
-
-    Args:
-        services: The collaborators; there must be accounts.
-        accounts: Who may log in.
-    """
-
     def __init__(self, services: Services, accounts: Accounts) -> None:
         self._callers = services.callers
         self._limits = services.jobs.limits
@@ -69,13 +63,11 @@ class Login:
         ]
 
     async def form(self, request: Request) -> Response:
-        """Show the form, or the page to whoever is logged in."""
         if self._callers.account(request) is not None:
             return RedirectResponse("./", status_code=303)
         return form_page()
 
     async def log_in(self, request: Request) -> Response:
-        """Check a name and a password."""
         if not 0 < int(request.headers.get("content-length") or 0) <= MOST_BYTES:
             return _refusal(request, "Send a name and a password, and nothing else.", 413)
         if not is_same_site(request.headers):
@@ -90,12 +82,10 @@ class Login:
             self._limits.take("logins", guest)
         except LimitError as error:
             return _refusal(request, str(error), 429, error.retry_after_s)
-        account = None
-        if self._waiting < MOST_WAITING:
-            account = await self._verified(name, password)
-        else:
+        if self._waiting >= MOST_WAITING:
             self._limits.give_back("logins", guest)
             return _refusal(request, "Too many people are logging in; try again in 10 seconds.", 503, 10)
+        account = await self._verified(name, password)
         if account is None:
             return _refusal(request, WRONG, 401, name=name)
         self._limits.give_back("logins", guest)
@@ -103,12 +93,10 @@ class Login:
 
     async def log_out(self, request: Request) -> Response:
         """End this login; the tokens of programs stay."""
-        token = self._callers.login_token(request)
-        if token:
+        if token := self._callers.login_token(request):
             self._callers.tokens.end(token)
         response = RedirectResponse("./", status_code=303)
-        gone = set_cookie(self._callers.login_name, "", 0, request.scope)
-        response.headers.append("set-cookie", gone)
+        response.headers.append("set-cookie", set_cookie(self._callers.login_name, "", 0, request.scope))
         return response
 
     async def _verified(self, name: str, password: str) -> Account | None:
@@ -137,24 +125,15 @@ class Login:
 
 
 class LoginGate:
-    """ASGI middleware: lets nobody past who is not logged in.
-
-    Args:
-        app: What lies behind the gate.
-        services: The collaborators.
-    """
+    """ASGI middleware: lets nobody past who is not logged in."""
 
     def __init__(self, app: ASGIApp, *, services: Services) -> None:
         self._app = app
         self._callers = services.callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or answer with the form."""
-        if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in OPEN):
-            await self._app(scope, receive, send)
-            return
-        connection = HTTPConnection(scope)
-        if self._callers.account(connection) is not None:
+        is_open = scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in OPEN)
+        if is_open or self._callers.account(HTTPConnection(scope)) is not None:
             await self._app(scope, receive, send)
             return
         answer: Response = JSONResponse({"detail": "Log in first."}, status_code=401)
@@ -164,19 +143,12 @@ class LoginGate:
 
 
 def user_of(services: Services, request: Request) -> str | None:
-    """Return the login name that Gradio asks for; None where nobody is logged in."""
     account = services.callers.account(request)
     return account.name if account else None
 
 
 def form_page(said: str = "", status: int = 200, name: str = "") -> HTMLResponse:
-    """Return the login form.
-
-    Args:
-        said: Why the last try failed.
-        status: HTTP status.
-        name: What was typed as the name.
-    """
+    """Return the login form, with why the last try failed and the name that was typed."""
     alert = f'<p role="alert">{escape(said)}</p>' if said else ""
     page = FORM.replace("{alert}", alert).replace("{name}", escape(name[:64], quote=True))
     return HTMLResponse(page, status_code=status, headers={"cache-control": "no-store"})
@@ -202,54 +174,3 @@ def _is_browser(request: Request) -> bool:
 def _text(fields: FormData, name: str) -> str:
     value = fields.get(name)
     return value if isinstance(value, str) else ""
-
-
-FORM = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>Timbre: log in</title>
-<style>
-:root { color-scheme: light dark; --ground: #fafaf9; --card: #fff; --text: #1c1917; --quiet: #57534e;
-  --line: #78716c; }
-@media (prefers-color-scheme: dark) {
-  :root { --ground: #1c1917; --card: #292524; --text: #f5f5f4; --quiet: #d6d3d1; --line: #a8a29e; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem;
-  background: var(--ground); color: var(--text);
-  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { width: 100%; max-width: 24rem; }
-form { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 1.4rem; }
-h1 { margin: 0; font-size: 1.7rem; }
-p { margin: .2rem 0 1rem; color: var(--quiet); }
-p[role=alert] { color: var(--text); border-left: 5px solid #b91c1c; padding-left: .7rem;
-  overflow-wrap: anywhere; }
-label { display: block; font-weight: 600; margin-top: .8rem; }
-input { width: 100%; font: inherit; color: inherit; background: var(--ground); border: 1px solid var(--line);
-  border-radius: 8px; padding: .6rem .7rem; margin-top: .2rem; }
-button { width: 100%; font: inherit; font-weight: 600; color: #fff; background: #0f766e; border: 0;
-  border-radius: 8px; padding: .7rem; margin-top: 1.3rem; cursor: pointer; }
-button:hover { background: #115e59; }
-:focus-visible { outline: 3px solid #14b8a6; outline-offset: 2px; }
-</style>
-</head>
-<body>
-<main>
-<form method="post" action="login">
-<h1>Timbre</h1>
-<p>Log in to clone voices and to convert recordings.</p>
-{alert}
-<label for="username">Name</label>
-<input id="username" name="username" value="{name}" autocomplete="username" autocapitalize="none" required
-  autofocus>
-<label for="password">Password</label>
-<input id="password" name="password" type="password" autocomplete="current-password" required>
-<button type="submit">Log in</button>
-</form>
-</main>
-</body>
-</html>
-"""

@@ -1,19 +1,9 @@
-"""The outermost gate: which web sites may call, and whether only over HTTPS.
+"""What stands before Gradio's own routes: who may call from which web site, upload, and name addresses.
 
-It stands before Gradio's own middleware, which on a public host lets every web site in: browsers then send
-along whoever is logged in. Here other sites' pages may look at nothing and do nothing, but for those in
-ALLOWED_ORIGINS. Programs are no web sites: they send no Origin and are not concerned.
-
-The gate before Gradio's own upload: it would write whatever anybody sends before a handler is asked.
-
-A file that is sent lies in Gradio's cache first, whether or not an endpoint ever takes it. So who sends it,
-how often, and whether there is room, is checked by the headers alone, before the first byte is written.
-
-Nothing is fetched from elsewhere on a visitor's word.
-
-Gradio takes an address in a file's place: it then loads what lies there, however large, into this process
-and into its cache, past the upload gate, every limit and every quota. And it passes on to a browser whatever
-lies at the address in /gradio_api/file=ADDRESS. Here files are sent, and addresses are refused.
+Gate         Gradio on a public host lets every web site in, and browsers send along whoever is logged in.
+             Here other sites' pages see and do nothing, but for ALLOWED_ORIGINS. Programs send no Origin.
+UploadGate   Gradio writes whatever anybody sends before a handler is asked; here headers are checked first.
+Addresses    Gradio takes an address in a file's place and loads what lies there, past all limits: refused.
 """
 
 from __future__ import annotations
@@ -47,14 +37,18 @@ if TYPE_CHECKING:
 
 
 READING = ("GET", "HEAD")
+# What also answers without HTTPS: the probes of a container, and how the launch wakes its own page.
 ALWAYS_OPEN = ("/health", "/gradio_api/startup-events")
-"""What also answers without HTTPS: the probes of a container, and how the launch wakes its own page."""
+UPLOAD = "/gradio_api/upload"
+# How the paths begin that ask for what lies at an address.
+PASSED_ON = ("/gradio_api/file=http:", "/gradio_api/file=https:")
 HSTS = f"max-age={365 * 24 * 3600}"
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 OTHER_SITE = (
     "Another web site's page may not call this server; whoever runs it can allow the site in ALLOWED_ORIGINS."
 )
 NO_HTTPS = "This server answers over HTTPS only; use an address that begins with https://."
+REFUSAL = "This server fetches nothing from addresses; download the file and send it itself."
 
 
 def gated(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
@@ -73,12 +67,7 @@ def gated(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManag
 
 
 class Gate:
-    """ASGI middleware.
-
-    Args:
-        app: What lies behind it.
-        settings: Allowed origins, and whether HTTPS is required.
-    """
+    """ASGI middleware: refuses other web sites, and what does not come over HTTPS where that is required."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._https = settings.require_https
@@ -93,7 +82,6 @@ class Gate:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it."""
         if scope["type"] != "http":
             await self._behind(scope, receive, send)
             return
@@ -154,11 +142,6 @@ def _secured(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     return name, value + b"; Secure"
 
 
-PASSED_ON = ("/gradio_api/file=http:", "/gradio_api/file=https:")
-"""How the paths begin that ask for what lies at an address."""
-REFUSAL = "This server fetches nothing from addresses; download the file and send it itself."
-
-
 def fetch_nothing() -> None:
     """Have Gradio refuse addresses in the place of files; for the whole process."""
     processing_utils.async_ssrf_protected_download = _refuse
@@ -168,23 +151,14 @@ async def _refuse(*_: object, **__: object) -> NoReturn:
     raise gr.Error(REFUSAL, print_exception=False)
 
 
-UPLOAD = "/gradio_api/upload"
-
-
 class UploadGate:
-    """ASGI middleware: refuses files before they are received, and what lies at other addresses.
-
-    Args:
-        app: What lies behind the gate.
-        services: The collaborators.
-    """
+    """ASGI middleware: refuses files before they are received, and what lies at other addresses."""
 
     def __init__(self, app: ASGIApp, *, services: Services) -> None:
         self._app = app
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         sends_files = scope["type"] == "http" and scope["method"] == "POST"
         if sends_files and scope["path"].rstrip("/") == UPLOAD:
             try:

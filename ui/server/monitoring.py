@@ -1,12 +1,8 @@
-"""The plain routes for machines: /health for whoever watches over the server, /metrics for Prometheus.
+"""How the server is and what it offers: the endpoints health() and info(), the routes /health and /metrics.
 
-/health answers everybody, without a login; /health?only=worker fails only when a restart would help.
-/metrics answers requests that were sent on this machine, and with METRICS_TOKEN as bearer token those from
-elsewhere; behind a proxy only the token helps.
-
-How the server is and what it offers, for people and programs that ask: the endpoints health() and info().
-
-Health tells no names, no paths and no secrets, because the route /health answers everybody.
+/health answers everybody, without a login, so it tells no names, no paths and no secrets;
+/health?only=worker fails only when a restart would help. /metrics answers requests that were sent on this
+machine, and with METRICS_TOKEN as bearer token those from elsewhere; behind a proxy only the token helps.
 """
 
 from __future__ import annotations
@@ -16,57 +12,45 @@ import shutil
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from pipelines.monitoring import REGISTRY, Gpu, Machine
-from pipelines.store.records import JOB_TYPES
+from pipelines.monitoring import REGISTRY, Machine
+from pipelines.store.records import ENDED, JOB_TYPES, RUNNING, Row
+from rvc.files import ROOT
 from ui.server.identity import is_local
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-
     from ui.server.services import Services
 
-
-Facts = dict[str, Any]
-SPARE_BYTES = 500_000_000
-"""Free disk below which nothing should be started."""
+SPARE_BYTES = 500_000_000  # of disk, below which nothing should be started
 SCARCE_MEMORY_BYTES = 200_000_000
-PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+STATUSES = {"uploaded", "pending"} | RUNNING | ENDED
 MACHINE = Machine()
 _STARTED_S = time.monotonic()
 
 
 @cache
 def version() -> str:
-    """Return the version of this program."""
-    return str(tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["version"])
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
 
 
-def health_of(services: Services, machine: Machine = MACHINE) -> Facts:
-    """Return whether the server works, and the facts by which it shows.
-
-    Args:
-        services: The page's collaborators.
-        machine: Tells of GPUs and memory.
-
-    Returns:
-        status ("ok" or "degraded"), reason (sentences that say what to do; "" when ok), version, uptime_s,
-        and device, memory, disk, registry, queue and worker with their facts.
-    """
+def health_of(services: Services, machine: Machine = MACHINE) -> Row:
+    """Return status ("ok" or "degraded"), reason (sentences that say what to do), and the facts behind it."""
     work = services.jobs.dispatcher.health()
     registry = services.jobs.registry
     disk = shutil.disk_usage(services.settings.data_dir)
     memory = machine.memory()
+    gpus = [{key: fact for key, fact in asdict(gpu).items() if key != "index"} for gpu in machine.gpus()]
     faults = []
     if not work["dispatcher"]:
         faults.append("No job is started any more; restart the server.")
@@ -81,10 +65,8 @@ def health_of(services: Services, machine: Machine = MACHINE) -> Facts:
         "reason": " ".join(faults),
         "version": version(),
         "uptime_s": round(time.monotonic() - _STARTED_S),
-        "device": device_facts(machine),
-        "memory": None
-        if memory is None
-        else {"total_bytes": memory.total_bytes, "available_bytes": memory.available_bytes},
+        "device": {"kind": "gpu" if gpus else "cpu", "cores": machine.cores, "gpus": gpus},
+        "memory": None if memory is None else asdict(memory),
         "disk": {"total_bytes": disk.total, "free_bytes": disk.free},
         "registry": {"writable": not registry.fault, "schema": registry.schema, **registry.counts()},
         "queue": {"waiting": work["pending"], "running": work["running"]},
@@ -96,17 +78,7 @@ def health_of(services: Services, machine: Machine = MACHINE) -> Facts:
     }
 
 
-def device_facts(machine: Machine) -> Facts:
-    """Return what jobs compute on: the GPUs, or the processor's cores where there is none."""
-    gpus = [
-        {"name": gpu.name, "memory_bytes": gpu.memory_bytes, "used_bytes": gpu.used_bytes, "load": gpu.load}
-        for gpu in machine.gpus()
-    ]
-    return {"kind": "gpu" if gpus else "cpu", "cores": machine.cores, "gpus": gpus}
-
-
-def info_of(services: Services) -> Facts:
-    """Return what the server accepts and offers."""
+def info_of(services: Services) -> Row:
     settings = services.settings
     return {
         "name": "Timbre",
@@ -128,38 +100,19 @@ def info_of(services: Services) -> Facts:
         "login": services.callers.accounts is not None,
         "input_formats": ["wav", "flac", "mp3", "m4a", "ogg", "opus", "aac"],
         "output_formats": ["wav", "flac", "mp3", "ogg"],
-        "job_types": ["preprocessing", "training", "conversion", "batch"],
+        "job_types": list(JOB_TYPES),
         "training": settings.allow_training,
         "how_to_call": "Keep the client, which keeps your identity in a cookie, or send Authorization: "
         "Bearer with a token from create_token. A limit of 0 is none.",
     }
 
 
-STATUSES = (
-    "uploaded",
-    "pending",
-    "preprocessing",
-    "training",
-    "converting",
-    "completed",
-    "failed",
-    "cancelled",
-    "interrupted",
-)
-
-
-def routes(services: Services, machine: Machine = MACHINE) -> list[Route]:
-    """Return the plain routes /health and /metrics.
-
-    Args:
-        services: The page's collaborators.
-        machine: Tells of GPUs and memory.
-    """
+def routes(services: Services) -> list[Route]:
     present = CollectorRegistry()
-    present.register(Present(services, machine))
+    present.register(Present(services, MACHINE))
 
     def health(request: Request) -> JSONResponse:
-        facts = health_of(services, machine)
+        facts = health_of(services)
         worker_only = request.query_params.get("only") == "worker"
         works = facts["worker"]["dispatcher"] if worker_only else facts["status"] == "ok"
         return JSONResponse(facts, status_code=200 if works else 503)
@@ -175,12 +128,7 @@ def routes(services: Services, machine: Machine = MACHINE) -> list[Route]:
 
 
 class Present(Collector):
-    """What can be read at any time: jobs by state, the queue, the machine.
-
-    Args:
-        services: The page's collaborators.
-        machine: Tells of GPUs and memory.
-    """
+    """What can be read at any time: jobs by state, the queue, the machine."""
 
     def __init__(self, services: Services, machine: Machine) -> None:
         self._services = services
@@ -191,51 +139,39 @@ class Present(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Give every measured value once."""
         work = self._services.jobs.dispatcher.health()
-        yield self._jobs()
-        yield _gauge("timbre_queue_length", "Jobs that wait for their turn.", work["pending"])
-        yield _gauge("timbre_running_jobs", "Jobs that a process works on.", work["running"])
-        yield _gauge("timbre_dispatcher_up", "1 while waiting jobs are started.", work["dispatcher"])
-        yield _gauge("timbre_dead_letters", "Jobs that were given up after a fault.", self._dead_letters())
+        registry = self._services.jobs.registry
         disk = shutil.disk_usage(self._services.settings.data_dir)
-        yield _gauge("timbre_disk_free_bytes", "Free bytes on the disk of the data folder.", disk.free)
         memory = self._machine.memory()
-        available = None if memory is None else memory.available_bytes
-        yield _gauge("timbre_memory_available_bytes", "Main memory that can still be had.", available)
-        yield from self._gpus(self._machine.gpus())
-        info = GaugeMetricFamily("timbre_info", "The version that runs.", labels=["version"])
-        info.add_metric([version()], 1)
-        yield info
-
-    def _jobs(self) -> Metric:
-        counts = Counter((row["type"], row["status"]) for row in self._services.jobs.registry.list("jobs"))
-        family = GaugeMetricFamily("timbre_jobs", "Jobs in the registry.", labels=["type", "status"])
+        counts = Counter((row["type"], row["status"]) for row in registry.list("jobs"))
         # Those of which there are none too: a series that begins at its first job misses it.
-        every = {(job_type, status) for job_type in JOB_TYPES for status in STATUSES}
-        for pair in sorted(every | set(counts)):
-            family.add_metric(pair, counts[pair])
-        return family
+        pairs = counts.keys() | {(job_type, status) for job_type in JOB_TYPES for status in STATUSES}
+        jobs: dict[tuple[str, ...], float] = {pair: counts[pair] for pair in sorted(pairs)}
+        dead = len(registry.list("jobs", status="failed", dead_letter=True))
+        available = None if memory is None else memory.available_bytes
+        yield _gauge("timbre_jobs", "Jobs in the registry.", jobs, "type", "status")
+        yield _gauge("timbre_queue_length", "Jobs that wait for their turn.", {(): work["pending"]})
+        yield _gauge("timbre_running_jobs", "Jobs that a process works on.", {(): work["running"]})
+        yield _gauge("timbre_dispatcher_up", "1 while waiting jobs are started.", {(): work["dispatcher"]})
+        yield _gauge("timbre_dead_letters", "Jobs that were given up after a fault.", {(): dead})
+        yield _gauge("timbre_disk_free_bytes", "Free bytes on the disk of the data folder.", {(): disk.free})
+        yield _gauge("timbre_memory_available_bytes", "Main memory that can still be had.", {(): available})
+        gpus = {(str(gpu.index),): gpu for gpu in self._machine.gpus()}
+        for name, about, field in (
+            ("timbre_gpu_memory_used_bytes", "GPU memory in use.", "used_bytes"),
+            ("timbre_gpu_memory_total_bytes", "GPU memory in all.", "memory_bytes"),
+            ("timbre_gpu_load", "Share of time that the GPU computes.", "load"),
+        ):
+            yield _gauge(name, about, {at: getattr(gpu, field) for at, gpu in gpus.items()}, "gpu")
+        yield _gauge("timbre_info", "The version that runs.", {(version(),): 1}, "version")
 
-    def _dead_letters(self) -> int:
-        return len(self._services.jobs.registry.list("jobs", status="failed", dead_letter=True))
 
-    def _gpus(self, gpus: list[Gpu]) -> Iterator[Metric]:
-        used = GaugeMetricFamily("timbre_gpu_memory_used_bytes", "GPU memory in use.", labels=["gpu"])
-        total = GaugeMetricFamily("timbre_gpu_memory_total_bytes", "GPU memory in all.", labels=["gpu"])
-        load = GaugeMetricFamily("timbre_gpu_load", "Share of time that the GPU computes.", labels=["gpu"])
-        for gpu in gpus:
-            for family, value in ((used, gpu.used_bytes), (total, gpu.memory_bytes), (load, gpu.load)):
-                if value is not None:
-                    family.add_metric([str(gpu.index)], value)
-        yield from (used, total, load)
-
-
-def _gauge(name: str, about: str, value: float | None) -> Metric:
-    """Return one number; nothing where it is not known."""
-    family = GaugeMetricFamily(name, about)
-    if value is not None:
-        family.add_metric([], float(value))
+def _gauge(name: str, about: str, values: Mapping[tuple[str, ...], float | None], *labels: str) -> Metric:
+    """Return one number for each set of labels; none where it is not known."""
+    family = GaugeMetricFamily(name, about, labels=labels)
+    for of, value in values.items():
+        if value is not None:
+            family.add_metric(of, float(value))
     return family
 
 

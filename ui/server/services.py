@@ -1,11 +1,7 @@
-"""What every part of the page needs: the house's services, and how their errors and files reach a person.
-
-Who runs the server: an admin; without users whoever sits at this machine, unless the page is shared.
-"""
+"""What every part of the page needs: the server's services, and how their errors and files reach a person."""
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
@@ -17,82 +13,52 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
+from starlette.requests import HTTPConnection
 
 from pipelines.job_settings import check_training
 from pipelines.jobs.outcome import require_training
+from pipelines.jobs.service import Jobs
 from pipelines.monitoring import REFUSALS
-from pipelines.store.records import UPLOAD_TYPES, Caller, require_admin
+from pipelines.settings import Settings
+from pipelines.store.records import UPLOAD_TYPES, Caller, Row, checked_settings
 from pipelines.users.accounts import Accounts
 from pipelines.users.tokens import Tokens
+from pipelines.voices.library import Library
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
+from rvc.files import ROOT, is_disk_full
 from ui.server.identity import Callers, is_local
 
-if TYPE_CHECKING:
-    import gradio as gr
-    from starlette.requests import HTTPConnection
-
-    from pipelines.jobs.service import Jobs
-    from pipelines.settings import Settings
-    from pipelines.store.records import Caller
-    from pipelines.voices.library import Library
-
-
 logger = logging.getLogger(__name__)
-Row = dict[str, Any]
-Update = Any
-"""What Gradio takes as the new value or state of a component; it has no type of its own for it."""
-CONSENT = "This is my voice, or I have permission to use it"
-"""What a person states before a training; kept in the voice's card."""
+Update = Any  # what Gradio takes as the new value or state of a component; it has no type of its own for it
+CONSENT = "This is my voice, or I have permission to use it"  # stated before a training, kept on the card
 POLL_S = 0.5
 ACTIVE = ("pending", "preprocessing", "training", "converting")
 ENDED = ("completed", "failed", "cancelled", "interrupted")
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 DISK_FULL = (
     "The server's disk is full, so nothing was kept; delete jobs or voices that you no longer need, "
     "or ask whoever runs the server."
 )
-EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
+EXAMPLES = ROOT / "assets" / "examples"
+PURPOSES = {job_type: purpose for purpose, job_type in UPLOAD_TYPES.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The collaborators of the page; built once in `app.py` and passed to every part.
-
-    Attributes:
-        settings: Limits and folders.
-        jobs: The dispatcher; checks the owner of every row itself.
-        library: The voices on disk; checks the owner too.
-        callers: Tells who is calling.
-        shared: Whether the page is also served by a public link.
-    """
+    """The collaborators of the page; built once in `app.py` and passed to every part."""
 
     settings: Settings
-    jobs: Jobs
-    library: Library
+    jobs: Jobs  # checks the owner of every row itself
+    library: Library  # checks the owner too
     callers: Callers
-    shared: bool = False
-
-    @property
-    def local_admin(self) -> bool:
-        """Whether who sits at this machine is an admin: where nobody logs in and nothing is shared."""
-        return not self.shared and self.settings.auth_file is None
+    shared: bool = False  # whether the page is also served by a public link
 
     @classmethod
     def of(cls, settings: Settings, jobs: Jobs, *, shared: bool = False) -> Services:
-        """Put together the services of one server.
-
-        Args:
-            settings: Limits and folders.
-            jobs: The dispatcher.
-            shared: Whether the page is also served by a public link.
-
-        Raises:
-            ConfigError: AUTH_FILE names nobody who could log in.
-        """
+        """Put together the services of one server; a ConfigError if nobody of AUTH_FILE could log in."""
         accounts = None
         if settings.auth_file is not None:
             accounts = Accounts(settings.auth_file)
@@ -101,91 +67,34 @@ class Services:
         return cls(settings=settings, jobs=jobs, library=jobs.library, callers=callers, shared=shared)
 
     def caller(self, request: gr.Request | HTTPConnection | None) -> Caller:
-        """Return who sent a request.
-
-        Raises:
-            NotAllowedError: Nothing tells who it was.
-        """
         return self.callers.of(request)
 
-    def submit(self, caller: Caller, kind: str, job_id: str, settings: Row, **voice: str) -> Row:
-        """Start a job on an upload; a training not against the owner's will.
+    def submit(self, caller: Caller, kind: str, job_id: str, settings: Row | None, **voice: str) -> Row:
+        """Start a job on an upload; a training not against the owner's will. Returns the job's row.
 
-        Args:
-            caller: Who asks.
-            kind: preprocessing, training or conversion.
-            job_id: The upload.
-            settings: The job's settings; "consent": true says that the caller may use the
-                voice, and is kept on its card.
-            **voice: model_name or model_id.
-
-        Returns:
-            The job's row.
-
-        Raises:
-            NotAllowedError: The settings say that there is no permission, or nothing is trained here.
-            RvcError: A setting is wrong, or the dispatcher refuses it.
+        The setting "consent": true says that the caller may use the voice, and is kept on its card.
         """
-        if not isinstance(settings, dict):
-            raise ConfigError(
-                "The settings are not a JSON object; give names and values, or {} for the defaults."
-            )
+        settings = {} if settings is None else settings
         if kind == "training":
+            checked_settings(settings)
             require_training(self.settings)
-        if kind == "training" and "consent" in settings:
-            if settings["consent"] is not True:
-                raise NotAllowedError(
-                    "A voice is only trained with its owner's permission; when you have it, send the setting "
-                    f'"consent": true, which says: {CONSENT}.'
-                )
-            given_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
-            settings = settings | {"consent": {"statement": CONSENT, "given_at": given_at}}
-        if kind == "training":
+            settings = _with_consent(settings)
             check_training(settings)
         return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
 
     def send_and_submit(
-        self, caller: Caller, files: list[tuple[Path, str]], kind: str, settings: Row, **voice: str
+        self, caller: Caller, files: list[tuple[Path, str]], kind: str, settings: Row | None, **voice: str
     ) -> Row:
-        """Take in recordings and start a job on them; when that is refused, nothing of them is kept.
-
-        Args:
-            caller: Who asks.
-            files: Where each lies, and its name.
-            kind: preprocessing (of recordings of a voice), training, conversion or batch.
-            settings: The job's settings.
-            **voice: model_name or model_id.
-
-        Returns:
-            The job's row.
-
-        Raises:
-            RvcError: The recordings or the job are refused.
-        """
-        purposes = {job_type: purpose for purpose, job_type in UPLOAD_TYPES.items()}
-        purpose = purposes.get(kind, "training")
-        uploaded = self.jobs.upload(caller, files, purpose)
+        """Take in recordings and start a job on them; when that is refused, nothing of them is kept."""
+        uploaded = self.jobs.upload(caller, files, PURPOSES.get(kind, "training"))
         try:
             return self.submit(caller, kind, uploaded["id"], settings, **voice)
         except BaseException:
             self.jobs.remove(caller, uploaded["id"])
             raise
 
-    def start_batch(self, caller: Caller, job_ids: list[str], model_id: str, settings: Row) -> Row:
-        """Start to convert all recordings of some uploads; return the job's row.
-
-        Raises:
-            RvcError: The dispatcher refuses it.
-        """
-        return self.jobs.submit_batch(caller, job_ids, model_id=model_id, settings=settings)
-
     def changes(self, caller: Caller, user_id: str | None) -> Iterator[Row]:
-        """Give the rows of all jobs of a caller as they change, until none waits or runs.
-
-        Args:
-            caller: Who asks.
-            user_id: Whose jobs; heeded for an admin only.
-        """
+        """Give the rows of all jobs of a caller (an admin: of `user_id`) as they change, until none runs."""
         seen: dict[str, Row] = {}
         told_at = 0.0
         while True:
@@ -205,22 +114,7 @@ class Services:
             time.sleep(POLL_S)
 
     def export(self, caller: Caller, model_id: str, form: str) -> str:
-        """Pack a voice for its download.
-
-        Args:
-            caller: Who asks.
-            model_id: The voice.
-            form: "bundle", or "rvc" for a voice that other RVC programs can read.
-
-        Returns:
-            Path of the file, where Gradio may serve it.
-
-        Raises:
-            ConfigError: The form is unknown, or the voice cannot take it.
-            UnknownNameError: There is no such voice of the caller's.
-            CheckpointError: The voice's files are damaged.
-            LimitError: The caller has started too much within an hour.
-        """
+        """Pack a voice ("bundle", or "rvc" for other RVC programs); return the path that Gradio may serve."""
         row = self.library.get(caller, model_id)
         self.jobs.limits.take("starts", caller)
         if form == "bundle":
@@ -234,30 +128,17 @@ class Services:
         return hand_out(archive, str(row["model_name"]))
 
     def take_in(self, caller: Caller, files: list[tuple[Path, str]], name: str | None) -> Row:
-        """Import a voice.
-
-        Args:
-            caller: Who will own it.
-            files: A zip, or a .pth and maybe its .index, each with its name.
-            name: What it shall be called; as in the files when empty.
-
-        Returns:
-            The voice's row.
-
-        Raises:
-            CheckpointError: It is too large, or not one voice.
-            LimitError: The caller has sent in too much within an hour, or has no room on the disk.
-        """
+        """Import a voice, a zip or a .pth and maybe its .index, under a name or that of the files."""
         limit = self.settings.max_voice_file_mb
-        for path, called in files:
-            size_mb = path.stat().st_size / 1e6
-            if size_mb > limit:
+        sizes = [path.stat().st_size for path, _ in files]
+        for (_, called), size in zip(files, sizes, strict=True):
+            if size / 1e6 > limit:
                 raise CheckpointError(
-                    f"{called} has {size_mb:.4g} MB; import files of at most {limit:g} MB "
+                    f"{called} has {size / 1e6:.4g} MB; import files of at most {limit:g} MB "
                     "(a voice can do without its index)."
                 )
         self.jobs.limits.take("uploads", caller)
-        self.jobs.quota.require(caller, sum(path.stat().st_size for path, _ in files))
+        self.jobs.quota.require(caller, sum(sizes))
         with self.jobs.quota.room(caller) as spend:
             return self.library.import_voice(caller, [path for path, _ in files], name, spend)
 
@@ -265,17 +146,43 @@ class Services:
         """Add to a completed row what it made: "audio" or "zip", a file, or "model", the voice's row."""
         if row["status"] != "completed":
             return row
-        if row["type"] == "batch":
-            path = hand_out(self.jobs.files.result_path(caller, row["id"]), f"as {row['model_name']}")
-            return row | {"zip": gr.FileData(path=path).model_dump()}
-        if row["type"] == "conversion":
-            path = hand_out(self.jobs.files.result_path(caller, row["id"]), "converted")
-            return row | {"audio": gr.FileData(path=path).model_dump()}
+        files = {"batch": ("zip", f"as {row['model_name']}"), "conversion": ("audio", "converted")}
+        if row["type"] in files:
+            key, name = files[row["type"]]
+            path = hand_out(self.jobs.files.result_path(caller, row["id"]), name)
+            return row | {key: gr.FileData(path=path).model_dump()}
         if row["type"] == "training" and row.get("model_id"):
             # The voice may have been deleted since.
             with suppress(UnknownNameError):
                 return row | {"model": self.library.get(caller, row["model_id"])}
         return row
+
+
+def _with_consent(settings: Row) -> Row:
+    """Return a training's settings with what was stated, and when, in the place of "consent": true."""
+    if "consent" not in settings:
+        return settings
+    if settings["consent"] is not True:
+        raise NotAllowedError(
+            "A voice is only trained with its owner's permission; when you have it, send the setting "
+            f'"consent": true, which says: {CONSENT}.'
+        )
+    given_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
+    return settings | {"consent": {"statement": CONSENT, "given_at": given_at}}
+
+
+def admin_of(services: Services, request: gr.Request | None) -> Caller:
+    """Return who sent a request as an admin; a NotAllowedError if it is no admin's.
+
+    Where nobody logs in and nothing is shared, whoever sits at this machine is one.
+    """
+    caller = services.caller(request)
+    if request is not None and not services.shared and services.settings.auth_file is None:
+        peer = request.client.host if request.client else None
+        if is_local(peer, request.headers):
+            caller = Caller(caller.user_id, admin=True)
+    require_admin(caller)
+    return caller
 
 
 @contextmanager
@@ -288,19 +195,20 @@ def plain_errors() -> Iterator[None]:
 
 
 def told(error: RvcError | OSError) -> str:
-    """Count a refusal and return what a person is told of it: its own sentence, or that the disk is full.
-
-    Raises:
-        OSError: The error itself, when it is another fault.
-    """
+    """Count a refusal and return what a person is told of it; raises what is neither that nor a full disk."""
     if isinstance(error, RvcError):
         REFUSALS.labels(type(error).__name__).inc()
         return str(error)
-    if error.errno not in NO_ROOM:
+    if not is_disk_full(error):
         raise error
     REFUSALS.labels("DiskFull").inc()
     logger.error("the disk is full", exc_info=error)
     return DISK_FULL
+
+
+def remind(text: str) -> None:
+    """Tell what is still missing before a button can do its work."""
+    gr.Warning(text, title="One thing first")
 
 
 def calmly(rows: Iterator[Row], every_s: float = 0.5) -> Iterator[Row]:
@@ -313,34 +221,18 @@ def calmly(rows: Iterator[Row], every_s: float = 0.5) -> Iterator[Row]:
             yield row
 
 
-def remind(text: str) -> None:
-    """Tell what is still missing before a button can do its work."""
-    gr.Warning(text, title="One thing first")
-
-
 def plain_id(text: object, what: str) -> str:
-    """Return an id that a client sent, refused early when it cannot be one.
-
-    Raises:
-        NotAllowedError: It is empty, too long or has other characters than an id has.
-    """
+    """Return an id that a client sent; a NotAllowedError if it cannot be one."""
     if isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
         return text
     raise NotAllowedError(f"{str(text)[:40]!r} is not the id of a {what}; take one from the list.")
 
 
 def hand_out(path: Path, name: str) -> str:
-    """Put a file where Gradio may serve it, in a folder whose name nobody can guess.
+    """Put a file where Gradio may serve it, under a name without its ending; return where.
 
-    The folder is Gradio's own cache, so no other folder of the data is ever served; `delete_cache`
-    removes the link later, never the original.
-
-    Args:
-        path: The file to give away.
-        name: What the downloaded file shall be called, without its ending.
-
-    Returns:
-        The path to return from a handler.
+    The folder has a name that nobody can guess and lies in Gradio's own cache, so no other folder of the data
+    is ever served; `delete_cache` removes the link later, never the original.
     """
     folder = Path(get_upload_folder()) / secrets.token_hex(16)
     folder.mkdir(parents=True)
@@ -355,13 +247,10 @@ def hand_out(path: Path, name: str) -> str:
 
 
 def received(files: object) -> list[tuple[Path, str]]:
-    """Return where each file lies that a component or an endpoint took in, and what the person called it.
+    """Return where each file lies that was sent in, and what the person called it; nothing for nothing.
 
     Args:
         files: One or several paths, or file objects of an endpoint (a dict or a FileData).
-
-    Returns:
-        (path, name); empty when there is no file.
 
     Raises:
         AudioError: Something among them is no file that was sent in.
@@ -386,17 +275,3 @@ def _arrived(path: str, uploads: Path) -> bool:
         return Path(path).resolve().is_relative_to(uploads) and Path(path).is_file()
     except (OSError, ValueError):  # longer than paths can be, or with a null character
         return False
-
-
-def admin_of(services: Services, request: gr.Request | None) -> Caller:
-    """Return who sent a request as an admin.
-
-    Raises:
-        NotAllowedError: It is no admin's.
-    """
-    caller = services.caller(request)
-    peer = request.client.host if request is not None and request.client else None
-    if request is not None and services.local_admin and is_local(peer, request.headers):
-        caller = Caller(caller.user_id, admin=True)
-    require_admin(caller)
-    return caller

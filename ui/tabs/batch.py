@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
+from pipelines.store.records import Row
 from rvc.errors import RvcError
 from ui.look.html import card, chip, job_card, paragraph
 from ui.look.wording import duration
-from ui.server.services import ACTIVE, ENDED, Row, Services, Update, calmly, hand_out
+from ui.server.services import ACTIVE, ENDED, Services, Update, calmly, hand_out
 
 if TYPE_CHECKING:
     from pipelines.store.records import Caller
