@@ -17,11 +17,9 @@ from ui.server.monitoring import routes
 from ui.server.services import Services, Update, plain_errors
 from ui.tabs.account import account_bar
 from ui.tabs.admin import admin_tab, wire_admin
-from ui.tabs.clone import CloneTab, Progress, clone_tab
-from ui.tabs.clone import wire_load as load_clone
+from ui.tabs.clone import CloneState, CloneTab
 from ui.tabs.convert import ConvertTab, convert_tab, voice_choices, wire_voices
-from ui.tabs.jobs import jobs_tab
-from ui.tabs.jobs import wire_refresh as refresh_jobs
+from ui.tabs.jobs import JobsTab
 from ui.tabs.voices import VoicesTab, voices_tab
 from ui.tabs.voices import wire_refresh as refresh_voices
 
@@ -44,19 +42,19 @@ def build_page(services: Services) -> gr.Blocks:
         trains = services.settings.allow_training
         with gr.Tabs(selected="clone" if trains else "convert", elem_id="tabs") as tabs:
             with gr.Tab("Clone", id="clone", visible=trains):
-                clone = clone_tab(services)
+                clone = CloneTab(services)
             with gr.Tab("Convert", id="convert") as convert_opened:
                 convert = convert_tab(services)
             with gr.Tab("Voices", id="voices") as voices_opened:
                 voices = voices_tab(services)
             with gr.Tab("Jobs", id="jobs") as jobs_opened:
-                jobs = jobs_tab(services)
+                jobs = JobsTab(services)
             with gr.Tab("Admin", id="admin", visible=False) as admin_opened:
                 admin = admin_tab(services)
-        load_clone(page, clone, services)
+        clone.wire_load(page)
         wire_voices(page, convert, convert_opened, services)
         refresh_voices(voices_opened.select, voices, services)
-        refresh_jobs(jobs_opened.select, jobs, services)
+        jobs.wire_refresh(jobs_opened.select)
         wire_admin(page, admin_opened, admin, services)
         _wire_next_steps(tabs, (clone, convert, voices), services)
         add_endpoints(services)
@@ -101,7 +99,7 @@ def _wire_next_steps(
     clone, convert, voices = parts
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     convert_of = _NextStep(services)
-    clone.view.next_step.click(convert_of.trained, clone.progress, [tabs, convert.voice], **quiet)
+    clone.view.next_step.click(convert_of.trained, clone.state, [tabs, convert.voice], **quiet)
     voices.use.click(convert_of.chosen, voices.choice, [tabs, convert.voice], **quiet)
 
 
@@ -109,11 +107,11 @@ class _NextStep:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def trained(self, progress: Progress, request: gr.Request) -> tuple[Update, Update]:
+    def trained(self, state: CloneState, request: gr.Request) -> tuple[Update, Update]:
         """Choose the voice that the watched training made."""
         with plain_errors():
             caller = self._services.caller(request)
-            row = self._services.jobs.get(caller, progress.watched.job_id) if progress.watched else {}
+            row = self._services.jobs.get(caller, state.watched.job_id) if state.watched else {}
         return self.chosen(row.get("model_id"), request)
 
     def chosen(self, model_id: str | None, request: gr.Request) -> tuple[Update, Update]:

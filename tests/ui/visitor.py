@@ -44,6 +44,8 @@ def sent(path: Path) -> str:
 
 def drawn(values: object) -> str:
     """What listeners returned, as text to look into."""
+    if isinstance(values, dict):
+        values = list(values.values())
     if isinstance(values, list | tuple):
         return " ".join(drawn(value) for value in values)
     return str(getattr(values, "value", None) if hasattr(values, "_id") else values)

@@ -1,24 +1,37 @@
-"""Pieces of HTML that say where a job or a voice stands. Everything a person typed is escaped here.
+"""What the page shows of a job, a voice or a set of recordings: HTML, players and pictures.
 
-The report on a set of recordings, for people: the verdict first, then what would help, then each file.
+Everything a person typed is escaped here.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
-from ui.look.wording import KINDS, STATES, ago, duration, moment, position, size, time_left
-from ui.server.services import ENDED
+import gradio as gr
+from gradio.utils import get_upload_folder
 
-KEPT = {
+from pipelines.spectrogram_picture import draw_conversion
+from pipelines.store.records import ENDED
+from ui.look.theme import WAVE_RESULT, WAVE_SOURCE
+from ui.look.wording import KINDS, STATES, ago, duration, moment, position, size, time_left
+
+Row = Mapping[str, Any]
+KEPT = {  # by type of job what is said of one that was stopped
     "training": " What was learned is kept; press Resume to go on.",
     "batch": " What was converted is kept; press Resume, in the Jobs tab, to do the rest.",
 }
-"""By type of job what is said of one that was stopped."""
-CHIPS = {"completed": "good", "failed": "bad", "interrupted": "warn", "cancelled": ""}
-Row = Mapping[str, Any]
+TONES = {"completed": "good", "failed": "bad", "interrupted": "warn"}
+VERDICTS = {"good": ("Good", "good"), "usable": ("Usable", "warn"), "problem": ("Problem", "bad")}
+HEADLINES = {
+    "good": "These recordings are good",
+    "usable": "These recordings can be used",
+    "problem": "These recordings need attention",
+}
+FOLDED_FROM = 6  # from so many files on their list is folded
 
 
 def log_part(text: str, *, open_it: bool = False) -> str:
@@ -28,29 +41,20 @@ def log_part(text: str, *, open_it: bool = False) -> str:
 
 
 def card(title: str, body: str, *, tone: str = "") -> str:
-    """Return a bordered box.
-
-    Args:
-        title: Plain text; may be empty.
-        body: HTML.
-        tone: "", "good", "warn", "bad" or "empty".
-    """
+    """Return a bordered box; the body is HTML, the tone "", "good", "warn", "bad" or "empty"."""
     head = f"<h3>{escape(title)}</h3>" if title else ""
     return f'<div class="tm-card{f" tm-{tone}" if tone else ""}">{head}{body}</div>'
 
 
 def chip(text: str, tone: str = "") -> str:
-    """Return a small coloured label."""
     return f'<span class="tm-chip {tone}">{escape(text)}</span>'
 
 
 def paragraph(text: str, *, quiet: bool = False) -> str:
-    """Return a paragraph of plain text."""
     return f'<p class="tm-quiet">{escape(text)}</p>' if quiet else f"<p>{escape(text)}</p>"
 
 
 def bullets(lines: Sequence[str]) -> str:
-    """Return a list of plain-text lines."""
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" if lines else ""
 
 
@@ -61,94 +65,73 @@ def facts(pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def bar(fraction: float, label: str, *, stopped: bool = False) -> str:
-    """Return a progress bar that a screen reader can read.
-
-    Args:
-        fraction: 0..1.
-        label: What progresses.
-        stopped: Whether it stands still for good.
-    """
+    """Return a progress bar that a screen reader can read; grey when it stands still for good."""
     percent = min(100, max(0, round(100 * fraction)))
-    kind = "tm-bar tm-stopped" if stopped else "tm-bar"
-    values = f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}"'
     return (
-        f'<div class="{kind}" role="progressbar" aria-label="{escape(label)}" {values}>'
+        f'<div class="{"tm-bar tm-stopped" if stopped else "tm-bar"}" role="progressbar" '
+        f'aria-label="{escape(label)}" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}">'
         f'<div style="width:{percent}%"></div></div>'
     )
 
 
 def job_card(row: Row, *, title: str = "") -> str:
-    """Return where a job stands: state, bar, what it does, time left, and why it failed.
-
-    Args:
-        row: The public row of the job.
-        title: Heading; the kind of job when empty.
-    """
-    status = str(row["status"])
-    kind = KINDS.get(str(row["type"]), str(row["type"]))
-    heading = title or kind
-    state = chip(STATES.get(status, status), CHIPS.get(status, ""))
+    """Return where a job stands: state, bar, what it does, time left, and why it failed."""
+    status, kind = str(row["status"]), str(row["type"])
+    tone = TONES.get(status, "")
+    heading = title or KINDS.get(kind, kind)
     done = 1.0 if status == "completed" else float(row.get("progress") or 0.0)
-    lines = [f'<div class="tm-row"><strong>{escape(heading)}</strong>{state}</div>']
+    body = _between(f"<strong>{escape(heading)}</strong>", chip(STATES.get(status, status), tone))
     if status != "uploaded":
-        lines.append(bar(done, heading, stopped=status in ENDED and status != "completed"))
+        body += bar(done, heading, stopped=status in ENDED and status != "completed")
     if status in ENDED:
-        lines.append(_ending(row))
+        return card("", body + _ending(row), tone=tone)
+    if status == "pending":
+        right = position(row.get("position"))
     else:
-        left = position(row.get("position")) if status == "pending" else time_left(row.get("eta_s"))
-        percent = "" if status == "pending" else f"{100 * done:.0f} %"
-        right = " · ".join(part for part in (percent, left) if part)
-        said = str(row.get("message") or "")
-        lines.append(
-            f'<div class="tm-row tm-quiet"><span>{escape(said)}</span><span>{escape(right)}</span></div>'
-        )
-    tone = {"failed": "bad", "completed": "good", "interrupted": "warn"}.get(status, "")
-    return card("", "".join(lines), tone=tone)
+        right = " · ".join(filter(None, (f"{100 * done:.0f} %", time_left(row.get("eta_s")))))
+    said = f"<span>{escape(str(row.get('message') or ''))}</span>"
+    return card("", body + _between(said, f"<span>{escape(right)}</span>", quiet=True), tone=tone)
+
+
+def _between(left: str, right: str, *, quiet: bool = False) -> str:
+    """Return two pieces of HTML at the two ends of a line."""
+    return f'<div class="tm-row{" tm-quiet" if quiet else ""}">{left}{right}</div>'
 
 
 def _ending(row: Row) -> str:
-    status = str(row["status"])
+    status, kept = str(row["status"]), KEPT.get(str(row["type"]), "")
     if status == "failed":
         return paragraph(str(row.get("error_message") or "It failed without saying why; see the log below."))
     if status == "completed":
         return paragraph(f"Finished {ago(row.get('completed_at') or row.get('updated_at'))}.", quiet=True)
     if status == "interrupted":
         said = str(row.get("message") or "The server stopped while this ran").rstrip(".")
-        kept = "What was done is kept; press Resume to go on."
-        return paragraph(f"{said}. {kept if row['type'] in KEPT else 'Press Start again, in the Jobs tab.'}")
-    kept = KEPT.get(str(row["type"]), "")
+        way = (
+            "What was done is kept; press Resume to go on." if kept else "Press Start again, in the Jobs tab."
+        )
+        return paragraph(f"{said}. {way}")
     return paragraph("Stopped." + kept)
 
 
 def voice_card(row: Row) -> str:
-    """Return what there is to know about a voice.
-
-    Args:
-        row: The voice's public row.
-    """
-    f0 = row.get("f0") or {}
-    pitch = ""
+    f0, snr, rate = row.get("f0") or {}, row.get("quality_snr"), row.get("sample_rate_hz")
+    pitch, learned, used = "", row.get("training_duration_seconds"), "not yet"
     if f0.get("median_hz"):
         pitch = f"{f0['median_hz']:.0f} Hz in the middle, {f0['low_hz']:.0f} to {f0['high_hz']:.0f} Hz"
-    times = int(row.get("uses") or 0)
-    used = f"{times} time{'s' if times != 1 else ''}, {duration(row.get('seconds_converted') or 0)} of audio"
-    used += f", last {ago(row.get('last_used_at'))}"
-    snr = row.get("quality_snr")
-    rate = row.get("sample_rate_hz")
+    if times := int(row.get("uses") or 0):
+        used = (
+            f"{times} time{'s' if times != 1 else ''}, {duration(row.get('seconds_converted') or 0)} of audio"
+        )
+        used += f", last {ago(row.get('last_used_at'))}"
     pairs = [
         ("Made", _made(row)),
-        (
-            "Learned from",
-            f"{duration(row['training_duration_seconds'])} of speech"
-            if row.get("training_duration_seconds")
-            else "",
-        ),
+        ("Learned from", f"{duration(learned)} of speech" if learned else ""),
         ("Pitch", pitch),
         ("Recordings' noise", f"{snr:.0f} dB below the voice" if isinstance(snr, int | float) else ""),
         ("Speaks at", f"{rate / 1000:g} kHz" if rate else ""),
         ("Engine", str(row.get("engine") or "")),
         ("Size", size(row["size_bytes"]) if row.get("size_bytes") else ""),
-        ("Used", used if times else "not yet"),
+        ("Used", used),
         ("Permission", permission(row.get("consent"), imported=row.get("origin") == "imported")),
         ("Its maker wrote", ", ".join(f"{name}: {value}" for name, value in (row.get("told") or {}).items())),
     ]
@@ -158,22 +141,84 @@ def voice_card(row: Row) -> str:
 def _made(row: Row) -> str:
     if row.get("builtin"):
         return "comes with Timbre"
-    if row.get("origin") == "imported":
-        return f"{moment(row.get('created_at'))}, imported {moment(row.get('imported_at'))}"
-    return moment(row.get("created_at"))
+    imported = f", imported {moment(row.get('imported_at'))}" if row.get("origin") == "imported" else ""
+    return moment(row.get("created_at")) + imported
 
 
 def permission(consent: Row | None, *, imported: bool = False) -> str:
-    """Return the statement of consent that is kept with a voice, with its date, as it is shown.
-
-    Args:
-        consent: Its statement, and given_at if that is known; None if nothing was stated.
-        imported: Whether the voice came as a file.
-    """
+    """Return the statement of consent that is kept with a voice, with its date if that is known."""
     if not consent:
         return "Its file says nothing about it" if imported else "Nothing was stated"
     given = consent.get("given_at")
     return str(consent["statement"]) + (f" (stated {moment(given)})" if given else "")
+
+
+def report_card(report: Row) -> str:
+    """Return a `DatasetReport.to_json`: the verdict first, then what would help, then each file."""
+    verdict = str(report["verdict"])
+    word, tone = VERDICTS.get(verdict, ("", ""))
+    head = _between(f"<h3>{escape(HEADLINES.get(verdict, 'The recordings'))}</h3>", chip(word, tone))
+    body = head + bullets(report["advice"]) + _figures(report) + _files(report["files"])
+    return f'<div class="tm-report">{card("", body, tone=tone)}</div>'
+
+
+def _figures(report: Row) -> str:
+    snr_db, ends_hz, f0_hz = report["snr_db"], report["bandwidth_hz"], report["f0_median_hz"]
+    pitch = ""
+    if f0_hz:
+        pitch = f"{f0_hz:.0f} Hz, mostly {report['f0_low_hz']:.0f} to {report['f0_high_hz']:.0f} Hz"
+    return facts(
+        [
+            ("Speech", f"{duration(report['speech_s'])} of {duration(report['seconds'])}"),
+            ("Noise", f"{snr_db:.0f} dB below the voice" if snr_db is not None else ""),
+            ("Sound up to", f"{ends_hz / 1000:.1f} kHz" if ends_hz else ""),
+            ("Pitch", pitch),
+        ]
+    )
+
+
+def _files(files: Sequence[Row]) -> str:
+    listed = f'<ul class="tm-files">{"".join(_file(file) for file in files)}</ul>'
+    if len(files) < FOLDED_FROM:
+        return listed
+    worth_a_look = sum(file["verdict"] != "good" for file in files)
+    told = f"{len(files)} files" + (f", {worth_a_look} worth a look" if worth_a_look else ", all good")
+    return f"<details><summary>{told}</summary>{listed}</details>"
+
+
+def _file(file: Row) -> str:
+    word, tone = VERDICTS.get(str(file["verdict"]), (str(file["verdict"]), ""))
+    spoken = f"{duration(file['speech_s'])} of speech in {duration(file['seconds'])}"
+    head = _between(f"<strong>{escape(str(file['name']))}</strong>", chip(word, tone))
+    return (
+        f'<li>{head}<div>{escape(str(file["reason"]))}</div><div class="tm-quiet">{escape(spoken)}</div></li>'
+    )
+
+
+def player(label: str, elem_id: str, *, source: bool = False, download: bool = False) -> gr.Audio:
+    """Return an empty player; `source` when it plays what a person sent in and not what a voice says."""
+    return gr.Audio(
+        label=label,
+        type="filepath",
+        interactive=False,
+        buttons=["download"] if download else [],
+        waveform_options=waveform(source=source),
+        elem_id=elem_id,
+    )
+
+
+def waveform(*, source: bool) -> gr.WaveformOptions:
+    """Return how a waveform is drawn: grey for a source and teal for a voice."""
+    return gr.WaveformOptions(waveform_progress_color=WAVE_SOURCE if source else WAVE_RESULT)
+
+
+def picture_of(before: Path, after: Path, name: str) -> str:
+    """Draw two recordings' spectrograms, one above the other; return a PNG that Gradio may serve."""
+    folder = Path(get_upload_folder()) / secrets.token_hex(16)
+    folder.mkdir(parents=True)
+    picture = folder / "spectrograms.png"
+    draw_conversion(before, after, picture, name=name)
+    return str(picture)
 
 
 CLONE_START = card(
@@ -212,59 +257,3 @@ NO_JOBS = card(
     ),
     tone="empty",
 )
-VERDICTS = {"good": ("Good", "good"), "usable": ("Usable", "warn"), "problem": ("Problem", "bad")}
-HEADLINES = {
-    "good": "These recordings are good",
-    "usable": "These recordings can be used",
-    "problem": "These recordings need attention",
-}
-FOLDED_FROM = 6
-"""From so many files on their list is folded."""
-
-
-def report_card(report: Mapping[str, Any]) -> str:
-    """Return the report as HTML.
-
-    Args:
-        report: As `DatasetReport.to_json` gives it.
-    """
-    word, tone = VERDICTS.get(str(report["verdict"]), ("", ""))
-    head = (
-        f'<div class="tm-row"><h3>{escape(HEADLINES.get(str(report["verdict"]), "The recordings"))}</h3>'
-        f"{chip(word, tone)}</div>"
-    )
-    body = head + bullets(report["advice"]) + _figures(report) + _files(report["files"])
-    return f'<div class="tm-report">{card("", body, tone=tone)}</div>'
-
-
-def _figures(report: Mapping[str, Any]) -> str:
-    snr_db, ends_hz, f0_hz = report["snr_db"], report["bandwidth_hz"], report["f0_median_hz"]
-    pitch = ""
-    if f0_hz:
-        pitch = f"{f0_hz:.0f} Hz, mostly {report['f0_low_hz']:.0f} to {report['f0_high_hz']:.0f} Hz"
-    return facts(
-        [
-            ("Speech", f"{duration(report['speech_s'])} of {duration(report['seconds'])}"),
-            ("Noise", f"{snr_db:.0f} dB below the voice" if snr_db is not None else ""),
-            ("Sound up to", f"{ends_hz / 1000:.1f} kHz" if ends_hz else ""),
-            ("Pitch", pitch),
-        ]
-    )
-
-
-def _files(files: list[Mapping[str, Any]]) -> str:
-    items = "".join(_file(file) for file in files)
-    if len(files) < FOLDED_FROM:
-        return f'<ul class="tm-files">{items}</ul>'
-    worth_a_look = sum(file["verdict"] != "good" for file in files)
-    told = f"{len(files)} files" + (f", {worth_a_look} worth a look" if worth_a_look else ", all good")
-    return f'<details><summary>{told}</summary><ul class="tm-files">{items}</ul></details>'
-
-
-def _file(file: Mapping[str, Any]) -> str:
-    word, tone = VERDICTS.get(str(file["verdict"]), (str(file["verdict"]), ""))
-    spoken = f"{duration(file['speech_s'])} of speech in {duration(file['seconds'])}"
-    return (
-        f'<li><div class="tm-row"><strong>{escape(str(file["name"]))}</strong>{chip(word, tone)}</div>'
-        f'<div>{escape(str(file["reason"]))}</div><div class="tm-quiet">{escape(spoken)}</div></li>'
-    )

@@ -56,12 +56,7 @@ def moment(stamp: object) -> str:
     """Return a stored time stamp (ISO 8601 or seconds since 1970) as a short local date and time."""
     if stamp is None or stamp == "":
         return "-"
-    try:
-        seconds = float(stamp)  # type: ignore[arg-type]
-        when = datetime.fromtimestamp(seconds, tz=UTC)
-    except (TypeError, ValueError):
-        when = datetime.fromisoformat(str(stamp))
-    local = when.astimezone()
+    local = datetime.fromtimestamp(_seconds(stamp), tz=UTC).astimezone()
     this_year = local.year == datetime.now(tz=UTC).astimezone().year
     return local.strftime("%d %b, %H:%M" if this_year else "%d %b %Y")
 
@@ -70,11 +65,7 @@ def ago(stamp: object) -> str:
     """Return how long ago a stored time stamp was ("5 min ago")."""
     if stamp is None or stamp == "":
         return "-"
-    try:
-        then = float(stamp)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        then = datetime.fromisoformat(str(stamp)).timestamp()
-    passed = max(0.0, datetime.now(tz=UTC).timestamp() - then)
+    passed = max(0.0, datetime.now(tz=UTC).timestamp() - _seconds(stamp))
     if passed < 60:
         return "just now"
     if passed < 3600:
@@ -84,14 +75,20 @@ def ago(stamp: object) -> str:
     return moment(stamp)
 
 
+def _seconds(stamp: object) -> float:
+    try:
+        return float(stamp)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return datetime.fromisoformat(str(stamp)).timestamp()
+
+
 def position(place: int | None) -> str:
     """Return a place in the queue in words (1 = next)."""
     if place is None:
         return "waiting for its turn"
-    ahead = place - 1
-    if ahead <= 0:
+    if place <= 1:
         return "next in line"
-    return f"{ahead} job{'s' if ahead > 1 else ''} ahead of it"
+    return f"{place - 1} job{'s' if place > 2 else ''} ahead of it"
 
 
 def size(size_bytes: float) -> str:

@@ -17,8 +17,7 @@ import gradio as gr
 
 from pipelines.store.records import CONVERTING
 from rvc.errors import RvcError
-from ui.look.html import CONVERT_START, card, job_card, paragraph
-from ui.look.media import picture_of, player, waveform
+from ui.look.html import CONVERT_START, card, job_card, paragraph, picture_of, player, waveform
 from ui.server.services import (
     ACTIVE,
     EXAMPLES,

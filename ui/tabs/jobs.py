@@ -4,231 +4,152 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
-from pipelines.recordings.uploads import has_more_to_do
+from pipelines.recordings.batch_upload import has_more_to_do
+from pipelines.store.records import RESTARTABLE, Caller
 from rvc.errors import NotAllowedError, RvcError
-from ui.look.html import NO_JOBS, facts, job_card, log_part
-from ui.look.media import player
+from ui.look.html import NO_JOBS, facts, job_card, log_part, player
 from ui.look.wording import STATES, ago, duration, moment
 from ui.server.services import ACTIVE, Services, Update, admin_of, hand_out, plain_errors, plain_id
 from ui.tabs.batch import batch_title, files_table, zip_button
 
-if TYPE_CHECKING:
-    from pipelines.store.records import Caller
-
+Answer = dict[Any, Any]
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 TICK_S = 3.0
 SHOWN = 100
-RESTARTABLE = ("failed", "cancelled", "interrupted")
-RESUMABLE = ("training", "batch")
-"""Types of job that go on with what they have."""
+RESUMABLE = ("training", "batch")  # types of job that go on with what they have
 
 
 @dataclass(kw_only=True)
-class Listed:
-    """What this visitor sees; changed in place.
-
-    Attributes:
-        job_id: The chosen job.
-        mark: What was last drawn, so that nothing is sent twice.
-    """
-
-    job_id: str | None = None
-    mark: str = ""
+class JobsState:
+    # Of one visitor; changed in place.
+    job_id: str | None = None  # the chosen job
+    mark: str = ""  # what was last drawn, so that nothing is sent twice
 
 
-@dataclass(frozen=True, kw_only=True)
 class JobsTab:
-    """Components that this tab's listeners, and other tabs, refer to."""
-
-    choice: gr.Radio
-    details: gr.HTML
-    cancel: gr.Button
-    resume: gr.Button
-    retry: gr.Button
-    download: gr.DownloadButton
-    listening: gr.Column
-    result: gr.Audio
-    log: gr.HTML
-    listed: gr.State
-    timer: gr.Timer
-
-    @property
-    def drawn(self) -> list[Any]:
-        """Components in the order in which `_Listeners` returns their values."""
-        return [
-            self.choice,
-            self.details,
-            self.cancel,
-            self.resume,
-            self.retry,
-            self.download,
-            self.listening,
-            self.result,
-            self.log,
-        ]
-
-
-def jobs_tab(services: Services) -> JobsTab:
-    """Lay out the tab and wire what stays within it."""
-    listed = gr.State(Listed())
-    timer = gr.Timer(TICK_S, active=False)
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=5, min_width=320):
-            choice = gr.Radio(
-                label="Your jobs, newest first",
-                choices=[],
-                visible=False,
-                elem_id="jobs",
-                elem_classes=["tm-list"],
-            )
-        with gr.Column(scale=6, min_width=320):
-            details = gr.HTML(NO_JOBS, elem_id="job-details", padding=False)
-            with gr.Row():
-                cancel = gr.Button("Stop", variant="stop", visible=False, elem_id="job-cancel")
-                resume = gr.Button("Resume", variant="primary", visible=False, elem_id="job-resume")
-                retry = gr.Button("Start again", visible=False, elem_id="job-retry")
-                download = gr.DownloadButton("Download the result", visible=False, elem_id="job-download")
-            with gr.Column(visible=False) as listening:
-                result = player("Result", "job-result")
-            log = gr.HTML(visible=False, elem_id="job-log", padding=False)
-    tab = JobsTab(
-        choice=choice,
-        details=details,
-        cancel=cancel,
-        resume=resume,
-        retry=retry,
-        download=download,
-        listening=listening,
-        result=result,
-        log=log,
-        listed=listed,
-        timer=timer,
-    )
-    listeners = _Listeners(services)
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    timer.tick(listeners.tick, [listed], tab.drawn, queue=False, **quiet)
-    choice.input(listeners.choose, [listed, choice], tab.drawn, **quiet)
-    for button, act in ((cancel, listeners.cancel), (resume, listeners.resume), (retry, listeners.retry)):
-        button.click(act, [listed], tab.drawn, **quiet)
-    return tab
-
-
-def wire_refresh(opened: Update, tab: JobsTab, services: Services) -> None:
-    """Read the jobs when the tab is opened, and from then on every few seconds."""
-    opened(
-        _Listeners(services).open,
-        [tab.listed],
-        [*tab.drawn, tab.timer],
-        api_visibility="private",
-        show_progress="hidden",
-    )
-
-
-class _Listeners:
-    """What happens at each event; every one checks who calls."""
+    """The tab's components and listeners; every listener checks who calls."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self.state = gr.State(JobsState())
+        self.timer = gr.Timer(TICK_S, active=False)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=5, min_width=320):
+                self.choice = gr.Radio(
+                    label="Your jobs, newest first",
+                    choices=[],
+                    visible=False,
+                    elem_id="jobs",
+                    elem_classes=["tm-list"],
+                )
+            with gr.Column(scale=6, min_width=320):
+                self.details = gr.HTML(NO_JOBS, elem_id="job-details", padding=False)
+                with gr.Row():
+                    self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="job-cancel")
+                    self.go_on = gr.Button("Resume", variant="primary", visible=False, elem_id="job-resume")
+                    self.again = gr.Button("Start again", visible=False, elem_id="job-retry")
+                    self.download = gr.DownloadButton(
+                        "Download the result", visible=False, elem_id="job-download"
+                    )
+                with gr.Column(visible=False) as self.listening:
+                    self.result = player("Result", "job-result")
+                self.log = gr.HTML(visible=False, elem_id="job-log", padding=False)
+        self._hideable = [self.stop, self.go_on, self.again, self.download, self.listening, self.log]
+        self._drawn = [self.choice, self.details, self.result, *self._hideable]
+        self.timer.tick(self.tick, self.state, self._drawn, queue=False, **QUIET)
+        self.choice.input(self.choose, [self.state, self.choice], self._drawn, **QUIET)
+        for button, act in ((self.stop, self.cancel), (self.go_on, self.resume), (self.again, self.retry)):
+            button.click(act, self.state, self._drawn, **QUIET)
 
-    def open(self, listed: Listed, request: gr.Request) -> tuple[Any, ...]:
-        """Draw everything and keep it fresh."""
-        listed.mark, listed.job_id = "", None  # who comes here wants to see what was started last
-        return *self.tick(listed, request), gr.Timer(active=True)
+    def wire_refresh(self, opened: Update) -> None:
+        """Read the jobs when the tab is opened, and from then on every few seconds."""
+        opened(self.open, self.state, [*self._drawn, self.timer], **QUIET)
 
-    def tick(self, listed: Listed, request: gr.Request) -> tuple[Any, ...]:
-        """Draw what has changed."""
+    def open(self, state: JobsState, request: gr.Request) -> Answer:
+        state.mark, state.job_id = "", None  # who comes here wants to see what was started last
+        return self._draw(state, request) | {self.timer: gr.Timer(active=True)}
+
+    def tick(self, state: JobsState, request: gr.Request) -> Answer:
+        return self._draw(state, request) or gr.skip()
+
+    def choose(self, state: JobsState, job_id: str | None, request: gr.Request) -> Answer:
+        state.job_id, state.mark = job_id, ""
+        return self.tick(state, request)
+
+    def cancel(self, state: JobsState, request: gr.Request) -> Answer:
+        return self._act("cancel", state, request)
+
+    def resume(self, state: JobsState, request: gr.Request) -> Answer:
+        return self._act("resume", state, request)
+
+    def retry(self, state: JobsState, request: gr.Request) -> Answer:
+        return self._act("retry", state, request)
+
+    def _act(self, action: str, state: JobsState, request: gr.Request) -> Answer:
+        with plain_errors():
+            caller = self._services.caller(request)
+            getattr(self._services.jobs, action)(caller, plain_id(state.job_id, "job"))
+        state.mark = ""
+        return self.tick(state, request)
+
+    def _draw(self, state: JobsState, request: gr.Request) -> Answer:
+        """Return the list and the chosen job; nothing when that is what the page shows already."""
         try:
             caller = self._services.caller(request)
             rows = [row for row in self._services.jobs.list(caller) if row["status"] != "uploaded"][:SHOWN]
         except RvcError:
             rows = []
         mark = f"{len(rows)} " + " ".join(f"{row['id']}{row['status']}{row['updated_at']}" for row in rows)
-        if mark == listed.mark:
-            return (gr.skip(),) * 9
-        listed.mark = mark
-        return self._draw(rows, listed, request)
-
-    def choose(self, listed: Listed, job_id: str | None, request: gr.Request) -> tuple[Any, ...]:
-        """Show another job."""
-        listed.job_id, listed.mark = job_id, ""
-        return self.tick(listed, request)
-
-    def cancel(self, listed: Listed, request: gr.Request) -> tuple[Any, ...]:
-        """Stop the chosen job."""
-        return self._act("cancel", listed, request)
-
-    def resume(self, listed: Listed, request: gr.Request) -> tuple[Any, ...]:
-        """Go on with the chosen job where it was last saved."""
-        return self._act("resume", listed, request)
-
-    def retry(self, listed: Listed, request: gr.Request) -> tuple[Any, ...]:
-        """Run the chosen job again from its start."""
-        return self._act("retry", listed, request)
-
-    def _act(self, action: str, listed: Listed, request: gr.Request) -> tuple[Any, ...]:
-        with plain_errors():
-            getattr(self._services.jobs, action)(
-                self._services.caller(request), plain_id(listed.job_id, "job")
-            )
-        listed.mark = ""
-        return self.tick(listed, request)
-
-    def _draw(self, rows: list[dict[str, Any]], listed: Listed, request: gr.Request) -> tuple[Any, ...]:
-        hidden = gr.Button(visible=False)
+        if mark == state.mark:
+            return {}
+        state.mark = mark
         if not rows:
-            listed.job_id = None
-            return (
-                gr.Radio(choices=[], value=None, visible=False),
-                NO_JOBS,
-                hidden,
-                hidden,
-                hidden,
-                gr.DownloadButton(visible=False),
-                gr.Column(visible=False),
-                None,
-                gr.HTML(visible=False),
-            )
-        chosen = next((row for row in rows if row["id"] == listed.job_id), rows[0])
-        listed.job_id = chosen["id"]
-        caller = self._services.caller(request)
-        stop, resume, again = offered(chosen)
-        log = self._log(chosen, request)
-        return (
-            gr.Radio(choices=[(line_of(row), row["id"]) for row in rows], value=chosen["id"], visible=True),
-            job_card(chosen, title=title_of(chosen)) + details_of(chosen) + batch_of(chosen),
-            gr.Button(visible=stop),
-            gr.Button(visible=resume),
-            gr.Button(visible=again),
-            *self._result(caller, chosen),
-            gr.HTML(log, visible=bool(log)),
-        )
-
-    def _result(self, caller: Caller, row: dict[str, Any]) -> tuple[Update, Update, Update]:
-        nothing = gr.DownloadButton(visible=False), gr.Column(visible=False), None
+            state.job_id = None
+            nothing = {one: gr.update(visible=False) for one in self._hideable}
+            empty = gr.Radio(choices=[], value=None, visible=False)
+            return {self.choice: empty, self.details: NO_JOBS, self.result: None, **nothing}
+        row = next((row for row in rows if row["id"] == state.job_id), rows[0])
+        state.job_id = row["id"]
+        stop, go_on, again = offered(row)
+        log, converted = self._log(row, request), self._converted(caller, row)
+        download = gr.DownloadButton(value=converted, visible=bool(converted))
         if row["type"] == "batch":
-            return zip_button(self._services, caller, row), gr.Column(visible=False), None
+            download = zip_button(self._services, caller, row)
+        return {
+            self.choice: gr.Radio([(line_of(one), one["id"]) for one in rows], value=row["id"], visible=True),
+            self.details: job_card(row, title=title_of(row)) + details_of(row) + batch_of(row),
+            self.stop: gr.Button(visible=stop),
+            self.go_on: gr.Button(visible=go_on),
+            self.again: gr.Button(visible=again),
+            self.download: download,
+            self.listening: gr.Column(visible=bool(converted)),
+            self.result: converted,
+            self.log: gr.HTML(log, visible=bool(log)),
+        }
+
+    def _converted(self, caller: Caller, row: dict[str, Any]) -> str | None:
+        """Return what a conversion has made, unless it was cleaned up."""
         if row["type"] != "conversion" or row["status"] != "completed":
-            return nothing
+            return None
         try:
-            path = self._services.jobs.files.result_path(caller, row["id"])
+            path = self._services.jobs.result_path(caller, row["id"])
         except RvcError:
-            return nothing
+            return None
         stem = Path(row["files"][0]["name"]).stem if row["files"] else "recording"
-        given = hand_out(path, f"{stem} as {row.get('model_name') or 'another voice'}")
-        return gr.DownloadButton(value=given, visible=True), gr.Column(visible=True), given
+        return hand_out(path, f"{stem} as {row.get('model_name') or 'another voice'}")
 
     def _log(self, row: dict[str, Any], request: gr.Request) -> str:
         """Show who runs the server the log of what failed: it names folders and lines of the program."""
         if row["status"] != "failed":
             return ""
         try:
-            text = self._services.jobs.files.log(admin_of(self._services, request), row["id"])
+            return log_part(self._services.jobs.log(admin_of(self._services, request), row["id"]))
         except NotAllowedError:
             return ""
-        return log_part(text)
 
 
 def title_of(row: dict[str, Any]) -> str:
@@ -247,7 +168,6 @@ def title_of(row: dict[str, Any]) -> str:
 
 
 def line_of(row: dict[str, Any]) -> str:
-    """Return a job in one line, for the list."""
     state = STATES.get(row["status"], row["status"])
     if row["status"] in ACTIVE and row["status"] != "pending":
         state = f"{state} {100 * float(row['progress'] or 0):.0f} %"
@@ -271,11 +191,9 @@ def batch_of(row: dict[str, Any]) -> str:
 
 
 def details_of(row: dict[str, Any]) -> str:
-    """Return the facts about a job below its card."""
     files = row.get("files") or []
-    names = ", ".join(str(one["name"]) for one in files[:4]) + (
-        f" and {len(files) - 4} more" if len(files) > 4 else ""
-    )
+    more = f" and {len(files) - 4} more" if len(files) > 4 else ""
+    names = ", ".join(str(one["name"]) for one in files[:4]) + more
     length = sum(float(one.get("seconds") or 0) for one in files)
     attempts = int(row.get("attempts") or 0)
     return facts(

@@ -14,13 +14,18 @@ from tests.ui.launched import VOICE_FILES, wait_for
 from tests.ui.visitor import SOMEBODY_ELSE, drawn, request, sent, services_at
 from ui.look.html import CLONE_START
 from ui.server.services import DISK_FULL, Services
-from ui.tabs.clone import Progress, _Listeners
+from ui.tabs.clone import CloneState, CloneTab
 
 
 @pytest.fixture
 def idle(data_dir: Path, page_cache: Path) -> Iterator[Services]:
     with services_at(data_dir, started=False, starts_per_hour=1) as services:
         yield services
+
+
+def clone(services: Services) -> CloneTab:
+    with gr.Blocks():
+        return CloneTab(services)
 
 
 def files() -> list[str]:
@@ -32,36 +37,36 @@ def uploads(services: Services) -> list[Path]:
 
 
 def test_a_recording_joins_the_list_under_a_name_of_its_own(idle: Services) -> None:
-    listeners = _Listeners(idle)
-    microphone, listed = listeners.add_recording(sent(VOICE_FILES[0]), None)
-    _, listed = listeners.add_recording(sent(VOICE_FILES[1]), listed)
-    assert microphone is None
-    assert [Path(one).stem for one in listed] == ["Recording 1", "Recording 2"]
+    tab = clone(idle)
+    first = tab.add_recording(sent(VOICE_FILES[0]), None)
+    second = tab.add_recording(sent(VOICE_FILES[1]), first[tab.files])
+    assert first[tab.microphone] is None
+    assert [Path(one).stem for one in second[tab.files]] == ["Recording 1", "Recording 2"]
 
 
 def test_files_are_checked_and_other_files_stop_the_check_of_the_first(idle: Services) -> None:
     idle.jobs.limits.take = lambda *_: None  # type: ignore[method-assign]
-    listeners, progress = _Listeners(idle), Progress()
-    assert "Checking the recordings" in drawn(listeners.check(files(), progress, request()))
-    first = progress.prepare_id
+    tab, state = clone(idle), CloneState()
+    assert "Checking the recordings" in drawn(tab.check(files(), state, request()))
+    first = state.prepare_id
     assert first is not None
-    listeners.check(files()[:1], progress, request())
+    tab.check(files()[:1], state, request())
     caller = idle.caller(request())
     assert idle.jobs.get(caller, first)["status"] == "cancelled"
-    assert idle.jobs.get(caller, str(progress.prepare_id))["status"] == "pending"
-    assert CLONE_START in drawn(listeners.check(None, progress, request()))
-    assert (progress.upload_id, progress.prepare_id) == (None, None)
+    assert idle.jobs.get(caller, str(state.prepare_id))["status"] == "pending"
+    assert CLONE_START in drawn(tab.check(None, state, request()))
+    assert (state.upload_id, state.prepare_id) == (None, None)
 
 
 def test_of_a_refused_check_nothing_is_kept(idle: Services) -> None:
-    listeners, progress = _Listeners(idle), Progress()
-    listeners.check(files()[:1], progress, request())
+    tab, state = clone(idle), CloneState()
+    tab.check(files()[:1], state, request())
     kept = uploads(idle)
-    refused = drawn(listeners.check(files()[:1], progress, request()))
+    refused = drawn(tab.check(files()[:1], state, request()))
     assert "These recordings were not taken" in refused
     assert "an hour" in refused
     assert sorted(uploads(idle)) == sorted(kept)
-    assert progress.upload_id is None
+    assert state.upload_id is None
 
 
 def test_a_full_disk_is_said_in_words(idle: Services, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +75,7 @@ def test_a_full_disk_is_said_in_words(idle: Services, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(idle.jobs, "upload", full)
     assert DISK_FULL.split(",")[0].split("'s ")[1] in drawn(
-        _Listeners(idle).check(files(), Progress(), request())
+        clone(idle).check(files(), CloneState(), request())
     )
 
 
@@ -82,58 +87,60 @@ def test_a_fault_of_the_machine_that_nobody_can_mend_is_not_dressed_up(
 
     monkeypatch.setattr(idle.jobs, "upload", broken)
     with pytest.raises(OSError, match="Input/output"):
-        _Listeners(idle).check(files(), Progress(), request())
+        clone(idle).check(files(), CloneState(), request())
 
 
 @pytest.mark.parametrize(
     ("name", "consent", "missing"), [("", True, "Give the voice a name"), ("Wren", False, "permission")]
 )
 def test_what_is_missing_for_a_training_is_said_and_nothing_starts(
-    idle: Services, name: str, consent: bool, missing: str
+    idle: Services, name: str, consent: bool, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    progress = Progress(upload_id="x")
-    with pytest.warns(UserWarning, match=missing):
-        _Listeners(idle).train(progress, name, consent, request())
-    assert progress.watched is None
+    said: list[str] = []
+    monkeypatch.setattr(gr, "Warning", lambda text, **_: said.append(text))
+    state = CloneState(upload_id="x")
+    assert clone(idle).train(state, name, consent, request()) == gr.skip()
+    assert missing in said[0]
+    assert state.watched is None
 
 
 def test_a_training_is_watched_stopped_resumed_and_found_again(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOY_STEPS", "1000")
-    listeners = _Listeners(services)
+    tab = clone(services)
     caller = services.caller(request())
     upload = services.jobs.upload(caller, [(p, p.name) for p in VOICE_FILES[:2]], "training")["id"]
     job = services.submit(caller, "training", upload, {"consent": True}, model_name="Wren")
-    again = Progress()
-    assert "Training Wren" in drawn(listeners.reattach(again, request()))
+    again = CloneState()
+    assert "Training Wren" in drawn(tab.reattach(again, request()))
     assert again.runs
     assert again.watched is not None
     watched = again.watched
-    wait_for(lambda: bool(listeners.tick(again, request())) and bool(watched.history.samples), "a sample")
-    first = watched.history.samples[0][1]
-    assert Path(listeners.sample(again, first, request())).is_file()
+    wait_for(lambda: bool(tab.tick(again, request())) and bool(watched.samples), "a sample")
+    first = watched.samples[0][1]
+    assert Path(tab.sample(again, first, request())[tab.view.sample]).is_file()
     assert watched.picked in (first, None)
-    listeners.cancel(again, request())
+    tab.cancel(again, request())
     wait_for(lambda: services.jobs.get(caller, job["id"])["status"] == "cancelled", "the end")
-    assert "press Resume" in drawn(listeners.tick(again, request()))
+    assert "press Resume" in drawn(tab.tick(again, request()))
     assert not again.runs
-    listeners.resume(again, request())
+    tab.resume(again, request())
     assert services.jobs.get(caller, job["id"])["status"] in ("pending", "training")
-    stranger = Progress()
-    listeners.reattach(stranger, request(SOMEBODY_ELSE))
+    stranger = CloneState()
+    tab.reattach(stranger, request(SOMEBODY_ELSE))
     assert stranger.watched is None
 
 
 def test_who_cannot_be_told_apart_sees_an_empty_page_and_a_gone_job_is_asked_for_no_more(
     services: Services,
 ) -> None:
-    listeners, progress = _Listeners(services), Progress(prepare_id="0" * 32)
-    listeners.tick(progress, request())
-    assert progress.prepare_id is None
-    listeners.reattach(progress, request("short"))
-    assert progress.watched is None
-    assert listeners.sample(progress, "samples/1.wav", request()) == gr.skip()
+    tab, state = clone(services), CloneState(prepare_id="0" * 32)
+    tab.tick(state, request())
+    assert state.prepare_id is None
+    tab.reattach(state, request("short"))
+    assert state.watched is None
+    assert tab.sample(state, "samples/1.wav", request()) == gr.skip()
 
 
 def test_only_news_are_shown_to_who_opens_the_page(idle: Services) -> None:
@@ -146,6 +153,6 @@ def test_only_news_are_shown_to_who_opens_the_page(idle: Services) -> None:
         ("cancelled", "2020-01-01T00:00:00.000+00:00", False),
     ):
         idle.jobs.registry.update("jobs", job, status=status, updated_at=updated_at)
-        progress = Progress()
-        _Listeners(idle).reattach(progress, request())
-        assert (progress.watched is not None) == shown, (status, updated_at)
+        state = CloneState()
+        clone(idle).reattach(state, request())
+        assert (state.watched is not None) == shown, (status, updated_at)

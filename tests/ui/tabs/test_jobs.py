@@ -10,12 +10,17 @@ import pytest
 
 from pipelines.store.records import new_job, public_row
 from tests.ui.launched import RECORDING, VOICE_FILES
-from tests.ui.visitor import SOMEBODY_ELSE, request
+from tests.ui.visitor import SOMEBODY_ELSE, drawn, request
 from ui.look.html import NO_JOBS, job_card, permission, voice_card
 from ui.server.services import Services
-from ui.tabs.jobs import Listed, _Listeners, details_of, line_of, title_of
+from ui.tabs.jobs import JobsState, JobsTab, details_of, line_of, title_of
 
 BUILT_IN = "builtin-kathleen"
+
+
+def jobs(services: Services) -> JobsTab:
+    with gr.Blocks():
+        return JobsTab(services)
 
 
 def conversion(services: Services) -> str:
@@ -27,72 +32,71 @@ def conversion(services: Services) -> str:
 
 
 def test_the_list_is_drawn_once_and_again_when_something_has_changed(services: Services) -> None:
-    listeners, listed = _Listeners(services), Listed()
-    assert NO_JOBS in listeners.open(listed, request())
-    assert listeners.tick(listed, request()) == (gr.skip(),) * 9
+    tab, state = jobs(services), JobsState()
+    assert NO_JOBS in drawn(tab.open(state, request()))
+    assert tab.tick(state, request()) == gr.skip()
     done = conversion(services)
-    choice, details, cancel, resume, retry, download, listening, result, log = listeners.tick(
-        listed, request()
-    )
-    assert choice.value == listed.job_id == done
-    assert "Convert song.flac into Kathleen" in details
-    assert [one.visible for one in (cancel, resume, retry)] == [False] * 3
-    assert [one.visible for one in (download, listening, log)] == [True, True, False]
-    assert Path(result).name == "song as Kathleen.wav"
-    assert listeners.tick(listed, request()) == (gr.skip(),) * 9
-    assert NO_JOBS in listeners.open(Listed(), request(SOMEBODY_ELSE))
-    assert NO_JOBS in listeners.open(Listed(), request("short"))
+    shown = tab.tick(state, request())
+    assert shown[tab.choice].value == state.job_id == done
+    assert "Convert song.flac into Kathleen" in shown[tab.details]
+    assert [shown[one].visible for one in (tab.stop, tab.go_on, tab.again)] == [False] * 3
+    assert [shown[one].visible for one in (tab.download, tab.listening, tab.log)] == [True, True, False]
+    assert Path(shown[tab.result]).name == "song as Kathleen.wav"
+    assert tab.tick(state, request()) == gr.skip()
+    assert NO_JOBS in drawn(tab.open(JobsState(), request(SOMEBODY_ELSE)))
+    assert NO_JOBS in drawn(tab.open(JobsState(), request("short")))
 
 
 def test_the_choice_stays_while_one_looks_and_coming_back_shows_what_was_started_last(
     services: Services,
 ) -> None:
-    listeners, listed, caller = _Listeners(services), Listed(), services.caller(request())
+    tab, state, caller = jobs(services), JobsState(), services.caller(request())
 
     def add(seq: int) -> str:
         done = new_job(caller.user_id, "preprocessing", status="completed", seq=seq)
         return str(services.jobs.registry.insert("jobs", done)["id"])
 
     first = add(1)
-    assert listeners.open(listed, request())[0].value == first
+    assert tab.open(state, request())[tab.choice].value == first
     second = add(2)
-    assert listeners.tick(listed, request())[0].value == first
-    assert listeners.open(listed, request())[0].value == second
-    assert listeners.choose(listed, first, request())[0].value == first
+    assert tab.tick(state, request())[tab.choice].value == first
+    assert tab.open(state, request())[tab.choice].value == second
+    assert tab.choose(state, first, request())[tab.choice].value == first
 
 
 def test_a_result_that_was_cleaned_up_is_not_offered(services: Services) -> None:
     done = conversion(services)
     for path in (services.settings.data_dir / "jobs" / done).glob("result/*"):
         path.unlink()
-    shown = _Listeners(services).open(Listed(), request())
-    assert not shown[5].visible
-    assert shown[7] is None
+    tab = jobs(services)
+    shown = tab.open(JobsState(), request())
+    assert not shown[tab.download].visible
+    assert shown[tab.result] is None
 
 
 def test_a_job_is_stopped_and_started_again_by_the_buttons_that_fit(services: Services) -> None:
-    listeners, listed, caller = _Listeners(services), Listed(), services.caller(request())
+    tab, state, caller = jobs(services), JobsState(), services.caller(request())
     with pytest.raises(gr.Error, match="not the id"):
-        listeners.cancel(listed, request())
+        tab.cancel(state, request())
     upload = services.jobs.upload(caller, [(p, p.name) for p in VOICE_FILES[:2]], "training")["id"]
     row = new_job(caller.user_id, "training", status="interrupted", seq=99, upload_id=upload, model_name="W")
     services.jobs.registry.insert("jobs", row | {"input_job_id": upload})
     (services.settings.data_dir / "jobs" / row["id"]).mkdir()
-    shown = listeners.choose(listed, row["id"], request())
-    assert [one.visible for one in shown[2:5]] == [False, True, True]
+    shown = tab.choose(state, row["id"], request())
+    assert [shown[one].visible for one in (tab.stop, tab.go_on, tab.again)] == [False, True, True]
     services.jobs.registry.update("jobs", row["id"], status="failed", error_message="No voice was heard.")
     (services.settings.data_dir / "jobs" / row["id"] / "worker.log").write_text("<what happened>")
-    shown = listeners.choose(listed, row["id"], request())
-    assert "No voice was heard." in shown[1]
-    assert "&lt;what happened&gt;" in shown[8].value
-    elsewhere = listeners.choose(listed, row["id"], request(peer="10.0.0.7"))
-    assert "No voice was heard." in elsewhere[1]
-    assert elsewhere[8].visible is False, "the log names folders of the server"
-    assert listeners.retry(listed, request())[2].visible
+    shown = tab.choose(state, row["id"], request())
+    assert "No voice was heard." in shown[tab.details]
+    assert "&lt;what happened&gt;" in shown[tab.log].value
+    elsewhere = tab.choose(state, row["id"], request(peer="10.0.0.7"))
+    assert "No voice was heard." in elsewhere[tab.details]
+    assert elsewhere[tab.log].visible is False, "the log names folders of the server"
+    assert tab.retry(state, request())[tab.stop].visible
     assert list(services.jobs.follow(caller, row["id"]))[-1]["status"] == "completed"
-    for act in (listeners.resume, listeners.cancel):
+    for act in (tab.resume, tab.cancel):
         with pytest.raises(gr.Error, match="completed"):
-            act(listed, request())
+            act(state, request())
 
 
 def row(kind: str, **fields: object) -> dict[str, Any]:

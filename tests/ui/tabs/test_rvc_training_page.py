@@ -16,7 +16,7 @@ from pipelines.job_settings import check_training
 from rvc.errors import ConfigError
 from tests.pipelines.toy_rvc import SETTINGS, WORKER, weights_folder
 from tests.ui.launched import VOICE_FILES, Launched, client_to, launched
-from ui.tabs.training_settings import settings_from, training_settings
+from ui.tabs.clone import TrainingSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 
@@ -66,9 +66,9 @@ def test_an_rvc_voice_from_upload_to_conversion(page: Launched, tmp_path: Path) 
 
 def test_the_page_s_own_settings_are_taken_by_a_training() -> None:
     with gr.Blocks():
-        components = training_settings()
-    shown = [component.value for component in components.inputs]
-    assert settings_from(shown) == {}
+        expert = TrainingSettings()
+    shown = [component.value for component in expert.inputs]
+    assert expert.chosen(shown) == {}
     for values, expected in (
         ([True, 300, "lite", *shown[3:]], {"reduce_noise": True, "total_steps": 300}),
         (
@@ -76,8 +76,8 @@ def test_the_page_s_own_settings_are_taken_by_a_training() -> None:
             {"engine": "rvc", "version": "v1", "sample_rate_hz": 48_000, "f0": False},
         ),
     ):
-        settings = settings_from(values)
+        settings = expert.chosen(values)
         assert settings == expected
         check_training(settings)
     with pytest.raises(ConfigError, match="no number"):
-        settings_from([False, "many", *shown[2:]])
+        expert.chosen([False, "many", *shown[2:]])
