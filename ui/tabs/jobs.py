@@ -14,7 +14,7 @@ from ui.look.html import NO_JOBS, facts, job_card, log_part
 from ui.look.media import player
 from ui.look.wording import STATES, ago, duration, moment
 from ui.server.services import ACTIVE, Services, Update, admin_of, hand_out, plain_errors, plain_id
-from ui.tabs.batch import batch_title, files_table, zip_button
+from ui.tabs.convert import batch_title, files_table, zip_button
 
 if TYPE_CHECKING:
     from pipelines.store.records import Caller
