@@ -121,7 +121,7 @@ class Endpoints:
             files: for each one its length, rate, channels, codec, noise, clipping, level and bandwidth, a
             verdict and the reason.
         """
-        return self._jobs.validate(caller, plain_id(job_id, "job"))
+        return self._jobs.files.validate(caller, plain_id(job_id, "job"))
 
     @endpoint()
     def prepare_voice(self, caller: Caller, job_id: str, settings: Options = None) -> Row:
@@ -146,7 +146,7 @@ class Endpoints:
         Returns:
             The report.
         """
-        report = self._jobs.report(caller, plain_id(job_id, "job"))
+        report = self._jobs.files.report(caller, plain_id(job_id, "job"))
         if report is None:
             raise UnknownNameError("There is no report on these recordings yet; call prepare_voice first.")
         return report
@@ -297,7 +297,7 @@ class Endpoints:
         Returns:
             An audio file that a browser can play, or a zip.
         """
-        path = self._jobs.result_path(caller, plain_id(job_id, "job"))
+        path = self._jobs.files.result_path(caller, plain_id(job_id, "job"))
         return FileData(path=hand_out(path, "converted"))
 
     @endpoint()
@@ -310,7 +310,7 @@ class Endpoints:
         Returns:
             The audio file.
         """
-        path = self._jobs.input_path(caller, plain_id(job_id, "job"))
+        path = self._jobs.files.input_path(caller, plain_id(job_id, "job"))
         return FileData(path=hand_out(path, "input"))
 
     # --- voices ------------------------------------------------------------------------------------

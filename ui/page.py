@@ -16,12 +16,11 @@ from ui.server.middleware import UploadGate, fetch_nothing, gated
 from ui.server.monitoring import routes
 from ui.server.services import Services, Update, plain_errors
 from ui.tabs.account import account_bar
-from ui.tabs.admin import admin_tab, wire_admin
+from ui.tabs.admin import AdminTab
 from ui.tabs.clone import CloneState, CloneTab
-from ui.tabs.convert import ConvertTab, convert_tab, voice_choices, wire_voices
+from ui.tabs.convert import ConvertTab, voice_choices
 from ui.tabs.jobs import JobsTab
-from ui.tabs.voices import VoicesTab, voices_tab
-from ui.tabs.voices import wire_refresh as refresh_voices
+from ui.tabs.voices import VoicesTab
 
 HEAD = (
     '<header class="tm-head"><h1>Timbre</h1>'
@@ -44,18 +43,18 @@ def build_page(services: Services) -> gr.Blocks:
             with gr.Tab("Clone", id="clone", visible=trains):
                 clone = CloneTab(services)
             with gr.Tab("Convert", id="convert") as convert_opened:
-                convert = convert_tab(services)
+                convert = ConvertTab(services)
             with gr.Tab("Voices", id="voices") as voices_opened:
-                voices = voices_tab(services)
+                voices = VoicesTab(services)
             with gr.Tab("Jobs", id="jobs") as jobs_opened:
                 jobs = JobsTab(services)
             with gr.Tab("Admin", id="admin", visible=False) as admin_opened:
-                admin = admin_tab(services)
+                admin = AdminTab(services)
         clone.wire_load(page)
-        wire_voices(page, convert, convert_opened, services)
-        refresh_voices(voices_opened.select, voices, services)
+        convert.wire(page, convert_opened)
+        voices.wire(voices_opened)
         jobs.wire_refresh(jobs_opened.select)
-        wire_admin(page, admin_opened, admin, services)
+        admin.wire(page, admin_opened)
         _wire_next_steps(tabs, (clone, convert, voices), services)
         add_endpoints(services)
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=8)

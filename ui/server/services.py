@@ -24,7 +24,7 @@ from pipelines.jobs.outcome import require_training
 from pipelines.jobs.service import Jobs
 from pipelines.monitoring import REFUSALS
 from pipelines.settings import Settings
-from pipelines.store.records import UPLOAD_TYPES, Caller, Row, checked_settings
+from pipelines.store.records import UPLOAD_TYPES, Caller, Row, checked_settings, require_admin
 from pipelines.users.accounts import Accounts
 from pipelines.users.tokens import Tokens
 from pipelines.voices.library import Library

@@ -1,32 +1,33 @@
-"""What a person sees of their own account: who they are, personal tokens, what they use of the disk.
-
-account_bar    at the head of the page, where there is a login: the name, and the way out
-account_part   a folded part of the Voices tab
-"""
+"""What a person sees of their own account: who they are, personal tokens, what they use of the disk."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
-from pipelines.store.records import ENDED
+from pipelines.store.records import ENDED, Caller, Row
 from rvc.errors import NotAllowedError, RvcError
 from ui.look.wording import ago
 from ui.server.identity import personal_token
-from ui.server.services import Services, Update, plain_errors, plain_id, remind
-
-if TYPE_CHECKING:
-    from pipelines.store.records import Caller, Row
+from ui.server.services import Services, plain_errors, plain_id, remind
 
 BAR = '<p class="tm-account">{who}<a href="logout">Log out</a></p>'
+PROGRAM = """from gradio_client import Client, handle_file
+
+token = "{token}"
+client = Client("{url}", headers={{"Authorization": f"Bearer {{token}}"}})
+voices = client.predict(api_name="/list_models")
+job = client.submit(handle_file("speech.wav"), voices[0]["id"], api_name="/convert_voice")
+print(job.result()["audio"])"""
+Answer = dict[Any, Any]
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 def account_bar(page: gr.Blocks, services: Services) -> None:
-    """Lay out who is logged in, and the link that logs out; nothing where there is no login."""
+    """Lay out at the head of the page who is logged in, and the way out; nothing where there is no login."""
     if services.callers.accounts is None:
         return
 
@@ -40,142 +41,120 @@ def account_bar(page: gr.Blocks, services: Services) -> None:
     page.load(named, None, bar, **QUIET)
 
 
-@dataclass(frozen=True, kw_only=True)
 class AccountPart:
-    """Components of the part that its listeners draw."""
+    """A folded part of the Voices tab, and its listeners; every listener checks who calls."""
 
-    used: gr.HTML
-    tokens: gr.Radio
-    revoke: gr.Button
-    clear: gr.Button
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        with gr.Accordion("Account, and use from Python", open=False, elem_id="account") as part:
+            self._lay_out_jobs()
+            self._lay_out_tokens()
+        self.drawn = [self.used, self.tokens, self.revoke_button, self.clear_button]
+        part.expand(self.show, None, self.drawn, **QUIET)
+        for made in (self.create_button.click, self.name.submit):
+            made(self.create, self.name, [self.code, self.name, *self.drawn], **QUIET)
+        self.revoke_button.click(self.revoke, self.tokens, self.drawn, **QUIET)
+        self.clear_button.click(lambda: gr.Column(visible=True), None, self.question, queue=False, **QUIET)
+        self.keep_button.click(lambda: gr.Column(visible=False), None, self.question, queue=False, **QUIET)
+        self.sure_button.click(self.clear, None, [self.question, *self.drawn], **QUIET)
 
-    @property
-    def drawn(self) -> list[Any]:
-        """Components in the order in which `_Listeners.show` returns their values."""
-        return [self.used, self.tokens, self.revoke, self.clear]
-
-
-def account_part(services: Services) -> None:
-    """Lay out the part and wire it."""
-    with gr.Accordion("Account, and use from Python", open=False, elem_id="account") as part:
-        used = gr.HTML(elem_id="account-used", padding=False)
-        clear = gr.Button(
+    def _lay_out_jobs(self) -> None:
+        self.used = gr.HTML(elem_id="account-used", padding=False)
+        self.clear_button = gr.Button(
             "Delete my jobs that have ended …", size="sm", visible=False, elem_id="account-clear"
         )
-        with gr.Column(visible=False, elem_classes=["tm-danger"], elem_id="account-question") as question:
+        with gr.Column(
+            visible=False, elem_classes=["tm-danger"], elem_id="account-question"
+        ) as self.question:
             gr.Markdown(
                 "**Delete all your jobs that have ended, with their recordings and results?** Voices stay."
             )
             with gr.Row():
-                keep = gr.Button("Keep them", elem_id="account-keep")
-                sure = gr.Button("Delete for good", variant="stop", elem_id="account-sure")
+                self.keep_button = gr.Button("Keep them", elem_id="account-keep")
+                self.sure_button = gr.Button("Delete for good", variant="stop", elem_id="account-sure")
+
+    def _lay_out_tokens(self) -> None:
         gr.Markdown(
             "A program that sends one of your tokens is taken for you. A token is shown once, when it is "
             "made; revoke those that you no longer need."
         )
-        name = gr.Textbox(
+        self.name = gr.Textbox(
             label="Name of a new token", placeholder="My laptop", max_length=80, elem_id="token-name"
         )
-        create = gr.Button("Create a token", variant="primary", size="sm", elem_id="token-create")
-        code = gr.Code(
+        self.create_button = gr.Button("Create a token", variant="primary", size="sm", elem_id="token-create")
+        self.code = gr.Code(
             language="python", label="Python", visible=False, interactive=False, elem_id="token-code"
         )
-        tokens = gr.Radio(
+        self.tokens = gr.Radio(
             label="Your tokens", choices=[], visible=False, elem_id="tokens", elem_classes=["tm-list"]
         )
-        revoke = gr.Button("Revoke the chosen token", size="sm", visible=False, elem_id="token-revoke")
-    drawn = AccountPart(used=used, tokens=tokens, revoke=revoke, clear=clear).drawn
-    listeners = _Listeners(services)
-    part.expand(listeners.show, None, drawn, **QUIET)
-    for made in (create.click, name.submit):
-        made(listeners.create, [name], [code, name, *drawn], **QUIET)
-    revoke.click(listeners.revoke, [tokens], drawn, **QUIET)
-    clear.click(lambda: gr.Column(visible=True), None, question, queue=False, **QUIET)
-    keep.click(lambda: gr.Column(visible=False), None, question, queue=False, **QUIET)
-    sure.click(listeners.clear, None, [question, *drawn], **QUIET)
+        self.revoke_button = gr.Button(
+            "Revoke the chosen token", size="sm", visible=False, elem_id="token-revoke"
+        )
 
-
-def create_token(services: Services, request: gr.Request, name: str) -> tuple[str, Row]:
-    """Make a personal token of the caller's and return it with its row.
-
-    Raises:
-        NotAllowedError: The request itself comes by a personal token, which could otherwise outlive its own
-            revocation; or there are too many.
-        ConfigError: The name cannot be used.
-        LimitError: The caller has started too much within an hour.
-    """
-    caller = services.caller(request)
-    if personal_token(request.headers):
-        raise NotAllowedError("A token cannot make tokens; make one on the page.")
-    services.jobs.limits.take("starts", caller)
-    return services.callers.tokens.create(caller.user_id, "personal", name)
-
-
-class _Listeners:
-    """What happens at each event; every one checks who calls."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    def show(self, request: gr.Request) -> tuple[Any, ...]:
-        """Draw what is used and the tokens."""
+    def show(self, request: gr.Request) -> Answer:
         with plain_errors():
-            return self._drawn(self._services.caller(request))
+            return self._draw(self._services.caller(request))
 
-    def create(self, name: str, request: gr.Request) -> tuple[Any, ...]:
+    def create(self, name: str, request: gr.Request) -> Answer:
         """Make a token and show it, this once, in the code that uses it."""
         if not (name or "").strip():
             remind("Give the token a name.")
-            return (gr.skip(),) * 6
+            return gr.skip()
         with plain_errors():
             caller = self._services.caller(request)
             token, _ = create_token(self._services, request, name)
-            return gr.Code(_code(request, token), visible=True), "", *self._drawn(caller)
+            code = gr.Code(_program(request, token), visible=True)
+            return {self.code: code, self.name: "", **self._draw(caller)}
 
-    def revoke(self, token_id: str | None, request: gr.Request) -> tuple[Any, ...]:
-        """End a token."""
+    def revoke(self, token_id: str | None, request: gr.Request) -> Answer:
         if not token_id:
             remind("Choose a token.")
-            return (gr.skip(),) * 4
+            return gr.skip()
         with plain_errors():
             caller = self._services.caller(request)
             row = self._services.callers.tokens.revoke(caller.user_id, plain_id(token_id, "token"))
             gr.Info(f"The token {row['name']} is revoked.")
-            return self._drawn(caller)
+            return self._draw(caller)
 
-    def clear(self, request: gr.Request) -> tuple[Any, ...]:
+    def clear(self, request: gr.Request) -> Answer:
         """Delete the caller's jobs that have ended, the newest first, and uploads that nothing needs."""
         with plain_errors():
             caller = self._services.caller(request)
             jobs = self._services.jobs
             for row in jobs.list(caller, user_id=caller.user_id):
                 if row["status"] in ENDED or row["status"] == "uploaded":
-                    try:
+                    with suppress(RvcError):  # something that runs needs it, or it went with another one
                         jobs.remove(caller, row["id"])
-                    except RvcError:
-                        continue  # something that runs needs it, or it went with another one
-            return gr.Column(visible=False), *self._drawn(caller)
+            return {self.question: gr.Column(visible=False), **self._draw(caller)}
 
-    def _drawn(self, caller: Caller) -> tuple[Update, Update, Update, Update]:
+    def _draw(self, caller: Caller) -> Answer:
         rows = self._services.callers.tokens.list(caller.user_id)
-        choices = [(_line_of(row), row["id"]) for row in rows]
-        return (
-            self._used(caller),
-            gr.Radio(choices=choices, value=None, visible=bool(rows)),
-            gr.Button(visible=bool(rows)),
-            gr.Button(visible=bool(self._services.jobs.list(caller, user_id=caller.user_id))),
-        )
-
-    def _used(self, caller: Caller) -> str:
-        used, quota_mb = (
-            self._services.jobs.quota.used(caller.user_id),
-            self._services.settings.quota_mb_per_user,
-        )
+        used = self._services.jobs.quota.used(caller.user_id)
+        quota_mb = self._services.settings.quota_mb_per_user
         of = f" of {quota_mb:g} MB" if quota_mb else ""
-        return (
-            f"<p>You use {used.total / 1e6:.1f} MB{of}: recordings and jobs {used.jobs / 1e6:.1f} MB, "
-            f"voices {used.voices / 1e6:.1f} MB.</p>"
-        )
+        return {
+            self.used: (
+                f"<p>You use {used.total / 1e6:.1f} MB{of}: recordings and jobs {used.jobs / 1e6:.1f} MB, "
+                f"voices {used.voices / 1e6:.1f} MB.</p>"
+            ),
+            self.tokens: gr.Radio(
+                choices=[(_line_of(row), row["id"]) for row in rows], value=None, visible=bool(rows)
+            ),
+            self.revoke_button: gr.Button(visible=bool(rows)),
+            self.clear_button: gr.Button(
+                visible=bool(self._services.jobs.list(caller, user_id=caller.user_id))
+            ),
+        }
+
+
+def create_token(services: Services, request: gr.Request, name: str) -> tuple[str, Row]:
+    caller = services.caller(request)
+    # A token could otherwise outlive its own revocation.
+    if personal_token(request.headers):
+        raise NotAllowedError("A token cannot make tokens; make one on the page.")
+    services.jobs.limits.take("starts", caller)
+    return services.callers.tokens.create(caller.user_id, "personal", name)
 
 
 def _line_of(row: Row) -> str:
@@ -183,16 +162,6 @@ def _line_of(row: Row) -> str:
     return f"{row['name']} · made {ago(row['created_at'])} · {used}"
 
 
-def _code(request: gr.Request, token: str) -> str:
+def _program(request: gr.Request, token: str) -> str:
     host = str(request.headers.get("origin") or request.headers.get("host") or "http://127.0.0.1:7860")
-    url = host if host.startswith("http") else f"http://{host}"
-    lines = [
-        "from gradio_client import Client, handle_file",
-        "",
-        f'token = "{token}"',
-        f'client = Client("{url}", headers={{"Authorization": f"Bearer {{token}}"}})',
-        'voices = client.predict(api_name="/list_models")',
-        'job = client.submit(handle_file("speech.wav"), voices[0]["id"], api_name="/convert_voice")',
-        'print(job.result()["audio"])',
-    ]
-    return "\n".join(lines)
+    return PROGRAM.format(url=host if host.startswith("http") else f"http://{host}", token=token)

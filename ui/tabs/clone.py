@@ -263,7 +263,7 @@ class CloneTab:
             if row["status"] in ACTIVE:
                 state.runs = True
             else:
-                if found := services.jobs.report(caller, state.prepare_id):
+                if found := services.jobs.files.report(caller, state.prepare_id):
                     answer[self.report] = report_card(found)
                 state.prepare_id = None
         if watched := state.watched:

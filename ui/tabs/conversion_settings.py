@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -23,7 +22,12 @@ UNKNOWN_PITCH_INFO = (
     "Where this voice lies is not known, so Automatic keeps the recording's pitch. Set it by hand if that is "
     "too low or too high: 12 from a man to a woman, -12 the other way."
 )
-
+INDEX_INFO = "How much of the voice's own sounds is looked up: more is closer to it, less is clearer."
+ESTIMATOR_INFO = (
+    "Automatic takes what suits the voice: for RVC voices rmvpe, which hears through noise "
+    "and music, if it is here or can be downloaded; else praat."
+)
+# By the name of the engine.
 PROTECT_INFO = {
     "lite": "How much of that they get: 0.5 all of it; lower leaves them clearer, as they were spoken.",
     "rvc": "How much of that they get: 0.5 all of it; just below it half, and less the lower it is.",
@@ -32,144 +36,69 @@ LOUDNESS_INFO = {
     "lite": "1 keeps loud and soft as recorded, 0 speaks evenly.",
     "rvc": "1 keeps loud and soft as recorded, second by second; 0 leaves the voice its own loudness.",
 }
-"""By the name of the engine."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class ConversionSettings:
-    """The components."""
+    """The folded components; their defaults are the right ones for most recordings."""
 
-    pitch: gr.Radio
-    semitones: gr.Slider
-    index_rate: gr.Slider
-    protect: gr.Slider
-    loudness: gr.Slider
-    format: gr.Radio
-    estimator: gr.Radio
-
-    @property
-    def inputs(self) -> list[Any]:
-        """Components in the order that `settings_from` expects."""
-        return [
+    def __init__(self) -> None:
+        lite = LITE_DEFAULTS
+        with gr.Accordion("Expert settings", open=False, elem_id="convert-expert"):
+            self.pitch = gr.Radio([AUTOMATIC, BY_HAND], value=AUTOMATIC, label="Pitch", info=PITCH_INFO)
+            self.semitones = gr.Slider(
+                -24, 24, value=0, step=1, label="Transpose, in semitones", visible=False
+            )
+            self.index_rate = _slider(1, lite.index_rate, 0.05, "Likeness from the recordings", INDEX_INFO)
+            self.protect = _slider(
+                0.5, lite.protect, 0.01, "Likeness of breath and consonants", PROTECT_INFO["lite"]
+            )
+            self.loudness = _slider(
+                1, lite.follow_loudness, 0.05, "Follow the recording's loudness", LOUDNESS_INFO["lite"]
+            )
+            self.format = gr.Radio(["wav", "flac", "mp3", "ogg"], value="wav", label="File format")
+            self.estimator = gr.Radio(
+                [AUTOMATIC, *F0_ESTIMATORS], value=AUTOMATIC, label="Pitch is found by", info=ESTIMATOR_INFO
+            )
+        self.suited = [self.pitch, self.index_rate, self.protect, self.loudness]
+        self.inputs = [*self.suited, self.semitones, self.format, self.estimator]
+        self.pitch.change(
+            lambda how: gr.Slider(visible=how == BY_HAND),
             self.pitch,
             self.semitones,
-            self.index_rate,
-            self.protect,
-            self.loudness,
-            self.format,
-            self.estimator,
-        ]
-
-    @property
-    def suited(self) -> list[Any]:
-        """Components that depend on the voice, in the order of `suited_to`."""
-        return [self.pitch, self.index_rate, self.protect, self.loudness]
-
-
-def conversion_settings() -> ConversionSettings:
-    """Lay out the folded expert settings; their defaults are the right ones for most recordings."""
-    with gr.Accordion("Expert settings", open=False, elem_id="convert-expert"):
-        pitch = gr.Radio(
-            [AUTOMATIC, BY_HAND],
-            value=AUTOMATIC,
-            label="Pitch",
-            info=PITCH_INFO,
+            api_visibility="private",
+            show_progress="hidden",
+            queue=False,
         )
-        semitones = gr.Slider(-24, 24, value=0, step=1, label="Transpose, in semitones", visible=False)
-        index_rate = gr.Slider(
-            0,
-            1,
-            value=LITE_DEFAULTS.index_rate,
-            step=0.05,
-            label="Likeness from the recordings",
-            info="How much of the voice's own sounds is looked up: more is closer to it, less is clearer.",
-        )
-        protect = gr.Slider(
-            0,
-            0.5,
-            value=LITE_DEFAULTS.protect,
-            step=0.01,
-            label="Likeness of breath and consonants",
-            info=PROTECT_INFO["lite"],
-        )
-        loudness = gr.Slider(
-            0,
-            1,
-            value=LITE_DEFAULTS.follow_loudness,
-            step=0.05,
-            label="Follow the recording's loudness",
-            info=LOUDNESS_INFO["lite"],
-        )
-        file_format = gr.Radio(["wav", "flac", "mp3", "ogg"], value="wav", label="File format")
-        estimator = gr.Radio(
-            [AUTOMATIC, *F0_ESTIMATORS],
-            value=AUTOMATIC,
-            label="Pitch is found by",
-            info="Automatic takes what suits the voice: for RVC voices rmvpe, which hears through noise "
-            "and music, if it is here or can be downloaded; else praat.",
-        )
-    pitch.change(
-        lambda how: gr.Slider(visible=how == BY_HAND),
-        pitch,
-        semitones,
-        api_visibility="private",
-        show_progress="hidden",
-        queue=False,
-    )
-    return ConversionSettings(
-        pitch=pitch,
-        semitones=semitones,
-        index_rate=index_rate,
-        protect=protect,
-        loudness=loudness,
-        format=file_format,
-        estimator=estimator,
-    )
 
-
-def suited_to(voice: Mapping[str, Any], shown_engine: str) -> list[Any]:
-    """Suit the settings to a voice.
-
-    Args:
-        voice: Its public row.
-        shown_engine: The engine whose defaults the settings had last.
-
-    Returns:
-        Updates of `ConversionSettings.suited`; what a person set stays until a voice of another engine is
-        chosen.
-    """
-    engine = str(voice["engine"])
-    info = PITCH_INFO if voice.get("f0") else UNKNOWN_PITCH_INFO
-    if engine == shown_engine:
-        return [gr.Radio(info=info), gr.skip(), gr.skip(), gr.skip()]
-    defaults = ENGINE_DEFAULTS.get(engine, LITE_DEFAULTS)
-    wording = engine if engine in PROTECT_INFO else "lite"
-    return [
-        gr.Radio(info=info),
-        gr.Slider(value=defaults.index_rate),
-        gr.Slider(value=defaults.protect, info=PROTECT_INFO[wording]),
-        gr.Slider(value=defaults.follow_loudness, info=LOUDNESS_INFO[wording]),
-    ]
-
-
-def settings_from(values: Sequence[Any]) -> dict[str, Any]:
-    """Return the job's settings for the values of the components.
-
-    Args:
-        values: Of `ConversionSettings.inputs`, in that order.
-
-    Raises:
-        ConfigError: A value is no number where one belongs.
-    """
-    pitch, semitones, index_rate, protect, loudness, file_format, estimator = values
-    try:
-        return {
-            "transpose_semitones": float(semitones) if pitch == BY_HAND else None,
-            "index_rate": float(index_rate),
-            "protect": float(protect),
-            "follow_loudness": float(loudness),
-            "format": str(file_format),
-            "f0_estimator": None if estimator == AUTOMATIC else str(estimator),
+    def suited_to(self, voice: Mapping[str, Any], shown_engine: str) -> dict[Any, Any]:
+        """Suit the components of `suited` to a voice; `shown_engine`: whose defaults were set last."""
+        engine = str(voice["engine"])
+        pitch = {self.pitch: gr.Radio(info=PITCH_INFO if voice.get("f0") else UNKNOWN_PITCH_INFO)}
+        if engine == shown_engine:
+            return pitch  # what a person set stays until a voice of another engine is chosen
+        defaults = ENGINE_DEFAULTS.get(engine, LITE_DEFAULTS)
+        wording = engine if engine in PROTECT_INFO else "lite"
+        return pitch | {
+            self.index_rate: gr.Slider(value=defaults.index_rate),
+            self.protect: gr.Slider(value=defaults.protect, info=PROTECT_INFO[wording]),
+            self.loudness: gr.Slider(value=defaults.follow_loudness, info=LOUDNESS_INFO[wording]),
         }
-    except (TypeError, ValueError) as error:
-        raise ConfigError("One of the expert settings is no number; set it again.") from error
+
+    def settings(self, values: Mapping[Any, Any]) -> dict[str, Any]:
+        """Return the job's settings for the values of `inputs`, by component."""
+        by_hand, estimator = values[self.pitch] == BY_HAND, values[self.estimator]
+        try:
+            return {
+                "transpose_semitones": float(values[self.semitones]) if by_hand else None,
+                "index_rate": float(values[self.index_rate]),
+                "protect": float(values[self.protect]),
+                "follow_loudness": float(values[self.loudness]),
+                "format": str(values[self.format]),
+                "f0_estimator": None if estimator == AUTOMATIC else str(estimator),
+            }
+        except (TypeError, ValueError) as error:
+            raise ConfigError("One of the expert settings is no number; set it again.") from error
+
+
+def _slider(most: float, value: float, step: float, label: str, info: str) -> gr.Slider:
+    return gr.Slider(0, most, value=value, step=step, label=label, info=info)

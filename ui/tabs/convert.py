@@ -1,6 +1,6 @@
 """The Convert tab: a voice, a recording or many, one button; the result beside the source.
 
-convert     upload -> conversion job -> follow it, or batch (batch.py); in the group "gpu", one at a time
+convert     upload -> job -> follow it; in the group "gpu", one at a time
 rest        follow the batch that was just started, outside that group: it may take hours
 reattach    on load: a conversion of this visitor that still runs, so that a closed tab loses nothing
 """
@@ -8,16 +8,19 @@ reattach    on load: a conversion of this visitor that still runs, so that a clo
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
-from pipelines.store.records import CONVERTING
+from pipelines.store.records import CONVERTING, ENDED, Caller, Row
 from rvc.errors import RvcError
-from ui.look.html import CONVERT_START, card, job_card, paragraph, picture_of, player, waveform
+from ui.look.html import CONVERT_START, card, chip, job_card, paragraph, picture_of, player, waveform
+from ui.look.wording import duration
 from ui.server.services import (
     ACTIVE,
     EXAMPLES,
@@ -30,150 +33,234 @@ from ui.server.services import (
     remind,
     told,
 )
-from ui.tabs.batch import MANY, ONE, follow_batch, many_files, suited_to_number
-from ui.tabs.conversion_settings import ConversionSettings, conversion_settings, settings_from, suited_to
+from ui.tabs.conversion_settings import ConversionSettings
 
-if TYPE_CHECKING:
-    from pipelines.store.records import Caller
-
-DRAWN = 7
-"""How many components a conversion draws."""
 EXAMPLE = EXAMPLES / "recordings" / "visitor.flac"
+ONE, MANY = "One recording", "Many, or a .zip"
+Answer = dict[Any, Any]
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+WATCH: dict[str, Any] = {"concurrency_id": "watch", "concurrency_limit": 20, **QUIET}
+FILE_STATES = {  # status of a file of a batch: how it is called, the tone of its label
+    "waiting": ("Waiting", ""),
+    "converting": ("Converting", ""),
+    "completed": ("Done", "good"),
+    "failed": ("Failed", "bad"),
+}
+SHOWN_FILES = 200  # a longer list is cut on the page; the zip's table has all of them
 
 
 @dataclass(kw_only=True)
-class Shown:
-    """The conversion that this visitor looks at; changed in place.
-
-    Attributes:
-        job_id: Its id; None before the first.
-        begun: A batch that was just started and that nobody follows yet.
-    """
+class ConvertState:
+    """The conversion that this visitor looks at; changed in place."""
 
     job_id: str | None = None
-    begun: str | None = None
+    begun: str | None = None  # a batch that was just started and that nobody follows yet
 
 
-@dataclass(frozen=True, kw_only=True)
 class ConvertTab:
-    """Components that this tab's listeners, and other tabs, refer to."""
+    """The tab's components and their listeners; every listener checks who calls."""
 
-    voice: gr.Dropdown
-    number: gr.Radio
-    source: gr.Audio
-    files: gr.File
-    example: gr.Button
-    expert: ConversionSettings
-    convert: gr.Button
-    status: gr.HTML
-    cancel: gr.Button
-    results: gr.Column
-    before: gr.Audio
-    after: gr.Audio
-    pictures: gr.Accordion
-    picture: gr.Image
-    download: gr.DownloadButton
-    shown: gr.State
-    engine: gr.State
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=5, min_width=320):
+                self._lay_out_inputs()
+            with gr.Column(scale=6, min_width=320):
+                self._lay_out_results()
+        self.state = gr.State(ConvertState())
+        self.engine = gr.State("lite")  # whose defaults the expert settings show
+        self._listen()
 
-    @property
-    def drawn(self) -> list[Any]:
-        """Components that a conversion draws, in the order in which `_Listeners` returns their values."""
-        result = [self.results, self.before, self.after, self.pictures, self.download]
-        return [self.status, self.cancel, *result]
+    def _lay_out_inputs(self) -> None:
+        self.voice = gr.Dropdown(label="Voice", choices=[], interactive=True, elem_id="convert-voice")
+        self.number = gr.Radio([ONE, MANY], value=ONE, show_label=False, elem_id="convert-number")
+        self.source = gr.Audio(
+            label="Recording to convert",
+            sources=["upload", "microphone"],
+            type="filepath",
+            buttons=[],
+            waveform_options=waveform(source=True),
+            elem_id="convert-source",
+        )
+        self.example = gr.Button("Take an example recording", size="sm", visible=EXAMPLE.exists())
+        self.files = gr.File(
+            label="Recordings, or .zip files of them",
+            file_count="multiple",
+            height=180,
+            visible=False,
+            elem_id="convert-files",
+        )
+        self.expert = ConversionSettings()
+        self.convert_button = gr.Button("Convert", variant="primary", size="lg", elem_id="convert")
 
+    def _lay_out_results(self) -> None:
+        self.status = gr.HTML(CONVERT_START, elem_id="convert-status", padding=False)
+        self.cancel_button = gr.Button(
+            "Stop converting", variant="stop", size="sm", visible=False, elem_id="convert-cancel"
+        )
+        self.download = gr.DownloadButton(
+            "Download all as a .zip", variant="primary", visible=False, elem_id="convert-zip"
+        )
+        with gr.Column(visible=False, elem_id="convert-results") as self.results:
+            self.before = player("Before", "before", source=True)
+            self.after = player("After", "after", download=True)
+            with gr.Accordion(
+                "Before and after as pictures", open=False, elem_id="pictures"
+            ) as self.pictures:
+                self.image = gr.Image(show_label=False, interactive=False, buttons=[], elem_id="picture")
 
-def convert_tab(services: Services) -> ConvertTab:
-    """Lay out the tab and wire what stays within it."""
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=5, min_width=320):
-            voice = gr.Dropdown(label="Voice", choices=[], interactive=True, elem_id="convert-voice")
-            number = gr.Radio([ONE, MANY], value=ONE, show_label=False, elem_id="convert-number")
-            source = gr.Audio(
-                label="Recording to convert",
-                sources=["upload", "microphone"],
-                type="filepath",
-                buttons=[],
-                waveform_options=waveform(source=True),
-                elem_id="convert-source",
+    def _listen(self) -> None:
+        result = [self.results, self.before, self.after, self.pictures]
+        self.drawn = [self.status, self.cancel_button, self.download, *result]
+        self.example.click(lambda: hand_out(EXAMPLE, EXAMPLE.stem), None, self.source, **QUIET)
+        started = self.convert_button.click(
+            self.convert,
+            {self.state, self.voice, self.number, self.source, self.files, *self.expert.inputs},
+            self.drawn,
+            concurrency_id="gpu",
+            concurrency_limit=1,
+            api_visibility="private",
+            show_progress="minimal",
+            show_progress_on=[self.status],
+        )
+        started.then(self.rest, self.state, self.drawn, **WATCH)
+        self.number.input(
+            self.suited_to_number,
+            self.number,
+            [self.source, self.example, self.files, self.convert_button],
+            queue=False,
+            **QUIET,
+        )
+        self.voice.change(
+            self.suit, [self.voice, self.engine], [self.engine, *self.expert.suited], queue=False, **QUIET
+        )
+        self.cancel_button.click(self.cancel, self.state, self.cancel_button, **QUIET)
+        self.pictures.expand(
+            self.picture, self.state, self.image, api_visibility="private", show_progress="minimal"
+        )
+
+    def wire(self, page: gr.Blocks, opened: gr.Tab) -> None:
+        """When the page or the tab is opened: read the voices; follow a conversion that still runs."""
+        page.load(self.voices, self.voice, self.voice, **QUIET)
+        opened.select(self.voices, self.voice, self.voice, **QUIET)
+        page.load(self.reattach, self.state, self.drawn, **WATCH)
+
+    def voices(self, chosen: str | None, request: gr.Request) -> Answer:
+        """Offer the voices that there are now; the choice stays if it can."""
+        with plain_errors():
+            choices = voice_choices(self._services, request)
+        ids = [model_id for _, model_id in choices]
+        chosen = chosen if chosen in ids else next(iter(ids), None)
+        info = None if ids else "No voice yet: train one in the Clone tab or import one under Voices."
+        return {self.voice: gr.Dropdown(choices=choices, value=chosen, info=info)}
+
+    def suit(self, voice: str | None, engine: str, request: gr.Request) -> Answer:
+        """Suit the expert settings to the voice that was chosen."""
+        if not voice:
+            return gr.skip()
+        with plain_errors():
+            row = self._services.library.get(self._services.caller(request), voice)
+        return {self.engine: str(row["engine"]), **self.expert.suited_to(row, engine)}
+
+    def suited_to_number(self, how: str) -> Answer:
+        many = how == MANY
+        return {
+            self.source: gr.Audio(visible=not many),
+            self.example: gr.Button(visible=not many),
+            self.files: gr.File(visible=many),
+            self.convert_button: gr.Button("Convert all" if many else "Convert"),
+        }
+
+    def convert(self, values: Answer, request: gr.Request) -> Iterator[Answer]:
+        """Convert and draw each step; the job goes on when the page is closed."""
+        state, voice, many = values[self.state], values[self.voice], values[self.number] == MANY
+        wanted = values[self.files if many else self.source]
+        if not voice or not wanted:
+            remind(_missing(voice, many=many))
+            yield gr.skip()
+            return
+        try:
+            caller = self._services.caller(request)
+            settings = self.expert.settings(values)
+            files, kind = received(wanted), "batch" if many else "conversion"
+            job = self._services.send_and_submit(caller, files, kind, settings, model_id=voice)
+            state.job_id, state.begun = job["id"], job["id"] if many else None
+            # A batch is followed by rest(): here it would keep everybody else's conversions waiting.
+            yield from itertools.islice(self._follow(state, caller, job), 1 if many else None)
+        except (RvcError, OSError) as error:
+            title = "These recordings were not converted" if many else "This recording was not converted"
+            yield {self.status: card(title, paragraph(told(error)), tone="bad")}
+
+    def rest(self, state: ConvertState, request: gr.Request) -> Iterator[Answer]:
+        """Follow the batch that was just started, if one was."""
+        yield gr.skip()  # a generator that yields nothing would clear its outputs
+        begun, state.begun = state.begun, None
+        with suppress(RvcError):
+            if begun:
+                caller = self._services.caller(request)
+                yield from self._follow(state, caller, self._services.jobs.get(caller, begun))
+
+    def reattach(self, state: ConvertState, request: gr.Request) -> Iterator[Answer]:
+        """Follow a conversion that was started before the page was opened."""
+        yield gr.skip()
+        with suppress(RvcError):
+            caller = self._services.caller(request)
+            rows = self._services.jobs.list(caller)
+            active = [row for row in rows if row["status"] in ACTIVE and row["type"] in CONVERTING]
+            if active:
+                state.job_id = active[0]["id"]
+                yield from self._follow(state, caller, active[0])
+
+    def cancel(self, state: ConvertState, request: gr.Request) -> Answer:
+        """Stop the conversion; who follows it draws the rest."""
+        with plain_errors():
+            if state.job_id:
+                self._services.jobs.cancel(self._services.caller(request), state.job_id)
+        return {self.cancel_button: gr.Button(visible=False)}
+
+    def picture(self, state: ConvertState, request: gr.Request) -> Answer:
+        if not state.job_id:
+            return {self.image: None}
+        with plain_errors():
+            jobs, caller = self._services.jobs, self._services.caller(request)
+            row = jobs.get(caller, state.job_id)
+            before, after = (
+                jobs.files.input_path(caller, row["id"]),
+                jobs.files.result_path(caller, row["id"]),
             )
-            example = gr.Button("Take an example recording", size="sm", visible=EXAMPLE.exists())
-            files = many_files()
-            expert = conversion_settings()
-            convert = gr.Button("Convert", variant="primary", size="lg", elem_id="convert")
-        with gr.Column(scale=6, min_width=320):
-            status = gr.HTML(CONVERT_START, elem_id="convert-status", padding=False)
-            cancel = gr.Button(
-                "Stop converting", variant="stop", size="sm", visible=False, elem_id="convert-cancel"
-            )
-            download = gr.DownloadButton(
-                "Download all as a .zip", variant="primary", visible=False, elem_id="convert-zip"
-            )
-            with gr.Column(visible=False, elem_id="convert-results") as results:
-                before = player("Before", "before", source=True)
-                after = player("After", "after", download=True)
-                with gr.Accordion("Before and after as pictures", open=False, elem_id="pictures") as pictures:
-                    picture = gr.Image(show_label=False, interactive=False, buttons=[], elem_id="picture")
-    tab = ConvertTab(
-        voice=voice,
-        number=number,
-        source=source,
-        files=files,
-        example=example,
-        expert=expert,
-        convert=convert,
-        status=status,
-        cancel=cancel,
-        results=results,
-        before=before,
-        after=after,
-        pictures=pictures,
-        picture=picture,
-        download=download,
-        shown=gr.State(Shown()),
-        engine=gr.State("lite"),
-    )
-    _wire(tab, _Listeners(services))
-    return tab
+            return {self.image: picture_of(before, after, str(row["model_name"]))}
 
+    def _follow(self, state: ConvertState, caller: Caller, job: Row) -> Iterator[Answer]:
+        """Draw a job until it has ended, or the visitor has started another one, which is drawn instead."""
+        name = voice_name(self._services, caller, job["model_id"])
+        for row in calmly(self._services.jobs.follow(caller, job["id"])):
+            if state.job_id != job["id"]:
+                return
+            yield self._draw(caller, row, name)
 
-def _wire(tab: ConvertTab, listeners: _Listeners) -> None:
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    tab.example.click(lambda: hand_out(EXAMPLE, EXAMPLE.stem), None, tab.source, **quiet)
-    started = tab.convert.click(
-        listeners.convert,
-        [tab.shown, tab.voice, tab.number, tab.source, tab.files, *tab.expert.inputs],
-        tab.drawn,
-        concurrency_id="gpu",
-        concurrency_limit=1,
-        api_visibility="private",
-        show_progress="minimal",
-        show_progress_on=[tab.status],
-    )
-    started.then(
-        listeners.rest, [tab.shown], tab.drawn, concurrency_id="watch", concurrency_limit=20, **quiet
-    )
-    tab.number.input(
-        suited_to_number, tab.number, [tab.source, tab.example, tab.files, tab.convert], queue=False, **quiet
-    )
-    tab.voice.change(
-        listeners.suit, [tab.voice, tab.engine], [tab.engine, *tab.expert.suited], queue=False, **quiet
-    )
-    tab.cancel.click(listeners.cancel, [tab.shown], [tab.cancel], **quiet)
-    tab.pictures.expand(
-        listeners.picture, [tab.shown], [tab.picture], api_visibility="private", show_progress="minimal"
-    )
-
-
-def wire_voices(page: gr.Blocks, tab: ConvertTab, opened: gr.Tab, services: Services) -> None:
-    """When the page or the tab is opened: read the voices; follow a conversion that still runs."""
-    listeners = _Listeners(services)
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    page.load(listeners.voices, [tab.voice], [tab.voice], **quiet)
-    opened.select(listeners.voices, [tab.voice], [tab.voice], **quiet)
-    page.load(
-        listeners.reattach, [tab.shown], tab.drawn, concurrency_id="watch", concurrency_limit=20, **quiet
-    )
+    def _draw(self, caller: Caller, row: Row, name: str) -> Answer:
+        shown = {
+            self.cancel_button: gr.Button(visible=row["status"] in ACTIVE),
+            self.results: gr.Column(visible=False),
+            self.download: gr.DownloadButton(visible=False),
+        }
+        if row["type"] == "batch":
+            return shown | {
+                self.status: job_card(row, title=batch_title(row)) + files_table(row["files"]),
+                self.download: zip_button(self._services, caller, row),
+            }
+        if row["status"] != "completed":
+            return shown | {self.status: job_card(row, title=f"Converting into {name}")}
+        stem = Path(row["files"][0]["name"]).stem if row["files"] else "recording"
+        before = hand_out(self._services.jobs.files.input_path(caller, row["id"]), stem)
+        after = hand_out(self._services.jobs.files.result_path(caller, row["id"]), f"{stem} as {name}")
+        return shown | {
+            self.status: card("Done", paragraph(what_was_done(row, name)), tone="good"),
+            self.results: gr.Column(visible=True),
+            self.before: before,
+            self.after: gr.Audio(after, label=f"After: {name}"),
+            self.pictures: gr.Accordion(open=False),
+        }
 
 
 def voice_choices(services: Services, request: gr.Request) -> list[tuple[str, str]]:
@@ -181,153 +268,30 @@ def voice_choices(services: Services, request: gr.Request) -> list[tuple[str, st
     rows = services.library.list(services.caller(request))
     names = [row["model_name"] for row in rows]
     return [
-        (
-            row["model_name"]
-            if names.count(row["model_name"]) == 1
-            else f"{row['model_name']} ({row['id'][:6]})",
-            row["id"],
-        )
-        for row in rows
+        (name if names.count(name) == 1 else f"{name} ({row['id'][:6]})", row["id"])
+        for name, row in zip(names, rows, strict=True)
     ]
 
 
-class _Listeners:
-    """What happens at each event; every one checks who calls."""
+def voice_name(services: Services, caller: Caller, model_id: str | None) -> str:
+    """Return what a voice is called, which may have been deleted since."""
+    try:
+        return str(services.library.get(caller, str(model_id))["model_name"])
+    except RvcError:
+        return "a voice that is gone"
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
-    def voices(self, chosen: str | None, request: gr.Request) -> Update:
-        """Return the dropdown with the voices that there are now; the choice stays if it can."""
-        with plain_errors():
-            choices = voice_choices(self._services, request)
-        ids = [model_id for _, model_id in choices]
-        info = None if ids else "No voice yet: train one in the Clone tab or import one under Voices."
-        return gr.Dropdown(
-            choices=choices, value=chosen if chosen in ids else next(iter(ids), None), info=info
-        )
-
-    def suit(self, voice: str | None, engine: str, request: gr.Request) -> tuple[Any, ...]:
-        """Suit the expert settings to the voice that was chosen."""
-        with plain_errors():
-            row = self._services.library.get(self._services.caller(request), voice) if voice else None
-        if row is None:
-            return (gr.skip(),) * 5
-        return str(row["engine"]), *suited_to(row, engine)
-
-    def convert(  # noqa: PLR0913  # one parameter for each component
-        self,
-        shown: Shown,
-        voice: str | None,
-        number: str,
-        source: str | None,
-        files: list[str] | None,
-        request: gr.Request,
-        *expert: object,
-    ) -> Iterator[tuple[Any, ...]]:
-        """Convert and draw each step; the job goes on when the page is closed."""
-        many = number == MANY
-        wanted = files if many else source
-        if not voice or not wanted:
-            remind(_missing(voice, many=many))
-            yield (gr.skip(),) * DRAWN
-            return
-        services = self._services
-        try:
-            caller, settings = services.caller(request), settings_from(expert)
-            kind = "batch" if many else "conversion"
-            job = services.send_and_submit(caller, received(wanted), kind, settings, model_id=voice)
-            shown.job_id = job["id"]
-            shown.begun = job["id"] if many else None
-            # A batch is followed by rest(): here it would keep everybody else's conversions waiting.
-            yield from itertools.islice(self._follow(shown, caller, job), 1 if many else None)
-        except (RvcError, OSError) as error:
-            title = "These recordings were not converted" if many else "This recording was not converted"
-            yield card(title, paragraph(told(error)), tone="bad"), *(gr.skip(),) * (DRAWN - 1)
-
-    def rest(self, shown: Shown, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        """Follow the batch that was just started, if one was."""
-        yield (gr.skip(),) * DRAWN
-        begun, shown.begun = shown.begun, None
-        try:
-            if begun:
-                caller = self._services.caller(request)
-                yield from self._follow(shown, caller, self._services.jobs.get(caller, begun))
-        except RvcError:
-            return
-
-    def reattach(self, shown: Shown, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        """Follow a conversion that was started before the page was opened."""
-        # A generator that yields nothing would clear its outputs.
-        yield (gr.skip(),) * DRAWN
-        try:
-            caller = self._services.caller(request)
-            rows = self._services.jobs.list(caller)
-            active = [row for row in rows if row["status"] in ACTIVE and row["type"] in CONVERTING]
-            if active:
-                shown.job_id = active[0]["id"]
-                yield from self._follow(shown, caller, active[0])
-        except RvcError:
-            return
-
-    def cancel(self, shown: Shown, request: gr.Request) -> Update:
-        """Stop the conversion; who follows it draws the rest."""
-        with plain_errors():
-            if shown.job_id:
-                self._services.jobs.cancel(self._services.caller(request), shown.job_id)
-        return gr.Button(visible=False)
-
-    def picture(self, shown: Shown, request: gr.Request) -> Update:
-        """Draw the spectrograms of the source and of the result."""
-        if not shown.job_id:
-            return None
-        with plain_errors():
-            jobs, caller = self._services.jobs, self._services.caller(request)
-            row = jobs.get(caller, shown.job_id)
-            before, after = (
-                jobs.files.input_path(caller, row["id"]),
-                jobs.files.result_path(caller, row["id"]),
-            )
-            return picture_of(before, after, str(row["model_name"]))
-
-    def _follow(self, shown: Shown, caller: Caller, job: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-        """Draw a job until it has ended, or the visitor has started another one, which is drawn instead."""
-        services = self._services
-        if job["type"] == "batch":
-            for html, active, download in follow_batch(services, caller, job):
-                if shown.job_id != job["id"]:
-                    return
-                yield html, gr.Button(visible=active), gr.Column(visible=False), *(gr.skip(),) * 3, download
-            return
-        name = _voice_name(services, caller, job["model_id"])
-        no_zip = gr.DownloadButton(visible=False)
-        for row in calmly(services.jobs.follow(caller, job["id"])):
-            if shown.job_id != job["id"]:
-                return
-            ended = row["status"] not in ACTIVE
-            if row["status"] != "completed":
-                yield (
-                    job_card(row, title=f"Converting into {name}"),
-                    gr.Button(visible=not ended),
-                    gr.Column(visible=False),
-                    gr.skip(),
-                    gr.skip(),
-                    gr.skip(),
-                    no_zip,
-                )
-                continue
-            stem = Path(row["files"][0]["name"]).stem if row["files"] else "recording"
-            before = hand_out(services.jobs.files.input_path(caller, row["id"]), stem)
-            after = hand_out(services.jobs.files.result_path(caller, row["id"]), f"{stem} as {name}")
-            yield (
-                card("Done", paragraph(_what_was_done(row, name)), tone="good"),
-                gr.Button(visible=False),
-                gr.Column(visible=True),
-                before,
-                gr.Audio(after, label=f"After: {name}"),
-                gr.Accordion(open=False),
-                no_zip,
-            )
+def what_was_done(row: Row, name: str) -> str:
+    moved = (row.get("result") or {}).get("transpose_semitones")
+    if moved is None:
+        return f"Here is your recording in the voice {name}. Listen to both, and download the second one."
+    if abs(moved) < 0.05:
+        return f"Here is your recording in the voice {name}, at its own pitch."
+    way = "up" if moved > 0 else "down"
+    return (
+        f"Here is your recording in the voice {name}, {abs(moved):.1f} semitones {way}. Too high or too low? "
+        "Set the pitch by hand in the expert settings."
+    )
 
 
 def _missing(voice: str | None, *, many: bool) -> str:
@@ -338,21 +302,40 @@ def _missing(voice: str | None, *, many: bool) -> str:
     return "Add a recording to convert, or take the example."
 
 
-def _voice_name(services: Services, caller: Caller, model_id: str | None) -> str:
-    try:
-        return str(services.library.get(caller, str(model_id))["model_name"])
-    except RvcError:
-        return "a voice that is gone"
+def batch_title(row: Row) -> str:
+    count = len(row["files"])
+    return f"Convert {count} recording{'s' if count != 1 else ''} into {row.get('model_name') or 'a voice'}"
 
 
-def _what_was_done(row: dict[str, Any], name: str) -> str:
-    moved = (row.get("result") or {}).get("transpose_semitones")
-    if moved is None:
-        return f"Here is your recording in the voice {name}. Listen to both, and download the second one."
-    if abs(moved) < 0.05:
-        return f"Here is your recording in the voice {name}, at its own pitch."
-    way = "up" if moved > 0 else "down"
+def zip_button(services: Services, caller: Caller, row: Row) -> Update:
+    """Return the button that downloads what a batch has converted; hidden before there is anything."""
+    made = sum(file["status"] == "completed" for file in row["files"])
+    if row["status"] in ENDED and made:
+        name = f"{made} recordings as {row.get('model_name') or 'another voice'}"
+        with suppress(RvcError):
+            path = hand_out(services.jobs.files.result_path(caller, row["id"]), name)
+            return gr.DownloadButton(value=path, visible=True)
+    return gr.DownloadButton(visible=False, value=None)
+
+
+def files_table(files: Sequence[Row]) -> str:
+    """Return how each file of a batch fares, as HTML; one that failed with its reason."""
+    done = sum(file["status"] == "completed" for file in files)
+    failed = sum(file["status"] == "failed" for file in files)
+    told = f"{done} of {len(files)} done" + (f", {failed} failed" if failed else "")
+    rows = "".join(_line(file) for file in files[:SHOWN_FILES])
+    more = len(files) - SHOWN_FILES
+    rest = f"And {more} more; the zip holds a table of all of them."
+    head = "<tr><th>File</th><th>Length</th><th>State</th></tr>"
+    table = f'<table class="tm-table"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+    return card(told, table + (paragraph(rest, quiet=True) if more > 0 else ""))
+
+
+def _line(file: Row) -> str:
+    state, tone = FILE_STATES.get(str(file["status"]), (str(file["status"]), ""))
+    reason = f'<div class="tm-quiet">{escape(str(file["reason"]))}</div>' if file.get("reason") else ""
+    seconds = float(file.get("seconds") or 0.0)
     return (
-        f"Here is your recording in the voice {name}, {abs(moved):.1f} semitones {way}. Too high or too low? "
-        "Set the pitch by hand in the expert settings."
+        f"<tr><td>{escape(str(file['name']))}{reason}</td>"
+        f"<td>{duration(seconds) if seconds else '-'}</td><td>{chip(state, tone)}</td></tr>"
     )

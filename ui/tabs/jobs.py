@@ -8,13 +8,13 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.recordings.batch_upload import has_more_to_do
+from pipelines.recordings.uploads import has_more_to_do
 from pipelines.store.records import RESTARTABLE, Caller
 from rvc.errors import NotAllowedError, RvcError
 from ui.look.html import NO_JOBS, facts, job_card, log_part, player
 from ui.look.wording import STATES, ago, duration, moment
 from ui.server.services import ACTIVE, Services, Update, admin_of, hand_out, plain_errors, plain_id
-from ui.tabs.batch import batch_title, files_table, zip_button
+from ui.tabs.convert import batch_title, files_table, zip_button
 
 Answer = dict[Any, Any]
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -136,7 +136,7 @@ class JobsTab:
         if row["type"] != "conversion" or row["status"] != "completed":
             return None
         try:
-            path = self._services.jobs.result_path(caller, row["id"])
+            path = self._services.jobs.files.result_path(caller, row["id"])
         except RvcError:
             return None
         stem = Path(row["files"][0]["name"]).stem if row["files"] else "recording"
@@ -147,7 +147,7 @@ class JobsTab:
         if row["status"] != "failed":
             return ""
         try:
-            return log_part(self._services.jobs.log(admin_of(self._services, request), row["id"]))
+            return log_part(self._services.jobs.files.log(admin_of(self._services, request), row["id"]))
         except NotAllowedError:
             return ""
 

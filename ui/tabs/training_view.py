@@ -185,7 +185,7 @@ class TrainingView:
     def play(self, caller: Caller, job_id: str, choice: str | None) -> Answer:
         """Put a sample into the player; nothing new when it is gone."""
         try:
-            path = self._services.jobs.artifact(caller, job_id, choice) if choice else None
+            path = self._services.jobs.files.artifact(caller, job_id, choice) if choice else None
         except RvcError:
             path = None
         return {self.sample: hand_out(path, f"sample {PurePosixPath(choice or '').stem}")} if path else {}

@@ -5,19 +5,22 @@ Deleting asks first: the button only opens a question, and the question's own bu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from ui.look.html import NO_VOICES, voice_card
-from ui.server.services import Services, Update, plain_errors, plain_id, received, remind
-from ui.tabs.account import account_part
+from ui.server.services import Services, plain_errors, plain_id, received, remind
+from ui.tabs.account import AccountPart
 from ui.tabs.convert import voice_choices
 
+# What a voice of RVC's engine can be exported for; others can be exported for Timbre alone.
 FORMS = [("Timbre (one .zip)", "bundle"), ("RVC programs (.pth and .index in a .zip)", "rvc")]
-"""What a voice of RVC's engine can be exported for; others can be exported for Timbre alone."""
+Answer = dict[Any, Any]
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+BUSY: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
 
+# Starts the download as soon as its button is there; where a browser forbids that, it can be pressed.
 START_DOWNLOAD = """() => {
   let tries = 0;
   const press = () => {
@@ -27,208 +30,135 @@ START_DOWNLOAD = """() => {
   };
   setTimeout(press, 100);
 }"""
-"""Starts the download as soon as its button is there; where a browser forbids that, it can be pressed."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class VoicesTab:
-    """Components that this tab's listeners, and other tabs, refer to."""
-
-    choice: gr.Radio
-    details: gr.HTML
-    use: gr.Button
-    actions: gr.Column
-    name: gr.Textbox
-    rename: gr.Button
-    form: gr.Radio
-    export: gr.Button
-    download: gr.DownloadButton
-    delete: gr.Button
-    question: gr.Column
-    asked: gr.Markdown
-    sure: gr.Button
-    keep: gr.Button
-    bundle: gr.File
-    bundle_name: gr.Textbox
-    take_in: gr.Button
-
-    @property
-    def drawn(self) -> list[Any]:
-        """Components that show a chosen voice, in the order in which `_Listeners` returns their values."""
-        return [
-            self.choice,
-            self.details,
-            self.use,
-            self.form,
-            self.export,
-            self.download,
-            self.actions,
-            self.name,
-            self.question,
-        ]
-
-
-def voices_tab(services: Services) -> VoicesTab:
-    """Lay out the tab and wire what stays within it."""
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=4, min_width=280):
-            choice = gr.Radio(
-                label="Voices", choices=[], visible=False, elem_id="voices", elem_classes=["tm-list"]
-            )
-            parts = _taking_in()
-            account_part(services)
-        with gr.Column(scale=6, min_width=320):
-            details = gr.HTML(NO_VOICES, elem_id="voice-details", padding=False)
-            use = gr.Button("Convert with this voice", variant="primary", visible=False, elem_id="voice-use")
-            form = gr.Radio(FORMS, value="bundle", label="Export for", visible=False, elem_id="voice-form")
-            export = gr.Button("Export as a file", visible=False, elem_id="voice-export")
-            download = gr.DownloadButton("Download the file", visible=False, elem_id="voice-download")
-            with gr.Column(visible=False) as actions:
-                name = gr.Textbox(label="Another name", max_length=80, elem_id="voice-name")
-                with gr.Row():
-                    rename = gr.Button("Rename", elem_id="voice-rename")
-                    delete = gr.Button("Delete …", elem_id="voice-delete")
-            with gr.Column(visible=False, elem_classes=["tm-danger"], elem_id="voice-question") as question:
-                asked = gr.Markdown()
-                with gr.Row():
-                    keep = gr.Button("Keep it", elem_id="voice-keep")
-                    sure = gr.Button("Delete for good", variant="stop", elem_id="voice-sure")
-    tab = VoicesTab(
-        choice=choice,
-        details=details,
-        use=use,
-        form=form,
-        actions=actions,
-        name=name,
-        rename=rename,
-        export=export,
-        download=download,
-        delete=delete,
-        question=question,
-        asked=asked,
-        sure=sure,
-        keep=keep,
-        **parts,
-    )
-    _wire(tab, _Listeners(services))
-    return tab
-
-
-def _taking_in() -> dict[str, Any]:
-    with gr.Accordion("Import a voice", open=False, elem_id="voice-import"):
-        gr.Markdown(
-            "A voice that Timbre exported (one .zip), or one of another RVC program: the .pth, and its "
-            "added_….index if you have it."
-        )
-        bundle = gr.File(label="Files of one voice (.zip, .pth, .index)", file_count="multiple", height=180)
-        bundle_name = gr.Textbox(label="Name", placeholder="As in the file", max_length=80)
-        take_in = gr.Button("Import", variant="primary")
-    return {"bundle": bundle, "bundle_name": bundle_name, "take_in": take_in}
-
-
-def _wire(tab: VoicesTab, listeners: _Listeners) -> None:
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    busy: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
-    tab.choice.input(listeners.show, tab.choice, tab.drawn, **quiet)
-    tab.rename.click(listeners.rename, [tab.choice, tab.name], tab.drawn, **quiet)
-    tab.name.submit(listeners.rename, [tab.choice, tab.name], tab.drawn, **quiet)
-    tab.export.click(
-        listeners.export,
-        [tab.choice, tab.form],
-        [tab.export, tab.download],
-        show_progress_on=[tab.export],
-        **busy,
-    ).success(None, None, None, js=START_DOWNLOAD, api_visibility="private")
-    tab.form.input(
-        lambda: (gr.Button(visible=True), gr.DownloadButton(visible=False, value=None)),
-        None,
-        [tab.export, tab.download],
-        queue=False,
-        **quiet,
-    )
-    tab.delete.click(listeners.ask, tab.choice, [tab.question, tab.asked], **quiet)
-    tab.keep.click(lambda: gr.Column(visible=False), None, tab.question, queue=False, **quiet)
-    tab.sure.click(listeners.delete, tab.choice, tab.drawn, **quiet)
-    tab.take_in.click(
-        listeners.take_in,
-        [tab.bundle, tab.bundle_name],
-        [*tab.drawn, tab.bundle, tab.bundle_name],
-        show_progress_on=[tab.take_in],
-        **busy,
-    )
-
-
-def wire_refresh(trigger: Update, tab: VoicesTab, services: Services) -> None:
-    """Read the voices anew at an event, such as the opening of the tab."""
-    trigger(
-        _Listeners(services).show, tab.choice, tab.drawn, api_visibility="private", show_progress="hidden"
-    )
-
-
-class _Listeners:
-    """What happens at each event; every one checks who calls."""
+    """The tab's components and their listeners; every listener checks who calls."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=280):
+                self.choice = gr.Radio(
+                    label="Voices", choices=[], visible=False, elem_id="voices", elem_classes=["tm-list"]
+                )
+                self._lay_out_import()
+                AccountPart(services)
+            with gr.Column(scale=6, min_width=320):
+                self._lay_out_details()
+        self._listen()
 
-    def show(self, chosen: str | None, request: gr.Request) -> tuple[Any, ...]:
+    def _lay_out_import(self) -> None:
+        with gr.Accordion("Import a voice", open=False, elem_id="voice-import"):
+            gr.Markdown(
+                "A voice that Timbre exported (one .zip), or one of another RVC program: the .pth, and its "
+                "added_….index if you have it."
+            )
+            self.bundle = gr.File(
+                label="Files of one voice (.zip, .pth, .index)", file_count="multiple", height=180
+            )
+            self.bundle_name = gr.Textbox(label="Name", placeholder="As in the file", max_length=80)
+            self.import_button = gr.Button("Import", variant="primary")
+
+    def _lay_out_details(self) -> None:
+        self.details = gr.HTML(NO_VOICES, elem_id="voice-details", padding=False)
+        self.use = gr.Button("Convert with this voice", variant="primary", visible=False, elem_id="voice-use")
+        self.form = gr.Radio(FORMS, value="bundle", label="Export for", visible=False, elem_id="voice-form")
+        self.export_button = gr.Button("Export as a file", visible=False, elem_id="voice-export")
+        self.download = gr.DownloadButton("Download the file", visible=False, elem_id="voice-download")
+        with gr.Column(visible=False) as self.actions:
+            self.name = gr.Textbox(label="Another name", max_length=80, elem_id="voice-name")
+            with gr.Row():
+                self.rename_button = gr.Button("Rename", elem_id="voice-rename")
+                self.delete_button = gr.Button("Delete …", elem_id="voice-delete")
+        with gr.Column(visible=False, elem_classes=["tm-danger"], elem_id="voice-question") as self.question:
+            self.asked = gr.Markdown()
+            with gr.Row():
+                self.keep_button = gr.Button("Keep it", elem_id="voice-keep")
+                self.sure_button = gr.Button("Delete for good", variant="stop", elem_id="voice-sure")
+
+    def _listen(self) -> None:
+        exported = [self.export_button, self.download]
+        actions = [self.actions, self.name, self.question]
+        self.drawn = [self.choice, self.details, self.use, self.form, *exported, *actions]
+        renamed = [self.choice, self.name]
+        self.choice.input(self.show, self.choice, self.drawn, **QUIET)
+        self.rename_button.click(self.rename, renamed, self.drawn, **QUIET)
+        self.name.submit(self.rename, renamed, self.drawn, **QUIET)
+        self.export_button.click(
+            self.export, [self.choice, self.form], exported, show_progress_on=[self.export_button], **BUSY
+        ).success(None, None, None, js=START_DOWNLOAD, api_visibility="private")
+        self.form.input(
+            lambda: {
+                self.export_button: gr.Button(visible=True),
+                self.download: gr.DownloadButton(visible=False, value=None),
+            },
+            None,
+            exported,
+            queue=False,
+            **QUIET,
+        )
+        self.delete_button.click(self.ask, self.choice, [self.question, self.asked], **QUIET)
+        self.keep_button.click(lambda: gr.Column(visible=False), None, self.question, queue=False, **QUIET)
+        self.sure_button.click(self.delete, self.choice, self.drawn, **QUIET)
+        self.import_button.click(
+            self.take_in,
+            [self.bundle, self.bundle_name],
+            [*self.drawn, self.bundle, self.bundle_name],
+            show_progress_on=[self.import_button],
+            **BUSY,
+        )
+
+    def wire(self, opened: gr.Tab) -> None:
+        opened.select(self.show, self.choice, self.drawn, **QUIET)
+
+    def show(self, chosen: str | None, request: gr.Request) -> Answer:
         """Show a voice; the first one when the chosen one is gone."""
         with plain_errors():
             choices = voice_choices(self._services, request)
             ids = [model_id for _, model_id in choices]
-            if not ids:
-                return (
-                    gr.Radio(choices=[], value=None, visible=False),
-                    NO_VOICES,
-                    gr.Button(visible=False),
-                    gr.Radio(visible=False),
-                    gr.Button(visible=False),
-                    gr.DownloadButton(visible=False),
-                    gr.Column(visible=False),
-                    "",
-                    gr.Column(visible=False),
-                )
-            current = chosen if chosen in ids else ids[0]
-            row = self._services.library.get(self._services.caller(request), current)
-        return (
-            gr.Radio(choices=choices, value=current, visible=True),
-            voice_card(row),
-            gr.Button(visible=True),
-            gr.Radio(visible=row["engine"] == "rvc", value="bundle"),
-            gr.Button(visible=True),
-            gr.DownloadButton(visible=False, value=None),
-            gr.Column(visible=not row.get("builtin")),
-            row["model_name"],
-            gr.Column(visible=False),
-        )
+            chosen = chosen if chosen in ids else next(iter(ids), None)
+            row = self._services.library.get(self._services.caller(request), chosen) if chosen else {}
+        return {
+            self.choice: gr.Radio(choices=choices, value=chosen, visible=bool(row)),
+            self.details: voice_card(row) if row else NO_VOICES,
+            self.use: gr.Button(visible=bool(row)),
+            self.form: gr.Radio(visible=row.get("engine") == "rvc", value="bundle"),
+            self.export_button: gr.Button(visible=bool(row)),
+            self.download: gr.DownloadButton(visible=False, value=None),
+            self.actions: gr.Column(visible=bool(row) and not row.get("builtin")),
+            self.name: row.get("model_name", ""),
+            self.question: gr.Column(visible=False),
+        }
 
-    def rename(self, model_id: str | None, name: str, request: gr.Request) -> tuple[Any, ...]:
-        """Give the voice another name."""
+    def rename(self, model_id: str | None, name: str, request: gr.Request) -> Answer:
         with plain_errors():
             caller = self._services.caller(request)
             row = self._services.library.rename(caller, plain_id(model_id, "voice"), name)
         gr.Info(f"The voice is called {row['model_name']} now.")
         return self.show(model_id, request)
 
-    def export(self, model_id: str | None, form: str, request: gr.Request) -> tuple[Update, Update]:
+    def export(self, model_id: str | None, form: str, request: gr.Request) -> Answer:
         """Pack the voice and put the file where the browser fetches it."""
         with plain_errors():
             caller = self._services.caller(request)
             path = self._services.export(caller, plain_id(model_id, "voice"), form)
-        return gr.Button(visible=False), gr.DownloadButton(value=path, visible=True)
+        return {
+            self.export_button: gr.Button(visible=False),
+            self.download: gr.DownloadButton(value=path, visible=True),
+        }
 
-    def ask(self, model_id: str | None, request: gr.Request) -> tuple[Any, str]:
-        """Ask whether the voice shall really be deleted."""
+    def ask(self, model_id: str | None, request: gr.Request) -> Answer:
         with plain_errors():
             caller = self._services.caller(request)
             row = self._services.library.get(caller, plain_id(model_id, "voice"))
-        return gr.Column(visible=True), (
+        asked = (
             f"**Delete {row['model_name']} for good?** The voice cannot be brought back; export it first "
             "if you may want it again. Recordings that were converted with it stay."
         )
+        return {self.question: gr.Column(visible=True), self.asked: asked}
 
-    def delete(self, model_id: str | None, request: gr.Request) -> tuple[Any, ...]:
-        """Delete the voice, after the question."""
+    def delete(self, model_id: str | None, request: gr.Request) -> Answer:
         with plain_errors():
             caller = self._services.caller(request)
             row = self._services.library.get(caller, plain_id(model_id, "voice"))
@@ -236,12 +166,11 @@ class _Listeners:
         gr.Info(f"{row['model_name']} is deleted.")
         return self.show(None, request)
 
-    def take_in(self, bundle: list[str] | None, name: str, request: gr.Request) -> tuple[Any, ...]:
-        """Import a voice."""
+    def take_in(self, bundle: list[str] | None, name: str, request: gr.Request) -> Answer:
         if not bundle:
             remind("Add the files of a voice.")
-            return (gr.skip(),) * 11
+            return gr.skip()
         with plain_errors():
             row = self._services.take_in(self._services.caller(request), received(bundle), name)
         gr.Info(f"{row['model_name']} is one of your voices now.")
-        return *self.show(row["id"], request), None, ""
+        return self.show(row["id"], request) | {self.bundle: None, self.bundle_name: ""}

@@ -14,7 +14,13 @@ import pytest
 from rvc.engine.options import ENGINE_DEFAULTS
 from rvc.errors import AudioError, ConfigError, NotAllowedError
 from ui.server.services import calmly, hand_out, plain_errors, plain_id, received
-from ui.tabs.conversion_settings import AUTOMATIC, BY_HAND, settings_from
+from ui.tabs.conversion_settings import (
+    AUTOMATIC,
+    BY_HAND,
+    PITCH_INFO,
+    UNKNOWN_PITCH_INFO,
+    ConversionSettings,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -70,49 +76,51 @@ def test_changes_of_state_always_reach_the_page() -> None:
     assert [row["n"] for row in passed] == [0, 100]
 
 
-def test_the_pitch_is_automatic_until_it_is_set_by_hand() -> None:
-    values = [5, 0.4, 0.2, 1.0, "flac", AUTOMATIC]
-    assert settings_from([AUTOMATIC, *values])["transpose_semitones"] is None
-    by_hand = settings_from([BY_HAND, *values])
+@pytest.fixture
+def expert() -> ConversionSettings:
+    with gr.Blocks():
+        return ConversionSettings()
+
+
+def values_of(expert: ConversionSettings) -> dict[Any, Any]:
+    return {component: component.value for component in expert.inputs}
+
+
+def test_the_pitch_is_automatic_until_it_is_set_by_hand(expert: ConversionSettings) -> None:
+    values = values_of(expert) | {expert.semitones: 5, expert.format: "flac"}
+    assert values[expert.pitch] == AUTOMATIC
+    assert expert.settings(values)["transpose_semitones"] is None
+    by_hand = expert.settings(values | {expert.pitch: BY_HAND})
     assert by_hand["transpose_semitones"] == 5.0
     assert by_hand["format"] == "flac"
 
 
-def test_a_setting_of_another_kind_is_refused_in_words() -> None:
+def test_a_setting_of_another_kind_is_refused_in_words(expert: ConversionSettings) -> None:
     with pytest.raises(ConfigError, match="expert settings"):
-        settings_from([AUTOMATIC, 0, "much", 0.2, 1.0, "wav", AUTOMATIC])
+        expert.settings(values_of(expert) | {expert.index_rate: "much"})
 
 
-def test_the_page_s_own_defaults_are_those_of_the_voice_s_engine() -> None:
-    import gradio as gr
-
+def test_the_page_s_own_defaults_are_those_of_the_voice_s_engine(expert: ConversionSettings) -> None:
     from pipelines.conversion.convert import ConvertOptions
-    from ui.tabs.conversion_settings import conversion_settings, suited_to
 
-    with gr.Blocks():
-        settings = conversion_settings()
-    shown = {id(component): component.value for component in settings.inputs}
+    shown = values_of(expert)
     for engine, defaults in ENGINE_DEFAULTS.items():
-        updates = suited_to({"engine": engine, "f0": {}}, "another")
-        for component, update in zip(settings.suited, updates, strict=True):
-            shown[id(component)] = update.value if update.value is not None else shown[id(component)]
-        options = ConvertOptions(**settings_from([shown[id(component)] for component in settings.inputs]))
+        updates = expert.suited_to({"engine": engine, "f0": {}}, "another")
+        assert set(updates) == set(expert.suited)
+        shown |= {part: update.value for part, update in updates.items() if update.value is not None}
+        options = ConvertOptions(**expert.settings(shown))
         assert options.speaking(defaults) == ConvertOptions().speaking(defaults)
         assert options.follow_loudness == defaults.follow_loudness
         assert (options.transpose_semitones, options.f0_estimator) == (None, None)
 
 
-def test_what_a_person_set_stays_until_a_voice_of_another_engine_is_chosen() -> None:
-    from ui.tabs.conversion_settings import PITCH_INFO, UNKNOWN_PITCH_INFO, suited_to
-
-    known = {"median_hz": 200.0}
-    for row, info in (
-        ({"f0": known}, PITCH_INFO),
-        ({"f0": {}}, UNKNOWN_PITCH_INFO),
-    ):
-        pitch, *others = suited_to(row | {"engine": "rvc"}, "rvc")
-        assert pitch.info == info
-        assert not any(hasattr(other, "value") for other in others)
+def test_what_a_person_set_stays_until_a_voice_of_another_engine_is_chosen(
+    expert: ConversionSettings,
+) -> None:
+    for f0, info in (({"median_hz": 200.0}, PITCH_INFO), ({}, UNKNOWN_PITCH_INFO)):
+        updates = expert.suited_to({"f0": f0, "engine": "rvc"}, "rvc")
+        assert set(updates) == {expert.pitch}
+        assert updates[expert.pitch].info == info
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

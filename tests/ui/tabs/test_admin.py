@@ -16,7 +16,7 @@ from rvc.errors import NotAllowedError
 from tests.cheap_accounts import accounts_of
 from tests.ui.launched import RECORDING, Launched, launched
 from ui.server.services import Services, admin_of
-from ui.tabs.admin import ACTIVE_ONES, EVERYTHING, FAILED, GIVEN_UP, _Listeners, limits_card, short_user
+from ui.tabs.admin import ACTIVE_ONES, EVERYTHING, FAILED, GIVEN_UP, AdminTab, limits_card, short_user
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 HOST = {"host": "127.0.0.1:7860"}
@@ -41,6 +41,16 @@ def request(peer: str = "127.0.0.1", **headers: str) -> Any:  # noqa: ANN401
     )
     client = SimpleNamespace(host=peer)
     return SimpleNamespace(headers=Headers(sent), cookies={}, client=client)
+
+
+@pytest.fixture
+def tab(page: Launched) -> AdminTab:
+    return tab_of(page)
+
+
+def tab_of(page: Launched) -> AdminTab:
+    with gr.Blocks():
+        return AdminTab(services_of(page))
 
 
 REMOTE = [
@@ -75,27 +85,26 @@ def test_with_a_login_its_admins_are_and_nobody_else(page: Launched, tmp_path: P
         admin_of(services, None)
 
 
-def test_every_listener_refuses_who_is_no_admin(page: Launched) -> None:
-    listeners = _Listeners(services_of(page))
+def test_every_listener_refuses_who_is_no_admin(tab: AdminTab) -> None:
     stranger = request("10.0.0.7")
-    public = {name for name in vars(_Listeners) if not name.startswith("_")}
-    assert public == {"show", "open", "choose", "cancel", "resume", "retry", "look", "remove"}
+    public = {name for name in vars(AdminTab) if not name.startswith("_")}
+    assert public == {"wire", "show", "open", "choose", "cancel", "resume", "retry", "look", "remove"}
     for name in ("open", "choose", "cancel", "resume", "retry"):
         with pytest.raises(gr.Error, match="who runs the server"):
-            getattr(listeners, name)(EVERYTHING, new_id(), stranger)
+            getattr(tab, name)(EVERYTHING, new_id(), stranger)
     for name in ("look", "remove"):
         with pytest.raises(gr.Error, match="who runs the server"):
-            getattr(listeners, name)(stranger)
-    assert listeners.show(stranger).visible is False
-    assert listeners.show(request()).visible is True
+            getattr(tab, name)(stranger)
+    assert tab.show(stranger).visible is False
+    assert tab.show(request()).visible is True
 
 
 def test_before_anybody_did_anything_the_tab_says_so(tmp_path: Path) -> None:
     with launched(tmp_path) as fresh:
-        listeners = _Listeners(services_of(fresh))
-        assert "No jobs yet" in listeners.choose(EVERYTHING, None, request())[1]
-        assert "Choose another list" in listeners.choose(FAILED, None, request())[1]
-        assert "Nothing was given up" in listeners.choose(GIVEN_UP, None, request())[1]
+        tab = tab_of(fresh)
+        assert "No jobs yet" in tab.choose(EVERYTHING, None, request())[tab.details]
+        assert "Choose another list" in tab.choose(FAILED, None, request())[tab.details]
+        assert "Nothing was given up" in tab.choose(GIVEN_UP, None, request())[tab.details]
 
 
 def add(page: Launched, user: str, **fields: Any) -> str:  # noqa: ANN401
@@ -111,59 +120,63 @@ def add(page: Launched, user: str, **fields: Any) -> str:  # noqa: ANN401
     return str(row["id"])
 
 
-def test_jobs_of_everybody_are_listed_and_dead_letters_are_retried_by_hand(page: Launched) -> None:
-    listeners = _Listeners(services_of(page))
+def test_jobs_of_everybody_are_listed_and_dead_letters_are_retried_by_hand(
+    page: Launched, tab: AdminTab
+) -> None:
     letter = add(page, "anna", dead_letter=True, attempts=3, error_message="It failed 3 times.")
     refused = add(page, "berta", error_message="The recording is too short.")
 
     def ids(shown: str) -> set[str]:
-        choice = listeners.choose(shown, None, request())[0]
-        return {job_id for _, job_id in choice.choices}
+        return {job_id for _, job_id in tab.choose(shown, None, request())[tab.choice].choices}
 
     assert {letter, refused} <= ids(EVERYTHING)
     assert ids(FAILED) == {letter, refused}
     assert ids(GIVEN_UP) == {letter}
     assert ids(ACTIVE_ONES) == set()
-    _, card, cancel, resume, retry, log = listeners.choose(GIVEN_UP, letter, request())
-    assert "It failed 3 times." in card
-    assert "anna" in card
-    assert (cancel.visible, resume.visible, retry.visible) == (False, False, True)
-    assert "&lt;b&gt;of the fault" in log.value
-    listeners.retry(GIVEN_UP, letter, request())
+    shown = tab.choose(GIVEN_UP, letter, request())
+    assert "It failed 3 times." in shown[tab.details]
+    assert "anna" in shown[tab.details]
+    buttons = (tab.cancel_button, tab.resume_button, tab.retry_button)
+    assert [shown[button].visible for button in buttons] == [False, False, True]
+    assert "&lt;b&gt;of the fault" in shown[tab.log].value
+    tab.retry(GIVEN_UP, letter, request())
     last = list(page.jobs.follow(Caller("root", admin=True), letter))[-1]
     assert last["status"] == "completed"
     assert last["user_id"] == "anna"
     assert ids(GIVEN_UP) == set()
 
 
-def test_a_batch_is_shown_file_by_file_and_goes_on_rather_than_starts_again(page: Launched) -> None:
+def test_a_batch_is_shown_file_by_file_and_goes_on_rather_than_starts_again(
+    page: Launched, tab: AdminTab
+) -> None:
     upload = page.jobs.upload(Caller("anna"), [(RECORDING, "visitor.flac")], "batch")
     row = new_job("anna", "batch", status="cancelled", seq=page.jobs._next_seq(), upload_id=upload["id"])
     files = [one | {"status": "failed", "reason": "It is all noise."} for one in upload["files"]]
     page.jobs.registry.insert("jobs", row | {"input_job_id": upload["id"], "files": files})
     (page.data_dir / "jobs" / row["id"]).mkdir()
-    _, card, _, resume, retry, _ = _Listeners(services_of(page)).choose(EVERYTHING, row["id"], request())
-    assert "It is all noise." in card
-    assert (resume.visible, retry.visible) == (True, False)
+    shown = tab.choose(EVERYTHING, row["id"], request())
+    assert "It is all noise." in shown[tab.details]
+    assert (shown[tab.resume_button].visible, shown[tab.retry_button].visible) == (True, False)
 
 
-def test_a_clean_up_is_shown_before_it_is_done(page: Launched) -> None:
-    listeners = _Listeners(services_of(page))
+def test_a_clean_up_is_shown_before_it_is_done(page: Launched, tab: AdminTab) -> None:
     old = add(page, "anna", updated_at="2020-01-01T00:00:00.000+00:00")
-    found, button = listeners.look(request())
-    assert "would remove 1 old job" in found.value
-    assert button.visible is True
+    looked = tab.look(request())
+    assert "would remove 1 old job" in looked[tab.found].value
+    assert looked[tab.remove_button].visible is True
     assert page.jobs.registry.get("jobs", old) is not None
-    gone, button, shares = listeners.remove(request())
-    assert "Removed 1 old job" in gone.value
-    assert button.visible is False
-    assert "anna" in shares
+    removed = tab.remove(request())
+    assert "Removed 1 old job" in removed[tab.found].value
+    assert removed[tab.remove_button].visible is False
+    assert "anna" in removed[tab.shares]
     assert page.jobs.registry.get("jobs", old) is None
     assert not (page.data_dir / "jobs" / old).exists()
 
 
-def test_opening_the_tab_shows_the_server_and_no_secret(page: Launched) -> None:
-    everything = str(_Listeners(services_of(page)).open(EVERYTHING, None, request()))
+def test_opening_the_tab_shows_the_server_and_no_secret(page: Launched, tab: AdminTab) -> None:
+    opened = tab.open(EVERYTHING, None, request())
+    assert set(opened) == set(tab.drawn)
+    everything = str(list(opened.values()))
     assert "processor cores" in everything or "GPU" in everything
     assert (page.data_dir / "secret").read_text() not in everything
     assert str(page.data_dir) not in everything

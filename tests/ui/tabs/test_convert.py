@@ -13,118 +13,139 @@ from tests.pipelines.jobs.toy_jobs import add_voice
 from tests.ui.launched import RECORDING, VOICE_FILES
 from tests.ui.visitor import SOMEBODY_ELSE, drawn, request, sent
 from ui.server.services import Services
-from ui.tabs.batch import MANY, ONE, SHOWN_FILES, files_table, suited_to_number
-from ui.tabs.conversion_settings import AUTOMATIC
-from ui.tabs.convert import DRAWN, Shown, _Listeners, _voice_name, _what_was_done
+from ui.tabs.convert import (
+    MANY,
+    ONE,
+    SHOWN_FILES,
+    ConvertState,
+    ConvertTab,
+    files_table,
+    voice_name,
+    what_was_done,
+)
 
-EXPERT = (AUTOMATIC, 0, 0.5, 0.5, 1.0, "wav", AUTOMATIC)
 BUILT_IN = "builtin-kathleen"
 
 
-def convert(services: Services, shown: Shown, voice: str | None, number: str, *wanted: Any) -> list[Any]:  # noqa: ANN401
-    one, many = (None, list(wanted)) if number == MANY else (wanted[0] if wanted else None, None)
-    return list(_Listeners(services).convert(shown, voice, number, one, many, request(), *EXPERT))
+@pytest.fixture
+def tab(services: Services) -> ConvertTab:
+    with gr.Blocks():
+        return ConvertTab(services)
 
 
-def test_a_recording_is_converted_heard_and_seen(services: Services) -> None:
-    shown, listeners = Shown(), _Listeners(services)
-    assert listeners.picture(shown, request()) is None
-    steps = convert(services, shown, BUILT_IN, ONE, sent(RECORDING))
-    assert all(len(step) == DRAWN for step in steps)
-    assert "Converting into Kathleen" in drawn(steps[0])
-    assert "in the voice Kathleen, 3.2 semitones up" in drawn(steps[-1])
-    before = next(value for value in steps[-1] if str(value).endswith(".flac"))
+def convert(tab: ConvertTab, state: ConvertState, voice: str | None, number: str, *wanted: str) -> list[Any]:
+    """Press the button with the expert settings as they stand."""
+    values = {part: part.value for part in tab.expert.inputs}
+    values |= {tab.state: state, tab.voice: voice, tab.number: number}
+    values |= {tab.source: next(iter(wanted), None), tab.files: list(wanted)}
+    return list(tab.convert(values, request()))
+
+
+def test_a_recording_is_converted_heard_and_seen(tab: ConvertTab) -> None:
+    state = ConvertState()
+    assert tab.picture(state, request()) == {tab.image: None}
+    steps = convert(tab, state, BUILT_IN, ONE, sent(RECORDING))
+    assert all(set(step) <= set(tab.drawn) for step in steps)
+    assert "Converting into Kathleen" in steps[0][tab.status]
+    assert "in the voice Kathleen, 3.2 semitones up" in steps[-1][tab.status]
+    before = steps[-1][tab.before]
+    assert before.endswith(".flac")
     assert Path(before).read_bytes() == RECORDING.read_bytes()
-    assert listeners.picture(shown, request()) is not None
+    assert tab.picture(state, request())[tab.image] is not None
 
 
-def test_many_recordings_are_converted_into_one_zip(services: Services) -> None:
-    shown = Shown()
-    steps = convert(services, shown, BUILT_IN, MANY, sent(RECORDING), sent(VOICE_FILES[0]))
-    assert "Convert 2 recordings into Kathleen" in drawn(steps[0])
-    steps = list(_Listeners(services).rest(shown, request()))
-    assert "2 of 2 done" in drawn(steps[-1])
-    assert "2 recordings as Kathleen.zip" in drawn(steps[-1])
+def test_many_recordings_are_converted_into_one_zip(tab: ConvertTab) -> None:
+    state = ConvertState()
+    steps = convert(tab, state, BUILT_IN, MANY, sent(RECORDING), sent(VOICE_FILES[0]))
+    assert "Convert 2 recordings into Kathleen" in steps[0][tab.status]
+    steps = list(tab.rest(state, request()))
+    assert "2 of 2 done" in steps[-1][tab.status]
+    assert "2 recordings as Kathleen.zip" in drawn(steps[-1][tab.download])
 
 
 @pytest.mark.parametrize(
     ("voice", "number", "missing"),
     [(None, ONE, "Choose a voice"), (BUILT_IN, ONE, "the example"), (BUILT_IN, MANY, "a .zip")],
 )
-def test_what_is_missing_is_said(services: Services, voice: str | None, number: str, missing: str) -> None:
+def test_what_is_missing_is_said(
+    tab: ConvertTab, services: Services, voice: str | None, number: str, missing: str
+) -> None:
     with pytest.warns(UserWarning, match=missing):
-        assert len(convert(services, Shown(), voice, number)) == 1
+        assert convert(tab, ConvertState(), voice, number) == [gr.skip()]
     assert services.jobs.list(services.caller(request())) == []
 
 
 def test_a_refusal_and_a_full_disk_are_said_and_nothing_is_kept(
-    services: Services, monkeypatch: pytest.MonkeyPatch
+    tab: ConvertTab, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (step,) = convert(services, Shown(), "0" * 32, ONE, sent(RECORDING))
-    assert "This recording was not converted" in step[0]
-    assert "no voice" in step[0]
-    (step,) = convert(services, Shown(), "0" * 32, MANY, sent(RECORDING))
-    assert "These recordings were not converted" in step[0]
+    (step,) = convert(tab, ConvertState(), "0" * 32, ONE, sent(RECORDING))
+    assert "This recording was not converted" in step[tab.status]
+    assert "no voice" in step[tab.status]
+    (step,) = convert(tab, ConvertState(), "0" * 32, MANY, sent(RECORDING))
+    assert "These recordings were not converted" in step[tab.status]
     assert list((services.settings.data_dir / "jobs").iterdir()) == []
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(services.jobs, "upload", full)
-    (step,) = convert(services, Shown(), BUILT_IN, ONE, sent(RECORDING))
-    assert "disk is full" in step[0]
+    (step,) = convert(tab, ConvertState(), BUILT_IN, ONE, sent(RECORDING))
+    assert "disk is full" in step[tab.status]
 
 
 def test_a_conversion_is_found_again_and_stopped_by_its_owner(
-    services: Services, monkeypatch: pytest.MonkeyPatch
+    tab: ConvertTab, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOY_STEPS", "3000")
-    caller, listeners = services.caller(request()), _Listeners(services)
+    caller = services.caller(request())
     upload = services.jobs.upload(caller, [(RECORDING, "visitor.flac")], "target")["id"]
     job = services.submit(caller, "conversion", upload, {}, model_id=BUILT_IN)["id"]
-    assert len(list(listeners.reattach(Shown(), request(SOMEBODY_ELSE)))) == 1
-    assert len(list(listeners.reattach(Shown(), request("short")))) == 1
-    shown = Shown()
-    steps = listeners.reattach(shown, request())
+    assert list(tab.reattach(ConvertState(), request(SOMEBODY_ELSE))) == [gr.skip()]
+    assert list(tab.reattach(ConvertState(), request("short"))) == [gr.skip()]
+    state = ConvertState()
+    steps = tab.reattach(state, request())
     next(steps)
-    assert "Converting into Kathleen" in drawn(next(steps))
-    assert shown.job_id == job
-    listeners.cancel(shown, request())
-    assert "Stopped" in drawn(list(steps)[-1])
+    assert "Converting into Kathleen" in next(steps)[tab.status]
+    assert state.job_id == job
+    assert not tab.cancel(state, request())[tab.cancel_button].visible
+    assert "Stopped" in list(steps)[-1][tab.status]
 
 
-def test_the_choice_of_a_voice_stays_while_it_can(services: Services) -> None:
-    listeners = _Listeners(services)
-    first, *_ = listeners.voices(None, request()).choices
-    assert listeners.voices(None, request()).value == first[1]
-    assert listeners.voices(BUILT_IN, request()).value == BUILT_IN
-    assert listeners.voices("0" * 32, request()).value == first[1]
-    assert listeners.suit(None, "lite", request()) == (gr.skip(),) * 5
-    assert listeners.suit(BUILT_IN, "lite", request())[0] == "lite"
+def test_the_choice_of_a_voice_stays_while_it_can(tab: ConvertTab) -> None:
+    def offered(chosen: str | None) -> gr.Dropdown:
+        return tab.voices(chosen, request())[tab.voice]
+
+    first, *_ = offered(None).choices
+    assert offered(None).value == first[1]
+    assert offered(BUILT_IN).value == BUILT_IN
+    assert offered("0" * 32).value == first[1]
+    assert tab.suit(None, "lite", request()) == gr.skip()
+    assert tab.suit(BUILT_IN, "lite", request())[tab.engine] == "lite"
 
 
-def test_voices_of_one_name_can_be_told_apart(services: Services) -> None:
+def test_voices_of_one_name_can_be_told_apart(tab: ConvertTab, services: Services) -> None:
     caller = services.caller(request())
     add_voice(services.jobs, services.settings.data_dir)
     services.jobs.registry.update("models", "voice", user_id=caller.user_id, model_name="Kathleen")
-    labels = [label for label, _ in _Listeners(services).voices(None, request()).choices]
+    labels = [label for label, _ in tab.voices(None, request())[tab.voice].choices]
     assert "Kathleen (voice)" in labels
     assert "Kathleen (builti)" in labels
-    assert _voice_name(services, caller, None) == "a voice that is gone"
+    assert voice_name(services, caller, None) == "a voice that is gone"
 
 
 @pytest.mark.parametrize(
     ("moved", "told"), [(None, "Listen to both"), (0.0, "its own pitch"), (-2.5, "2.5 semitones down")]
 )
 def test_what_was_done_to_the_pitch_is_said(moved: float | None, told: str) -> None:
-    assert told in _what_was_done({"result": {"transpose_semitones": moved}}, "Wren")
+    assert told in what_was_done({"result": {"transpose_semitones": moved}}, "Wren")
 
 
-def test_one_or_many_is_asked_for_by_the_parts_that_are_shown() -> None:
+def test_one_or_many_is_asked_for_by_the_parts_that_are_shown(tab: ConvertTab) -> None:
     for how, many in ((ONE, False), (MANY, True)):
-        source, example, files, button = suited_to_number(how)
-        assert (source.visible, example.visible, files.visible) == (not many, not many, many)
-        assert button.value == ("Convert all" if many else "Convert")
+        shown = tab.suited_to_number(how)
+        assert [shown[part].visible for part in (tab.source, tab.example)] == [not many, not many]
+        assert shown[tab.files].visible == many
+        assert shown[tab.convert_button].value == ("Convert all" if many else "Convert")
 
 
 def test_a_long_batch_is_cut_on_the_page_and_says_so() -> None:

@@ -9,14 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import pytest
 from starlette.datastructures import Headers
 
 from tests.ui.launched import RECORDING, Launched, launched, wait_for
 from ui.server.services import ACTIVE, Services
-from ui.tabs.batch import MANY
-from ui.tabs.conversion_settings import AUTOMATIC
-from ui.tabs.convert import Shown, _Listeners
+from ui.tabs.convert import MANY, ConvertState, ConvertTab
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 VISITOR: Any = SimpleNamespace(
@@ -31,47 +30,53 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
 
 
 @pytest.fixture
-def listeners(page: Launched) -> _Listeners:
-    return _Listeners(Services.of(page.jobs._settings, page.jobs))
+def services(page: Launched) -> Services:
+    return Services.of(page.jobs._settings, page.jobs)
 
 
-def begin(listeners: _Listeners, shown: Shown) -> list[tuple[Any, ...]]:
+@pytest.fixture
+def tab(services: Services) -> ConvertTab:
+    with gr.Blocks():
+        return ConvertTab(services)
+
+
+def begin(tab: ConvertTab, services: Services, state: ConvertState) -> list[dict[Any, Any]]:
     """Press the button with one recording in the list of many; return what was drawn when it let go."""
     sent = Path(os.environ["GRADIO_TEMP_DIR"]) / "sent" / "visitor.flac"
     sent.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(RECORDING, sent)
-    voice = listeners._services.library.list(listeners._services.caller(VISITOR))[0]["id"]
-    expert = ["by itself", 0, 0.5, 0.33, 0.5, "wav", AUTOMATIC]
-    return list(listeners.convert(shown, voice, MANY, None, [str(sent)], VISITOR, *expert))
+    voice = services.library.list(services.caller(VISITOR))[0]["id"]
+    values = {part: part.value for part in tab.expert.inputs}
+    values |= {tab.state: state, tab.voice: voice, tab.number: MANY, tab.files: [str(sent)]}
+    return list(tab.convert(values, VISITOR))
 
 
 def test_the_button_lets_go_of_a_batch_that_is_then_followed_to_its_end(
-    page: Launched, listeners: _Listeners
+    page: Launched, tab: ConvertTab, services: Services
 ) -> None:
-    shown = Shown()
-    drawn = begin(listeners, shown)
-    caller = listeners._services.caller(VISITOR)
-    assert "Convert 1 recording" in drawn[-1][0]
-    assert shown.job_id is not None
-    assert page.jobs.get(caller, shown.job_id)["status"] in ACTIVE
-    rest = listeners.rest(shown, VISITOR)
+    state = ConvertState()
+    drawn = begin(tab, services, state)
+    assert "Convert 1 recording" in drawn[-1][tab.status]
+    assert state.job_id is not None
+    assert page.jobs.get(services.caller(VISITOR), state.job_id)["status"] in ACTIVE
+    rest = tab.rest(state, VISITOR)
     next(rest)
-    assert "Convert 1 recording" in next(rest)[0]
-    listeners.cancel(shown, VISITOR)
-    assert "Cancelled" in list(rest)[-1][0]
-    assert len(list(listeners.rest(shown, VISITOR))) == 1, "it is followed once"
+    assert "Convert 1 recording" in next(rest)[tab.status]
+    tab.cancel(state, VISITOR)
+    assert "Cancelled" in list(rest)[-1][tab.status]
+    assert len(list(tab.rest(state, VISITOR))) == 1, "it is followed once"
 
 
 def test_a_batch_is_no_longer_drawn_when_the_visitor_has_started_something_else(
-    page: Launched, listeners: _Listeners
+    page: Launched, tab: ConvertTab, services: Services
 ) -> None:
-    shown = Shown()
-    begin(listeners, shown)
-    batch_id, rest = str(shown.job_id), listeners.rest(shown, VISITOR)
+    state = ConvertState()
+    begin(tab, services, state)
+    batch_id, rest = str(state.job_id), tab.rest(state, VISITOR)
     next(rest)
-    assert "Convert 1 recording" in next(rest)[0]
-    shown.job_id = "another"
+    assert "Convert 1 recording" in next(rest)[tab.status]
+    state.job_id = "another"
     assert list(rest) == []
-    caller = listeners._services.caller(VISITOR)
+    caller = services.caller(VISITOR)
     page.jobs.cancel(caller, batch_id)
     wait_for(lambda: page.jobs.get(caller, batch_id)["status"] not in ACTIVE, "the batch to stop")
