@@ -38,7 +38,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _TEMPORARY = re.compile(r"\.(incoming|outgoing|deleted)-.*")
 
 
-def sweep_at_start(registry: Registry, jobs_dir: Path, library: Library) -> None:
+def recover_on_start(registry: Registry, jobs_dir: Path, library: Library) -> None:
     """Turn what was running into interrupted, and remove folders without a job; call it first of all."""
     lost = registry.list("jobs", lambda row: row["status"] in RUNNING)
     said = "The server was stopped while this job ran"

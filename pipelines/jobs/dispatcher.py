@@ -17,10 +17,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipelines.jobs.outcome import RESUMABLE, Ending, count_use, make_order, settle
-from pipelines.jobs.processes import Child, Live, Staff
-from pipelines.jobs.progress import EventLog, Watch
-from pipelines.jobs.schedule import BACKGROUND, URGENCY, Claim, DeviceLease, next_up, positions
+from pipelines.jobs.outcome import RESUMABLE, JobOutcome, count_use, make_order, resolve
+from pipelines.jobs.processes import Child, RunningJob, WorkerPool
+from pipelines.jobs.progress import EventLog, Subscriptions
+from pipelines.jobs.schedule import BACKGROUND, URGENCY, DeviceRequest, DeviceScheduler, next_job, positions
 from pipelines.logs import about_job
 from pipelines.monitoring import JOB_SECONDS
 from pipelines.settings import Settings
@@ -53,21 +53,21 @@ class Dispatcher:
         housekeeping: Callable[[], None],
     ) -> None:
         self.lock = threading.RLock()
-        self.watch = Watch(self.lock)
+        self.subscriptions = Subscriptions(self.lock)
         self._settings = settings
         self._registry = registry
         self._library = library
         self._retry_pauses_s = retry_pauses_s
         self._housekeeping = housekeeping
-        self._lease = DeviceLease(settings.max_pause_s, slots=settings.max_concurrent_jobs)
-        self._live: dict[str, Live] = {}
+        self._device = DeviceScheduler(settings.max_pause_s, slots=settings.max_concurrent_jobs)
+        self._running: dict[str, RunningJob] = {}
         self._inbox: deque[tuple[Child, Row]] = deque()
         self._woken = threading.Event()
-        self._staff = Staff(settings, worker_command, self._take_in)
+        self._pool = WorkerPool(settings, worker_command, self._receive)
         self._pending: Rows = []
         self._pending_version = -1
         self._closing = False
-        self._ticked_s = self._kept_house_s = time.monotonic()
+        self._ticked_s = self._housekept_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
     # --- for service.py ----------------------------------------------------------------------------
@@ -79,10 +79,10 @@ class Dispatcher:
         """Stop what runs, each job saving what it can, and end all children."""
         with self.lock:
             self._closing = True
-            for job_id in self._live:
+            for job_id in self._running:
                 self.stop(job_id, "shutdown")
-            if not any(live.child is self._staff.converter for live in self._live.values()):
-                self._staff.dismiss_converter()
+            if not any(job.child is self._pool.converter for job in self._running.values()):
+                self._pool.stop_converter()
         self.wake()
         if self._thread.is_alive():
             self._thread.join()
@@ -99,10 +99,10 @@ class Dispatcher:
             return {
                 "dispatcher": self._thread.is_alive(),
                 "pending": len(self._queue()),
-                "running": len(self._live),
-                "computing": self._lease.holders,
-                "converter": self._staff.converter is not None,
-                "pids": self._staff.pids,
+                "running": len(self._running),
+                "computing": self._device.holders,
+                "converter": self._pool.converter is not None,
+                "pids": self._pool.pids,
             }
         finally:
             self.lock.release()
@@ -113,36 +113,36 @@ class Dispatcher:
 
     def stop(self, job_id: str, reason: str) -> bool:
         """Ask the child of a running job to save and stop, in time; return whether the job runs."""
-        live = self._live.get(job_id)
-        if live is None:
+        job = self._running.get(job_id)
+        if job is None:
             return False
-        if live.ending.reason is None or reason == "shutdown":
-            live.ending.reason = live.ending.reason or reason
-            self._set_grace(live)
-            live.shown |= {"message": "Stopping", "eta_s": None, "updated_at": now()}
-            self._staff.ask_to_stop(live.child, leave=reason == "shutdown")
-            self.announce(live.row)
+        if job.outcome.reason is None or reason == "shutdown":
+            job.outcome.reason = job.outcome.reason or reason
+            self._set_grace(job)
+            job.shown |= {"message": "Stopping", "eta_s": None, "updated_at": now()}
+            self._pool.request_stop(job.child, leave=reason == "shutdown")
+            self.announce(job.row)
         return True
 
     def public(self, *rows: Row) -> Rows:
         """Return the rows as callers see them, with their newest progress or their position."""
         places = positions(self._queue()) if any(row["status"] == "pending" for row in rows) else {}
-        shown = {job_id: live.shown for job_id, live in self._live.items()}
+        shown = {job_id: job.shown for job_id, job in self._running.items()}
         return [public_row(r, position=places.get(r["id"]), live=shown.get(r["id"])) for r in rows]
 
     def event_log(self, job_id: str) -> EventLog:
-        live = self._live.get(job_id)
-        return live.log if live else EventLog(self._folder(job_id) / "events.jsonl")
+        job = self._running.get(job_id)
+        return job.log if job else EventLog(self._folder(job_id) / "events.jsonl")
 
     def announce(self, row: Row, *, state_changed: bool = False) -> None:
         """Tell followers about a job; with a changed state, also those whose position it changes."""
-        followed = self.watch.followed()
+        followed = self.subscriptions.followed()
         if row["id"] in followed:
-            self.watch.post(*self.public(row), state_changed=state_changed)
+            self.subscriptions.publish(*self.public(row), state_changed=state_changed)
         if state_changed:
             others = [o for o in self._queue() if o["id"] in followed and o["id"] != row["id"]]
             for other in self.public(*others):
-                self.watch.post(other, state_changed=False)
+                self.subscriptions.publish(other, state_changed=False)
 
     # --- the thread --------------------------------------------------------------------------------
 
@@ -152,105 +152,105 @@ class Dispatcher:
             self._woken.clear()
             try:
                 with self.lock:
-                    self._hear_all()
+                    self._handle_events()
                     self._tick(time.monotonic())
-                    if self._closing and not self._live and not self._staff.pids:
+                    if self._closing and not self._running and not self._pool.pids:
                         return
             except Exception:
                 # A full disk, too many processes, or a fault of ours: other people's jobs must go on.
                 logger.exception("the dispatcher could not go on; it tries again")
                 time.sleep(TICK_S)
 
-    def _take_in(self, child: Child, event: Row | None) -> None:
+    def _receive(self, child: Child, event: Row | None) -> None:
         """Note an event, in the thread that reads what the child says."""
         if event is not None:
             self._inbox.append((child, event))
         self.wake()
 
-    def _hear_all(self) -> None:
+    def _handle_events(self) -> None:
         """Take the children's events; of a job that a child no longer works on, nothing is heard."""
         while self._inbox:
             child, event = self._inbox.popleft()
-            live = self._live.get(str(event.get("job")))
-            if live is not None and live.child is child:
-                self._hear(live, event)
+            job = self._running.get(str(event.get("job")))
+            if job is not None and job.child is child:
+                self._on_event(job, event)
 
     def _tick(self, now_s: float) -> None:
         elapsed_s, self._ticked_s = now_s - self._ticked_s, now_s
         self._enforce(now_s, elapsed_s)
         self._collect()
-        self._staff.tend(now_s)
+        self._pool.poll(now_s)
         if self._closing:
             return
         self._start_pending()
-        self._hand_out_device(now_s)
-        if now_s - self._kept_house_s >= HOUSEKEEPING_INTERVAL_S:
-            self._kept_house_s = now_s
+        self._grant_device(now_s)
+        if now_s - self._housekept_s >= HOUSEKEEPING_INTERVAL_S:
+            self._housekept_s = now_s
             self._housekeeping()
 
-    def _hear(self, live: Live, event: Row) -> None:
-        job_id, kind = live.row["id"], event.get("event")
+    def _on_event(self, job: RunningJob, event: Row) -> None:
+        job_id, kind = job.row["id"], event.get("event")
         if kind == "progress":
-            self._hear_progress(live, event)
+            self._on_progress(job, event)
         elif kind == "want_device":
-            live.asked = True
-            if live.grant is not None:
-                live.child.send(live.grant)
-                live.grant = None
-            elif not self._lease.waits(job_id):
-                self._want_device(live)
+            job.asked = True
+            if job.grant is not None:
+                job.child.send(job.grant)
+                job.grant = None
+            elif not self._device.waits(job_id):
+                self._request_device(job)
         elif kind == "release_device":
-            live.asked, live.grant = False, None
-            self._lease.release(job_id)
+            job.asked, job.grant = False, None
+            self._device.release(job_id)
         elif kind == "paused":
-            self._lease.paused(job_id, time.monotonic())
-            live.shown |= {"message": "Paused while another job computes", "eta_s": None, "updated_at": now()}
-            self.announce(live.row)
+            self._device.paused(job_id, time.monotonic())
+            job.shown |= {"message": "Paused while another job computes", "eta_s": None, "updated_at": now()}
+            self.announce(job.row)
         elif kind in ("done", "failed", "stopped"):
-            live.ending.last = event
-            self._set_grace(live)  # a child that hangs at its exit is not waited for
-            if live.child is not self._staff.converter:
-                self._lease.release(job_id)  # the converter's goes straight to its next job
+            job.outcome.last = event
+            self._set_grace(job)  # a child that hangs at its exit is not waited for
+            if job.child is not self._pool.converter:
+                self._device.release(job_id)  # the converter's goes straight to its next job
 
-    def _hear_progress(self, live: Live, event: Row) -> None:
+    def _on_progress(self, job: RunningJob, event: Row) -> None:
         stage, data = str(event.get("stage") or ""), event.get("data") or {}
-        new_stage = stage != live.shown["stage"]
-        live.shown |= {
+        new_stage = stage != job.shown["stage"]
+        job.shown |= {
             "progress": min(max(float(event.get("fraction") or 0.0), 0.0), 1.0),
             "stage": stage,
-            "message": "Stopping" if live.ending.reason else str(event.get("message") or stage),
+            "message": "Stopping" if job.outcome.reason else str(event.get("message") or stage),
             "eta_s": event.get("eta_s"),
             "updated_at": now(),
         }
         if isinstance(data.get("file"), dict):
-            live.hear_of_file(data["file"])
+            job.update_file(data["file"])
         moment_s = time.monotonic()
-        if data or new_stage or moment_s - live.logged_s >= LOG_INTERVAL_S:
-            live.logged_s = moment_s
-            said = {name: live.shown[name] for name in ("stage", "message", "eta_s")}
-            said |= {"time": live.shown["updated_at"], "fraction": live.shown["progress"], "data": data}
-            live.log.append(said)
-        self.announce(live.row)
+        if data or new_stage or moment_s - job.logged_s >= LOG_INTERVAL_S:
+            job.logged_s = moment_s
+            said = {name: job.shown[name] for name in ("stage", "message", "eta_s")}
+            said |= {"time": job.shown["updated_at"], "fraction": job.shown["progress"], "data": data}
+            job.log.append(said)
+        self.announce(job.row)
 
-    def _hand_out_device(self, now_s: float) -> None:
-        while (decision := self._lease.decide(now_s)) is not None:
+    def _grant_device(self, now_s: float) -> None:
+        while (decision := self._device.decide(now_s)) is not None:
             job_id, line = decision
-            live = self._live[job_id]
-            if live.asked:
-                live.child.send(line)
+            job = self._running[job_id]
+            if job.asked:
+                job.child.send(line)
             elif line == "pause":
-                live.grant = None  # it has the device, but does not compute yet: nothing to wait for
-                self._lease.paused(job_id, now_s)
+                job.grant = None  # it has the device, but does not compute yet: nothing to wait for
+                self._device.paused(job_id, now_s)
             else:
-                live.grant = line
+                job.grant = line
 
-    def _want_device(self, live: Live) -> None:
-        row, now_s = live.row, time.monotonic()
+    def _request_device(self, job: RunningJob) -> None:
+        row, now_s = job.row, time.monotonic()
         urgency = URGENCY.get(row["type"], BACKGROUND)
-        self._lease.want(Claim(job_id=row["id"], urgency=urgency, seq=row["seq"], since_s=now_s))
+        self._device.request(DeviceRequest(job_id=row["id"], urgency=urgency, seq=row["seq"], since_s=now_s))
 
-    def _set_grace(self, live: Live) -> None:
-        live.kill_at_s = live.kill_at_s or time.monotonic() + self._settings.cancel_grace_s
+    def _set_grace(self, job: RunningJob) -> None:
+        job.kill_at_s = job.kill_at_s or time.monotonic() + self._settings.cancel_grace_s
 
     # --- beginning ---------------------------------------------------------------------------------
 
@@ -266,9 +266,9 @@ class Dispatcher:
         for job_type in RUNNING_STATUS:
             room = self._settings.max_concurrent_jobs if job_type == "training" else 1
             while True:
-                running = [live.row for live in self._live.values()]
+                running = [job.row for job in self._running.values()]
                 full = sum(row["type"] == job_type for row in running) >= room
-                row = None if full else next_up(job_type, self._queue(), running, time.time())
+                row = None if full else next_job(job_type, self._queue(), running, time.time())
                 if row is None:
                     break
                 with about_job(row["id"]):
@@ -282,19 +282,19 @@ class Dispatcher:
         try:
             make_order(row, folder, self._registry, self._library, self._settings).save()
             log = self.event_log(row["id"])
-            child = self._staff.assign(row, folder)
+            child = self._pool.assign(row, folder)
         except Exception as error:  # of a damaged row too: it fails by itself and the queue goes on
             logger.exception("could not be started")
             kind = "input" if isinstance(error, RvcError) else "internal"
             known = isinstance(error, RvcError | OSError)
             message = str(error) if known else "What is noted of this job is damaged; start it anew."
-            self._conclude(row, Ending(last={"event": "failed", "kind": kind, "message": message}))
+            self._conclude(row, JobOutcome(last={"event": "failed", "kind": kind, "message": message}))
             return
         shown = {name: row[name] for name in ("progress", "stage", "message", "eta_s", "updated_at")}
-        live = self._live[row["id"]] = Live(row=row, child=child, log=log, shown=shown)
+        job = self._running[row["id"]] = RunningJob(row=row, child=child, log=log, shown=shown)
         if row["type"] == "conversion":
             # Already now, so that a training does not start and stop between two conversions.
-            self._want_device(live)
+            self._request_device(job)
         logger.info("%s: try %d in process %d", row["type"], row["attempts"], child.pid)
         self.announce(row, state_changed=True)
 
@@ -302,45 +302,45 @@ class Dispatcher:
 
     def _enforce(self, now_s: float, elapsed_s: float) -> None:
         """Count the time of work, stop what is out of time, kill what does not obey."""
-        for job_id, live in self._live.items():
-            ending, long = live.ending, live.row["type"] in RESUMABLE
-            if not self._lease.waits(job_id):
-                ending.ran_s += elapsed_s
+        for job_id, job in self._running.items():
+            outcome, long = job.outcome, job.row["type"] in RESUMABLE
+            if not self._device.waits(job_id):
+                outcome.ran_s += elapsed_s
             limit_s = self._settings.training_timeout if long else self._settings.job_timeout
-            if ending.reason is None and ending.last is None and ending.ran_s > limit_s:
+            if outcome.reason is None and outcome.last is None and outcome.ran_s > limit_s:
                 with about_job(job_id):
-                    logger.warning("out of time after %.0f s", ending.ran_s)
+                    logger.warning("out of time after %.0f s", outcome.ran_s)
                 self.stop(job_id, "timeout")
-            if live.kill_at_s is not None and now_s >= live.kill_at_s:
-                live.child.kill()
+            if job.kill_at_s is not None and now_s >= job.kill_at_s:
+                job.child.kill()
 
     def _collect(self) -> None:
         """Conclude the jobs whose child has left, or, for the converter, has said its last word."""
-        for job_id, live in list(self._live.items()):
-            ending = live.ending
-            ending.returncode = live.child.returncode()
-            if ending.returncode is not None:
-                live.child.reap()
-                self._hear_all()
-            elif ending.last is None or live.child is not self._staff.converter:
+        for job_id, job in list(self._running.items()):
+            outcome = job.outcome
+            outcome.returncode = job.child.returncode()
+            if outcome.returncode is not None:
+                job.child.reap()
+                self._handle_events()
+            elif outcome.last is None or job.child is not self._pool.converter:
                 continue
             with about_job(job_id):
-                self._conclude(live.row | live.shown | {"files": live.row["files"]}, ending)
-            self._lease.release(job_id)
-            fault = ending.last is not None and ending.last.get("kind") == "internal"
-            self._staff.finished(live.child, fault=fault)
+                self._conclude(job.row | job.shown | {"files": job.row["files"]}, outcome)
+            self._device.release(job_id)
+            fault = outcome.last is not None and outcome.last.get("kind") == "internal"
+            self._pool.finished(job.child, fault=fault)
 
-    def _conclude(self, row: Row, ending: Ending) -> None:
+    def _conclude(self, row: Row, outcome: JobOutcome) -> None:
         """Write down how a job ended, with what it adds to its voice's use, and tell its followers."""
         kept = {name: row[name] for name in ("progress", "stage")}
-        changes = settle(row, ending, self._folder(row["id"]), self._library, self._retry_pauses_s)
+        changes = resolve(row, outcome, self._folder(row["id"]), self._library, self._retry_pauses_s)
         before = row
         with self._registry.as_one():
             row = self._registry.update("jobs", row["id"], **(kept | changes))
             count_use(before, row, self._library)
         # Only now: had the disk refused, the next tick would come here again.
-        self._live.pop(row["id"], None)
-        JOB_SECONDS.labels(row["type"], row["status"]).observe(ending.ran_s)
+        self._running.pop(row["id"], None)
+        JOB_SECONDS.labels(row["type"], row["status"]).observe(outcome.ran_s)
         logger.info("%s is %s", row["type"], row["status"])
         self.announce(row, state_changed=True)
 

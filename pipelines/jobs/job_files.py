@@ -88,7 +88,6 @@ class JobFiles:
             return file.read().decode(errors="replace")
 
     def stored_files(self, caller: Caller, job_id: str) -> tuple[Path, list[StoredFile]]:
-        """Return the folder of an upload, or of the one a job works on, and what lies in it."""
         upload = upload_of(self._registry, job_of(self._registry, caller, job_id))
         files = [StoredFile.from_json(file) for file in upload["files"] if "audio" in file]
         return self._jobs_dir / upload["id"], files

@@ -33,7 +33,7 @@ RETRY_PAUSES_S = (5.0, 60.0)  # rest before the second and the third try
 
 
 @dataclass(kw_only=True)
-class Ending:
+class JobOutcome:
     """How the work on a job ended."""
 
     last: Row | None = None  # the child's "done", "failed" or "stopped" event; None if it left without a word
@@ -70,12 +70,12 @@ def make_order(row: Row, folder: Path, registry: Registry, library: Library, set
     )
 
 
-def settle(row: Row, ending: Ending, folder: Path, library: Library, pauses_s: Sequence[float]) -> Row:
+def resolve(row: Row, outcome: JobOutcome, folder: Path, library: Library, pauses_s: Sequence[float]) -> Row:
     """Fetch a finished job's result, and return the changes that end the job or send it round again.
 
     When the disk refuses (OSError), asking again is safe.
     """
-    changes = _settled(row, ending, folder, library, pauses_s)
+    changes = _changes(row, outcome, folder, library, pauses_s)
     return changes | {"files": saved_states(row["files"], folder)} if row["type"] == "batch" else changes
 
 
@@ -89,20 +89,20 @@ def count_use(before: Row, after: Row, library: Library) -> None:
         library.record_use(after["model_id"], [float(file["seconds"]) for file in new])
 
 
-def _settled(row: Row, ending: Ending, folder: Path, library: Library, pauses_s: Sequence[float]) -> Row:
-    last = ending.last or {}
+def _changes(row: Row, outcome: JobOutcome, folder: Path, library: Library, pauses_s: Sequence[float]) -> Row:
+    last = outcome.last or {}
     if last.get("event") == "done":
         try:
             return _completed(row, dict(last.get("result") or {}), folder, library)
         except RvcError as error:
             logger.exception("its result is unusable")
             return _fault(row, str(error), pauses_s)
-    if ending.reason == "cancel":
+    if outcome.reason == "cancel":
         return _ended("cancelled", message="Cancelled")
-    if ending.reason == "shutdown":
+    if outcome.reason == "shutdown":
         return _ended("interrupted", message="The server was stopped")
-    if ending.reason == "timeout":
-        minutes = f"{ending.ran_s / 60:.0f} minutes of work, the most that is allowed here"
+    if outcome.reason == "timeout":
+        minutes = f"{outcome.ran_s / 60:.0f} minutes of work, the most that is allowed here"
         said = f"The job was stopped after {minutes}"
         if row["type"] in RESUMABLE:
             return _ended("interrupted", message=f"{said} at a stretch")
@@ -111,7 +111,7 @@ def _settled(row: Row, ending: Ending, folder: Path, library: Library, pauses_s:
         return _ended("failed", error_message=str(last.get("message")))
     if last.get("event") == "stopped":
         return _ended("interrupted", message="The worker was stopped from outside")
-    return _fault(row, str(last.get("message") or _describe(ending.returncode)), pauses_s)
+    return _fault(row, str(last.get("message") or _describe(outcome.returncode)), pauses_s)
 
 
 def _completed(row: Row, result: Row, folder: Path, library: Library) -> Row:

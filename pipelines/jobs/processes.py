@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.jobs.outcome import Ending
+from pipelines.jobs.outcome import JobOutcome
 from pipelines.jobs.progress import EventLog
 from pipelines.settings import Settings
 from pipelines.store.records import Row
@@ -109,27 +109,25 @@ class Child:
 
 
 @dataclass
-class Live:
-    """A job that a child works on."""
-
+class RunningJob:
     row: Row  # as it was started
     child: Child
     log: EventLog
     shown: Row  # newest progress, stage, message, eta_s and updated_at; files of a batch once one has changed
-    ending: Ending = field(default_factory=Ending)  # what is known of it so far
+    outcome: JobOutcome = field(default_factory=JobOutcome)  # what is known of it so far
     kill_at_s: float | None = None  # monotonic
     asked: bool = False  # whether the child stands still for the device, or computes on it
     grant: str | None = None  # the line that gives it the device, kept until it asks
     logged_s: float = float("-inf")  # monotonic time of the last event in the log
 
-    def hear_of_file(self, change: Row) -> None:
+    def update_file(self, change: Row) -> None:
         files = list(self.shown.get("files") or self.row["files"])
         number = int(change["number"])
         files[number] = files[number] | {name: value for name, value in change.items() if name != "number"}
         self.shown["files"] = files
 
 
-class Staff:
+class WorkerPool:
     """Starts, hands out and ends children. The dispatcher is the only user, under its lock.
 
     The converter is started by the first conversion and kept, with the voices and encoders that it has
@@ -161,7 +159,7 @@ class Staff:
         self._working.add(child)
         return child
 
-    def ask_to_stop(self, child: Child, *, leave: bool) -> None:
+    def request_stop(self, child: Child, *, leave: bool) -> None:
         """Ask a child to save and to stop its job; the converter stays unless it shall leave."""
         if child is self.converter and not leave:
             child.send("cancel")
@@ -176,15 +174,15 @@ class Staff:
         if child.returncode() is not None:
             self.converter = None
         elif fault:
-            self.dismiss_converter()
+            self.stop_converter()
 
-    def dismiss_converter(self) -> None:
+    def stop_converter(self) -> None:
         if self.converter is not None:
             self.converter.close()
             self._leaving[self.converter] = time.monotonic() + self._settings.cancel_grace_s
             self.converter = None
 
-    def tend(self, now_s: float) -> None:
+    def poll(self, now_s: float) -> None:
         """Let an idle converter leave, and see off who is leaving."""
         converter = self.converter
         if converter is not None and converter not in self._working:
@@ -194,7 +192,7 @@ class Staff:
                 self.converter = None
             elif now_s - self._idle_since_s >= self._settings.converter_idle_s:
                 logger.info("the converter leaves after %.0f s without work", self._settings.converter_idle_s)
-                self.dismiss_converter()
+                self.stop_converter()
         for child, kill_at_s in list(self._leaving.items()):
             if child.returncode() is not None:
                 child.reap()

@@ -55,50 +55,50 @@ class EventLog:
 
 
 @dataclass(eq=False)
-class Inbox:
+class Subscription:
     """Rows that a follower has not seen yet, each with whether its state differs from the one before."""
 
     job_id: str
     rows: list[tuple[bool, Row]] = field(default_factory=list)
 
 
-class Watch:
+class Subscriptions:
     """Followers of jobs: every change of state reaches each of them, of mere progress only the newest.
 
-    A follower may be slow or gone; it never holds up the dispatcher. Who calls post or wait holds the lock.
+    A follower may be slow or gone; it never holds up the dispatcher. Who publishes or waits holds the lock.
     """
 
     def __init__(self, lock: threading.RLock) -> None:
         self._changed = threading.Condition(lock)
-        self._inboxes: set[Inbox] = set()
+        self._subscriptions: set[Subscription] = set()
 
     @contextmanager
-    def subscription(self, job_id: str) -> Iterator[Inbox]:
-        """Collect the job's rows in an inbox until the block is left."""
-        inbox = Inbox(job_id)
+    def subscribe(self, job_id: str) -> Iterator[Subscription]:
+        """Collect the job's rows until the block is left."""
+        subscription = Subscription(job_id)
         with self._changed:
-            self._inboxes.add(inbox)
+            self._subscriptions.add(subscription)
         try:
-            yield inbox
+            yield subscription
         finally:
             with self._changed:
-                self._inboxes.remove(inbox)
+                self._subscriptions.remove(subscription)
 
     def followed(self) -> set[str]:
-        return {inbox.job_id for inbox in self._inboxes}
+        return {subscription.job_id for subscription in self._subscriptions}
 
-    def post(self, row: Row, *, state_changed: bool) -> None:
+    def publish(self, row: Row, *, state_changed: bool) -> None:
         """Give the row to the job's followers and wake whoever waits."""
-        for inbox in self._inboxes:
-            if inbox.job_id == row["id"]:
-                if inbox.rows and not inbox.rows[-1][0]:
-                    inbox.rows.pop()
-                inbox.rows.append((state_changed, row))
+        for subscription in self._subscriptions:
+            if subscription.job_id == row["id"]:
+                if subscription.rows and not subscription.rows[-1][0]:
+                    subscription.rows.pop()
+                subscription.rows.append((state_changed, row))
         self._changed.notify_all()
 
-    def wait(self, inbox: Inbox, timeout_s: float) -> Rows:
+    def wait(self, subscription: Subscription, timeout_s: float) -> Rows:
         """Return the rows that have come, waiting up to timeout_s for the first; [] if none came."""
-        self._changed.wait_for(lambda: bool(inbox.rows), timeout_s)
-        rows = [row for _, row in inbox.rows]
-        inbox.rows.clear()
+        self._changed.wait_for(lambda: bool(subscription.rows), timeout_s)
+        rows = [row for _, row in subscription.rows]
+        subscription.rows.clear()
         return rows

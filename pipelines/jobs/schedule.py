@@ -23,7 +23,7 @@ LONGEST_REST_S = 3_600.0  # no failed try rests longer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
+class DeviceRequest:
     job_id: str
     urgency: int  # the lower goes first
     seq: int  # place in the order of submission
@@ -31,7 +31,7 @@ class Claim:
     paused: bool = False  # whether it has computed before and was interrupted
 
 
-class DeviceLease:
+class DeviceScheduler:
     """The right to compute on the device: one job per slot, what is urgent first, nobody forgotten.
 
         waits ──grant or continue──> holds ──release──> (gone)
@@ -49,22 +49,22 @@ class DeviceLease:
         self._max_pause_s = max_pause_s
         self._turn_s = min(turn_s, max_pause_s)
         self._slots = range(slots)
-        self._held: dict[int, Claim] = {}
-        self._waiting: dict[str, Claim] = {}
+        self._held: dict[int, DeviceRequest] = {}
+        self._waiting: dict[str, DeviceRequest] = {}
         self._pause_sent: str | None = None
         self._protected_until_s: dict[str, float] = {}
 
     @property
     def holders(self) -> list[str]:
-        return [claim.job_id for claim in self._held.values()]
+        return [request.job_id for request in self._held.values()]
 
     def waits(self, job_id: str) -> bool:
         """Whether the job stands still until it gets the device."""
         return job_id in self._waiting
 
-    def want(self, claim: Claim) -> None:
-        if claim.job_id not in self.holders:
-            self._waiting[claim.job_id] = claim
+    def request(self, request: DeviceRequest) -> None:
+        if request.job_id not in self.holders:
+            self._waiting[request.job_id] = request
 
     def release(self, job_id: str) -> None:
         self._waiting.pop(job_id, None)
@@ -84,38 +84,38 @@ class DeviceLease:
             return None
         for slot in self._slots:
             if slot not in self._held:
-                claim = min(self._waiting.values(), key=lambda claim: self._rank(claim, now_s))
-                if self._overdue(claim, now_s):
-                    self._protected_until_s[claim.job_id] = now_s + self._turn_s
-                self._held[slot] = self._waiting.pop(claim.job_id)
-                return claim.job_id, f"{'continue' if claim.paused else 'grant'} {slot}"
+                request = min(self._waiting.values(), key=lambda request: self._rank(request, now_s))
+                if self._overdue(request, now_s):
+                    self._protected_until_s[request.job_id] = now_s + self._turn_s
+                self._held[slot] = self._waiting.pop(request.job_id)
+                return request.job_id, f"{'continue' if request.paused else 'grant'} {slot}"
         if self._pause_sent is None:
-            for claim in sorted(self._held.values(), key=lambda claim: claim.seq, reverse=True):
-                if self._must_yield(claim, now_s):
-                    self._pause_sent = claim.job_id
-                    return claim.job_id, "pause"
+            for request in sorted(self._held.values(), key=lambda request: request.seq, reverse=True):
+                if self._must_yield(request, now_s):
+                    self._pause_sent = request.job_id
+                    return request.job_id, "pause"
         return None
 
-    def _take_back(self, job_id: str) -> Claim | None:
-        for slot, claim in self._held.items():
-            if claim.job_id == job_id:
+    def _take_back(self, job_id: str) -> DeviceRequest | None:
+        for slot, request in self._held.items():
+            if request.job_id == job_id:
                 self._protected_until_s.pop(job_id, None)
                 if self._pause_sent == job_id:
                     self._pause_sent = None
                 return self._held.pop(slot)
         return None
 
-    def _overdue(self, claim: Claim, now_s: float) -> bool:
-        return claim.urgency > URGENT and now_s - claim.since_s >= self._max_pause_s
+    def _overdue(self, request: DeviceRequest, now_s: float) -> bool:
+        return request.urgency > URGENT and now_s - request.since_s >= self._max_pause_s
 
-    def _rank(self, claim: Claim, now_s: float) -> tuple[int, int]:
-        return 0 if self._overdue(claim, now_s) else 1 + claim.urgency, claim.seq
+    def _rank(self, request: DeviceRequest, now_s: float) -> tuple[int, int]:
+        return 0 if self._overdue(request, now_s) else 1 + request.urgency, request.seq
 
-    def _must_yield(self, held: Claim, now_s: float) -> bool:
+    def _must_yield(self, held: DeviceRequest, now_s: float) -> bool:
         protected = now_s < self._protected_until_s.get(held.job_id, float("-inf"))
         return not protected and any(
-            claim.urgency < held.urgency or (claim.urgency > held.urgency and self._overdue(claim, now_s))
-            for claim in self._waiting.values()
+            other.urgency < held.urgency or (other.urgency > held.urgency and self._overdue(other, now_s))
+            for other in self._waiting.values()
         )
 
 
@@ -129,7 +129,7 @@ def positions(pending: Rows) -> dict[str, int]:
     return places
 
 
-def next_up(job_type: str, pending: Rows, running: Collection[Row], now_s: float) -> Row | None:
+def next_job(job_type: str, pending: Rows, running: Collection[Row], now_s: float) -> Row | None:
     """Return the job of this type that may start now (seconds since the epoch), None if there is none."""
     for row in _in_order(pending):
         # So far ahead no rest was ever set: the clock has been put back since.

@@ -74,16 +74,16 @@ class Jobs:
         self.limits = Limits.of(settings)
         self.quota = Quota(self.registry, self._jobs_dir, settings.quota_bytes)
         self.dispatcher = Dispatcher(
-            settings, self.registry, self.library, worker_command, retry_pauses_s, self._keep_house
+            settings, self.registry, self.library, worker_command, retry_pauses_s, self._housekeeping
         )
         self.lock = self.dispatcher.lock
         self._last_seq = max((row["seq"] for row in self.registry.list("jobs")), default=0)
 
     def start(self) -> None:
         """Sweep up behind an earlier server, then run what is pending."""
-        cleanup.sweep_at_start(self.registry, self._jobs_dir, self.library)
+        cleanup.recover_on_start(self.registry, self._jobs_dir, self.library)
         self.library.sweep()
-        self._keep_house()
+        self._housekeeping()
         self.dispatcher.start()
 
     def close(self) -> None:
@@ -126,13 +126,14 @@ class Jobs:
         return self._follow(caller, job_id)
 
     def _follow(self, caller: Caller, job_id: str) -> Iterator[Row]:
-        watch = self.dispatcher.watch
-        with watch.subscription(job_id) as inbox:
+        subscriptions = self.dispatcher.subscriptions
+        with subscriptions.subscribe(job_id) as news:
             row = self.get(caller, job_id)
             yield row
             while row["status"] not in ENDED and row["status"] != "uploaded":
                 with self.lock:
-                    rows = watch.wait(inbox, self._settings.progress_interval_s) or [self.get(caller, job_id)]
+                    rows = subscriptions.wait(news, self._settings.progress_interval_s)
+                    rows = rows or [self.get(caller, job_id)]
                 for row in rows:
                     yield row
                     if row["status"] in ENDED:
@@ -353,14 +354,12 @@ class Jobs:
         return self.quota.shares()
 
     def dead_letters(self, caller: Caller) -> Rows:
-        """Return the jobs that were given up after a fault, newest first."""
         require_admin(caller)
         return [row for row in self.list(caller, status="failed") if row["dead_letter"]]
 
     # --- inside ------------------------------------------------------------------------------------
 
     def _changed(self, row: Row) -> Row:
-        """Tell the dispatcher and the followers of a changed row, and return it as callers see it."""
         self.dispatcher.announce(row, state_changed=True)
         self.dispatcher.wake()
         return self.dispatcher.public(row)[0]
@@ -369,7 +368,7 @@ class Jobs:
         self._last_seq += 1
         return self._last_seq
 
-    def _keep_house(self) -> None:
+    def _housekeeping(self) -> None:
         with self.lock:
             cleanup.carry_out(self.registry, self._settings, untouched_s=None)
             self.library.expire_exports()

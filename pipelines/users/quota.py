@@ -47,8 +47,7 @@ class Share:
 
 @dataclass(kw_only=True)
 class _Account:
-    """Wishes of one user that are under way."""
-
+    # Wishes of one user that are under way.
     before: Usage  # what was on the disk before the first
     held: int = 0  # what they take, in bytes
     open: int = 0  # how many they are

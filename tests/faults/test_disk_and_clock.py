@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.jobs.dispatcher import WORKER_COMMAND
-from pipelines.jobs.schedule import next_up
+from pipelines.jobs.schedule import next_job
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from pipelines.store.records import new_job
@@ -106,8 +106,8 @@ def test_a_clock_that_was_put_back_makes_no_job_wait() -> None:
     """A try that failed before rests by the wall clock, which may since have been put back by days."""
     row = new_job("me", "conversion", status="pending", seq=1, upload_id="u")
     rests, later = 1_000_000.0, 86_400.0
-    assert next_up("conversion", [row | {"not_before": rests}], [], rests - 10) is None
-    assert next_up("conversion", [row | {"not_before": rests}], [], rests - later) is not None
+    assert next_job("conversion", [row | {"not_before": rests}], [], rests - 10) is None
+    assert next_job("conversion", [row | {"not_before": rests}], [], rests - later) is not None
 
 
 def test_order_follows_from_numbers_and_not_from_the_clock() -> None:
@@ -115,6 +115,6 @@ def test_order_follows_from_numbers_and_not_from_the_clock() -> None:
         new_job("me", "conversion", status="pending", seq=seq, upload_id="u") | {"created_at": created}
         for seq, created in ((2, "2020-01-01"), (1, "2030-01-01"))
     ]
-    first = next_up("conversion", rows, [], 0.0)
+    first = next_job("conversion", rows, [], 0.0)
     assert first is not None
     assert first["seq"] == 1

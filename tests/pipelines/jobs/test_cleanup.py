@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from pipelines import commands as maintenance
-from pipelines.jobs.cleanup import ARRIVING, carry_out, daily, find, sweep_at_start
+from pipelines.jobs.cleanup import ARRIVING, carry_out, daily, find, recover_on_start
 from pipelines.settings import Settings
 from pipelines.store.records import new_id, new_job
 from pipelines.store.registry import Registry
@@ -118,7 +118,7 @@ def test_an_empty_registry_makes_no_orphans(settings: Settings, data_dir: Path) 
     (half / ARRIVING).touch()
     registry = Registry(data_dir)
     assert find(registry, settings, untouched_s=0).empty
-    sweep_at_start(registry, data_dir / "jobs", Library(data_dir, registry))
+    recover_on_start(registry, data_dir / "jobs", Library(data_dir, registry))
     assert left.exists()
     assert voice.exists()
     assert not half.exists(), "the server died while it received this; no registry ever knew it"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.jobs.outcome import Ending, make_order, settle
+from pipelines.jobs.outcome import JobOutcome, make_order, resolve
 from pipelines.jobs.service import Jobs
 from pipelines.store.records import new_job
 from rvc.errors import ConfigError, NotAllowedError
@@ -22,7 +22,7 @@ def ended(
     """The changes that an ending makes to a job which runs for this time."""
     row = new_job("me", kind, status="converting", seq=1, attempts=attempts)
     ending: dict[str, Any] = {"last": None, "returncode": 0, "reason": None, "ran_s": 90.0}
-    return settle(row, Ending(**(ending | facts)), folder, jobs.library, PAUSES_S)
+    return resolve(row, JobOutcome(**(ending | facts)), folder, jobs.library, PAUSES_S)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.commands import put_back
-from pipelines.jobs.cleanup import sweep_at_start
+from pipelines.jobs.cleanup import recover_on_start
 from pipelines.settings import Settings
 from pipelines.store import backup as backups
 from pipelines.store import registry as registries
@@ -80,7 +80,7 @@ def test_what_was_there_is_kept_beside_and_newer_folders_are_not_swept_away(tmp_
     assert (done.aside / "jobs" / new).is_dir()
     assert (done.aside / "models" / voice).is_dir()
     registry = Registry(data_dir)
-    sweep_at_start(registry, data_dir / "jobs", Library(data_dir, registry))
+    recover_on_start(registry, data_dir / "jobs", Library(data_dir, registry))
     registry.close()
     assert {path.name for path in (data_dir / "jobs").iterdir()} == set(old)
 
