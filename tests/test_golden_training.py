@@ -120,7 +120,7 @@ def load_step(path: Path) -> Step:
     load_published_state(synthesizer, weights)
     spectrogram = SpectrogramConfig(
         sample_rate_hz=config.sample_rate_hz,
-        fft_samples=config.fft_samples,
+        fft_samples=2 * (config.spectrogram_bins - 1),
         hop_samples=config.hop_samples,
         mel_bands=arrays(path)["y_mel"].shape[1],
     )

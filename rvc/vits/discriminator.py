@@ -16,10 +16,10 @@ from math import gcd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
 
 from rvc.vits.config import Version
 from rvc.vits.synthesizer import Trained
-from rvc.vits.weight_norm import weight_norm
 
 SLOPE = 0.1
 PERIODS = {"v1": (2, 3, 5, 7, 11, 17), "v2": (2, 3, 5, 7, 11, 17, 23, 37)}
@@ -132,10 +132,7 @@ def feature_loss(real: Sequence[Judgement], made: Sequence[Judgement]) -> Tensor
 
 
 def kl_loss(trained: Trained) -> Tensor:
-    """Divergence of the posterior from the prior, by the one sample that was drawn.
-
-    Summed over channels and averaged over the frames that are no padding.
-    """
+    """Divergence of the posterior from the prior by one sample, a sum over channels, a mean over frames."""
     mean, log_deviation = trained.prior_mean.float(), trained.prior_log_deviation.float()
     mask = trained.mask.float()
     squared = (trained.prior_latent.float() - mean).square() * (-2 * log_deviation).exp()

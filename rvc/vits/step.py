@@ -90,50 +90,35 @@ class Passage:
     frame_share: float = 1.0  # how many times more frames than the average process's part of the batch
 
 
+@dataclass(eq=False)
 class Trainer:
-    """A synthesizer and its discriminators in training.
+    """A synthesizer and its discriminators in training, both on the group's device."""
 
-    Args:
-        synthesizer: With posterior encoder, not folded; on the group's device.
-        discriminators: On the same device.
-        spectrogram: How sound becomes what the mel loss compares.
-        segment_frames: How many frames of each item are spoken and judged.
-        precision: In which the networks compute.
-        group: The processes that train together.
-    """
+    synthesizer: Synthesizer  # with posterior encoder, not folded
+    discriminators: Discriminators
+    spectrogram: SpectrogramConfig  # what the mel loss compares
+    segment_frames: int  # how many frames of each item are spoken and judged
+    precision: Precision
+    group: Group
 
-    def __init__(  # noqa: PLR0913 -- the parts of a training, each named
-        self,
-        synthesizer: Synthesizer,
-        discriminators: Discriminators,
-        spectrogram: SpectrogramConfig,
-        segment_frames: int,
-        precision: Precision,
-        group: Group,
-    ) -> None:
-        self.synthesizer, self.discriminators = synthesizer.train(), discriminators.train()
-        self.spectrogram, self.segment_frames = spectrogram, segment_frames
-        self.precision, self.group = precision, group
-        self.optimizer, self.judge_optimizer = (_optimizer(part) for part in (synthesizer, discriminators))
-        # One for both, as published programs have it.
-        self.scaler = precision.scaler()
+    def __post_init__(self) -> None:
+        self.optimizer = _optimizer(self.synthesizer.train())
+        self.judge_optimizer = _optimizer(self.discriminators.train())
+        self.scaler = self.precision.scaler()  # one for both, as published programs have it
 
     def step(self, passage: Passage, noise: Noise, learning_rate: float) -> dict[str, Tensor]:
         """Take one step of both; return the losses, weighted, detached, by name."""
         for optimizer in (self.optimizer, self.judge_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
-        target = Target(
-            spectrogram=passage.spectrogram,
-            lengths=passage.frames.lengths,
-            segment_frames=self.segment_frames,
-        )
+        lengths, segment = passage.frames.lengths, self.segment_frames
+        target = Target(spectrogram=passage.spectrogram, lengths=lengths, segment_frames=segment)
         with self.precision.multiplication():
             with self.precision.networks():
                 made = self.synthesizer(passage.frames, target, noise)
             made = replace(made, audio=made.audio.float())
             hop = self.spectrogram.hop_samples
-            real = segments(passage.wave, made.starts * hop, self.segment_frames * hop)
+            real = segments(passage.wave, made.starts * hop, segment * hop)
             caught = self._teach_discriminators(real, made.audio.detach())
             losses = self._teach_synthesizer(passage, made, real)
             self.scaler.update()

@@ -135,10 +135,7 @@ class Synthesizer(nn.Module):
 
     @classmethod
     def for_inference(cls, config: SynthesizerConfig, weights: Mapping[str, Tensor]) -> Synthesizer:
-        """Build a synthesizer that only speaks: float32, weight norm multiplied out, no gradients.
-
-        The weights are under published names, without the posterior encoder's, as `voice_model` gives them.
-        """
+        """Build one that only speaks, of a voice model's weights: float32, folded, no gradients."""
         with torch.device("meta"):
             synthesizer = cls(config, with_posterior=False)
         # A copy, since folding must not reach the caller's tensors; float32 before weights are multiplied.
@@ -173,14 +170,9 @@ class Synthesizer(nn.Module):
     ) -> Iterator[Tensor]:
         """Speak one item in passages of a second, (n,) each: what `infer` says without a window, in float32.
 
-        A passage is a good moment to look whether anybody still waits for it. On a GPU it is all one passage,
-        where that is fast in half precision but for the phase of the source.
-
-        Args:
-            frames: T frames of one item.
-            noise: Random draws to be used instead of new ones.
-            spoken: First frame that is spoken and the one after the last; the others serve as context. All if
-                None.
+        Between two the caller may look whether anybody still waits. On a GPU it is all one passage, where
+        that is fast in half precision but for the phase of the source. `spoken` is the first frame that is
+        spoken and the one after the last; the others serve as context.
         """
         noise = noise or Noise()
         first, last = spoken or (0, frames.content.shape[1])

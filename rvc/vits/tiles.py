@@ -1,17 +1,14 @@
 """The generator run in short tiles of time on a CPU: the same samples, in less time and in flat memory.
 
-Why:     a stage's activations take megabytes for each second of audio; a tile's are found in the cache. With
-         the channels of a sample side by side (channels last) oneDNN's convolutions run nearly as fast as a
-         matrix product, and with a tile to each core no core waits for another.
-How:     a second of frames at a time (a passage) goes through the stages one after the other, and each stage
-         goes through its passage in tiles. What a tile has to see beyond its ends is computed along with it
-         and cut off, so where passages and tiles end is not heard.
-Shapes:  C = channels, G = speaker channels, T = frames, N = samples of audio.
+Why:  a stage's activations take megabytes for each second of audio; a tile's are found in the cache, and with
+      a tile to each core no core waits for another. Channels last, as oneDNN computes them fastest.
+How:  a second of frames (a passage) goes through the stages, and each stage goes through it in tiles. What a
+      tile has to see beyond its ends is computed along with it and cut off, so where they end is not heard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -151,17 +148,9 @@ class Performance:
     def passages(
         self, latent: Tensor, speaker: Tensor, excitation: Tensor | None = None, spoken: Range | None = None
     ) -> Iterator[Tensor]:
-        """Speak one item passage by passage, (samples,) each.
+        """Speak one item, (C, T), (G, 1) and (N,), passage by passage, (samples,) each.
 
-        Args:
-            latent: (C, T).
-            speaker: (G, 1).
-            excitation: (N,); None exactly for models without F0.
-            spoken: First frame that is spoken and the one after the last; the others serve as context. All
-                if None.
-
-        Raises:
-            ConfigError: The excitation is missing, superfluous or of another length.
+        `spoken` is the first frame that is spoken and the one after the last; the others serve as context.
         """
         frames = latent.shape[-1]
         lengths = [frames]
@@ -217,7 +206,12 @@ class Performance:
                 end = min(start + tile, last)
                 made[..., start - first : end - first] = stage.tile(source, excitation, start, end)
 
-        _run_all(run, range(first, last, tile))
+        # Each tile in one thread: threads that share a convolution wait for the slowest at every layer.
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                list(pool.map(run, range(first, last, tile)))
+        finally:
+            torch.set_num_threads(threads)  # a worker's setting is also that of threads that begin later
         return _Stretch(made, first, source.whole * stage.rate)
 
 
@@ -228,20 +222,3 @@ def _channels_last(signal: Tensor) -> Tensor:
 
 def _widened(first: int, last: int, reach: int, length: int) -> Range:
     return max(first - reach, 0), min(last + reach, length)
-
-
-def _run_all(run: Callable[[int], None], starts: Iterable[int]) -> None:
-    """Do many pieces of work, as many at a time as torch has threads.
-
-    Each piece within one thread: threads that share a convolution wait for the slowest at every layer.
-    """
-    threads = torch.get_num_threads()
-    if threads == 1:
-        for start in starts:
-            run(start)
-        return
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            list(pool.map(run, starts))
-    finally:
-        torch.set_num_threads(threads)  # a worker's setting is also that of threads that begin later
