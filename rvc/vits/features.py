@@ -102,7 +102,7 @@ def mel_bank(sample_rate_hz: int, fft_samples: int, bands: int) -> Tensor:
 
 
 @dataclass
-class Listener:
+class FeatureExtractor:
     """Takes features from slices."""
 
     weights: Path  # the content encoder's; read when first needed
@@ -120,7 +120,7 @@ class Listener:
         content (F, D) and spectrogram (bins, T), half; f0_hz (T,) and audio (T * hop,), float32; pitch (T,),
         bins in a byte: 290 kB per second of a v2 voice at 40 kHz.
         """
-        wav = levelled(wav)
+        wav = peak_normalized(wav)
         wav16k = resample(wav, rate_hz, RATE_16K_HZ)
         audio = torch.from_numpy(resample(wav, rate_hz, self.spectrogram.sample_rate_hz))
         magnitudes = linear_spectrogram(audio[None], self.spectrogram)[0]
@@ -143,7 +143,7 @@ class Listener:
         self._encoder = None
 
 
-def levelled(wav: NDArray[np.float32]) -> NDArray[np.float32]:
+def peak_normalized(wav: NDArray[np.float32]) -> NDArray[np.float32]:
     """Bring a slice nearly to one peak, as published preparations do; silence stays as it is."""
     peak = float(np.abs(wav).max(initial=0.0))
     return (wav * np.float32(PEAK / peak + OWN_SHARE)).astype(np.float32) if peak > 0.0 else wav

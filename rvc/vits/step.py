@@ -18,8 +18,8 @@ from torch.amp.grad_scaler import GradScaler
 from rvc.training.group import Group
 from rvc.vits.discriminator import (
     KL_WEIGHT,
+    DiscriminatorOutput,
     Discriminators,
-    Judgement,
     discriminator_loss,
     feature_loss,
     generator_loss,
@@ -28,7 +28,7 @@ from rvc.vits.discriminator import (
 )
 from rvc.vits.features import SpectrogramConfig, mel_of_linear, mel_spectrogram
 from rvc.vits.prior_encoder import segments
-from rvc.vits.synthesizer import Frames, Noise, Synthesizer, Target, Trained
+from rvc.vits.synthesizer import Frames, Noise, Synthesizer, Target, TrainingOutput
 from rvc.vits.weight_norm import halves
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -131,7 +131,7 @@ class Trainer:
         self._learn(loss, self.judge_optimizer, self.discriminators)
         return loss
 
-    def _teach_synthesizer(self, passage: Passage, made: Trained, real: Tensor) -> dict[str, Tensor]:
+    def _teach_synthesizer(self, passage: Passage, made: TrainingOutput, real: Tensor) -> dict[str, Tensor]:
         config, length = self.spectrogram, self.segment_frames
         self.discriminators.requires_grad_(requires_grad=False)
         try:
@@ -178,10 +178,10 @@ def _optimizer(network: nn.Module) -> torch.optim.AdamW:
     )
 
 
-def _halves(of_both: list[Judgement]) -> tuple[list[Judgement], list[Judgement]]:
+def _halves(of_both: list[DiscriminatorOutput]) -> Iterator[tuple[DiscriminatorOutput, ...]]:
     """Part what was judged of real and of made audio side by side."""
     parted = []
     for judged in of_both:
-        scores, layers = judged.score.chunk(2), [layer.chunk(2) for layer in judged.layers]
-        parted.append([Judgement(score=scores[i], layers=[layer[i] for layer in layers]) for i in (0, 1)])
-    return [real for real, _ in parted], [made for _, made in parted]
+        parts = zip(judged.score.chunk(2), *(layer.chunk(2) for layer in judged.layers), strict=True)
+        parted.append([DiscriminatorOutput(score=score, layers=layers) for score, *layers in parts])
+    return zip(*parted, strict=True)

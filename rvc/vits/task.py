@@ -24,7 +24,13 @@ from rvc.training.task import Features
 from rvc.vits.config import SynthesizerConfig, Version, published_config
 from rvc.vits.content_encoder import BASE, HubertSizes
 from rvc.vits.discriminator import Discriminators
-from rvc.vits.features import Listener, SpectrogramConfig, batch_of, published_spectrogram, whole_frames
+from rvc.vits.features import (
+    FeatureExtractor,
+    SpectrogramConfig,
+    batch_of,
+    published_spectrogram,
+    whole_frames,
+)
 from rvc.vits.step import Passage, Precision, Trainer
 from rvc.vits.synthesizer import Frames, Noise, Synthesizer
 from rvc.vits.training_checkpoint import read_discriminators, read_generator, write_training_checkpoint
@@ -115,7 +121,7 @@ class RvcTask:
         kind = f"{config.version}-{config.sample_rate_hz}-{'f0' if config.uses_f0 else 'plain'}"
         self.features_key = f"rvc-1-{kind}-{files.key()}"
         estimator = files.build_estimator(self.device)
-        self.listener = Listener(
+        self.extractor = FeatureExtractor(
             files.encoder, sizes.encoder, config.version, sizes.spectrogram, estimator, self.device
         )
         synthesizer, discriminators = first_networks(sizes, files)
@@ -137,10 +143,10 @@ class RvcTask:
     def extract(self, wav: NDArray[np.float32], rate_hz: int, seed: int) -> dict[str, Tensor]:
         """Content, melody, spectrogram and audio of one slice; nothing here is random."""
         del seed
-        return self.listener.extract(wav, rate_hz)
+        return self.extractor.extract(wav, rate_hz)
 
     def batch(self, items: Sequence[Features], generator: torch.Generator) -> dict[str, Tensor]:
-        self.listener.release()
+        self.extractor.release()
         rows = batch_of(items, generator, self.sizes.spectrogram.hop_samples)
         on_gpu = self.device.type == "cuda"
         return {name: row.pin_memory() for name, row in rows.items()} if on_gpu else rows
