@@ -161,14 +161,13 @@ def legacy_list(config: SynthesizerConfig) -> list[Any]:
 def _document_of(model: VoiceModel) -> dict[str, Any]:
     """Give what a file says of a model besides its weights: texts, numbers and lists of them."""
     config = model.config
-    said = {
+    return {
         "config": legacy_list(config),
         "info": model.info,
         "sr": f"{config.sample_rate_hz / 1000:g}k",
         "f0": int(config.uses_f0),
         "version": config.version,
-    }
-    return said | dict(model.facts)
+    } | dict(model.facts)
 
 
 def _half_weights(model: VoiceModel, name: str) -> dict[str, Tensor]:
