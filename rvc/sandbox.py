@@ -97,10 +97,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def obey(arguments: list[str], work: Callable[[Order], None]) -> int:
-    """Do what a child's command line orders, within its limits; return the exit status.
-
-    A CheckpointError of `work` is the sentence that says why not.
-    """
+    """Do what a child's command line orders, within its limits; return the exit status."""
     order: Order = json.loads(arguments[0])
     # After the libraries are loaded, before a byte of the file is.
     if os.name == "posix":

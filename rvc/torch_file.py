@@ -7,6 +7,7 @@ them are taken (`weights_only`), and no file may unpack to more than it weighs, 
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,10 +21,7 @@ from torch import Tensor, nn
 from rvc.errors import CheckpointError
 from rvc.files import atomic_write
 
-_PUBLISHED = {
-    ".parametrizations.weight.original0": ".weight_g",
-    ".parametrizations.weight.original1": ".weight_v",
-}
+_NORMED = re.compile(r"\.parametrizations\.weight\.original([01])\Z")
 _PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _LEGACY_START = b"\x80"
 # What torch.load raises for a damaged or a dangerous file, whichever byte it trips over.
@@ -39,18 +37,11 @@ SHELLS = ("fairseq.data.dictionary.Dictionary", "argparse.Namespace")
 
 def published_name(name: str) -> str:
     """Give the name that published files have for an entry of a state dict."""
-    for ours, theirs in _PUBLISHED.items():
-        if name.endswith(ours):
-            return name.removesuffix(ours) + theirs
-    return name
+    return _NORMED.sub(lambda found: ".weight_g" if found[1] == "0" else ".weight_v", name)
 
 
 def read_document(path: Path, max_bytes: int) -> dict[str, Any]:
-    """Read the dictionary that a file of torch.save holds, tensors on the CPU.
-
-    Raises:
-        CheckpointError: The file is missing, too large, damaged, or holds something else or more than data.
-    """
+    """Read the dictionary that a file of torch.save holds, tensors on the CPU."""
     try:
         size = path.stat().st_size
         if size > max_bytes:
@@ -97,12 +88,12 @@ def write_document(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def tensors_by_name(entries: object, path: Path) -> dict[str, Tensor]:
-    """Take what a file holds as its weights, by published name, in the file's order and precision.
-
-    Raises:
-        CheckpointError: They are not plain floating-point tensors by name, or claim more than the file holds.
-    """
-    if not isinstance(entries, dict) or not entries or not all(map(_is_weight, entries.items())):
+    """Take what a file holds as its weights, by published name, in the file's order and precision."""
+    if (
+        not isinstance(entries, dict)
+        or not entries
+        or not all(_is_named_tensor(item) and item[1].dtype in _PRECISIONS for item in entries.items())
+    ):
         raise CheckpointError(
             f"{path.name} holds something else than floating-point weights by name; export the voice again."
         )
@@ -114,10 +105,6 @@ def tensors_by_name(entries: object, path: Path) -> dict[str, Tensor]:
     if len(named) != len(entries):
         raise CheckpointError(f"{path.name} holds the same weight under two names; export the voice again.")
     return named
-
-
-def _is_weight(item: tuple[object, object]) -> bool:
-    return _is_named_tensor(item) and item[1].dtype in _PRECISIONS
 
 
 def _is_named_tensor(item: tuple[object, object]) -> TypeGuard[tuple[str, Tensor]]:
@@ -134,11 +121,7 @@ def _is_named_tensor(item: tuple[object, object]) -> TypeGuard[tuple[str, Tensor
 
 
 def check_weights(weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], name: str) -> None:
-    """Compare weights, by published name, with the shapes of the network that they are for.
-
-    Raises:
-        CheckpointError: One is missing, superfluous, of another shape, or not finite; `name` is the file's.
-    """
+    """Refuse weights (by published name) that are not finite, or not those of the network of these shapes."""
     missing, unknown, misshapen = _misfits(weights, shapes)
     another = "so its network is another one; export it again from the program that trained it"
     if missing:
@@ -159,11 +142,7 @@ def check_weights(weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path, instead: str) -> None:
-    """Give a network, maybe built on the meta device, all of its weights in float32 by its own names.
-
-    Raises:
-        CheckpointError: A name is missing or left over, or a shape is another one; `instead` ends it.
-    """
+    """Give a network, maybe built on the meta device, all of its weights in float32 by its own names."""
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     faults = ("lacks", "has unknown", "has a wrong shape of")
     for fault, names in zip(faults, _misfits(state, shapes), strict=True):
@@ -206,9 +185,7 @@ class _Shell:
 def read_state(path: Path, instead: str) -> dict[str, Tensor]:
     """Read the tensors by name, also those under "model", on the CPU in the precision of the file.
 
-    Raises:
-        CheckpointError: The file is missing, damaged, or holds something that is not just data; `instead`
-            ends the message ("download it again").
+    `instead` ends the message of a refusal ("download it again").
     """
     document: Mapping[str, Any]
     try:

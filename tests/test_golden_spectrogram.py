@@ -9,9 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from rvc.vits.discriminator import Judgement, discriminator_loss, feature_loss, generator_loss, kl_loss
+from rvc.vits.discriminator import (
+    DiscriminatorOutput,
+    discriminator_loss,
+    feature_loss,
+    generator_loss,
+    kl_loss,
+)
 from rvc.vits.features import linear_spectrogram, mel_bank, mel_spectrogram, published_spectrogram
-from rvc.vits.synthesizer import Trained
+from rvc.vits.synthesizer import TrainingOutput
 from tests.golden_networks import arrays, names_in, stem, vectors_with
 from tests.golden_spectrograms import multiscale_mel_distance, revised_2026
 
@@ -49,9 +55,9 @@ def test_losses_are_those_of_published_programs(path: Path) -> None:
     given = arrays(path)
     count = sum(name.startswith("dr") for name in given)
 
-    def judged(score: str, layers: str) -> list[Judgement]:
+    def judged(score: str, layers: str) -> list[DiscriminatorOutput]:
         return [
-            Judgement(
+            DiscriminatorOutput(
                 score=given[f"{score}{number}"],
                 layers=[tensor for name, tensor in given.items() if name.startswith(f"{layers}{number}_")],
             )
@@ -60,7 +66,7 @@ def test_losses_are_those_of_published_programs(path: Path) -> None:
 
     real, made = judged("dr", "fr"), judged("dg", "fg")
     nothing = torch.empty(0)
-    trained = Trained(
+    trained = TrainingOutput(
         prior_latent=given["z_p"],
         prior_mean=given["m_p"],
         prior_log_deviation=given["logs_p"],

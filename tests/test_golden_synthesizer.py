@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rvc.vits.synthesizer import Frames, Made, Noise, Synthesizer, Window
+from rvc.vits.synthesizer import Frames, InferenceOutput, Noise, Synthesizer, Window
 from tests.golden_networks import AUDIO, LATENT, arrays, assert_near, names_in, stem, voice, voices
 
 SOURCE = (1e-5, 0.0)
@@ -74,7 +74,7 @@ def recorded(synthesizer: Synthesizer) -> Iterator[dict[str, Tensor]]:
             hook.remove()
 
 
-def assert_made(made: Made, given: dict[str, Tensor], case: str, prior: str) -> None:
+def assert_made(made: InferenceOutput, given: dict[str, Tensor], case: str, prior: str) -> None:
     """Compare everything that the golden data has of a case."""
     for made_part, name in (
         (made.prior_mean, f"{prior}m_p"),

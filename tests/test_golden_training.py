@@ -16,8 +16,8 @@ from rvc.training.group import Group
 from rvc.vits.config import SynthesizerConfig, Version
 from rvc.vits.discriminator import (
     KL_WEIGHT,
+    DiscriminatorOutput,
     Discriminators,
-    Judgement,
     discriminator_loss,
     feature_loss,
     generator_loss,
@@ -27,7 +27,7 @@ from rvc.vits.discriminator import (
 from rvc.vits.features import SpectrogramConfig, linear_spectrogram, mel_of_linear, mel_spectrogram
 from rvc.vits.prior_encoder import segments
 from rvc.vits.step import Passage, Precision, Trainer
-from rvc.vits.synthesizer import Frames, Noise, Synthesizer, Target, Trained
+from rvc.vits.synthesizer import Frames, Noise, Synthesizer, Target, TrainingOutput
 from rvc.vits.voice_model import synthesizer_shapes
 from rvc.vits.weight_norm import load_published_state, published_state
 from tests.golden_files import recipe_weights
@@ -120,7 +120,7 @@ def load_step(path: Path) -> Step:
     load_published_state(synthesizer, weights)
     spectrogram = SpectrogramConfig(
         sample_rate_hz=config.sample_rate_hz,
-        fft_samples=config.fft_samples,
+        fft_samples=2 * (config.spectrogram_bins - 1),
         hop_samples=config.hop_samples,
         mel_bands=arrays(path)["y_mel"].shape[1],
     )
@@ -149,11 +149,11 @@ def asked_of(given: dict[str, Tensor]) -> tuple[Frames, Noise]:
     return frames, noise
 
 
-def generate(step: Step, spectrogram: Tensor) -> Trained:
+def generate(step: Step, spectrogram: Tensor) -> TrainingOutput:
     frames, noise = asked_of(step.given)
     lengths = step.given["spec_lengths"]
     target = Target(spectrogram=spectrogram, lengths=lengths, segment_frames=step.segment_frames)
-    made: Trained = step.synthesizer(frames, target, noise)
+    made: TrainingOutput = step.synthesizer(frames, target, noise)
     return made
 
 
@@ -165,7 +165,7 @@ def masked_spectrogram(step: Step) -> Tensor:
     return made
 
 
-def assert_activations(made: Trained, given: dict[str, Tensor]) -> None:
+def assert_activations(made: TrainingOutput, given: dict[str, Tensor]) -> None:
     assert torch.equal(made.starts, given["ids_slice"])
     for tensor, name in (
         (made.audio, "y_hat"),
@@ -232,8 +232,8 @@ def test_one_step_of_training_is_that_of_published_programs(path: Path) -> None:
     assert gradient_norm(step.judges) == pytest.approx(float(given["grad_norm_d"]), rel=GRADIENTS)
     optimizer_d.step()
 
-    of_real: list[Judgement] = step.judges(wave)
-    of_made: list[Judgement] = step.judges(made.audio)
+    of_real: list[DiscriminatorOutput] = step.judges(wave)
+    of_made: list[DiscriminatorOutput] = step.judges(made.audio)
     real_mel = segments(mel_of_linear(spectrogram, step.spectrogram), made.starts, step.segment_frames)
     made_mel = mel_spectrogram(made.audio[:, 0], step.spectrogram)
     assert_near(real_mel, given["y_mel"], (1e-3, 0.0), "y_mel")

@@ -28,11 +28,7 @@ _HEADER_BYTES = 4_096
 
 
 def read_rows(path: Path, content_dim: int) -> NDArray[np.float32]:
-    """Read at most 20,000 vectors of a foreign index, evenly taken, (N, content_dim), N >= 1, all finite.
-
-    Raises:
-        CheckpointError: It is no index that this voice can use, damaged, or costs too much to read.
-    """
+    """Read at most 20,000 vectors of a foreign index, evenly taken, (N, content_dim), N >= 1, all finite."""
     if not path.is_file():
         raise CheckpointError(f"{path.name} is not there; choose the index again.")
     if path.stat().st_size > FILE_BYTES:

@@ -44,12 +44,7 @@ Rows = NDArray[np.float32]
 
 
 class RetrievalIndex:
-    """Content vectors of one voice, and the search among them.
-
-    Args:
-        index: A faiss index with squared Euclidean distances that keeps its vectors as they are (flat or
-            IVF-flat).
-    """
+    """Content vectors of one voice, and the search among them by squared Euclidean distances."""
 
     def __init__(self, index: faiss.IndexFlat | faiss.IndexIVFFlat) -> None:
         self._index = index
@@ -58,19 +53,14 @@ class RetrievalIndex:
 
     @property
     def probed_cells(self) -> int:
-        """How many cells of an inverted file a search looks into; 1 for exact search."""
+        """How many cells of an inverted file a search looks into."""
         return self._index.nprobe if isinstance(self._index, faiss.IndexIVF) else 1
 
     @staticmethod
     def build(vectors: Rows) -> Generator[float, None, RetrievalIndex]:
         """Build an index in steps, each the share that is done; the same vectors give the same index.
 
-        Args:
-            vectors: Content of the training recordings in their order, (N, C), N >= 1. Of more than 20 000
-                rows, that many are kept, evenly spaced.
-
-        Raises:
-            ValueError: There is no row, or a number is not finite.
+        Vectors (N, C) are in the order of the recordings; of more than 20 000, that many are kept.
         """
         rows = np.ascontiguousarray(thinned(vectors), dtype=np.float32)
         if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
@@ -155,7 +145,6 @@ class RetrievalIndex:
         )
 
     def save(self, path: Path) -> None:
-        """Write the index; the file appears under its name only when it is complete."""
         with atomic_write(path) as temporary:
             temporary.write_bytes(faiss.serialize_index(self._index).tobytes())
 
@@ -163,14 +152,7 @@ class RetrievalIndex:
     def load(path: Path, content_dim: int, *, searched: bool = True) -> RetrievalIndex:
         """Read an index and check that it is one that a voice with this `content_dim` can use.
 
-        Args:
-            path: The file.
-            content_dim: Numbers per content vector of the voice.
-            searched: Whether it will be searched; making a large one ready for that takes long.
-
-        Raises:
-            CheckpointError: It is no faiss index, of another kind, of other content, empty, or does not
-                find its own vectors.
+        One that is not `searched` is not made ready for it, which takes long for a large one.
         """
         try:
             index = faiss.read_index(str(path))
@@ -207,9 +189,6 @@ class RetrievalIndex:
 
         An inverted file that probes one cell only is one that nobody tuned (RVC writes such files): the
         number is then chosen anew.
-
-        Raises:
-            CheckpointError: A vector is not finite, or is not found at its own place.
         """
         rows = self._sample()
         found = rows.size > 0 and bool(np.isfinite(rows).all())
@@ -242,8 +221,7 @@ def _cell(index: faiss.IndexIVF, cell: int, most: int) -> Rows:
     if not size:
         return np.empty((0, index.d), np.float32)
     codes = faiss.rev_swig_ptr(lists.get_codes(cell), size * index.code_size)
-    rows: Rows = codes.view(np.float32).reshape(size, index.d).copy()
-    return rows
+    return codes.view(np.float32).reshape(size, index.d).copy()
 
 
 def thinned(vectors: NDArray[Number], most: int = MAX_ROWS) -> NDArray[Number]:

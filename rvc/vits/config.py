@@ -45,11 +45,7 @@ _PUBLISHED = {  # bins, upsample rates, upsample kernels
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesizerConfig:
-    """Sizes of one synthesizer: fixed by training, stored in the voice model. The defaults are v2 at 40 kHz.
-
-    Raises:
-        ConfigError: A size is out of bounds or contradicts another.
-    """
+    """Sizes of one synthesizer, as its voice model says them. The defaults are v2 at 40 kHz."""
 
     version: Version = "v2"  # content vectors of 256 numbers (v1) or 768 (v2)
     uses_f0: bool = True  # whether it is told the melody; without, it takes it from the content
@@ -72,54 +68,43 @@ class SynthesizerConfig:
     speaker_channels: int = 256
 
     def __post_init__(self) -> None:
-        if self.version not in CONTENT_DIMS:
-            raise ConfigError(f"The version {self.version!r} is neither v1 nor v2.")
-        if self.resblock_type not in ("1", "2"):
-            raise ConfigError(f"The residual block type {self.resblock_type!r} is neither 1 nor 2.")
+        _require(self.version in CONTENT_DIMS, f"The version {self.version!r} is neither v1 nor v2.")
+        kind = self.resblock_type
+        _require(kind in ("1", "2"), f"The residual block type {kind!r} is neither 1 nor 2.")
         for name, (low, high) in _LIMITS.items():
             _require_whole(name, getattr(self, name), low, high)
-        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
-            raise ConfigError(f"A dropout of {self.dropout!r} is not within 0..1.")
-        if self.latent_channels % 2:
-            raise ConfigError(f"{self.latent_channels} latent channels cannot be split into two halves.")
-        if self.hidden_channels % self.attention_heads:
-            raise ConfigError(
-                f"{self.attention_heads} heads do not divide {self.hidden_channels} hidden channels."
-            )
+        share = isinstance(self.dropout, int | float) and 0 <= self.dropout < 1
+        _require(share, f"A dropout of {self.dropout!r} is not within 0..1.")
+        latent, hidden, heads = self.latent_channels, self.hidden_channels, self.attention_heads
+        _require(latent % 2 == 0, f"{latent} latent channels cannot be split into two halves.")
+        _require(hidden % heads == 0, f"{heads} heads do not divide {hidden} hidden channels.")
         self._check_upsampling()
         self._check_resblocks()
 
     def _check_upsampling(self) -> None:
-        stages = len(self.upsample_rates)
-        if not 1 <= stages <= _MOST_STAGES or stages != len(self.upsample_kernels):
-            raise ConfigError(
-                f"{stages} upsample rates and {len(self.upsample_kernels)} kernels do not make a generator."
-            )
+        stages, kernels = len(self.upsample_rates), len(self.upsample_kernels)
+        fits = 1 <= stages <= _MOST_STAGES and stages == kernels
+        _require(fits, f"{stages} upsample rates and {kernels} kernels do not make a generator.")
         for rate, kernel in zip(self.upsample_rates, self.upsample_kernels, strict=True):
             _require_whole("upsample_rates", rate, 2, 64)
             _require_whole("upsample_kernels", kernel, rate, _LARGEST_KERNEL)
             # Otherwise a stage gives more or fewer samples than frames times rate.
-            if rate % 2 or kernel % 2:
-                raise ConfigError(f"An upsample rate of {rate} with kernel {kernel} is not even.")
-        if self.upsample_channels % 2**stages:
-            raise ConfigError(f"{self.upsample_channels} channels cannot be halved {stages} times.")
-        if self.hop_samples * FRAMES_PER_SECOND != self.sample_rate_hz:
-            raise ConfigError(
-                f"A hop of {self.hop_samples} samples is not 10 ms at {self.sample_rate_hz} Hz."
-            )
+            even = rate % 2 == 0 and kernel % 2 == 0
+            _require(even, f"An upsample rate of {rate} with kernel {kernel} is not even.")
+        width, hop, rate_hz = self.upsample_channels, self.hop_samples, self.sample_rate_hz
+        _require(width % 2**stages == 0, f"{width} channels cannot be halved {stages} times.")
+        whole = hop * FRAMES_PER_SECOND == rate_hz
+        _require(whole, f"A hop of {hop} samples is not 10 ms at {rate_hz} Hz.")
 
     def _check_resblocks(self) -> None:
-        blocks = len(self.resblock_kernels)
-        if not 1 <= blocks <= _MOST_STAGES or blocks != len(self.resblock_dilations):
-            raise ConfigError(
-                f"{blocks} residual kernels do not match {len(self.resblock_dilations)} lists of dilations."
-            )
+        blocks, lists = len(self.resblock_kernels), len(self.resblock_dilations)
+        fits = 1 <= blocks <= _MOST_STAGES and blocks == lists
+        _require(fits, f"{blocks} residual kernels do not match {lists} lists of dilations.")
         for kernel, dilations in zip(self.resblock_kernels, self.resblock_dilations, strict=True):
             _require_whole("resblock_kernels", kernel, 1, _LARGEST_KERNEL)
-            if kernel % 2 == 0:
-                raise ConfigError(f"A residual kernel of {kernel} is not odd.")
-            if not 1 <= len(dilations) <= _MOST_STAGES:
-                raise ConfigError(f"A residual block with {len(dilations)} dilations is none.")
+            _require(kernel % 2 == 1, f"A residual kernel of {kernel} is not odd.")
+            count = len(dilations)
+            _require(1 <= count <= _MOST_STAGES, f"A residual block with {count} dilations is none.")
             for dilation in dilations:
                 _require_whole("resblock_dilations", dilation, 1, _LARGEST_DILATION)
 
@@ -131,19 +116,11 @@ class SynthesizerConfig:
     def hop_samples(self) -> int:
         return prod(self.upsample_rates)
 
-    @property
-    def fft_samples(self) -> int:
-        return 2 * (self.spectrogram_bins - 1)
-
 
 def published_config(
     version: Version, sample_rate_hz: int, *, uses_f0: bool = True, speakers: int = 109
 ) -> SynthesizerConfig:
-    """Give the sizes that every published model of a version and rate has; pretrained ones have 109 speakers.
-
-    Raises:
-        ConfigError: No model of that version and rate was published.
-    """
+    """Give the sizes that every published model of a version and rate has."""
     if (version, sample_rate_hz) not in _PUBLISHED:
         raise ConfigError(
             f"There is no {version} model at {sample_rate_hz} Hz; "
@@ -159,6 +136,11 @@ def published_config(
         upsample_kernels=kernels,
         speakers=speakers,
     )
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ConfigError(otherwise)
 
 
 def _require_whole(name: str, size: object, low: int, high: int) -> None:

@@ -55,15 +55,7 @@ _WEIGHT_NORM = {
 }
 WINDOW_SAMPLES, HOP_SAMPLES = 400, 320
 FRAMES_PER_CONTENT = 2  # of 10 ms, as voices take them
-CONVOLUTIONS = (
-    (10, 5),
-    (3, 2),
-    (3, 2),
-    (3, 2),
-    (3, 2),
-    (2, 2),
-    (2, 2),
-)  # kernel and stride, samples -> frames
+CONVOLUTIONS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))  # kernel and stride
 CONTENT_KINDS = {"v1": (9, True), "v2": (12, False)}  # which layer's output, from 1; whether it is projected
 INSTEAD = "use ContentVec's weights in the layout of the transformers library (hubert_base/pytorch_model.bin)"
 
@@ -113,12 +105,7 @@ class ContentVec(nn.Module):
 
     @staticmethod
     def load(weights: Path, sizes: HubertSizes = BASE) -> ContentVec:
-        """Read published weights of any layout, file format and precision, ready to be used, on the CPU.
-
-        Raises:
-            CheckpointError: The file is missing, damaged, holds another network, or holds objects that cannot
-                be read without running what they carry.
-        """
+        """Read published weights of any layout, file format and precision, ready to be used, on the CPU."""
         renamed = _torchaudio_names(read_state(weights, INSTEAD))
         if renamed is None:
             raise CheckpointError(f"{weights.name} holds no HuBERT; {INSTEAD}.")
@@ -136,12 +123,7 @@ class ContentVec(nn.Module):
         return self.sizes.projected if projected else self.sizes.channels
 
     def forward(self, wav16k: Tensor, version: str) -> Tensor:
-        """Say what is said, (B, N) -> (B, F, 256) for voices of version "v1", (B, F, 768) for "v2".
-
-        Raises:
-            UnknownNameError: There is no such version.
-            AudioError: There are fewer than 400 samples.
-        """
+        """Say what is said, (B, N) -> (B, F, 256) for voices of version "v1", (B, F, 768) for "v2"."""
         layer, projected = _content_kind(version)
         if wav16k.shape[1] < WINDOW_SAMPLES:
             raise AudioError(

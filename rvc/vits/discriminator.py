@@ -16,10 +16,10 @@ from math import gcd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
 
 from rvc.vits.config import Version
-from rvc.vits.synthesizer import Trained
-from rvc.vits.weight_norm import weight_norm
+from rvc.vits.synthesizer import TrainingOutput
 
 SLOPE = 0.1
 PERIODS = {"v1": (2, 3, 5, 7, 11, 17), "v2": (2, 3, 5, 7, 11, 17, 23, 37)}
@@ -39,7 +39,7 @@ _PERIOD_KERNEL, _PERIOD_STRIDE = 5, 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement:
+class DiscriminatorOutput:
     """What one discriminator says of a batch."""
 
     score: Tensor  # 1 = real, 0 = made; (B, any)
@@ -59,7 +59,7 @@ class ScaleDiscriminator(nn.Module):
         self.convs = nn.ModuleList(layers)
         self.conv_post = weight_norm(nn.Conv1d(_SCALE_LAYERS[-1][1] // narrowing, 1, 3, padding=1))
 
-    def forward(self, wave: Tensor) -> Judgement:
+    def forward(self, wave: Tensor) -> DiscriminatorOutput:
         return _judge(wave, self.convs, self.conv_post)
 
 
@@ -79,7 +79,7 @@ class PeriodDiscriminator(nn.Module):
         )
         self.conv_post = weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0)))
 
-    def forward(self, wave: Tensor) -> Judgement:
+    def forward(self, wave: Tensor) -> DiscriminatorOutput:
         missing = -wave.shape[-1] % self.period
         rows = F.pad(wave, (0, missing), "reflect")
         rows = torch.unflatten(rows, -1, (-1, self.period))  # (B, 1, N / p, p)
@@ -94,20 +94,20 @@ class Discriminators(nn.Module):
         periods = (PeriodDiscriminator(period, narrowing) for period in PERIODS[version])
         self.discriminators = nn.ModuleList([ScaleDiscriminator(narrowing), *periods])
 
-    def forward(self, wave: Tensor) -> list[Judgement]:
+    def forward(self, wave: Tensor) -> list[DiscriminatorOutput]:
         return [discriminator(wave) for discriminator in self.discriminators]
 
 
-def _judge(x: Tensor, convs: nn.ModuleList, conv_post: nn.Module) -> Judgement:
+def _judge(x: Tensor, convs: nn.ModuleList, conv_post: nn.Module) -> DiscriminatorOutput:
     layers = []
     for conv in convs:
         x = F.leaky_relu(conv(x), SLOPE)
         layers.append(x)
     x = conv_post(x)
-    return Judgement(score=x.flatten(1), layers=[*layers, x])
+    return DiscriminatorOutput(score=x.flatten(1), layers=[*layers, x])
 
 
-def discriminator_loss(real: Sequence[Judgement], made: Sequence[Judgement]) -> Tensor:
+def discriminator_loss(real: Sequence[DiscriminatorOutput], made: Sequence[DiscriminatorOutput]) -> Tensor:
     """How far the discriminators are from telling real (1) from made (0): a sum over them."""
     distances = [
         (1 - of_real.score.float()).square().mean() + of_made.score.float().square().mean()
@@ -116,12 +116,12 @@ def discriminator_loss(real: Sequence[Judgement], made: Sequence[Judgement]) -> 
     return torch.stack(distances).sum()
 
 
-def generator_loss(made: Sequence[Judgement]) -> Tensor:
+def generator_loss(made: Sequence[DiscriminatorOutput]) -> Tensor:
     """How far the discriminators are from taking what was made for real: a sum over them."""
     return torch.stack([(1 - of_made.score.float()).square().mean() for of_made in made]).sum()
 
 
-def feature_loss(real: Sequence[Judgement], made: Sequence[Judgement]) -> Tensor:
+def feature_loss(real: Sequence[DiscriminatorOutput], made: Sequence[DiscriminatorOutput]) -> Tensor:
     """How differently the discriminators' layers see real and made audio; no gradient through the real."""
     distances = [
         F.l1_loss(of_made.float(), of_real.float().detach())
@@ -131,11 +131,8 @@ def feature_loss(real: Sequence[Judgement], made: Sequence[Judgement]) -> Tensor
     return _FEATURE_WEIGHT * torch.stack(distances).sum()
 
 
-def kl_loss(trained: Trained) -> Tensor:
-    """Divergence of the posterior from the prior, by the one sample that was drawn.
-
-    Summed over channels and averaged over the frames that are no padding.
-    """
+def kl_loss(trained: TrainingOutput) -> Tensor:
+    """Divergence of the posterior from the prior by one sample, a sum over channels, a mean over frames."""
     mean, log_deviation = trained.prior_mean.float(), trained.prior_log_deviation.float()
     mask = trained.mask.float()
     squared = (trained.prior_latent.float() - mean).square() * (-2 * log_deviation).exp()

@@ -112,8 +112,7 @@ class RvcEngine:
                 f"The content encoder gives vectors of {given} numbers and a {self.config.version} voice "
                 f"takes {self.config.content_dim}; use the weights that are published for RVC."
             )
-        self.sample_rate_hz = self.config.sample_rate_hz
-        self.content_dim = self.config.content_dim
+        self.sample_rate_hz, self.content_dim = self.config.sample_rate_hz, self.config.content_dim
         self.uses_f0 = self.config.uses_f0
         self._device = torch.device(device)
         self._lossless, self._noise = lossless, noise

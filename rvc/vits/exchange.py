@@ -38,13 +38,8 @@ _SEED = 1234
 def exchange(order: Order) -> None:
     """Do what the order says.
 
-    Args:
-        order: `import_from` with `index` (or null), `weights_to`, `index_to` and `card_to`; or `export_from`
-            with `index` (or null) and `voice_to`, beside which the index is written under the name that
-            RVC programs give it.
-
-    Raises:
-        CheckpointError: A file is refused.
+    `import_from` with `index` (or null), `weights_to`, `index_to` and `card_to`; or `export_from` with
+    `index` (or null) and `voice_to`, beside which the index is written under its name in RVC programs.
     """
     index = Path(order["index"]) if order["index"] else None
     if "import_from" in order:

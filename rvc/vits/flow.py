@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from rvc.vits.config import SynthesizerConfig
-from rvc.vits.weight_norm import weight_norm
 
 KERNEL_FRAMES = 5
 COUPLINGS = 4

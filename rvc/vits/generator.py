@@ -14,11 +14,11 @@ from math import prod
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
 from rvc.errors import ConfigError
 from rvc.vits.config import SynthesizerConfig
-from rvc.vits.weight_norm import weight_norm
 
 SINE_AMPLITUDE = 0.1
 VOICED_NOISE = 0.003

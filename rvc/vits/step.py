@@ -18,8 +18,8 @@ from torch.amp.grad_scaler import GradScaler
 from rvc.training.group import Group
 from rvc.vits.discriminator import (
     KL_WEIGHT,
+    DiscriminatorOutput,
     Discriminators,
-    Judgement,
     discriminator_loss,
     feature_loss,
     generator_loss,
@@ -28,7 +28,7 @@ from rvc.vits.discriminator import (
 )
 from rvc.vits.features import SpectrogramConfig, mel_of_linear, mel_spectrogram
 from rvc.vits.prior_encoder import segments
-from rvc.vits.synthesizer import Frames, Noise, Synthesizer, Target, Trained
+from rvc.vits.synthesizer import Frames, Noise, Synthesizer, Target, TrainingOutput
 from rvc.vits.weight_norm import halves
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -90,50 +90,35 @@ class Passage:
     frame_share: float = 1.0  # how many times more frames than the average process's part of the batch
 
 
+@dataclass(eq=False)
 class Trainer:
-    """A synthesizer and its discriminators in training.
+    """A synthesizer and its discriminators in training, both on the group's device."""
 
-    Args:
-        synthesizer: With posterior encoder, not folded; on the group's device.
-        discriminators: On the same device.
-        spectrogram: How sound becomes what the mel loss compares.
-        segment_frames: How many frames of each item are spoken and judged.
-        precision: In which the networks compute.
-        group: The processes that train together.
-    """
+    synthesizer: Synthesizer  # with posterior encoder, not folded
+    discriminators: Discriminators
+    spectrogram: SpectrogramConfig  # what the mel loss compares
+    segment_frames: int  # how many frames of each item are spoken and judged
+    precision: Precision
+    group: Group
 
-    def __init__(  # noqa: PLR0913 -- the parts of a training, each named
-        self,
-        synthesizer: Synthesizer,
-        discriminators: Discriminators,
-        spectrogram: SpectrogramConfig,
-        segment_frames: int,
-        precision: Precision,
-        group: Group,
-    ) -> None:
-        self.synthesizer, self.discriminators = synthesizer.train(), discriminators.train()
-        self.spectrogram, self.segment_frames = spectrogram, segment_frames
-        self.precision, self.group = precision, group
-        self.optimizer, self.judge_optimizer = (_optimizer(part) for part in (synthesizer, discriminators))
-        # One for both, as published programs have it.
-        self.scaler = precision.scaler()
+    def __post_init__(self) -> None:
+        self.optimizer = _optimizer(self.synthesizer.train())
+        self.judge_optimizer = _optimizer(self.discriminators.train())
+        self.scaler = self.precision.scaler()  # one for both, as published programs have it
 
     def step(self, passage: Passage, noise: Noise, learning_rate: float) -> dict[str, Tensor]:
         """Take one step of both; return the losses, weighted, detached, by name."""
         for optimizer in (self.optimizer, self.judge_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
-        target = Target(
-            spectrogram=passage.spectrogram,
-            lengths=passage.frames.lengths,
-            segment_frames=self.segment_frames,
-        )
+        lengths, segment = passage.frames.lengths, self.segment_frames
+        target = Target(spectrogram=passage.spectrogram, lengths=lengths, segment_frames=segment)
         with self.precision.multiplication():
             with self.precision.networks():
                 made = self.synthesizer(passage.frames, target, noise)
             made = replace(made, audio=made.audio.float())
             hop = self.spectrogram.hop_samples
-            real = segments(passage.wave, made.starts * hop, self.segment_frames * hop)
+            real = segments(passage.wave, made.starts * hop, segment * hop)
             caught = self._teach_discriminators(real, made.audio.detach())
             losses = self._teach_synthesizer(passage, made, real)
             self.scaler.update()
@@ -146,7 +131,7 @@ class Trainer:
         self._learn(loss, self.judge_optimizer, self.discriminators)
         return loss
 
-    def _teach_synthesizer(self, passage: Passage, made: Trained, real: Tensor) -> dict[str, Tensor]:
+    def _teach_synthesizer(self, passage: Passage, made: TrainingOutput, real: Tensor) -> dict[str, Tensor]:
         config, length = self.spectrogram, self.segment_frames
         self.discriminators.requires_grad_(requires_grad=False)
         try:
@@ -193,10 +178,10 @@ def _optimizer(network: nn.Module) -> torch.optim.AdamW:
     )
 
 
-def _halves(of_both: list[Judgement]) -> tuple[list[Judgement], list[Judgement]]:
+def _halves(of_both: list[DiscriminatorOutput]) -> Iterator[tuple[DiscriminatorOutput, ...]]:
     """Part what was judged of real and of made audio side by side."""
     parted = []
     for judged in of_both:
-        scores, layers = judged.score.chunk(2), [layer.chunk(2) for layer in judged.layers]
-        parted.append([Judgement(score=scores[i], layers=[layer[i] for layer in layers]) for i in (0, 1)])
-    return [real for real, _ in parted], [made for _, made in parted]
+        parts = zip(judged.score.chunk(2), *(layer.chunk(2) for layer in judged.layers), strict=True)
+        parted.append([DiscriminatorOutput(score=score, layers=layers) for score, *layers in parts])
+    return zip(*parted, strict=True)

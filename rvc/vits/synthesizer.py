@@ -22,7 +22,7 @@ from rvc.vits.config import SynthesizerConfig
 from rvc.vits.flow import CONTEXT_FRAMES, Flow, PosteriorEncoder
 from rvc.vits.generator import Generator
 from rvc.vits.prior_encoder import PriorEncoder, frame_mask, random_starts, segments
-from rvc.vits.tiles import Performance
+from rvc.vits.tiles import TiledGenerator
 from rvc.vits.weight_norm import fold_weight_norm, halves, load_published_state
 
 NOISE_SCALE = 0.66666  # how much of the prior's deviation is used when speaking; less is duller and steadier
@@ -99,7 +99,7 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class InferenceOutput:
     """Audio and what led to it; the prior's parts are (B, C, T'), where T' is T and a window's context."""
 
     audio: Tensor  # (B, 1, N)
@@ -111,7 +111,7 @@ class Made:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained(Made):
+class TrainingOutput(InferenceOutput):
     """Everything that the losses look at; the audio is that of the segments."""
 
     starts: Tensor  # first frame of each segment, (B,)
@@ -135,10 +135,7 @@ class Synthesizer(nn.Module):
 
     @classmethod
     def for_inference(cls, config: SynthesizerConfig, weights: Mapping[str, Tensor]) -> Synthesizer:
-        """Build a synthesizer that only speaks: float32, weight norm multiplied out, no gradients.
-
-        The weights are under published names, without the posterior encoder's, as `voice_model` gives them.
-        """
+        """Build one that only speaks, of a voice model's weights: float32, folded, no gradients."""
         with torch.device("meta"):
             synthesizer = cls(config, with_posterior=False)
         # A copy, since folding must not reach the caller's tensors; float32 before weights are multiplied.
@@ -148,7 +145,9 @@ class Synthesizer(nn.Module):
         return synthesizer.eval().requires_grad_(requires_grad=False)
 
     @torch.inference_mode()
-    def infer(self, frames: Frames, noise: Noise | None = None, window: Window | None = None) -> Made:
+    def infer(
+        self, frames: Frames, noise: Noise | None = None, window: Window | None = None
+    ) -> InferenceOutput:
         """Speak the frames, or a window of them."""
         noise = noise or Noise()
         window = window or Window(skipped_frames=0, frames=frames.content.shape[1])
@@ -157,10 +156,10 @@ class Synthesizer(nn.Module):
         # What the flow can reach from the window; the prior encoder before it sees everything.
         dropped = max(first - CONTEXT_FRAMES, 0)
         speaker = self.emb_g(frames.speaker)[..., None]
-        made = self._foretold(frames, speaker, noise, dropped)
+        made = self._prior(frames, speaker, noise, dropped)
         latent, mask = (signal[..., first - dropped : last - dropped] for signal in (made.latent, made.mask))
         f0_hz = None if frames.f0_hz is None else frames.f0_hz[:, first:last]
-        said, excitation = latent * mask, self._excite(f0_hz, noise)
+        said, excitation = latent * mask, self._source_signal(f0_hz, noise)
         if window.stretched_frames is not None and window.stretched_frames != window.frames:
             said = F.interpolate(said, window.stretched_frames, mode="linear")
             if excitation is not None:
@@ -173,14 +172,9 @@ class Synthesizer(nn.Module):
     ) -> Iterator[Tensor]:
         """Speak one item in passages of a second, (n,) each: what `infer` says without a window, in float32.
 
-        A passage is a good moment to look whether anybody still waits for it. On a GPU it is all one passage,
-        where that is fast in half precision but for the phase of the source.
-
-        Args:
-            frames: T frames of one item.
-            noise: Random draws to be used instead of new ones.
-            spoken: First frame that is spoken and the one after the last; the others serve as context. All if
-                None.
+        Between two the caller may look whether anybody still waits. On a GPU it is all one passage, where
+        that is fast in half precision but for the phase of the source. `spoken` is the first frame that is
+        spoken and the one after the last; the others serve as context.
         """
         noise = noise or Noise()
         first, last = spoken or (0, frames.content.shape[1])
@@ -189,9 +183,9 @@ class Synthesizer(nn.Module):
         # Contexts end before each yield: what is done between two passages is the caller's.
         with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=halves(device)):
             speaker = self.emb_g(frames.speaker)[..., None]
-            made = self._foretold(frames, speaker, noise, 0)
+            made = self._prior(frames, speaker, noise, 0)
             latent = made.latent * made.mask
-            excitation = self._excite(frames.f0_hz, noise)
+            excitation = self._source_signal(frames.f0_hz, noise)
             hop = self.config.hop_samples
             audio = None
             if device.type != "cpu" or not self.in_tiles:
@@ -200,9 +194,9 @@ class Synthesizer(nn.Module):
             yield audio
             return
         heard = None if excitation is None else excitation[0, 0]
-        yield from Performance(self.dec).passages(latent[0], speaker[0], heard, (first, last))
+        yield from TiledGenerator(self.dec).passages(latent[0], speaker[0], heard, (first, last))
 
-    def forward(self, frames: Frames, target: Target, noise: Noise | None = None) -> Trained:
+    def forward(self, frames: Frames, target: Target, noise: Noise | None = None) -> TrainingOutput:
         """Take the training path: posterior, flow, and the generator on a random segment of each item."""
         noise = noise or Noise()
         self._check(frames, 0, frames.content.shape[1])
@@ -219,8 +213,8 @@ class Synthesizer(nn.Module):
         starts = random_starts(target.lengths, length, noise.starts)
         f0_hz = None if frames.f0_hz is None else segments(frames.f0_hz[:, None], starts, length)[:, 0]
         spoken = segments(latent, starts, length)
-        return Trained(
-            audio=self.dec(spoken, speaker, self._excite(f0_hz, noise)),
+        return TrainingOutput(
+            audio=self.dec(spoken, speaker, self._source_signal(f0_hz, noise)),
             starts=starts,
             mask=mask,
             latent=latent,
@@ -243,12 +237,12 @@ class Synthesizer(nn.Module):
         if not 0 <= first < last <= length:
             raise ConfigError(f"A window of frames {first}..{last} is not within {length} frames.")
 
-    def _foretold(self, frames: Frames, speaker: Tensor, noise: Noise, dropped: int) -> Made:
+    def _prior(self, frames: Frames, speaker: Tensor, noise: Noise, dropped: int) -> InferenceOutput:
         """What the generator shall speak from frame `dropped` on, without audio yet."""
         mean, log_deviation, mask = self.enc_p(frames.content, frames.lengths, frames.pitch, dropped)
         latent_noise = torch.randn_like(mean) if noise.latent is None else noise.latent
         prior_latent = (mean + log_deviation.exp() * latent_noise * NOISE_SCALE) * mask
-        return Made(
+        return InferenceOutput(
             audio=mean.new_empty(mean.shape[0], 1, 0),
             mask=mask,
             latent=self.flow.inverse(prior_latent, mask, speaker),
@@ -257,7 +251,7 @@ class Synthesizer(nn.Module):
             prior_log_deviation=log_deviation,
         )
 
-    def _excite(self, f0_hz: Tensor | None, noise: Noise) -> Tensor | None:
+    def _source_signal(self, f0_hz: Tensor | None, noise: Noise) -> Tensor | None:
         if self.dec.m_source is None or f0_hz is None:
             return None
         return self.dec.m_source(f0_hz, noise.source, noise.first_phase)

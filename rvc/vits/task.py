@@ -7,7 +7,7 @@ which takes hours of recordings and days of a GPU to become a voice.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,21 +24,24 @@ from rvc.training.task import Features, Task
 from rvc.vits.config import SynthesizerConfig, Version, published_config
 from rvc.vits.content_encoder import BASE, HubertSizes
 from rvc.vits.discriminator import Discriminators
-from rvc.vits.features import Listener, SpectrogramConfig, batch_of, published_spectrogram, whole_frames
+from rvc.vits.features import (
+    FeatureExtractor,
+    SpectrogramConfig,
+    batch_of,
+    published_spectrogram,
+    whole_frames,
+)
 from rvc.vits.step import Passage, Precision, Trainer
 from rvc.vits.synthesizer import Frames, Noise, Synthesizer
 from rvc.vits.training_checkpoint import read_discriminators, read_generator, write_training_checkpoint
 from rvc.vits.voice_model import CONTENT_ENCODER, VoiceModel, card_of, save_voice_file
 from rvc.vits.weight_norm import load_published_state
 
-SEGMENT_FRAMES = {  # how many frames of each slice are spoken at a step
-    ("v1", 32_000): 40,
-    ("v1", 40_000): 32,
-    ("v1", 48_000): 24,
-    ("v2", 32_000): 40,
-    ("v2", 40_000): 32,
-    ("v2", 48_000): 36,
-}
+# How many frames of each slice are spoken at a step.
+SEGMENT_FRAMES = {
+    ("v1", 32_000): 40, ("v1", 40_000): 32, ("v1", 48_000): 24,
+    ("v2", 32_000): 40, ("v2", 40_000): 32, ("v2", 48_000): 36,
+}  # fmt: skip
 FIRST_LEARNING_RATE, EPOCH_DECAY = 1e-4, 0.999875
 # About two hundred passes through the recordings: what people take who begin with pretrained weights.
 STEPS_PER_SECOND, FEWEST_STEPS, MOST_STEPS = 12, 1_000, 20_000
@@ -56,11 +59,7 @@ class RvcSizes:
 
 
 def published_sizes(version: str, sample_rate_hz: int, *, uses_f0: bool) -> RvcSizes:
-    """Give the sizes that every RVC program trains with.
-
-    Raises:
-        ConfigError: No model of that version and rate was published.
-    """
+    """Give the sizes that every RVC program trains with."""
     return RvcSizes(
         synthesizer=published_config(cast(Version, version), sample_rate_hz, uses_f0=uses_f0),
         spectrogram=published_spectrogram(sample_rate_hz),
@@ -78,11 +77,6 @@ class RvcFiles:
     generator: Path | None = None  # pretrained; None draws new weights
     discriminators: Path | None = None
 
-    @property
-    def start(self) -> str:
-        """What the first weights are, as the voice's card says it."""
-        return "pretrained" if self.generator and self.discriminators else "random"
-
     def key(self) -> str:
         """Name what features depend on: the encoder's bytes and who finds the melody."""
         with self.encoder.open("rb") as file:
@@ -95,11 +89,7 @@ class RvcFiles:
 
 
 def first_networks(sizes: RvcSizes, files: RvcFiles) -> tuple[Synthesizer, Discriminators]:
-    """Make the networks, on the CPU; new weights come from torch's global generator.
-
-    Raises:
-        CheckpointError: Pretrained weights are there, but not those of these networks.
-    """
+    """Make the networks, on the CPU; new weights come from torch's global generator."""
     config = sizes.synthesizer
     if files.generator is None or files.discriminators is None:
         return Synthesizer(config), Discriminators(config.version, sizes.narrowing)
@@ -112,18 +102,7 @@ def first_networks(sizes: RvcSizes, files: RvcFiles) -> tuple[Synthesizer, Discr
 
 
 class RvcTask(Task):
-    """One voice in training.
-
-    Args:
-        sizes: Of the networks.
-        files: What it begins with.
-        group: The processes that train together; by default this one alone.
-        precision: As `TrainSettings.precision`.
-        recomputes: Whether the generator saves memory by computing twice.
-
-    Raises:
-        CheckpointError: A file does not hold what it should.
-    """
+    """One voice in training; `recomputes` saves the generator's memory by computing twice."""
 
     def __init__(
         self,
@@ -142,7 +121,7 @@ class RvcTask(Task):
         kind = f"{config.version}-{config.sample_rate_hz}-{'f0' if config.uses_f0 else 'plain'}"
         self.features_key = f"rvc-1-{kind}-{files.key()}"
         estimator = files.build_estimator(self.device)
-        self.listener = Listener(
+        self.extractor = FeatureExtractor(
             files.encoder, sizes.encoder, config.version, sizes.spectrogram, estimator, self.device
         )
         synthesizer, discriminators = first_networks(sizes, files)
@@ -155,20 +134,19 @@ class RvcTask(Task):
             Precision.best(precision, self.device),
             self.group,
         )
-        self._taken: dict[str, Any] = {"steps": 0, "epoch": 0, "start": files.start}
+        start = "pretrained" if files.generator and files.discriminators else "random"
+        self._taken: dict[str, Any] = {"steps": 0, "epoch": 0, "start": start}
 
     def default_steps(self, seconds_of_audio: float) -> int:
-        """More audio takes more steps, within reason."""
         return int(min(max(STEPS_PER_SECOND * seconds_of_audio, FEWEST_STEPS), MOST_STEPS))
 
     def extract(self, wav: NDArray[np.float32], rate_hz: int, seed: int) -> dict[str, Tensor]:
         """Content, melody, spectrogram and audio of one slice; nothing here is random."""
         del seed
-        return self.listener.extract(wav, rate_hz)
+        return self.extractor.extract(wav, rate_hz)
 
     def batch(self, items: Sequence[Features], generator: torch.Generator) -> dict[str, Tensor]:
-        """Put whole slices side by side; what is spoken of them, the step chooses."""
-        self.listener.release()
+        self.extractor.release()
         rows = batch_of(items, generator, self.sizes.spectrogram.hop_samples)
         on_gpu = self.device.type == "cuda"
         return {name: row.pin_memory() for name, row in rows.items()} if on_gpu else rows
@@ -176,7 +154,6 @@ class RvcTask(Task):
     def step(
         self, batch: dict[str, Tensor], step: int, total_steps: int, generator: torch.Generator
     ) -> dict[str, float]:
-        """One step of the discriminators, then one of the synthesizer."""
         del total_steps
         own = self.group.own(len(batch["lengths"]))
         items, frames = batch["f0_hz"].shape
@@ -190,15 +167,14 @@ class RvcTask(Task):
 
     def _noise(self, items: int, frames: int, generator: torch.Generator) -> Noise:
         """Draw for the whole batch, and keep what is this process's."""
-        samples = self.sizes.segment_frames * self.sizes.spectrogram.hop_samples
 
-        def normal(*shape: int) -> Tensor:
-            return self.group.share_noise(torch.randn(shape, generator=generator, device=self.device))
+        def own(draw: Callable[..., Tensor], *shape: int) -> Tensor:
+            return self.group.share_noise(draw(shape, generator=generator, device=self.device))
 
         return Noise(
-            latent=normal(items, self.sizes.synthesizer.latent_channels, frames),
-            starts=self.group.share_noise(torch.rand(items, generator=generator, device=self.device)),
-            source=normal(items, 1, samples),
+            latent=own(torch.randn, items, self.sizes.synthesizer.latent_channels, frames),
+            starts=own(torch.rand, items),
+            source=own(torch.randn, items, 1, self.sizes.segment_frames * self.sizes.spectrogram.hop_samples),
         )
 
     def _passage(self, own: dict[str, Tensor], lengths: Tensor) -> Passage:
@@ -232,7 +208,6 @@ class RvcTask(Task):
             synthesizer.train()
 
     def reference(self, item: Features) -> NDArray[np.float32]:
-        """The slice itself, at the level that training sees."""
         return item["audio"].numpy()
 
     def f0(self, item: Features) -> NDArray[np.float64]:
@@ -243,7 +218,6 @@ class RvcTask(Task):
         return item["content"].float().numpy()
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, optimizers, and how far they are."""
         return {"taken": dict(self._taken), **self.trainer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

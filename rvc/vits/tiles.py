@@ -1,17 +1,14 @@
 """The generator run in short tiles of time on a CPU: the same samples, in less time and in flat memory.
 
-Why:     a stage's activations take megabytes for each second of audio; a tile's are found in the cache. With
-         the channels of a sample side by side (channels last) oneDNN's convolutions run nearly as fast as a
-         matrix product, and with a tile to each core no core waits for another.
-How:     a second of frames at a time (a passage) goes through the stages one after the other, and each stage
-         goes through its passage in tiles. What a tile has to see beyond its ends is computed along with it
-         and cut off, so where passages and tiles end is not heard.
-Shapes:  C = channels, G = speaker channels, T = frames, N = samples of audio.
+Why:  a stage's activations take megabytes for each second of audio; a tile's are found in the cache, and with
+      a tile to each core no core waits for another. Channels last, as oneDNN computes them fastest.
+How:  a second of frames (a passage) goes through the stages, and each stage goes through it in tiles. What a
+      tile has to see beyond its ends is computed along with it and cut off, so where they end is not heard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -30,7 +27,7 @@ TILE_NUMBERS = 2**18  # channels times samples; best where 4 bytes each fill abo
 
 
 @dataclass(frozen=True)
-class _Stretch:
+class _Segment:
     """Part of a signal that is `whole` samples long and silent beyond."""
 
     numbers: Tensor  # (1, C, 1, samples), channels last
@@ -41,8 +38,8 @@ class _Stretch:
     def last(self) -> int:
         return self.first + self.numbers.shape[-1]
 
-    def cut(self, first: int, last: int) -> _Stretch:
-        return _Stretch(self.numbers[..., first - self.first : last - self.first], first, self.whole)
+    def cut(self, first: int, last: int) -> _Segment:
+        return _Segment(self.numbers[..., first - self.first : last - self.first], first, self.whole)
 
 
 class _Layer:
@@ -54,14 +51,14 @@ class _Layer:
         self.dilation = conv.dilation[0]
         self.reach = self.dilation * (conv.kernel_size[0] - 1) // 2
 
-    def __call__(self, x: _Stretch) -> _Stretch:
+    def __call__(self, x: _Segment) -> _Segment:
         """Convolve; an end that is not the whole signal's own is lost as far as the layer reaches."""
         at_start, at_end = x.first == 0, x.last == x.whole
         padding = self.reach if at_start or at_end else 0
         numbers = F.conv2d(
             x.numbers, self.weight, self.bias, padding=(0, padding), dilation=(1, self.dilation)
         )
-        made = _Stretch(numbers, x.first + self.reach - padding, x.whole)
+        made = _Segment(numbers, x.first + self.reach - padding, x.whole)
         return made.cut(x.first + self.reach * (not at_start), x.last - self.reach * (not at_end))
 
 
@@ -74,10 +71,10 @@ class _Block:
         self.steps = [[_Layer(conv) for conv in convs] for convs in zip(*columns, strict=True)]
         self.reach = sum(layer.reach for step in self.steps for layer in step)
 
-    def __call__(self, x: _Stretch) -> _Stretch:
+    def __call__(self, x: _Segment) -> _Segment:
         """Run the steps; an end that is not the whole signal's own is lost as far as the block reaches."""
         for step in self.steps:
-            made = _Stretch(F.leaky_relu(x.numbers, SLOPE), x.first, x.whole)
+            made = _Segment(F.leaky_relu(x.numbers, SLOPE), x.first, x.whole)
             for position, layer in enumerate(step):
                 if position:
                     F.leaky_relu_(made.numbers, SLOPE)
@@ -107,7 +104,7 @@ class _Stage:
         start = -((self.kernel - 1 - self.padding - first) // self.rate)  # rounded up
         return max(start, 0), min((last - 1 + self.padding) // self.rate + 1, length)
 
-    def tile(self, source: _Stretch, excitation: Tensor | None, first: int, last: int) -> Tensor:
+    def tile(self, source: _Segment, excitation: Tensor | None, first: int, last: int) -> Tensor:
         """Compute a range of the output, (1, C, 1, last - first), of at least what `needs` says."""
         x = self._upsampled(source.cut(*self.needs(first, last, source.whole)))
         x = x.cut(*_widened(first, last, self.reach, x.whole))
@@ -121,10 +118,10 @@ class _Stage:
             made[0].add_(other)
         return made[0].div_(len(made))
 
-    def _upsampled(self, source: _Stretch) -> _Stretch:
+    def _upsampled(self, source: _Segment) -> _Segment:
         heard = F.leaky_relu(source.numbers, SLOPE)
         numbers = F.conv_transpose2d(heard, self.weight, self.bias, (1, self.rate), (0, self.padding))
-        return _Stretch(numbers, source.first * self.rate, source.whole * self.rate)
+        return _Segment(numbers, source.first * self.rate, source.whole * self.rate)
 
     def _excited(self, excitation: Tensor, first: int, last: int) -> Tensor:
         """Bring a range of the excitation to the stage's rate, (1, C, 1, last - first)."""
@@ -138,7 +135,7 @@ class _Stage:
         return made.t()[None, :, None]
 
 
-class Performance:
+class TiledGenerator:
     """A generator's layers as tiles take them; later changes of its weights are not heard."""
 
     @torch.inference_mode()
@@ -151,17 +148,9 @@ class Performance:
     def passages(
         self, latent: Tensor, speaker: Tensor, excitation: Tensor | None = None, spoken: Range | None = None
     ) -> Iterator[Tensor]:
-        """Speak one item passage by passage, (samples,) each.
+        """Speak one item, (C, T), (G, 1) and (N,), passage by passage, (samples,) each.
 
-        Args:
-            latent: (C, T).
-            speaker: (G, 1).
-            excitation: (N,); None exactly for models without F0.
-            spoken: First frame that is spoken and the one after the last; the others serve as context. All
-                if None.
-
-        Raises:
-            ConfigError: The excitation is missing, superfluous or of another length.
+        `spoken` is the first frame that is spoken and the one after the last; the others serve as context.
         """
         frames = latent.shape[-1]
         lengths = [frames]
@@ -194,15 +183,15 @@ class Performance:
         """Speak the last of the ranges."""
         frames = latent.shape[-1]
         first, last = _widened(*ranges[0], self._before.reach, frames)
-        x = _Stretch(_channels_last(latent[None, :, first:last]), first, frames)
+        x = _Segment(_channels_last(latent[None, :, first:last]), first, frames)
         x = self._before(x).cut(*ranges[0])
         x.numbers.add_(condition[None, :, None])
         for stage, (first, last) in zip(self._stages, ranges[1:-1], strict=True):
             x = self._staged(stage, x, excitation, (first, last))
-        x = _Stretch(F.leaky_relu(x.numbers, LAST_SLOPE), x.first, x.whole)
+        x = _Segment(F.leaky_relu(x.numbers, LAST_SLOPE), x.first, x.whole)
         return torch.tanh(self._after(x).cut(*ranges[-1]).numbers[0, 0, 0])
 
-    def _staged(self, stage: _Stage, source: _Stretch, excitation: Tensor | None, wanted: Range) -> _Stretch:
+    def _staged(self, stage: _Stage, source: _Segment, excitation: Tensor | None, wanted: Range) -> _Segment:
         """Compute a stage's output tile by tile."""
         first, last = wanted
         length = last - first
@@ -217,8 +206,13 @@ class Performance:
                 end = min(start + tile, last)
                 made[..., start - first : end - first] = stage.tile(source, excitation, start, end)
 
-        _run_all(run, range(first, last, tile))
-        return _Stretch(made, first, source.whole * stage.rate)
+        # Each tile in one thread: threads that share a convolution wait for the slowest at every layer.
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                list(pool.map(run, range(first, last, tile)))
+        finally:
+            torch.set_num_threads(threads)  # a worker's setting is also that of threads that begin later
+        return _Segment(made, first, source.whole * stage.rate)
 
 
 def _channels_last(signal: Tensor) -> Tensor:
@@ -228,20 +222,3 @@ def _channels_last(signal: Tensor) -> Tensor:
 
 def _widened(first: int, last: int, reach: int, length: int) -> Range:
     return max(first - reach, 0), min(last + reach, length)
-
-
-def _run_all(run: Callable[[int], None], starts: Iterable[int]) -> None:
-    """Do many pieces of work, as many at a time as torch has threads.
-
-    Each piece within one thread: threads that share a convolution wait for the slowest at every layer.
-    """
-    threads = torch.get_num_threads()
-    if threads == 1:
-        for start in starts:
-            run(start)
-        return
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            list(pool.map(run, starts))
-    finally:
-        torch.set_num_threads(threads)  # a worker's setting is also that of threads that begin later

@@ -30,11 +30,7 @@ Weights = Mapping[str, Tensor]  # by published name, weight norm unfolded, in th
 
 
 def read_generator(path: Path, config: SynthesizerConfig) -> tuple[SynthesizerConfig, Weights]:
-    """Read a synthesizer in training, or a pretrained one, with as many speakers as the file has.
-
-    Raises:
-        CheckpointError: The file cannot be read, or its weights are not that synthesizer's.
-    """
+    """Read a synthesizer in training, or a pretrained one, with as many speakers as the file has."""
     weights = _read(path)
     table = weights.get("emb_g.weight")
     if table is not None and table.ndim == 2 and table.shape[0]:
@@ -44,11 +40,7 @@ def read_generator(path: Path, config: SynthesizerConfig) -> tuple[SynthesizerCo
 
 
 def read_discriminators(path: Path, version: Version, narrowing: int = 1) -> Weights:
-    """Read discriminators in training, or pretrained ones.
-
-    Raises:
-        CheckpointError: The file cannot be read, or its weights are not those of that version.
-    """
+    """Read discriminators in training, or pretrained ones."""
     weights = _read(path)
     with torch.device("meta"):
         state = published_state(Discriminators(version, narrowing))

@@ -1,15 +1,10 @@
 """Voice models of RVC on disk, in two forms between which nothing is lost.
 
-A .pth, as people share them, of WebUI and of Applio, v1 and v2, also early ones without version:
+    .pth          of WebUI and Applio, v1 and v2: weight (tensors by published name, half precision, without
+                  the posterior encoder), config (18 sizes), info, sr, f0, version, and Applio's facts
+    .safetensors  the same tensors; as metadata one entry, "rvc": the rest as JSON
 
-    weight    tensors by published name, half precision, without the posterior encoder
-    config    18 sizes in a fixed order (`LEGACY_FIELDS`)
-    info, sr, f0, version, and what Applio adds
-
-model.safetensors, as Timbre keeps them: the same tensors, and as metadata one entry, "rvc": the rest as JSON.
-
-Both may be a stranger's: reading runs nothing, and everything is checked against the network that the sizes
-describe, name by name and shape by shape. Written is WebUI's form, with Applio's facts where they are known.
+Both may be a stranger's: reading runs nothing, and all is checked against the network of those sizes.
 """
 
 from __future__ import annotations
@@ -47,16 +42,9 @@ LEGACY_FIELDS = (
 )  # fmt: skip
 _SEGMENT_FRAMES = 32  # written as such in every published file, and used by none
 _FACTS: dict[str, type[str] | type[int]] = {
-    "epoch": int,
-    "step": int,
-    "creation_date": str,
-    "model_hash": str,
-    "dataset_length": str,
-    "model_name": str,
-    "author": str,
-    "embedder_model": str,
-    "speakers_id": int,
-}
+    "epoch": int, "step": int, "creation_date": str, "model_hash": str, "dataset_length": str,
+    "model_name": str, "author": str, "embedder_model": str, "speakers_id": int,
+}  # fmt: skip
 _LONGEST_FACT, _LARGEST_FACT = 1_000, 2**53
 _LARGEST_HALF = torch.finfo(torch.float16).max
 
@@ -87,12 +75,7 @@ class VoiceModel:
 
 
 def read_voice_model(path: Path) -> VoiceModel:
-    """Read a .pth file, a stranger's; its sizes and weights fit each other.
-
-    Raises:
-        CheckpointError: The file cannot be read, is no voice model, has another vocoder or version, asks for
-            sizes out of bounds, or its weights are not exactly those of the network that it describes.
-    """
+    """Read a .pth file, a stranger's, or refuse it with a CheckpointError."""
     document = read_document(path, MAX_MODEL_BYTES)
     if "weight" not in document or "config" not in document:
         if isinstance(document.get("model"), dict):
@@ -106,21 +89,12 @@ def read_voice_model(path: Path) -> VoiceModel:
 
 
 def write_voice_model(path: Path, model: VoiceModel) -> None:
-    """Write a .pth file as every RVC program reads it.
-
-    Raises:
-        CheckpointError: The weights do not fit the sizes, or are too large for half precision.
-    """
+    """Write a .pth file as every RVC program reads it."""
     write_document(path, {"weight": _half_weights(model, path.name)} | _document_of(model))
 
 
 def load_voice_file(path: Path) -> VoiceModel:
-    """Read a .safetensors file, maybe a stranger's; half precision, on the CPU.
-
-    Raises:
-        CheckpointError: The file cannot be read, is no RVC voice, or its weights are not exactly those of the
-            network that it describes.
-    """
+    """Read a .safetensors file, maybe a stranger's, or refuse it with a CheckpointError."""
     try:
         size = path.stat().st_size
         if size > MAX_MODEL_BYTES:
@@ -145,12 +119,7 @@ def load_voice_file(path: Path) -> VoiceModel:
 
 
 def save_voice_file(path: Path, model: VoiceModel) -> None:
-    """Write a .safetensors file, whole or not at all.
-
-    Raises:
-        CheckpointError: The weights do not fit the sizes, or are too large for half precision.
-        OSError: The disk refuses.
-    """
+    """Write a .safetensors file, whole or not at all."""
     weights = _half_weights(model, path.name)
     try:
         with atomic_write(path) as temporary:
@@ -162,19 +131,15 @@ def save_voice_file(path: Path, model: VoiceModel) -> None:
 def card_of(model: VoiceModel) -> dict[str, Any]:
     """Say what the card of a voice says of its engine; the rest is the caller's."""
     config = model.config
-    card: dict[str, Any] = {
+    said = {"info": model.info, "facts": dict(model.facts)}
+    return {
         "engine": ENGINE,
         "content_encoder": model.content_encoder,
         "content_dim": config.content_dim,
         "sample_rate_hz": config.sample_rate_hz,
         "version": config.version,
         "uses_f0": config.uses_f0,
-    }
-    if model.info:
-        card["info"] = model.info
-    if model.facts:
-        card["facts"] = dict(model.facts)
-    return card
+    } | {name: value for name, value in said.items() if value}
 
 
 @lru_cache(maxsize=8)
@@ -196,28 +161,26 @@ def legacy_list(config: SynthesizerConfig) -> list[Any]:
 def _document_of(model: VoiceModel) -> dict[str, Any]:
     """Give what a file says of a model besides its weights: texts, numbers and lists of them."""
     config = model.config
-    said = {
+    return {
         "config": legacy_list(config),
         "info": model.info,
         "sr": f"{config.sample_rate_hz / 1000:g}k",
         "f0": int(config.uses_f0),
         "version": config.version,
-    }
-    return said | dict(model.facts)
+    } | dict(model.facts)
 
 
 def _half_weights(model: VoiceModel, name: str) -> dict[str, Tensor]:
     """Give the weights as files have them: half precision, each with memory of its own."""
     check_weights(model.weights, synthesizer_shapes(model.config, with_posterior=False), name)
+    halved = {}
     for key, tensor in model.weights.items():
         if tensor.abs().max() > _LARGEST_HALF:
             raise CheckpointError(
                 f"{key} is too large for half precision; export an earlier state of the training."
             )
-    return {
-        key: tensor.half().clone(memory_format=torch.contiguous_format)
-        for key, tensor in model.weights.items()
-    }
+        halved[key] = tensor.half().clone(memory_format=torch.contiguous_format)
+    return halved
 
 
 def _checked_model(document: Mapping[str, Any], weights: Mapping[str, Tensor], name: str) -> VoiceModel:

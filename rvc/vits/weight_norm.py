@@ -8,24 +8,15 @@ Names:   published files say `X.weight_g` and `X.weight_v`; today's PyTorch says
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import parametrize
 
 from rvc.torch_file import published_name
 
-Layer = TypeVar("Layer", bound=nn.Module)
-
 _FIRST_CAPABILITY = 7
 _WITHOUT_TENSOR_CORES = "GTX 16"
-
-
-def weight_norm(layer: Layer) -> Layer:
-    """Give a layer its weight as magnitude and direction."""
-    normed: Layer = parametrizations.weight_norm(layer)
-    return normed
 
 
 def fold_weight_norm(network: nn.Module) -> None:
@@ -41,10 +32,7 @@ def published_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def load_published_state(network: nn.Module, weights: Mapping[str, Tensor], *, assign: bool = False) -> None:
-    """Fill an unfolded network with exactly its entries under published names.
-
-    `assign` takes the tensors themselves instead of copying them, for a network without memory of its own.
-    """
+    """Fill an unfolded network with exactly its entries under published names."""
     names = {published_name(name): name for name in network.state_dict()}
     network.load_state_dict(
         {names.get(name, name): tensor for name, tensor in weights.items()}, assign=assign
@@ -52,10 +40,9 @@ def load_published_state(network: nn.Module, weights: Mapping[str, Tensor], *, a
 
 
 def halves(device: torch.device) -> bool:
-    """Tell whether networks shall compute in half precision on a device; never on a processor.
+    """Tell whether networks shall compute in half precision on a device, as RVC's own programs choose.
 
-    GPUs before tensor cores are far slower with it, and the convolutions of the GTX 16 series, which has none
-    either, are known to give NaN. RVC's own programs leave the same devices out.
+    GPUs without tensor cores are far slower with it, and the GTX 16 series is known to give NaN.
     """
     if device.type != "cuda":
         return False

@@ -112,7 +112,7 @@ def a_batch(sizes: RvcSizes, device: torch.device) -> tuple[Passage, Noise]:
     )
     passage = Passage(
         frames=frames,
-        spectrogram=normal(BATCH, sizes.spectrogram.bins, SLICE_FRAMES).abs(),
+        spectrogram=normal(BATCH, sizes.synthesizer.spectrogram_bins, SLICE_FRAMES).abs(),
         wave=0.1 * normal(BATCH, 1, SLICE_FRAMES * hop),
     )
     noise = Noise(

@@ -13,7 +13,7 @@ from rvc.errors import ConfigError
 from rvc.vits.config import SynthesizerConfig
 from rvc.vits.generator import Generator
 from rvc.vits.synthesizer import Noise
-from rvc.vits.tiles import Performance
+from rvc.vits.tiles import TiledGenerator
 from tests.tiny_rvc import tiny_config, tiny_frames, tiny_synthesizer
 
 FRAMES = 13
@@ -82,7 +82,7 @@ def speak_in_tiles(
     generator: Generator, latent: Tensor, speaker: Tensor, excitation: Tensor | None = None
 ) -> Tensor:
     """What `generator(latent, speaker, excitation)` says, item by item."""
-    performance = Performance(generator)
+    performance = TiledGenerator(generator)
     items = [
         performance.passages(latent[item], speaker[item], None if excitation is None else excitation[item, 0])
         for item in range(latent.shape[0])
