@@ -9,13 +9,9 @@ BLOCK_FRAMES = 100
 
 
 def placed_noise(first_frame: int, frames: int, frame_samples: int, stream: int = 0) -> Tensor:
-    """Draw white noise of unit RMS, (1, frames * frame_samples).
+    """Draw white noise of unit RMS from that place on, (1, frames * frame_samples).
 
-    Args:
-        first_frame: Place in the recording, in frames.
-        frames: Length wanted, in frames.
-        frame_samples: Numbers per frame.
-        stream: Which of several noises that have nothing to do with each other.
+    Noises of different streams have nothing to do with each other.
     """
     first, last = first_frame // BLOCK_FRAMES, (first_frame + max(frames, 1) - 1) // BLOCK_FRAMES
     blocks = [

@@ -35,7 +35,7 @@ from rvc.analysis.speakers import (
     load_statistics,
 )
 from rvc.audio.reader import load_mono, resample
-from rvc.pretrain.corpus import Utterance, read_corpus
+from rvc.pretrain.dataset import Utterance, read_corpus
 from rvc.pretrain.speaker_stats import is_held_out
 
 logger = logging.getLogger("dataset_report")
