@@ -42,11 +42,7 @@ def band_edges_hz() -> Tensor:
 
 
 def mel_bank(warp: float = 1.0) -> Tensor:
-    """Triangular mel filters of unit sum, (80, 257).
-
-    Every band is read from `warp` times its frequency, as a vocal tract shorter (>1) or longer (<1) by that
-    factor would sound.
-    """
+    """Triangular mel filters of unit sum, (80, 257); `warp` > 1 is for a shorter vocal tract."""
     edges = band_edges_hz() * warp
     if warp > 1:
         bent = KNEE_HZ + (edges - KNEE_HZ) * (TOP_HZ - KNEE_HZ) / max(float(edges[-1]) - KNEE_HZ, 1.0)
@@ -81,11 +77,7 @@ class EncoderConfig:
 
 
 class ContentEncoder(nn.Module):
-    """16 kHz audio or its log-mel -> content vectors at 100 Hz.
-
-    The content is normalised without a learned scale, which bounds what it can carry and makes distances
-    between frames comparable for retrieval.
-    """
+    """Log-mel -> content at 100 Hz, normalised without a learned scale so that distances are comparable."""
 
     mel_filters: Tensor
 

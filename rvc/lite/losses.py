@@ -38,11 +38,7 @@ def whole_windows(wav: Tensor, fft_samples: int, hop_samples: int) -> Tensor:
 
 
 def spectral_loss(made: Tensor, real: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Distance of log-magnitudes plus spectral convergence, the mean over window sizes; both (B, N).
-
-    Each window of so many samples has a hop of a quarter. Sizes drawn anew every step leave no seam between
-    bands and frames in which an artefact could hide.
-    """
+    """Distance of log-magnitudes plus spectral convergence, the mean over window sizes; both (B, N)."""
     losses = []
     for size in sizes:
         a, b = magnitude(made, size, size // 4), magnitude(real, size, size // 4)
@@ -53,19 +49,14 @@ def spectral_loss(made: Tensor, real: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def random_sizes(generator: torch.Generator) -> tuple[int, int, int]:
-    """A long window for pitch, a middle one, and a short one for onsets; of lengths that transform fast."""
+    """A long, a middle and a short window, drawn anew so that an artefact has no seam to hide in."""
     draw = torch.rand(2, generator=generator, device=generator.device).tolist()
     return 2048, 700 + 20 * int(26 * draw[0]), 160 + 20 * int(14 * draw[1])
 
 
-def real_loss(scores: Sequence[Tensor]) -> Tensor:
-    """Least-squares distance of the discriminators' scores from "real"."""
-    return torch.stack([(score.float() - 1).square().mean() for score in scores]).mean()
-
-
-def fake_loss(scores: Sequence[Tensor]) -> Tensor:
-    """Least-squares distance of the discriminators' scores from "made"."""
-    return torch.stack([score.float().square().mean() for score in scores]).mean()
+def score_loss(scores: Sequence[Tensor], wanted: float) -> Tensor:
+    """Least-squares distance of the discriminators' scores from what is wanted: 1 is real, 0 is made."""
+    return torch.stack([(score.float() - wanted).square().mean() for score in scores]).mean()
 
 
 def feature_loss(made: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
@@ -134,19 +125,12 @@ class SmallDiscriminators(Discriminators):
 def adversarial_loss(
     judges: Sequence[nn.Module], optimizer: Optimizer, wavs: tuple[Tensor, Tensor], *, bfloat16: bool = False
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Teach discriminators, then ask them: what to add to the synthesizer's loss, and losses by name.
-
-    Args:
-        judges: Sets of discriminators; their losses are added up.
-        optimizer: Of all of them.
-        wavs: Made and real audio, each (B, N).
-        bfloat16: Whether they compute in it.
-    """
+    """Teach discriminators, then ask them about (made, real): what to add to the loss, its parts."""
     made, real = wavs
     precision = torch.autocast(made.device.type, torch.bfloat16, enabled=bfloat16)
     with precision:
         caught = torch.stack(
-            [real_loss(part(real)[0]) + fake_loss(part(made.detach())[0]) for part in judges]
+            [score_loss(part(real)[0], 1) + score_loss(part(made.detach())[0], 0) for part in judges]
         ).sum()
     optimizer.zero_grad(set_to_none=True)
     caught.backward()  # type: ignore[no-untyped-call]
@@ -157,7 +141,7 @@ def adversarial_loss(
             scores, seen = part(made)
             with torch.no_grad():
                 _, expected = part(real)
-            fooled, alike = fooled + real_loss(scores), alike + feature_loss(seen, expected)
+            fooled, alike = fooled + score_loss(scores, 1), alike + feature_loss(seen, expected)
     losses = {"discriminator": caught.detach(), "adversarial": fooled.detach(), "features": alike.detach()}
     return ADVERSARIAL_WEIGHT * fooled + FEATURE_WEIGHT * alike, losses
 

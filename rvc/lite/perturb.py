@@ -40,13 +40,9 @@ class Perturbation:
     def speaker_view(
         self, wav: Tensor, frame: Tensor, plain_share: float, generator: torch.Generator
     ) -> Tensor:
-        """A log-mel, (B, T, 80), with another vocal tract and tone but no noise.
+        """A log-mel, (B, T, 80), of 16 kHz crops, (B, N), with another vocal tract and tone but no noise.
 
-        Args:
-            wav: 16 kHz crops, (B, N).
-            frame: Which frame of the crop each frame of the view shows, (B, T).
-            plain_share: Share of the batch that is not perturbed, 0..1.
-            generator: Decides the view.
+        `frame`, (B, T), says which frame of the crop is shown; `plain_share` of the batch is not perturbed.
         """
         power = power_spectrum(wav)
         power = power.gather(1, frame[..., None].expand(-1, -1, power.shape[-1]))
@@ -80,15 +76,7 @@ class OtherSpeakers:
         self.frames = frames
 
     def say(self, content: Tensor, generator: torch.Generator) -> Tensor:
-        """Let one of them say it, drawn at random, mixed with the content as it is by a random share.
-
-        Args:
-            content: Shape (T, C).
-            generator: Decides the speaker and the share; on the content's device.
-
-        Returns:
-            Shape (T, C), with the mean of `content`.
-        """
+        """Let one of them, drawn at random, say the content, (T, C): mixed with it, its mean kept."""
         draws = torch.rand(2, generator=generator, device=content.device).tolist()
         theirs = self.frames[int(draws[0] * len(self.frames))].to(content)
         share = LEAST_SHARE + (1.0 - LEAST_SHARE) * draws[1]

@@ -85,16 +85,9 @@ def _next(row: Tensor) -> Tensor:
 
 
 def pulse_train(f0_hz: Tensor, phase: Tensor, voiced: Tensor, sample_rate_hz: int) -> Tensor:
-    """Band-limited pulses of unit RMS (closed-form Dirichlet kernel).
+    """Band-limited pulses of unit RMS (closed-form Dirichlet kernel), (B, T * samples per frame).
 
-    Args:
-        f0_hz: Positive everywhere, (B, T).
-        phase: Cycles at the start of each frame, float64, (B, T).
-        voiced: 0..1, (B, T); scales the pulses, linearly between frames.
-        sample_rate_hz: Rate of the result.
-
-    Returns:
-        (B, T * sample_rate_hz // 100).
+    F0 must be positive everywhere; `phase` is cycles at the start of each frame, float64; `voiced` scales.
     """
     frame = sample_rate_hz // 100
     s = torch.arange(frame, device=f0_hz.device, dtype=torch.float64) / frame  # place in the frame, 0..1
@@ -134,10 +127,7 @@ class Synthesizer(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def filters(self, frames: Frames, voice: Tensor) -> Tensor:
-        """Predict the filters of every half frame, for voices by number, (B,) -> (B, 3, 2 * T, bins).
-
-        Stacked are log-magnitude and phase (in half turns) for the pulses, and log-magnitude for the noise.
-        """
+        """Log-magnitude and phase (half turns) of pulses, log-magnitude of noise: (B, 3, 2 * T, bins)."""
         pitch, level = (frames.f0_hz.log() - 5.1) * 2, (frames.level + 4) / 2
         contours = torch.stack([pitch, frames.voiced, level], -1)
         x = self.input(torch.cat([frames.content, contours], -1))

@@ -158,10 +158,7 @@ class LiteTask(Task):
 
     @torch.no_grad()
     def render(self, item: Features) -> NDArray[np.float32]:
-        """Speak a slice in the voice as it is now, as another speaker would say it: so it will be used.
-
-        From its own content a voice is soon as good as it gets; from others' it gets better for long.
-        """
+        """Speak a slice as another speaker would say it: for long, only that gets better by training."""
         rows = {name: item[name][None].to(self.device) for name in CONTOURS}
         rows["content"] = item["content"][-1:].float().to(self.device)
         pulses = pulse_train(rows["f0_hz"], frame_phase(rows["f0_hz"]), rows["voiced"], self.sample_rate_hz)

@@ -98,10 +98,9 @@ def _encoder(options: argparse.Namespace) -> None:
     heard = _loaded(options, _heard(options, ENCODER_SHARES), RATE_HZ)
     unheard = _unheard(options)
     store = SpeechStore(heard, ENCODER_SHARES, RATE_HZ, device)
-    judged = {name: SpeechStore(some, {name: 1.0}, RATE_HZ, device) for name, some in unheard.items()}
     settings = EncoderTraining(steps=options.steps or EncoderTraining.steps, views=options.views)
     trainer = EncoderTrainer(store, EncoderConfig(), settings)
-    train_encoder(trainer, judged, options.work / "encoder.pt", options.seconds)
+    train_encoder(trainer, unheard, options.work / "encoder.pt", options.seconds)
 
 
 def _base(options: argparse.Namespace) -> None:
@@ -147,9 +146,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of labels, pitch and checkpoints")
     parser.add_argument("--out", type=Path, default=Path("assets/builtin"), help="where export writes")
     parser.add_argument("--steps", type=int, help="length of a training, instead of the recipe's own")
-    parser.add_argument(
-        "--seconds", type=float, default=math.inf, help="stop after this time, to be gone on with"
-    )
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop then, to be gone on with")
     parser.add_argument(
         "--views", type=int, choices=(1, 2), default=1, help="views of each crop; 2 adds the contrast task"
     )

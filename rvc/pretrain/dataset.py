@@ -18,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,16 +115,18 @@ def load_recording(corpus: Path, work: Path, rate_hz: int, utterance: Utterance)
     audio = wav16 if rate_hz == RATE_HZ else resample(wav, native_hz, rate_hz)
     frames = len(wav16) * FRAMES_PER_S // RATE_HZ
     per_frame = rate_hz // FRAMES_PER_S
-    audio = np.pad(audio, (0, max(0, frames * per_frame - len(audio))))[: frames * per_frame]
     label_file = work / "labels" / f"{utterance.key}.npy"
     labels = np.load(label_file) if label_file.exists() else np.zeros(0, np.int8)
-    labels = np.pad(labels[:frames], (0, max(0, frames - len(labels))), constant_values=-1)
     f0 = np.load(work / "f0" / f"{utterance.key}.npy").astype(np.float32)
+
+    def cut(row: NDArray[Any], length: int, filling: int = 0) -> NDArray[Any]:
+        return np.pad(row[:length], (0, max(0, length - len(row))), constant_values=filling)
+
     return Recording(
         utterance=utterance,
-        audio=(np.clip(audio * gain, -1, 1) * 32767).astype(np.int16),
-        labels=labels.astype(np.int8),
-        f0_hz=np.pad(f0[:frames], (0, max(0, frames - len(f0)))),
+        audio=(np.clip(cut(audio, frames * per_frame) * gain, -1, 1) * 32767).astype(np.int16),
+        labels=cut(labels, frames, -1).astype(np.int8),
+        f0_hz=cut(f0, frames),
         level=level_contour(wav16 * gain, frames).astype(np.float32),
     )
 
@@ -156,11 +159,7 @@ class Crops:
 
 
 class SpeechStore:
-    """All recordings of one sample rate as one long int16 tensor, so that a batch is a gather.
-
-    `shares` says which share of the crops each collection shall get; one not named gets none. Seven hours at
-    24 kHz are 1.2 GB.
-    """
+    """All recordings of one rate as one int16 tensor, so that a batch is a gather; `shares` by collection."""
 
     def __init__(
         self, recordings: Sequence[Recording], shares: Mapping[str, float], rate_hz: int, device: torch.device
@@ -228,10 +227,7 @@ class RoughPerturbation(Perturbation):
     """Views that say the same in another voice, and also in another room, at another microphone, in noise."""
 
     def view(self, wav: Tensor, frame: Tensor, generator: torch.Generator) -> Tensor:
-        """One perturbed log-mel, (B, T, 80), of 16 kHz crops, (B, N).
-
-        `frame` says which frame of the crop each frame of the view shows, (B, T): it stretches time.
-        """
+        """One perturbed log-mel, (B, T, 80), of 16 kHz crops, (B, N); `frame`, (B, T), stretches time."""
         column = (wav.shape[0], 1, 1)
         power = power_spectrum(self._reverberate(wav, 0.25, generator))
         power = power.gather(1, frame[..., None].expand(-1, -1, power.shape[-1]))

@@ -34,7 +34,7 @@ MOST_PAIRS = 60
 @torch.no_grad()
 def hear(encoder: ContentEncoder, recording: Recording) -> tuple[Tensor, Tensor]:
     """Content (T, C) and log-mel (T, 80) of one recording at 16 kHz."""
-    wav = torch.from_numpy(recording.audio).float()[None] / 32768
+    wav = torch.from_numpy(recording.audio).to(encoder.mel_filters.device).float()[None] / 32768
     mel = log_mel(power_spectrum(wav), encoder.mel_filters)[:, : len(recording.labels)]
     return encoder.from_mel(mel)[0], mel[0]
 
@@ -66,12 +66,7 @@ def phone_scores(encoder: ContentEncoder, heads: Heads, recordings: Sequence[Rec
 def speaker_probe(
     encoder: ContentEncoder, recordings: Sequence[Recording], seed: int = 0
 ) -> dict[str, float]:
-    """Train a linear classifier of speakers on two thirds of each one's recordings; try it on the rest.
-
-    Returns:
-        Accuracy on content and on log-mel, and that of guessing; empty if fewer than two speakers have enough
-        recordings.
-    """
+    """How well a linear probe, fitted to two thirds of all recordings, finds the speakers of the rest."""
     by_speaker: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:
         if recording.utterance.speaker:

@@ -47,13 +47,7 @@ LICENCES = {
 
 
 def export_builtin(work: Path, out: Path) -> None:
-    """Write what the recipe made, with a card.
-
-    Args:
-        work: Holds encoder.pt, and maybe base.pt, the other speakers' content and the encoder's scores.
-        out: Gets `encoder.safetensors`, `base.safetensors` (row 0 of the voices only), the other speakers'
-            content and card.json.
-    """
+    """Write the encoder, and what there is of base (row 0 of its voices), other speakers and scores."""
     out.mkdir(parents=True, exist_ok=True)
     encoder = torch.load(work / "encoder.pt", map_location="cpu", weights_only=True)
     steps = {"encoder": int(encoder["step"])}

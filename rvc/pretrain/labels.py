@@ -31,13 +31,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 MAX_SECONDS = 40.0
-# fmt: off
 ARPABET = (
     "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH", "IH", "IY",
     "JH", "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y",
     "Z", "ZH",
-)
-# fmt: on
+)  # fmt: skip
 # How the English acoustic model may hear each.
 FOREIGN = {
     "UE": ("UW", "IY", "UH"),
@@ -97,11 +95,7 @@ class Aligner:
         self.recogniser = Decoder(loglevel="FATAL", maxhmmpf=4000, maxwpf=10, fwdflat=False, ds=1)
 
     def labels(self, wav: NDArray[np.float32], text: str, language: str) -> NDArray[np.int8]:
-        """Align one recording, 16 kHz, (N,), with its text, "" if that is to be recognised.
-
-        Returns:
-            Labels, shape (N // 160 + 1,), -1 throughout when the alignment failed.
-        """
+        """Align 16 kHz audio, (N,), with its text ("": recognise it); -1 throughout if it failed."""
         labels = np.full(len(wav) // HOP_SAMPLES + 1, -1, np.int8)
         peak = max(1e-4, float(np.percentile(np.abs(wav), 99.9)))
         pcm = (np.clip(0.5 * wav / peak, -1, 1) * 32767).astype(np.int16).tobytes()
@@ -150,9 +144,7 @@ def _decoded(decoder: Decoder, pcm: bytes) -> bool:
     return decoder.hyp() is not None
 
 
-@lru_cache(maxsize=1)
-def _aligner() -> Aligner:
-    return Aligner()
+_aligner = lru_cache(maxsize=1)(Aligner)  # one a process
 
 
 def _label_one(path: Path, utterance: Utterance, target: Path) -> bool:

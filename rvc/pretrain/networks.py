@@ -91,17 +91,7 @@ def labelled_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.
 
 
 def contrast(a: Tensor, b: Tensor, heard: Tensor, temperature: float = 0.1) -> tuple[Tensor, Tensor]:
-    """How well a frame of one view finds itself among the frames of the other view of the same recording.
-
-    Args:
-        a: Content of one view, (B, T, C).
-        b: Content of the other, (B, T, C).
-        heard: Frames that are not silence, (B, T).
-        temperature: Of the softmax over likenesses.
-
-    Returns:
-        Cross-entropy (InfoNCE) and the share of frames found.
-    """
+    """InfoNCE: how well heard frames of a find themselves in b, (B, T, C); and the share that do."""
     a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
     likeness = a @ b.transpose(1, 2) / temperature  # (B, T, T)
     likeness = likeness.masked_fill(~heard[:, None, :], -1e4)

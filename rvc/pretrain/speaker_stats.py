@@ -51,10 +51,8 @@ PAIRS_PER_SPEAKER = 2
 
 def is_held_out(speaker: str, collection: str) -> bool:
     """Tell whether the shipped constants were fitted without this speaker."""
-    if speaker in HELD_OUT_SPEAKERS:
-        return True
-    long = collection not in ("librispeech", "an4") or speaker == "19"
-    return not long and share_of(f"{collection}:{speaker}") < HELD_OUT_OF_SHORT
+    short = collection in ("librispeech", "an4") and speaker != "19"
+    return speaker in HELD_OUT_SPEAKERS or (short and share_of(f"{collection}:{speaker}") < HELD_OUT_OF_SHORT)
 
 
 def speakers_of(corpus: Path, leave_out: Sequence[str]) -> dict[str, list[Utterance]]:
@@ -93,12 +91,6 @@ def cached_windows(corpus: Path, work: Path, utterance: Utterance) -> SpeakerWin
         return SpeakerWindows(**{name: kept[name] for name in kept.files})
 
 
-def centred(recordings: Sequence[SpeakerWindows]) -> Floats:
-    """All frames of a speaker, their mean taken off."""
-    frames = np.concatenate([windows.log_mel for windows in recordings])
-    return frames - frames.mean(axis=0)
-
-
 def fit_mixture(frames: Floats, centre: Floats, rounds: int = 12) -> SpeakerStatistics:
     """Fit the Gaussian mixture by expectation and maximisation; the projection is filled in later."""
     random = np.random.default_rng(0)
@@ -132,11 +124,7 @@ def _mixture(
 
 
 def coloured(windows: SpeakerWindows, random: np.random.Generator) -> SpeakerWindows:
-    """Give half of the files another colour: a smooth curve over the spectrum, as of another microphone.
-
-    Noise is not added: tried, it made the projection blind to what tells similar voices apart. Recordings
-    are made equally noisy instead (`describing_windows`).
-    """
+    """Give half of the files a smooth curve over the spectrum, as of another microphone."""
     if random.random() < 0.5:
         return windows
     curve = np.zeros(MEL_BANDS)
@@ -205,9 +193,9 @@ def fit(corpus: Path, work: Path, leave_out: Sequence[str] = ()) -> SpeakerStati
         if sum(len(windows) for windows in kept) >= 2:
             speakers[name] = kept
     logger.info("%d speakers", len(speakers))
-    means = [np.concatenate([w.log_mel for w in found]).mean(axis=0) for found in speakers.values()]
-    centre = np.mean(means, axis=0).astype(np.float32)
-    frames = np.concatenate([cepstra(centred(found) + centre)[::6] for found in speakers.values()])
+    spoken = [np.concatenate([windows.log_mel for windows in found]) for found in speakers.values()]
+    centre = np.mean([frames.mean(axis=0) for frames in spoken], axis=0).astype(np.float32)
+    frames = np.concatenate([cepstra(some - some.mean(axis=0) + centre)[::6] for some in spoken])
     mixture = fit_mixture(frames, centre)
     projection, between = fit_projection(speakers, mixture)
     return replace(mixture, projection=projection, between=between)

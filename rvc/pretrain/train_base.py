@@ -63,14 +63,7 @@ def low_pass(wav: Tensor, hz: float, sample_rate_hz: int, which: Tensor) -> Tens
 
 
 class BaseTrainer:
-    """Synthesizer, discriminators, their optimizers; one `step` at a time.
-
-    Args:
-        encoder: Trained content encoder; stays as it is.
-        stores: The same recordings at 16 kHz and at the synthesizer's rate.
-        config: Sizes; `voices` must be one more than the stores' speakers.
-        settings: How to train.
-    """
+    """Synthesizer and discriminators; `stores` hold the same recordings at 16 kHz and at its rate."""
 
     name = "base"
 
@@ -89,10 +82,7 @@ class BaseTrainer:
         narrow = [r.utterance.collection in NARROW_BAND for r in self.store.recordings]
         self.narrow = torch.tensor(narrow, device=self.device)
         self.optimizer, self.judge_optimizer = adam(self.synthesizer), adam(self.judges)
-
-    def modules(self) -> dict[str, Stateful]:
-        """Everything that a checkpoint holds."""
-        return {
+        self.modules: dict[str, Stateful] = {
             "synthesizer": self.synthesizer, "judges": self.judges,
             "optimizer": self.optimizer, "judge_optimizer": self.judge_optimizer,
         }  # fmt: skip
@@ -101,10 +91,8 @@ class BaseTrainer:
         """One step of the synthesizer and, once it is their turn, of the discriminators."""
         settings, on_gpu = self.settings, self.device.type == "cuda"
         generator = torch.Generator(self.device).manual_seed(number)
-        for optimizer, peak in (
-            (self.optimizer, settings.learning_rate),
-            (self.judge_optimizer, DISCRIMINATOR_RATE),
-        ):
+        peaks = {self.optimizer: settings.learning_rate, self.judge_optimizer: DISCRIMINATOR_RATE}
+        for optimizer, peak in peaks.items():
             set_rate(optimizer, rate_at(number, settings.steps, peak, settings.warmup_steps, LAST_RATE))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu):
             made, real = self._make(generator)

@@ -12,11 +12,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,7 +25,8 @@ from torch.nn import functional as F
 from rvc.files import atomic_write
 from rvc.lite.encoder import ContentEncoder, EncoderConfig, log_mel, power_spectrum
 from rvc.lite.losses import descend, rate_at, set_rate
-from rvc.pretrain.dataset import Crops, RoughPerturbation, SpeechStore
+from rvc.pretrain.dataset import Crops, Recording, RoughPerturbation, SpeechStore
+from rvc.pretrain.evaluate import hear
 from rvc.pretrain.networks import Heads, contrast, labelled_cross_entropy
 
 logger = logging.getLogger(__name__)
@@ -40,8 +42,7 @@ class Trainer(Protocol):
 
     name: str
     steps: int
-
-    def modules(self) -> dict[str, Stateful]: ...
+    modules: dict[str, Stateful]
 
     def step(self, number: int) -> Mapping[str, Tensor]: ...
 
@@ -65,11 +66,8 @@ def load_state(path: Path, modules: Mapping[str, Stateful]) -> int:
 def run(
     trainer: Trainer, checkpoint: Path, seconds: float = math.inf, judge: Callable[[int], None] | None = None
 ) -> None:
-    """Run a training, from its checkpoint if there is one; stops early, resumable, after `seconds`.
-
-    At each checkpoint, `judge` is told the number of steps done.
-    """
-    start = load_state(checkpoint, trainer.modules())
+    """Go on from the checkpoint, if any, and stop early after `seconds`; `judge` is called at each save."""
+    start = load_state(checkpoint, trainer.modules)
     began = time.monotonic()
     mean: dict[str, Tensor] = {}
     for number in range(start, trainer.steps):
@@ -82,7 +80,7 @@ def run(
             shown = " ".join(f"{name} {float(value):.3f}" for name, value in mean.items())
             logger.info("%s step %d, %.1f a second: %s", trainer.name, done, rate, shown)
         if done % SAVE_EVERY == 0 or last or late:
-            save_state(checkpoint, trainer.modules(), done)
+            save_state(checkpoint, trainer.modules, done)
             if judge is not None:
                 judge(done)
         if late:
@@ -119,10 +117,9 @@ class EncoderTrainer:
         self.perturbation = RoughPerturbation(self.device)
         weights = [*self.encoder.parameters(), *self.heads.parameters()]
         self.optimizer = torch.optim.AdamW(weights, 1e-3, betas=(0.9, 0.98), weight_decay=0.02, fused=True)
-
-    def modules(self) -> dict[str, Stateful]:
-        """Everything that a checkpoint holds."""
-        return {"encoder": self.encoder, "heads": self.heads, "optimizer": self.optimizer}
+        self.modules: dict[str, Stateful] = {
+            "encoder": self.encoder, "heads": self.heads, "optimizer": self.optimizer,
+        }  # fmt: skip
 
     def step(self, number: int) -> dict[str, Tensor]:
         """One optimizer step; everything random in it follows from its number."""
@@ -183,35 +180,27 @@ class EncoderTrainer:
 
 
 @torch.no_grad()
-def evaluate(encoder: ContentEncoder, heads: Heads, store: SpeechStore, most: int = 40) -> dict[str, float]:
-    """Frame accuracy on clean recordings, over all frames and over those of speech.
-
-    The recordings are whole; `most` bounds how many are taken, evenly spread over the store.
-    """
+def evaluate(
+    encoder: ContentEncoder, heads: Heads, recordings: Sequence[Recording], most: int = 40
+) -> dict[str, float]:
+    """Accuracy over all frames and over those of speech, on at most about `most` whole recordings."""
     encoder.eval()
-    hits = {"all": [0, 0], "speech": [0, 0]}
-    count = len(store.recordings)
-    plain = encoder.mel_filters
-    for number in range(0, count, max(1, count // most)):
-        one = torch.tensor([number], device=store.device)
-        crop = store.crop(one, torch.zeros_like(one), int(store.lengths[number]))
-        content = encoder.from_mel(log_mel(power_spectrum(crop.audio), plain)[:, : crop.labels.shape[1]])
-        guess = heads.phones(content).argmax(-1)
-        for name, mask in (("all", crop.labels >= 0), ("speech", crop.labels > 0)):
-            hits[name][0] += int((guess == crop.labels)[mask].sum())
-            hits[name][1] += int(mask.sum())
+    some = recordings[:: max(1, len(recordings) // most)]
+    guess = torch.cat([heads.phones(hear(encoder, recording)[0]).argmax(-1) for recording in some]).cpu()
+    labels = torch.from_numpy(np.concatenate([recording.labels for recording in some]))
     encoder.train()
-    return {name: right / max(1, total) for name, (right, total) in hits.items()}
+    masks = {"all": labels >= 0, "speech": labels > 0}
+    return {name: int((guess == labels)[of].sum()) / max(1, int(of.sum())) for name, of in masks.items()}
 
 
 def train_encoder(
-    trainer: EncoderTrainer, judged: dict[str, SpeechStore], checkpoint: Path, seconds: float = math.inf
+    trainer: EncoderTrainer, judged: Mapping[str, Sequence[Recording]], checkpoint: Path, seconds: float
 ) -> None:
     """Run the training; at each checkpoint the log says how well it does on what it has not heard."""
 
     def judge(done: int) -> None:
-        for name, store in judged.items():
-            scores = evaluate(trainer.encoder, trainer.heads, store)
+        for name, recordings in judged.items():
+            scores = evaluate(trainer.encoder, trainer.heads, recordings)
             logger.info("encoder step %d, %s: %.3f of frames, %.3f of speech", done, name, *scores.values())
 
     run(trainer, checkpoint, seconds, judge)

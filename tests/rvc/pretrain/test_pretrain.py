@@ -111,7 +111,7 @@ def test_the_encoder_learns_its_phones(corpus: Path) -> None:
     training = trainer(corpus)
     losses = [float(training.step(step)["phone"]) for step in range(40)]
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
-    assert evaluate(training.encoder, training.heads, training.store)["speech"] > 0.6
+    assert evaluate(training.encoder, training.heads, training.store.recordings)["speech"] > 0.6
 
 
 def test_training_goes_on_where_it_was_cut_off(corpus: Path, tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_training_goes_on_where_it_was_cut_off(corpus: Path, tmp_path: Path) -> 
         whole.step(step)
     for step in range(3):
         first.step(step)
-    save_state(tmp_path / "state.pt", first.modules(), 3)
-    for step in range(load_state(tmp_path / "state.pt", second.modules()), 6):
+    save_state(tmp_path / "state.pt", first.modules, 3)
+    for step in range(load_state(tmp_path / "state.pt", second.modules), 6):
         second.step(step)
     for name, weight in whole.encoder.state_dict().items():
         assert torch.equal(weight, second.encoder.state_dict()[name]), name
