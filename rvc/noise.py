@@ -9,21 +9,13 @@ BLOCK_FRAMES = 100
 
 
 def placed_noise(first_frame: int, frames: int, frame_samples: int, stream: int = 0) -> Tensor:
-    """Draw white noise of unit RMS, (1, frames * frame_samples).
+    """Draw white noise of unit RMS from that place on, (1, frames * frame_samples).
 
-    Args:
-        first_frame: Place in the recording, in frames.
-        frames: Length wanted, in frames.
-        frame_samples: Numbers per frame.
-        stream: Which of several noises that have nothing to do with each other.
+    Noises of different streams have nothing to do with each other.
     """
     first, last = first_frame // BLOCK_FRAMES, (first_frame + max(frames, 1) - 1) // BLOCK_FRAMES
-    blocks = [
-        torch.randn(
-            BLOCK_FRAMES * frame_samples,
-            generator=torch.Generator().manual_seed(1_000_000_007 * stream + 7919 * block + 1),
-        )
-        for block in range(first, last + 1)
-    ]
+    seeds = [1_000_000_007 * stream + 7919 * block + 1 for block in range(first, last + 1)]
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    blocks = [torch.randn(BLOCK_FRAMES * frame_samples, generator=own) for own in generators]
     start = (first_frame - first * BLOCK_FRAMES) * frame_samples
     return torch.cat(blocks)[None, start : start + frames * frame_samples]

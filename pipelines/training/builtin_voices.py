@@ -2,7 +2,7 @@
 
     python -m pipelines.training.builtin_voices --corpus SPEECH kathleen=Kathleen flemishguy="Flemish man"
 
-SPEECH is a folder with `metadata.csv` (see `rvc.pretrain.corpus`); its held-out sentences are not heard,
+SPEECH is a folder with `metadata.csv` (see `rvc.pretrain.dataset`); its held-out sentences are not heard,
 so that the voices can be judged by them. Each voice becomes a bundle in assets/builtin/voices/<speaker>. WORK
 keeps what a cut-off training goes on from.
 """
@@ -24,7 +24,7 @@ from pipelines.settings import Settings
 from pipelines.training.train import TrainRequest, TrainResult, TrainSettings, train
 from pipelines.voices.library import BUILTIN_VOICES
 from rvc.errors import AudioError
-from rvc.pretrain.corpus import Utterance, read_corpus
+from rvc.pretrain.dataset import Utterance, read_corpus
 from rvc.pretrain.export import LICENCES
 
 logger = logging.getLogger(__name__)

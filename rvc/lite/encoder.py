@@ -1,13 +1,8 @@
 """Content encoder of the built-in engine: what is said, without who says it.
 
 16 kHz audio -> log-mel -> two frames stacked -> ConvNeXt blocks at 50 Hz -> two content vectors a block
-frame, so that content comes at 100 Hz while the arithmetic runs at 50. The content is normalised (no learned
-scale), which bounds what it can carry and makes distances between frames comparable for retrieval. Trained by
-`rvc.pretrain.train_encoder`; its losses and its training-only heads live there.
-
-Log-mel spectrogram at 16 kHz: what the content encoder sees.
-
-Shapes:  power (B, T, 257), mel (B, T, 80); T = N // 160 + 1 frames, frame i centred at sample 160 * i.
+frame, so that content comes at 100 Hz while the arithmetic runs at 50. Trained by `rvc.pretrain`.
+N samples make T = N // 160 + 1 frames, frame i centred at sample 160 * i, beyond the ends is silence.
 """
 
 from __future__ import annotations
@@ -27,47 +22,31 @@ WINDOW_SAMPLES = 400
 FFT_SAMPLES = 512
 MEL_BANDS = 80
 LOW_HZ, HIGH_HZ = 40.0, 7600.0
+KNEE_HZ, TOP_HZ = 6000.0, 7900.0  # between them a warped band is bent to stay inside
 POWER_FLOOR = 1e-7
 
 
 def power_spectrum(wav: Tensor) -> Tensor:
-    """Short-time power of 16 kHz audio, (B, N) -> (B, T, 257); outside the recording is silence."""
+    """Short-time power, (B, N) -> (B, T, 257)."""
     window = torch.hann_window(WINDOW_SAMPLES, device=wav.device)
     spectrum = torch.stft(
-        wav,
-        FFT_SAMPLES,
-        HOP_SAMPLES,
-        WINDOW_SAMPLES,
-        window,
-        center=True,
-        pad_mode="constant",
-        return_complex=True,
+        wav, FFT_SAMPLES, HOP_SAMPLES, WINDOW_SAMPLES, window, pad_mode="constant", return_complex=True
     )
     return torch.view_as_real(spectrum).square().sum(-1).transpose(1, 2)
 
 
 def band_edges_hz() -> Tensor:
     """Where the bands begin, peak and end, (82,): each begins at the peak of the one before it."""
-
-    def mel(hz: float) -> float:
-        return 2595 * math.log10(1 + hz / 700)
-
-    points = torch.linspace(mel(LOW_HZ), mel(HIGH_HZ), MEL_BANDS + 2, dtype=torch.float64)
-    return 700 * (10 ** (points / 2595) - 1)
+    low, high = (2595 * math.log10(1 + hz / 700) for hz in (LOW_HZ, HIGH_HZ))
+    return 700 * (10 ** (torch.linspace(low, high, MEL_BANDS + 2, dtype=torch.float64) / 2595) - 1)
 
 
 def mel_bank(warp: float = 1.0) -> Tensor:
-    """Triangular mel filters of unit sum, (80, 257).
-
-    Args:
-        warp: Reads every band from `warp` times its frequency, as a vocal tract shorter (>1) or longer (<1)
-            by that factor would sound; frequencies near the top of the band are bent to stay inside it.
-    """
+    """Triangular mel filters of unit sum, (80, 257); `warp` > 1 is for a shorter vocal tract."""
     edges = band_edges_hz() * warp
-    knee, top = 6000.0, 7900.0
     if warp > 1:
-        bent = knee + (edges - knee) * (top - knee) / max(float(edges[-1]) - knee, 1.0)
-        edges = torch.where(edges > knee, torch.minimum(edges, bent), edges)
+        bent = KNEE_HZ + (edges - KNEE_HZ) * (TOP_HZ - KNEE_HZ) / max(float(edges[-1]) - KNEE_HZ, 1.0)
+        edges = torch.where(edges > KNEE_HZ, torch.minimum(edges, bent), edges)
     hz = torch.linspace(0, RATE_HZ / 2, FFT_SAMPLES // 2 + 1, dtype=torch.float64)
     low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising = (hz - low) / (centre - low).clamp(min=1e-9)
@@ -98,17 +77,17 @@ class EncoderConfig:
 
 
 class ContentEncoder(nn.Module):
-    """16 kHz audio or its log-mel -> content vectors at 100 Hz."""
+    """Log-mel -> content at 100 Hz, normalised without a learned scale so that distances are comparable."""
 
     mel_filters: Tensor
 
-    def __init__(self, config: EncoderConfig, dropout: float = 0.0) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("mel_filters", mel_bank(), persistent=False)
         self.stack = nn.Linear(2 * MEL_BANDS, config.channels)
         self.blocks = nn.ModuleList(
-            ConvNeXtBlock(config.channels, config.kernel_frames, config.expansion, dropout=dropout)
+            ConvNeXtBlock(config.channels, config.kernel_frames, config.expansion)
             for _ in range(config.blocks)
         )
         self.norm = nn.LayerNorm(config.channels)

@@ -8,31 +8,33 @@ The loss is spectral at three resolutions, finished by the small discriminators 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from rvc.audio.level import level_contour, normalisation_gain
 from rvc.audio.reader import resample
 from rvc.lite.encoder import RATE_HZ, ContentEncoder
 from rvc.lite.losses import (
+    JUDGED_SAMPLES,
+    SPECTRAL_WEIGHT,
     SmallDiscriminators,
+    adam,
+    adversarial_loss,
     crop_in_time,
-    fake_loss,
-    feature_loss,
+    descend,
     random_sizes,
-    real_loss,
+    rate_at,
+    set_rate,
     spectral_loss,
 )
 from rvc.lite.perturb import OtherSpeakers, Perturbation, load_others
-from rvc.lite.synthesizer import Frames, Synthesizer, frame_phase, pulse_train
+from rvc.lite.synthesizer import Frames, Synthesizer, frame_phase, pulse_train, random_source
 from rvc.lite.tone import mean_tone
 from rvc.lite.weights import (
     BASE_FILE,
@@ -48,60 +50,25 @@ from rvc.pitch.estimators import F0_ESTIMATORS
 from rvc.pitch.f0 import interpolate_unvoiced
 from rvc.training.task import Features, Task
 
-
-@dataclass(frozen=True, kw_only=True)
-class LiteTraining:
-    """How a voice is trained.
-
-    Attributes:
-        crop_frames: Length of each example, in 10 ms frames.
-        versions: Contents of each slice: one plain, the others perturbed.
-        other_versions: Further contents of each slice, as other speakers would have them.
-        learning_rate: Peak of the synthesizer's rate.
-        discriminator_rate: Peak of the discriminators' rate.
-        adversarial_every: Steps from one with the discriminators to the next; they cost more than all the
-            rest.
-        judged_items: How many examples of a batch the discriminators see.
-        judged_samples: What they see of each.
-    """
-
-    crop_frames: int = 100
-    versions: int = 3
-    other_versions: int = 3
-    learning_rate: float = 6e-4
-    discriminator_rate: float = 2e-4
-    warmup_steps: int = 30
-    spectral_weight: float = 2.0
-    adversarial_weight: float = 0.5
-    feature_weight: float = 1.0
-    adversarial_every: int = 3
-    judged_items: int = 4
-    judged_samples: int = 12_000
-
-
-def rate_at(step: int, total_steps: int, peak: float, warmup_steps: int) -> float:
-    """Linear warm-up, then half a cosine down to a fiftieth."""
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / total_steps)))
-    return peak * min(1.0, (step + 1) / warmup_steps) * (0.02 + 0.98 * cosine)
+CROP_FRAMES = 100  # length of each example
+VERSIONS = 3  # contents of each slice: one plain, the others perturbed
+OTHER_VERSIONS = 3  # further contents of each slice, as other speakers would have them
+LEARNING_RATE, DISCRIMINATOR_RATE = 6e-4, 2e-4  # at their peak
+WARMUP_STEPS = 30
+LAST_RATE = 0.02  # over the peak
+ADVERSARIAL_EVERY = 3  # steps; those with the discriminators cost more than all the rest
+JUDGED_ITEMS = 4  # of a batch
+CONTOURS = ("f0_hz", "voiced", "level")
+TRAINED = ("synthesizer", "discriminators", "optimizer", "judge_optimizer")
 
 
 class LiteTask(Task):
-    """One voice in training (see `rvc.training.task.Task`).
+    """One voice in training: a fixed content encoder, and where its synthesizer and discriminators start."""
 
-    Args:
-        encoder: Content encoder; stays as it is.
-        synthesizer: Where the voice starts.
-        discriminators: Where its judges start.
-        others: Content of other speakers.
-        features_key: Names the encoder, so that cached features of another are not used.
-        settings: How to train.
-    """
-
-    def __init__(  # noqa: PLR0913 -- the parts of a training, each named
+    def __init__(
         self, encoder: ContentEncoder, synthesizer: Synthesizer, discriminators: SmallDiscriminators,
-        others: OtherSpeakers, features_key: str, settings: LiteTraining | None = None,
+        others: OtherSpeakers, encoder_key: str,
     ) -> None:  # fmt: skip
-        self.settings = settings or LiteTraining()
         self.epoch = 0
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.encoder = encoder.to(self.device).eval().requires_grad_(requires_grad=False)
@@ -109,12 +76,9 @@ class LiteTask(Task):
         self.discriminators = discriminators.to(self.device).train()
         self.sample_rate_hz = synthesizer.config.sample_rate_hz
         self.others = others
-        self.features_key = f"{features_key}-v{self.settings.versions}-{self.settings.other_versions}-2"
+        self.features_key = f"{encoder_key}-v{VERSIONS}-{OTHER_VERSIONS}-2"
         self.perturbation = Perturbation(self.device)
-        self.optimizer = torch.optim.AdamW(self.synthesizer.parameters(), 1e-3, betas=(0.8, 0.99), fused=True)
-        self.judge_optimizer = torch.optim.AdamW(
-            self.discriminators.parameters(), 1e-3, betas=(0.8, 0.99), fused=True
-        )
+        self.optimizer, self.judge_optimizer = adam(self.synthesizer), adam(self.discriminators)
 
     def default_steps(self, seconds_of_audio: float) -> int:
         """More audio takes more steps, up to what two cores do in a few minutes."""
@@ -145,92 +109,57 @@ class LiteTask(Task):
         every = torch.arange(frames, device=self.device).expand(1, -1)
         plain = self.perturbation.speaker_view(wav16[None], every, 1.0, generator)
         perturbed = [
-            self.perturbation.speaker_view(wav16[None], every, 0.0, generator)
-            for _ in range(self.settings.versions - 1)
+            self.perturbation.speaker_view(wav16[None], every, 0.0, generator) for _ in range(VERSIONS - 1)
         ]
         own = self.encoder.from_mel(torch.cat([plain, *perturbed]))
-        theirs = [self.others.say(own[0], generator) for _ in range(self.settings.other_versions)]
+        theirs = [self.others.say(own[0], generator) for _ in range(OTHER_VERSIONS)]
         return torch.stack([*own, *theirs])
 
     def batch(self, items: Sequence[Features], generator: torch.Generator) -> dict[str, Tensor]:
         """Cut one crop from each slice, in one of its versions."""
-        length = min(self.settings.crop_frames, min(len(item["level"]) for item in items))
+        length = min(CROP_FRAMES, min(len(item["level"]) for item in items))
         per_frame = self.synthesizer.config.frame_samples
-        rows: dict[str, list[Tensor]] = {
-            name: [] for name in ("content", "f0_hz", "voiced", "level", "audio")
-        }
+        crops = []
         for item in items:
             draws = torch.rand(2, generator=generator)
             start = int(draws[0] * (len(item["level"]) - length + 1))
-            version = int(draws[1] * len(item["content"]))
-            rows["content"].append(item["content"][version, start : start + length].float())
-            for name in ("f0_hz", "voiced", "level"):
-                rows[name].append(item[name][start : start + length])
-            rows["audio"].append(item["audio"][start * per_frame : (start + length) * per_frame])
-        return {name: torch.stack(parts) for name, parts in rows.items()}
+            stop, version = start + length, int(draws[1] * len(item["content"]))
+            crop = {name: item[name][start:stop] for name in CONTOURS}
+            crop["content"] = item["content"][version, start:stop].float()
+            crop["audio"] = item["audio"][start * per_frame : stop * per_frame]
+            crops.append(crop)
+        return {name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}
 
     def step(
         self, batch: dict[str, Tensor], step: int, total_steps: int, generator: torch.Generator
     ) -> dict[str, float]:
-        """One step of the synthesizer, at every `adversarial_every`-th also of the discriminators."""
-        settings = self.settings
-        for optimizer, peak in (
-            (self.optimizer, settings.learning_rate), (self.judge_optimizer, settings.discriminator_rate),
-        ):  # fmt: skip
-            for group in optimizer.param_groups:
-                group["lr"] = rate_at(step, total_steps, peak, settings.warmup_steps)
-        made, real = self._make({name: rows.to(self.device) for name, rows in batch.items()}, generator)
+        """One step of the synthesizer, at every third also of the discriminators."""
+        for optimizer, peak in ((self.optimizer, LEARNING_RATE), (self.judge_optimizer, DISCRIMINATOR_RATE)):
+            set_rate(optimizer, rate_at(step, total_steps, peak, WARMUP_STEPS, LAST_RATE))
+        rows = {name: row.to(self.device) for name, row in batch.items()}
+        source = random_source(rows["f0_hz"], rows["voiced"], self.sample_rate_hz, generator)
+        # The outermost windows lack overlap.
+        inner = slice(self.synthesizer.config.fft_samples, -self.synthesizer.config.fft_samples)
+        made, real = self._speak(rows, source)[:, inner], rows["audio"][:, inner]
         spectral = spectral_loss(made, real, random_sizes(generator))
-        losses, total = {"spectral": spectral}, settings.spectral_weight * spectral
-        if step % settings.adversarial_every == 0:
-            few = settings.judged_items
-            judged = crop_in_time((made[:few], real[:few]), settings.judged_samples, generator)
-            adversarial, named = self._judge(*judged)
+        losses, total = {"spectral": spectral}, SPECTRAL_WEIGHT * spectral
+        if step % ADVERSARIAL_EVERY == 0:
+            judged = crop_in_time(made[:JUDGED_ITEMS], real[:JUDGED_ITEMS], JUDGED_SAMPLES, generator)
+            adversarial, named = adversarial_loss([self.discriminators], self.judge_optimizer, judged)
             losses |= named
             total = total + adversarial
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.synthesizer.parameters(), 2.0)
-        self.optimizer.step()
-        return {name: float(value.detach()) for name, value in losses.items()}
-
-    def _make(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Speak the crops: made and real audio without the outermost windows, (B, N)."""
-        start = torch.rand(
-            len(batch["f0_hz"]), 1, generator=generator, device=self.device, dtype=torch.float64
-        )
-        phase = frame_phase(batch["f0_hz"]) + start
-        pulses = pulse_train(batch["f0_hz"], phase, batch["voiced"], self.sample_rate_hz)
-        noise = torch.randn(pulses.shape, generator=generator, device=self.device)
-        made = self._speak(batch, (pulses, noise))
-        edge = self.synthesizer.config.fft_samples
-        return made[:, edge:-edge], batch["audio"][:, edge:-edge]
+        descend(total, self.optimizer, 2.0)
+        return {name: float(loss.detach()) for name, loss in losses.items()}
 
     def _speak(self, rows: Features, source: tuple[Tensor, Tensor]) -> Tensor:
         voice = torch.zeros(len(rows["f0_hz"]), dtype=torch.long, device=self.device)
-        frames = Frames(**{name: rows[name] for name in ("content", "f0_hz", "voiced", "level")})
+        frames = Frames(**{name: rows[name] for name in ("content", *CONTOURS)})
         return self.synthesizer(frames, voice, source)
-
-    def _judge(self, made: Tensor, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Teach the discriminators, then ask them: the synthesizer's adversarial loss."""
-        caught = real_loss(self.discriminators(real)[0]) + fake_loss(self.discriminators(made.detach())[0])
-        self.judge_optimizer.zero_grad(set_to_none=True)
-        caught.backward()  # type: ignore[no-untyped-call]
-        self.judge_optimizer.step()
-        scores, seen = self.discriminators(made)
-        with torch.no_grad():
-            _, expected = self.discriminators(real)
-        fooled, alike = real_loss(scores), feature_loss(seen, expected)
-        loss = self.settings.adversarial_weight * fooled + self.settings.feature_weight * alike
-        return loss, {"discriminator": caught, "adversarial": fooled, "features": alike}
 
     @torch.no_grad()
     def render(self, item: Features) -> NDArray[np.float32]:
-        """Speak a slice in the voice as it is now, as another speaker would say it: so it will be used.
-
-        From its own content a voice is soon as good as it gets; from others' it gets better for long.
-        """
-        rows = {name: item[name][None].to(self.device) for name in ("f0_hz", "voiced", "level")}
+        """Speak a slice as another speaker would say it: for long, only that gets better by training."""
+        rows = {name: item[name][None].to(self.device) for name in CONTOURS}
         rows["content"] = item["content"][-1:].float().to(self.device)
         pulses = pulse_train(rows["f0_hz"], frame_phase(rows["f0_hz"]), rows["voiced"], self.sample_rate_hz)
         noise = placed_noise(0, rows["f0_hz"].shape[1], self.synthesizer.config.frame_samples).to(self.device)
@@ -251,27 +180,21 @@ class LiteTask(Task):
     def describe(self, items: Iterable[Features]) -> dict[str, Any]:
         """Measure the tone of the voice's recordings, in which others are heard when they are converted."""
         heard = (resample(item["audio"].numpy(), self.sample_rate_hz, RATE_HZ) for item in items)
-        tone = mean_tone(heard)
-        return {"tone_db": [round(level, 2) for level in tone.tolist()]}
+        return {"tone_db": [round(level, 2) for level in mean_tone(heard).tolist()]}
 
     def state_dict(self) -> dict[str, Any]:
         """Networks and optimizers."""
-        return {
-            "synthesizer": self.synthesizer.state_dict(), "discriminators": self.discriminators.state_dict(),
-            "optimizer": self.optimizer.state_dict(), "judge_optimizer": self.judge_optimizer.state_dict(),
-        }  # fmt: skip
+        return {name: getattr(self, name).state_dict() for name in TRAINED}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        for name in ("synthesizer", "discriminators", "optimizer", "judge_optimizer"):
+        for name in TRAINED:
             getattr(self, name).load_state_dict(state[name])
 
     def export(self, folder: Path) -> dict[str, Any]:
         """Write `model.safetensors` in half precision."""
-        parts = {"synthesizer": self.synthesizer.state_dict()}
-        save_parts(
-            folder / "model.safetensors", parts, {"synthesizer": self.synthesizer.config}, torch.float16
-        )
+        parts, sizes = {"synthesizer": self.synthesizer.state_dict()}, self.synthesizer.config
+        save_parts(folder / "model.safetensors", parts, {"synthesizer": sizes}, torch.float16)
         return {
             "engine": "lite",
             "sample_rate_hz": self.sample_rate_hz,

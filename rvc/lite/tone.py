@@ -1,12 +1,9 @@
 """The tone of a recording: how strong each part of the spectrum is in its speech, on the whole.
 
 It is what microphone, room and the speaker's build do to everything that is said, and it comes through the
-content encoder: the conversion of a bright recording is bright, even into a voice that was recorded with a
-dull microphone. So a recording is heard through an equaliser that gives it the tone of the voice's own ones.
+content encoder. So a recording is heard through an equaliser that gives it the tone of the voice's own ones.
 Measured as the mean of the logarithm of band power over loud frames, in which a fixed filter is a sum
-(cepstral mean normalisation: Atal 1974, Furui 1981).
-
-Shapes:  N = samples at 16 kHz, T = N // 160 + 1 frames.
+(cepstral mean normalisation: Atal 1974, Furui 1981). Audio is 16 kHz, shape (N,).
 """
 
 from __future__ import annotations
@@ -32,49 +29,32 @@ from rvc.lite.encoder import (
     power_spectrum,
 )
 
+# Frames further below the mean power are pauses; of the others, those further below theirs have no say,
+# because the noise of the room is heard in them.
 PAUSE_DB, LOUD_DB = 15.0, 10.0
-"""Frames further below the mean power are pauses; of the others, those further below theirs have no say,
-because the noise of the room is heard in them."""
-
-CAUTIOUS_FRAMES = 100
-"""So many loud frames are believed by half."""
-
+CAUTIOUS_FRAMES = 100  # so many loud frames are believed by half
+# Over time, a band of speech varies at least so much: 7 to 13 dB were measured, and 0.5 in a held vowel,
+# which tells nothing of a tone.
 SPEECH_SPREAD_DB = 8.0
-"""Over time, a band of speech varies at least so much: 7 to 13 dB were measured, and 0.5 in a held vowel,
-which tells nothing of a tone."""
-
-MAX_DB = 20.0
-"""The equaliser raises and lowers a band by no more, from the mean of what all bands lack."""
-
+MAX_DB = 20.0  # the equaliser raises and lowers a band by no more, from the mean of what all bands lack
 TAPS = 511
 BLOCK_SAMPLES = 60 * RATE_HZ
 DB_PER_NEPER = 10.0 / math.log(10.0)
-"""Decibels for a step of 1 in the natural logarithm of power."""
 
 Wave = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tone:
-    """What was measured of a recording.
+    """What was measured of a recording."""
 
-    Attributes:
-        db: Mean level of each band relative to the mean of all, in dB, shape (20,).
-        certainty: How much of it can be believed, 0..1.
-        frames: Number of loud frames behind it.
-    """
-
-    db: NDArray[np.float64]
-    certainty: float
-    frames: int
+    db: NDArray[np.float64]  # mean level of each band relative to the mean of all, (20,)
+    certainty: float  # how much of it can be believed, 0..1
+    frames: int  # loud frames behind it
 
 
 def measure_tone(wav16k: Wave) -> Tone:
-    """Measure the tone of a recording, whatever its level.
-
-    Args:
-        wav16k: Audio, shape (N,), 16 kHz.
-    """
+    """Measure the tone of a recording, whatever its level."""
     bands = np.concatenate(list(_band_levels(wav16k)))
     power = np.exp(bands).sum(axis=1)
     active = power[power > 2 * TONE_BANDS * POWER_FLOOR]
@@ -98,18 +78,9 @@ def mean_tone(waves16k: Iterable[Wave]) -> NDArray[np.float64]:
 
 
 def retoned(wav16k: Wave, tone_db: NDArray[np.float64]) -> Wave:
-    """Give a recording another tone, as far as its own is known.
-
-    Args:
-        wav16k: Audio, shape (N,), 16 kHz.
-        tone_db: The wanted tone, as `Tone.db`.
-
-    Returns:
-        Audio of the same length, not delayed; its level is another.
-    """
+    """Give a recording the tone `tone_db` as far as its own is known, not delayed; its level is another."""
     measured = measure_tone(wav16k)
-    gain_db = np.clip((tone_db - measured.db) * measured.certainty, -MAX_DB, MAX_DB)
-    taps = _filter(gain_db)
+    taps = _filter(np.clip((tone_db - measured.db) * measured.certainty, -MAX_DB, MAX_DB))
     half = TAPS // 2
     made = np.empty_like(wav16k)
     for start in range(0, wav16k.size, BLOCK_SAMPLES):  # an hour at once would take its size several times

@@ -7,7 +7,7 @@ as JSON, each part's configuration. Shipped weights are half precision and are r
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,42 +18,38 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rvc.errors import CheckpointError
+from rvc.files import ROOT, atomic_write
 from rvc.lite.encoder import ContentEncoder, EncoderConfig
 from rvc.lite.synthesizer import Synthesizer, SynthesizerConfig
 
-BUILTIN = Path(__file__).resolve().parents[2] / "assets" / "builtin"
+BUILTIN = ROOT / "assets" / "builtin"
 ENCODER_FILE = BUILTIN / "encoder.safetensors"
 BASE_FILE = BUILTIN / "base.safetensors"
+# The shipped encoder's content; a voice trained on other content does not fit.
+CONTENT_ENCODER_NAME = "timbre-lite-2"
+# What a file may ask for at most, so that it cannot ask for all memory; 4,096 for every other size.
 LARGEST_SIZE = {"sample_rate_hz": 48_000, "blocks": 64, "kernel_frames": 63, "expansion": 8}
-"""What a file may ask for at most, so that it cannot ask for all memory; 4,096 for every other size."""
 
 Config = TypeVar("Config", EncoderConfig, SynthesizerConfig)
-
-CONTENT_ENCODER_NAME = "timbre-lite-2"
-"""Name of the shipped encoder's content; a voice trained on other content does not fit."""
+Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 def save_parts(
     path: Path, parts: Mapping[str, Mapping[str, Tensor]], configs: Mapping[str, Any], dtype: torch.dtype
 ) -> None:
-    """Write parts and their configurations (dataclasses), beside the place and then into it."""
+    """Write parts and their configurations (dataclasses)."""
     tensors = {
         f"{part}.{name}": tensor.detach().to("cpu", dtype).contiguous()
         for part, state in parts.items()
         for name, tensor in state.items()
     }
     header = {name: json.dumps(asdict(config)) for name, config in configs.items()}
-    beside = path.with_suffix(".part")
-    save_file(tensors, beside, header)
-    beside.replace(path)
+    with atomic_write(path) as beside:
+        save_file(tensors, beside, header)
 
 
 def load_part(path: Path, part: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read one part: its configuration as a dictionary (empty if it has none) and its weights in float32.
-
-    Raises:
-        CheckpointError: The file is missing or damaged, or holds no such part.
-    """
+    """Read one part: its configuration as a dictionary (empty if it has none) and its weights in float32."""
     try:
         with safe_open(path, "pt") as file:
             config = json.loads((file.metadata() or {}).get(part, "{}"))
@@ -70,18 +66,23 @@ def load_part(path: Path, part: str) -> tuple[dict[str, Any], dict[str, Tensor]]
 
 def load_encoder(path: Path = ENCODER_FILE) -> ContentEncoder:
     """Load the content encoder, ready to be used."""
-    config, weights = load_part(path, "encoder")
-    encoder = ContentEncoder(_configured(EncoderConfig, config, path))
-    _fill(encoder, weights, path)
+    encoder = _filled(path, "encoder", EncoderConfig, ContentEncoder)
     return encoder.eval().requires_grad_(requires_grad=False)
 
 
 def load_synthesizer(path: Path) -> Synthesizer:
     """Load a synthesizer: the base or a voice."""
-    config, weights = load_part(path, "synthesizer")
-    synthesizer = Synthesizer(_configured(SynthesizerConfig, config, path))
-    _fill(synthesizer, weights, path)
-    return synthesizer
+    return _filled(path, "synthesizer", SynthesizerConfig, Synthesizer)
+
+
+def _filled(path: Path, part: str, sizes: type[Config], network: Callable[[Config], Network]) -> Network:
+    config, weights = load_part(path, part)
+    made = network(_configured(sizes, config, path))
+    try:
+        made.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path.name} does not fit its own configuration: {error}.") from error
+    return made
 
 
 def _configured(kind: type[Config], sizes: object, path: Path) -> Config:
@@ -91,17 +92,6 @@ def _configured(kind: type[Config], sizes: object, path: Path) -> Config:
         raise CheckpointError(f"{path.name} has sizes that no {kind.__name__} has; export the voice again.")
     for name, size in sizes.items():
         # bool is an int in Python, but never a size.
-        if (
-            isinstance(size, bool)
-            or not isinstance(size, int)
-            or not 0 < size <= LARGEST_SIZE.get(name, 4_096)
-        ):
+        if type(size) is not int or not 0 < size <= LARGEST_SIZE.get(name, 4_096):
             raise CheckpointError(f"{path.name} has {size!r} for {name}; export the voice again.")
     return kind(**sizes)
-
-
-def _fill(module: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    try:
-        module.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path.name} does not fit its own configuration: {error}.") from error

@@ -26,17 +26,15 @@ from typing import Any
 
 import torch
 
-from rvc.lite.encoder import ContentEncoder, EncoderConfig
+from rvc.lite.encoder import RATE_HZ, ContentEncoder, EncoderConfig
 from rvc.lite.perturb import OTHERS_FILE
 from rvc.lite.synthesizer import SynthesizerConfig
-from rvc.pretrain.corpus import Utterance, read_corpus
-from rvc.pretrain.dataset import SpeechStore, cache_f0, load_recordings
+from rvc.pretrain.dataset import Recording, SpeechStore, Utterance, cache_f0, load_recordings, read_corpus
 from rvc.pretrain.evaluate import evaluate_encoder
 from rvc.pretrain.export import SCORES_FILE, export_builtin, group, save_others
-from rvc.pretrain.grow import grow_encoder, grow_heads, grow_synthesizer
 from rvc.pretrain.networks import Heads
-from rvc.pretrain.train_base import BaseTrainer, BaseTraining, train_base
-from rvc.pretrain.train_encoder import EncoderTrainer, EncoderTraining, train_encoder
+from rvc.pretrain.train_base import BaseTrainer, BaseTraining
+from rvc.pretrain.train_encoder import EncoderTrainer, EncoderTraining, run, train_encoder
 
 logger = logging.getLogger(__name__)
 
@@ -47,19 +45,37 @@ ENCODER_SHARES = {
 BASE_SHARES = {
     "kathleen_en": 0.21, "kerstin_de": 0.20, "flemishguy_nl": 0.22, "librispeech": 0.33, "an4": 0.04,
 }  # fmt: skip
-
-
 JUDGED = ("librispeech", "an4", "kathleen_en", "kerstin_de")
 
 
-def _heard(corpus: Path, collections: dict[str, float]) -> list[Utterance]:
-    return [u for u in read_corpus(corpus) if not u.held_out and u.collection in collections]
+def _heard(options: argparse.Namespace, collections: dict[str, float]) -> list[Utterance]:
+    return [u for u in read_corpus(options.corpus) if not u.held_out and u.collection in collections]
 
 
-def _unheard(options: argparse.Namespace, collection: str) -> list[Utterance]:
-    """What no training hears, where there are labels to judge the encoder by."""
-    unheard = [u for u in read_corpus(options.corpus) if u.held_out and u.collection == collection]
-    return [u for u in unheard if (options.work / "labels" / f"{u.key}.npy").exists()]
+def _unheard(options: argparse.Namespace) -> dict[str, list[Recording]]:
+    """What no training hears, by collection, where there are labels to judge the encoder by."""
+    labelled = [
+        u
+        for u in read_corpus(options.corpus)
+        if u.held_out and (options.work / "labels" / f"{u.key}.npy").exists()
+    ]
+    unheard = {name: [u for u in labelled if u.collection == name] for name in JUDGED}
+    return {name: _loaded(options, some, RATE_HZ) for name, some in unheard.items() if some}
+
+
+def _loaded(options: argparse.Namespace, some: list[Utterance], rate_hz: int) -> list[Recording]:
+    return load_recordings(options.corpus, options.work, rate_hz, some, options.processes)
+
+
+def _trained_encoder(work: Path) -> tuple[ContentEncoder, dict[str, Any]]:
+    """The encoder, and all that its checkpoint holds."""
+    path = work / "encoder.pt"
+    if not path.exists():
+        raise SystemExit(f"{work} holds no encoder.pt: run the stage 'encoder' first.")
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    encoder = ContentEncoder(EncoderConfig()).eval()
+    encoder.load_state_dict(state["encoder"])
+    return encoder, state
 
 
 def _labels(options: argparse.Namespace) -> None:
@@ -78,69 +94,37 @@ def _f0(options: argparse.Namespace) -> None:
 
 def _encoder(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
-    load = partial(load_recordings, options.corpus, options.work, 16_000, processes=options.processes)
-    heard = load(_heard(options.corpus, ENCODER_SHARES))
     # All loading before the device is touched: it forks.
-    unheard = {name: load(_unheard(options, name)) for name in JUDGED}
-    store = SpeechStore(heard, ENCODER_SHARES, 16_000, device)
-    judged = {name: SpeechStore(some, {name: 1.0}, 16_000, device) for name, some in unheard.items() if some}
+    heard = _loaded(options, _heard(options, ENCODER_SHARES), RATE_HZ)
+    unheard = _unheard(options)
+    store = SpeechStore(heard, ENCODER_SHARES, RATE_HZ, device)
     settings = EncoderTraining(steps=options.steps or EncoderTraining.steps, views=options.views)
     trainer = EncoderTrainer(store, EncoderConfig(), settings)
-    checkpoint = options.work / "encoder.pt"
-    if options.start_from and not checkpoint.exists():
-        smaller = torch.load(options.start_from / checkpoint.name, map_location="cpu", weights_only=True)
-        grow_encoder(smaller["encoder"], trainer.encoder)
-        grow_heads(smaller["heads"], trainer.heads)
-    train_encoder(trainer, judged, checkpoint, options.seconds)
+    train_encoder(trainer, unheard, options.work / "encoder.pt", options.seconds)
 
 
 def _base(options: argparse.Namespace) -> None:
-    device = torch.device(options.device)
-    heard = _heard(options.corpus, BASE_SHARES)
-    rates = (16_000, SynthesizerConfig.sample_rate_hz)
-    loaded = [load_recordings(options.corpus, options.work, rate, heard, options.processes) for rate in rates]
-    stores = [SpeechStore(some, BASE_SHARES, rate, device) for some, rate in zip(loaded, rates, strict=True)]
-    encoder = ContentEncoder(EncoderConfig())
-    encoder.load_state_dict(_encoder_state(options.work)["encoder"])
-    config = SynthesizerConfig(voices=len(stores[0].speakers) + 1)
+    device, heard = torch.device(options.device), _heard(options, BASE_SHARES)
+    rates = (RATE_HZ, SynthesizerConfig.sample_rate_hz)
+    loaded = [(_loaded(options, heard, rate), rate) for rate in rates]  # before the device is touched
+    low, high = (SpeechStore(some, BASE_SHARES, rate, device) for some, rate in loaded)
+    encoder, _ = _trained_encoder(options.work)
+    config = SynthesizerConfig(voices=len(low.speakers) + 1)
     settings = BaseTraining(steps=options.steps or BaseTraining.steps, large=device.type == "cuda")
-    trainer = BaseTrainer(encoder, (stores[0], stores[1]), config, settings)
-    checkpoint = options.work / "base.pt"
-    if options.start_from and not checkpoint.exists():
-        smaller = torch.load(options.start_from / checkpoint.name, map_location="cpu", weights_only=True)
-        grow_synthesizer(smaller["synthesizer"], trainer.synthesizer)
-        trainer.judges.load_state_dict(smaller["judges"])
-    train_base(trainer, checkpoint, options.seconds)
+    run(BaseTrainer(encoder, (low, high), config, settings), options.work / "base.pt", options.seconds)
 
 
 def _others(options: argparse.Namespace) -> None:
-    encoder = ContentEncoder(EncoderConfig()).eval()
-    encoder.load_state_dict(_encoder_state(options.work)["encoder"])
-    groups = group(_heard(options.corpus, BASE_SHARES), options.work / "f0")
+    encoder, _ = _trained_encoder(options.work)
+    groups = group(_heard(options, BASE_SHARES), options.work / "f0")
     save_others(encoder, options.corpus, groups, options.work / OTHERS_FILE.name)
 
 
-def _encoder_state(work: Path) -> dict[str, Any]:
-    path = work / "encoder.pt"
-    if not path.exists():
-        raise SystemExit(f"{work} holds no encoder.pt: run the stage 'encoder' first.")
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
-
-
 def _evaluate(options: argparse.Namespace) -> None:
-    state = _encoder_state(options.work)
-    encoder = ContentEncoder(EncoderConfig())
-    encoder.load_state_dict(state["encoder"])
+    encoder, state = _trained_encoder(options.work)
     heads = Heads(encoder.config.content_dim, len(state["heads"]["speaker.2.bias"]))
     heads.load_state_dict(state["heads"])
-    unheard = {name: _unheard(options, name) for name in JUDGED}
-    judged = {
-        name: load_recordings(options.corpus, options.work, 16_000, some, options.processes)
-        for name, some in unheard.items()
-        if some
-    }
-    scores = evaluate_encoder(encoder, heads, judged)
+    scores = evaluate_encoder(encoder, heads, _unheard(options))
     (options.work / SCORES_FILE).write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     logger.info("encoder of step %d: %s", state["step"], json.dumps(scores, indent=1))
 
@@ -151,11 +135,8 @@ def _export(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run one stage."""
-    parser = argparse.ArgumentParser(
-        prog="python -m rvc.pretrain",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser("python -m rvc.pretrain", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     stages = {
         "labels": _labels, "f0": _f0, "encoder": _encoder, "evaluate": _evaluate, "others": _others,
         "base": _base, "export": _export,
@@ -165,14 +146,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of labels, pitch and checkpoints")
     parser.add_argument("--out", type=Path, default=Path("assets/builtin"), help="where export writes")
     parser.add_argument("--steps", type=int, help="length of a training, instead of the recipe's own")
-    parser.add_argument(
-        "--seconds", type=float, default=math.inf, help="stop after this time, to be gone on with"
-    )
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop then, to be gone on with")
     parser.add_argument(
         "--views", type=int, choices=(1, 2), default=1, help="views of each crop; 2 adds the contrast task"
-    )
-    parser.add_argument(
-        "--start-from", type=Path, help="folder of a smaller network's checkpoint, from which a new one grows"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)

@@ -1,18 +1,24 @@
-"""The corpus in memory, on the device, cut into random crops without a Python loop.
+"""The speech that the built-in models learn from, as recordings on disk and as random crops on a device.
 
-`SpeechStore` holds all recordings of one sample rate as one long int16 tensor with their labels, F0 and level
-beside it; a batch is a gather. Seven hours at 24 kHz are 1.2 GB. F0 is slow to compute (Praat) and therefore
-kept in a folder, one `.npy` a recording, like the labels.
+A corpus is a folder with `metadata.csv` ('|'-separated: file, speaker, seconds, text) and the audio files
+that it names; the first folder of a file's path is its collection. Held out are whole speakers (strangers, to
+judge the encoder and freshly trained voices with) and whole prompts of the demo voices, in every take. Labels
+and F0 (slow to compute) lie in folders, one `.npy` a recording.
 """
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import logging
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +27,65 @@ from torch import Tensor
 
 from rvc.audio.level import level_contour, normalisation_gain
 from rvc.audio.reader import load_mono, resample
+from rvc.lite.encoder import RATE_HZ, power_spectrum
+from rvc.lite.perturb import Perturbation
 from rvc.pitch.estimators import F0_ESTIMATORS
 from rvc.pitch.f0 import interpolate_unvoiced
-from rvc.pretrain.corpus import Utterance
 
 logger = logging.getLogger(__name__)
 
-CONTENT_RATE_HZ = 16_000
 FRAMES_PER_S = 100
+LANGUAGES = {"kerstin_de": "de", "nathalie_nl": "nl", "flemishguy_nl": "nl"}
+HELD_OUT_SPEAKERS = frozenset(
+    {"nathalie", "26", "1688", "2033", "mblw", "fjmd", "fbbh", "mjgm", "mscg", "fsaf", "mmsh", "fclc"}
+)
+HELD_OUT_SHARE = 0.06
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """One recording of a corpus."""
+
+    file: str  # relative to the corpus folder
+    speaker: str  # "" when the collection does not say
+    collection: str
+    language: str  # espeak-ng's name for the language of the text
+    seconds: float
+    text: str  # "" where no transcript exists
+
+    @property
+    def key(self) -> str:
+        """Name under which labels and features of this recording are kept."""
+        return re.sub(r"[^A-Za-z0-9_-]", "_", self.file.rsplit(".", 1)[0])
+
+    @property
+    def held_out(self) -> bool:
+        """Whether no training may hear this recording."""
+        share = share_of(self.collection + self.text if self.text else self.file)
+        return self.speaker in HELD_OUT_SPEAKERS or share < HELD_OUT_SHARE
+
+
+def share_of(name: str) -> float:
+    """Map a name to a number in 0..1, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
+
+
+def read_corpus(folder: Path) -> list[Utterance]:
+    """Read `metadata.csv` of a folder of speech; each file once, in the order of the table."""
+    rows: dict[str, Utterance] = {}
+    with (folder / "metadata.csv").open(encoding="utf-8") as table:
+        for row in csv.DictReader(table, delimiter="|", quoting=csv.QUOTE_NONE):
+            collection = row["file"].split("/")[0]
+            utterance = Utterance(
+                file=row["file"],
+                speaker="" if row["speaker"] == "unknown" else row["speaker"],
+                collection=collection,
+                language=LANGUAGES.get(collection, "en-us"),
+                seconds=float(row["seconds"]),
+                text=row["text"].strip(),
+            )
+            rows.setdefault(utterance.file, utterance)
+    return list(rows.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,28 +103,30 @@ def cache_f0(corpus: Path, folder: Path, utterance: Utterance) -> None:
     """Compute the F0 of one recording into `folder`, unless it is there."""
     target = folder / f"{utterance.key}.npy"
     if not target.exists():
-        wav, _ = load_mono(corpus / utterance.file, rate_hz=CONTENT_RATE_HZ)
+        wav, _ = load_mono(corpus / utterance.file, rate_hz=RATE_HZ)
         np.save(target, F0_ESTIMATORS.build("praat")(wav).astype(np.float16))
 
 
 def load_recording(corpus: Path, work: Path, rate_hz: int, utterance: Utterance) -> Recording:
     """Decode one recording, level-normalised as at conversion, and read its contours from `work`."""
     wav, native_hz = load_mono(corpus / utterance.file)
-    wav16 = resample(wav, native_hz, CONTENT_RATE_HZ)
+    wav16 = resample(wav, native_hz, RATE_HZ)
     gain = normalisation_gain(wav16)
-    audio = wav16 if rate_hz == CONTENT_RATE_HZ else resample(wav, native_hz, rate_hz)
-    frames = len(wav16) * FRAMES_PER_S // CONTENT_RATE_HZ
+    audio = wav16 if rate_hz == RATE_HZ else resample(wav, native_hz, rate_hz)
+    frames = len(wav16) * FRAMES_PER_S // RATE_HZ
     per_frame = rate_hz // FRAMES_PER_S
-    audio = np.pad(audio, (0, max(0, frames * per_frame - len(audio))))[: frames * per_frame]
     label_file = work / "labels" / f"{utterance.key}.npy"
     labels = np.load(label_file) if label_file.exists() else np.zeros(0, np.int8)
-    labels = np.pad(labels[:frames], (0, max(0, frames - len(labels))), constant_values=-1)
     f0 = np.load(work / "f0" / f"{utterance.key}.npy").astype(np.float32)
+
+    def cut(row: NDArray[Any], length: int, filling: int = 0) -> NDArray[Any]:
+        return np.pad(row[:length], (0, max(0, length - len(row))), constant_values=filling)
+
     return Recording(
         utterance=utterance,
-        audio=(np.clip(audio * gain, -1, 1) * 32767).astype(np.int16),
-        labels=labels.astype(np.int8),
-        f0_hz=np.pad(f0[:frames], (0, max(0, frames - len(f0)))),
+        audio=(np.clip(cut(audio, frames * per_frame) * gain, -1, 1) * 32767).astype(np.int16),
+        labels=cut(labels, frames, -1).astype(np.int8),
+        f0_hz=cut(f0, frames),
         level=level_contour(wav16 * gain, frames).astype(np.float32),
     )
 
@@ -79,9 +138,8 @@ def load_recordings(
     with ProcessPoolExecutor(processes) as pool:
         loaded = pool.map(partial(load_recording, corpus, work, rate_hz), utterances, chunksize=16)
         kept = [r for r in loaded if len(r.level) >= FRAMES_PER_S // 2]
-    logger.info(
-        "%d recordings, %.1f hours at %d Hz", len(kept), sum(len(r.level) for r in kept) / 360_000, rate_hz
-    )
+    hours = sum(len(r.level) for r in kept) / 360_000
+    logger.info("%d recordings, %.1f hours at %d Hz", len(kept), hours, rate_hz)
     return kept
 
 
@@ -101,42 +159,36 @@ class Crops:
 
 
 class SpeechStore:
-    """All recordings on one device.
-
-    Args:
-        recordings: What to hold.
-        shares: Share of the crops that each collection shall get; a collection not named gets none.
-        device: Where everything lies.
-    """
+    """All recordings of one rate as one int16 tensor, so that a batch is a gather; `shares` by collection."""
 
     def __init__(
         self, recordings: Sequence[Recording], shares: Mapping[str, float], rate_hz: int, device: torch.device
     ) -> None:
-        self.rate_hz = rate_hz
-        self.device = device
-        self.recordings = recordings
+        self.rate_hz, self.device, self.recordings = rate_hz, device, recordings
+
+        def whole(rows: Iterable[NDArray[np.generic]]) -> Tensor:
+            return torch.from_numpy(np.concatenate(list(rows))).to(device)
+
+        said = [r.utterance for r in recordings]
+        self.speakers = {name: n for n, name in enumerate(sorted({u.speaker for u in said if u.speaker}))}
         lengths = np.array([len(r.level) for r in recordings])
-        names = sorted({r.utterance.speaker for r in recordings if r.utterance.speaker})
-        self.speakers = {name: number for number, name in enumerate(names)}
-        collections = [r.utterance.collection for r in recordings]
-        totals = {
-            c: sum(n for n, k in zip(lengths, collections, strict=True) if k == c) for c in set(collections)
-        }
-        weights = [shares.get(c, 0.0) * n / totals[c] for n, c in zip(lengths, collections, strict=True)]
+        totals: Counter[str] = Counter()
+        for utterance, length in zip(said, lengths, strict=True):
+            totals[utterance.collection] += length
+        weights = [
+            shares.get(u.collection, 0.0) * n / totals[u.collection]
+            for u, n in zip(said, lengths, strict=True)
+        ]
         self.weights = torch.tensor(weights, device=device)
         self.lengths = torch.tensor(lengths, device=device)
         self.starts = torch.tensor(np.concatenate([[0], np.cumsum(lengths)[:-1]]), device=device)
-        self.speaker = torch.tensor(
-            [self.speakers.get(r.utterance.speaker, -1) for r in recordings], device=device
-        )
-        self.audio = torch.from_numpy(np.concatenate([r.audio for r in recordings])).to(device)
-        self.labels = torch.from_numpy(np.concatenate([r.labels for r in recordings])).to(device)
+        self.speaker = torch.tensor([self.speakers.get(u.speaker, -1) for u in said], device=device)
+        self.audio = whole(r.audio for r in recordings)
+        self.labels = whole(r.labels for r in recordings)
+        self.level = whole(r.level for r in recordings)
         f0 = [r.f0_hz.astype(np.float64) for r in recordings]
-        self.voiced = torch.from_numpy(np.concatenate(f0) > 0).to(device)
-        self.f0_hz = torch.from_numpy(
-            np.concatenate([interpolate_unvoiced(f).astype(np.float32) for f in f0])
-        ).to(device)
-        self.level = torch.from_numpy(np.concatenate([r.level for r in recordings])).to(device)
+        self.voiced = whole(f > 0 for f in f0)
+        self.f0_hz = whole(interpolate_unvoiced(f).astype(np.float32) for f in f0)
 
     def sample(self, count: int, frames: int, generator: torch.Generator) -> Crops:
         """Draw crops: a collection by its share, a recording by its length, a start at random."""
@@ -169,3 +221,42 @@ class SpeechStore:
             recording=chosen,
             start=start,
         )
+
+
+class RoughPerturbation(Perturbation):
+    """Views that say the same in another voice, and also in another room, at another microphone, in noise."""
+
+    def view(self, wav: Tensor, frame: Tensor, generator: torch.Generator) -> Tensor:
+        """One perturbed log-mel, (B, T, 80), of 16 kHz crops, (B, N); `frame`, (B, T), stretches time."""
+        column = (wav.shape[0], 1, 1)
+        power = power_spectrum(self._reverberate(wav, 0.25, generator))
+        power = power.gather(1, frame[..., None].expand(-1, -1, power.shape[-1]))
+        energy = power.mean((1, 2), keepdim=True) + 1e-9
+        hz = torch.linspace(0.02, 1, power.shape[-1], device=self.device)
+        colour = hz ** -self.uniform(column, -0.3, 2.2, generator)
+        grain = -(torch.rand(power.shape, generator=generator, device=self.device) + 1e-6).log()
+        noise = colour / colour.mean(-1, keepdim=True) * grain * energy
+        noise *= 10 ** (-self.uniform(column, 2, 40, generator) / 10)
+        noise *= self.uniform(column, 0, 1, generator) < 0.6
+        babble = power.roll(1, 0) * energy / energy.roll(1, 0)  # other speech in the background
+        babble *= 10 ** (-self.uniform(column, 12, 30, generator) / 10)
+        babble *= self.uniform(column, 0, 1, generator) < 0.25
+        power = (power + noise + babble) * 10 ** (self.uniform(column, -9, 7, generator) / 10)
+        narrow = self.uniform(column, 0, 1, generator) < 0.15
+        power = torch.where(narrow & (hz > self.uniform(column, 0.4, 0.95, generator)), 1e-8, power)
+        return self.retoned(power, generator)
+
+    def _reverberate(self, wav: Tensor, share: float, generator: torch.Generator) -> Tensor:
+        """Add a room (decaying noise, 0.1 to 0.6 s) to a share of the batch; (B, N) -> (B, N)."""
+        batch, samples = wav.shape
+        tail = RATE_HZ * 6 // 10
+        decay_s = self.uniform((batch, 1), 0.1, 0.6, generator)
+        time = torch.arange(tail, device=self.device) / RATE_HZ
+        hiss = torch.randn((batch, tail), generator=generator, device=self.device)
+        room = hiss * torch.exp(-6.9 * time / decay_s)
+        room = room / room.square().sum(1, keepdim=True).sqrt()
+        size = samples + tail
+        wet = torch.fft.irfft(torch.fft.rfft(wav, size) * torch.fft.rfft(room, size), size)[:, :samples]
+        amount = self.uniform((batch, 1), 0.05, 0.5, generator)
+        used = self.uniform((batch, 1), 0, 1, generator) < share
+        return torch.where(used, wav + amount * wet, wav)

@@ -9,6 +9,7 @@ sentences (lower is better), both along the best path in time.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -26,16 +27,14 @@ from rvc.pretrain.networks import Heads
 
 SHORTEST_PHONE_FRAMES = 3
 PROBE_STEPS = 300
-FEWEST_RECORDINGS = 6
-"""A speaker with fewer recordings is left out of the probe: a third of them is kept to try it on."""
-
+FEWEST_RECORDINGS = 6  # of a speaker in the probe: a third of them is kept to try it on
 MOST_PAIRS = 60
 
 
 @torch.no_grad()
 def hear(encoder: ContentEncoder, recording: Recording) -> tuple[Tensor, Tensor]:
     """Content (T, C) and log-mel (T, 80) of one recording at 16 kHz."""
-    wav = torch.from_numpy(recording.audio).float()[None] / 32768
+    wav = torch.from_numpy(recording.audio).to(encoder.mel_filters.device).float()[None] / 32768
     mel = log_mel(power_spectrum(wav), encoder.mel_filters)[:, : len(recording.labels)]
     return encoder.from_mel(mel)[0], mel[0]
 
@@ -64,32 +63,23 @@ def phone_scores(encoder: ContentEncoder, heads: Heads, recordings: Sequence[Rec
     return {"frame_accuracy": right / max(1, frames), "phone_error_rate": errors / max(1, phones)}
 
 
-def _pooled(frames: Tensor) -> Tensor:
-    return torch.cat([frames.mean(0), frames.std(0)])
-
-
 def speaker_probe(
     encoder: ContentEncoder, recordings: Sequence[Recording], seed: int = 0
 ) -> dict[str, float]:
-    """Train a linear classifier of speakers on two thirds of each one's recordings; try it on the rest.
-
-    Returns:
-        Accuracy on content and on log-mel, and that of guessing; empty if fewer than two speakers have enough
-        recordings.
-    """
-    by_speaker: dict[str, list[Recording]] = {}
+    """How well a linear probe, fitted to two thirds of all recordings, finds the speakers of the rest."""
+    by_speaker: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:
         if recording.utterance.speaker:
-            by_speaker.setdefault(recording.utterance.speaker, []).append(recording)
+            by_speaker[recording.utterance.speaker].append(recording)
     groups = [group for _, group in sorted(by_speaker.items()) if len(group) >= FEWEST_RECORDINGS]
     if len(groups) < 2:
         return {}
-    heard = [[hear(encoder, recording) for recording in group] for group in groups]
+    heard = [hear(encoder, recording) for group in groups for recording in group]
     speaker = torch.tensor([number for number, group in enumerate(groups) for _ in group])
     tried = torch.tensor([n % 3 == 2 for group in groups for n in range(len(group))])
     scores = {"chance": 1 / len(groups)}
     for name, part in (("content", 0), ("log_mel", 1)):
-        rows = torch.stack([_pooled(pair[part]) for group in heard for pair in group])
+        rows = torch.stack([torch.cat([pair[part].mean(0), pair[part].std(0)]) for pair in heard])
         rows = (rows - rows[~tried].mean(0)) / (rows[~tried].std(0) + 1e-5)
         scores[name] = _probe(rows, speaker, tried, seed)
     return scores
@@ -132,11 +122,10 @@ def same_sentence(
     if not pairs["same"] or not pairs["different"]:
         return {}
     contents = {n: hear(encoder, spoken[n])[0] for kind in pairs.values() for pair in kind for n in pair}
-    mean = {
-        kind: float(np.mean([path_distance(contents[i], contents[j]) for i, j in some]))
-        for kind, some in pairs.items()
-    }
-    return mean | {"ratio": mean["same"] / mean["different"]}
+    same, different = (
+        float(np.mean([path_distance(contents[i], contents[j]) for i, j in pairs[kind]])) for kind in pairs
+    )
+    return {"same": same, "different": different, "ratio": same / different}
 
 
 def evaluate_encoder(
@@ -152,9 +141,8 @@ def evaluate_encoder(
             "speaker_probe": speaker_probe(encoder, recordings),
             "same_sentence": same_sentence(encoder, recordings),
         }
+        filled = {kind: values for kind, values in found.items() if values}
         scores[name] = {
-            kind: {key: round(value, 3) for key, value in values.items()}
-            for kind, values in found.items()
-            if values
+            kind: {key: round(value, 3) for key, value in values.items()} for kind, values in filled.items()
         }
     return scores

@@ -1,8 +1,7 @@
 """From the recipe's checkpoints to the files that ship: half precision, nothing that only training needed.
 
-The content frames of other speakers that ship, for `rvc.lite.perturb`.
-
-Speakers with minutes of speech stand for themselves; the rest are pooled by the height of their voices.
+With them go content frames of other speakers, for `rvc.lite.perturb`: speakers with minutes of speech stand
+for themselves; the rest are pooled by the height of their voices.
 """
 
 from __future__ import annotations
@@ -28,11 +27,15 @@ from rvc.lite.encoder import ContentEncoder, EncoderConfig
 from rvc.lite.perturb import OTHERS_FILE
 from rvc.lite.synthesizer import SynthesizerConfig
 from rvc.lite.weights import BASE_FILE, ENCODER_FILE, save_parts
-from rvc.pretrain.corpus import HELD_OUT_SPEAKERS, Utterance
+from rvc.pretrain.dataset import HELD_OUT_SPEAKERS, Utterance
 
 logger = logging.getLogger(__name__)
-SCORES_FILE = "encoder_scores.json"
-"""What the stage "evaluate" writes into the work folder, for the card."""
+SCORES_FILE = "encoder_scores.json"  # written into the work folder by the stage "evaluate"
+OWN_GROUP_S = 300.0
+HIGH_VOICE_HZ = 160.0
+MOST_S = 150.0
+ROWS = 4_000
+SPEECH_RANGE = 4.0  # frames further below a recording's loudest, in natural log RMS, are not speech
 LICENCES = {
     "kathleen_en": "CC0 (Rhasspy voice data set 'kathleen')",
     "kerstin_de": "CC0 (Rhasspy voice data set 'kerstin')",
@@ -44,35 +47,24 @@ LICENCES = {
 
 
 def export_builtin(work: Path, out: Path) -> None:
-    """Write what the recipe made, with a card.
-
-    Args:
-        work: Holds encoder.pt, and maybe base.pt, the other speakers' content and the encoder's scores.
-        out: Gets `encoder.safetensors`, `base.safetensors` (row 0 of the voices only), the other speakers'
-            content and card.json.
-    """
+    """Write the encoder, and what there is of base (row 0 of its voices), other speakers and scores."""
     out.mkdir(parents=True, exist_ok=True)
-    steps: dict[str, int] = {}
     encoder = torch.load(work / "encoder.pt", map_location="cpu", weights_only=True)
-    steps["encoder"] = int(encoder["step"])
+    steps = {"encoder": int(encoder["step"])}
     configs = {"encoder": EncoderConfig()}
     save_parts(out / ENCODER_FILE.name, {"encoder": encoder["encoder"]}, configs, torch.float16)
     if (work / "base.pt").exists():
         base = torch.load(work / "base.pt", map_location="cpu", weights_only=True)
         steps["base"] = int(base["step"])
-        state = dict(base["synthesizer"])
-        state["voice.weight"] = state["voice.weight"][:1]
-        small = {
-            name.removeprefix("0."): value for name, value in base["judges"].items() if name.startswith("0.")
-        }
+        state = {**base["synthesizer"], "voice.weight": base["synthesizer"]["voice.weight"][:1]}
+        small = {name[2:]: value for name, value in base["judges"].items() if name.startswith("0.")}
         parts = {"synthesizer": state, "discriminators": small}
         save_parts(out / BASE_FILE.name, parts, {"synthesizer": SynthesizerConfig(voices=1)}, torch.float16)
     if (work / OTHERS_FILE.name).exists():
         shutil.copyfile(work / OTHERS_FILE.name, out / OTHERS_FILE.name)
-    made_on = datetime.now(tz=UTC).date().isoformat()
     card = {
         "name": "Timbre built-in engine",
-        "made_on": made_on,
+        "made_on": datetime.now(tz=UTC).date().isoformat(),
         "licence": "MIT",
         "steps": steps,
         "seed": 0,
@@ -85,21 +77,8 @@ def export_builtin(work: Path, out: Path) -> None:
     logger.info("exported to %s: %s", out, steps)
 
 
-OWN_GROUP_S = 300.0
-HIGH_VOICE_HZ = 160.0
-MOST_S = 150.0
-ROWS = 4_000
-SPEECH_RANGE = 4.0
-"""Frames that lie further below a recording's loudest (natural logarithm of RMS) are not speech."""
-
-
 def group(utterances: Sequence[Utterance], f0: Path) -> dict[str, list[Utterance]]:
-    """Divide recordings by speaker, or by the median F0 where there is little of a speaker.
-
-    Args:
-        utterances: What may be heard.
-        f0: Folder with the pitch of every recording (stage "f0").
-    """
+    """Divide recordings by speaker, or by the median F0 (in that folder) where there is little of one."""
     seconds: dict[str, float] = defaultdict(float)
     for utterance in utterances:
         seconds[utterance.speaker] += utterance.seconds

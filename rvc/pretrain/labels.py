@@ -1,17 +1,10 @@
 """Frame labels for the content encoder: which phone is said every 10 ms, by forced alignment.
 
-The aligner is pocketsphinx. English goes through two passes: words choose the variant, then the
-phones are aligned as words of one phone each (its own phone pass fails on most long utterances). German and
-Dutch are pronounced by espeak-ng and aligned through the nearest English phones. A recording without text is
-first recognised (English).
-Output: one `.npy` a recording, int8, shape (T,), T frames of 10 ms, entries numbers of `phones.PHONES`, -1
-unknown.
-
-The phones that the content encoder is taught: one inventory for English, German and Dutch.
-
-ARPAbet (CMU dictionary) plus five sounds that English lacks. Each phone has one or more pronunciations in the
-ARPAbet of pocketsphinx's English acoustic model, through which the aligner finds it; the label keeps the real
-phone.
+One inventory of phones for English, German and Dutch: ARPAbet plus five sounds that English lacks. The
+aligner is pocketsphinx. English goes through two passes: words choose the variant, then the phones are
+aligned as words of one phone each (its own phone pass fails on most long utterances). German and Dutch are
+pronounced by espeak-ng and aligned through the nearest English phones; the label keeps the real one. A
+recording without text is first recognised (English). Output: int8, (T,), numbers of `PHONES`, -1 unknown.
 """
 
 from __future__ import annotations
@@ -30,28 +23,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvc.audio.reader import load_mono
-from rvc.pretrain.corpus import Utterance
+from rvc.lite.encoder import HOP_SAMPLES, RATE_HZ
+from rvc.pretrain.dataset import Utterance
 
 if TYPE_CHECKING:
     from pocketsphinx import Decoder
 
-# fmt: off
+logger = logging.getLogger(__name__)
+MAX_SECONDS = 40.0
 ARPABET = (
     "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH", "IH", "IY",
     "JH", "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y",
     "Z", "ZH",
-)
-# fmt: on
+)  # fmt: skip
+# How the English acoustic model may hear each.
 FOREIGN = {
     "UE": ("UW", "IY", "UH"),
     "OE": ("ER", "EH", "UH"),
     "KH": ("K", "HH"),
     "CX": ("SH", "HH"),
     "RR": ("R", "HH"),
-}
+}  # fmt: skip
 PHONES = ("SIL", *ARPABET, *FOREIGN)
 PHONE_ID = {phone: number for number, phone in enumerate(PHONES)}
-# espeak-ng's IPA symbols, longest first when matched.
+# espeak-ng's IPA symbols.
 IPA = {
     "tʃ": "CH", "dʒ": "JH", "aɪ": "AY", "aʊ": "AW", "eɪ": "EY", "oʊ": "OW", "ɔɪ": "OY", "ɔø": "OY",
     "ɔʏ": "OY", "ɛɪ": "EY", "œy": "OE", "ʌʊ": "AW", "ɑu": "AW", "ts": "T S", "pf": "P F", "iː": "IY",
@@ -67,34 +62,20 @@ IPA = {
 _SYMBOLS = re.compile("|".join(sorted(map(re.escape, IPA), key=len, reverse=True)))
 
 
-def words(text: str) -> list[str]:
-    """Split a transcript into lower-case words of the CMU dictionary's alphabet."""
-    return re.sub(r"[^a-z' ]+", " ", text.lower()).split()
-
-
 def espeak_phones(text: str, language: str) -> list[str]:
     """Pronounce a text with espeak-ng; symbols outside the inventory (stress, glottal stops) are left out."""
-    ipa = subprocess.run(
-        ["espeak-ng", "-q", "--ipa", "-v", language, text],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    command = ["espeak-ng", "-q", "--ipa", "-v", language, text]
+    ipa = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [phone for match in _SYMBOLS.finditer(ipa) for phone in IPA[match.group()].split()]
 
 
 def dictionary() -> str:
     """Pronouncing dictionary in pocketsphinx's format in which every phone is a word ("p" + phone)."""
     lines = [f"p{phone.lower()} {phone}" for phone in ARPABET]
-    for phone, likes in FOREIGN.items():
-        lines += [
-            f"p{phone.lower()}{f'({n})' if n > 1 else ''} {like}" for n, like in enumerate(likes, start=1)
-        ]
+    for phone, (first, *others) in FOREIGN.items():
+        lines.append(f"p{phone.lower()} {first}")
+        lines += [f"p{phone.lower()}({number}) {like}" for number, like in enumerate(others, start=2)]
     return "\n".join(lines) + "\n"
-
-
-logger = logging.getLogger(__name__)
-RATE_HZ = 16_000
-HOP_SAMPLES = 160
-MAX_SECONDS = 40.0
 
 
 class Aligner:
@@ -113,17 +94,9 @@ class Aligner:
             )  # fmt: skip
         self.recogniser = Decoder(loglevel="FATAL", maxhmmpf=4000, maxwpf=10, fwdflat=False, ds=1)
 
-    def labels(self, wav: NDArray[np.float32], text: str, language: str) -> NDArray[np.int8] | None:
-        """Align one recording.
-
-        Args:
-            wav: 16 kHz mono, shape (N,).
-            text: Transcript; "" means that it is to be recognised.
-            language: espeak-ng language of the text.
-
-        Returns:
-            Labels, shape (N // 160 + 1,), or None when the alignment failed.
-        """
+    def labels(self, wav: NDArray[np.float32], text: str, language: str) -> NDArray[np.int8]:
+        """Align 16 kHz audio, (N,), with its text ("": recognise it); -1 throughout if it failed."""
+        labels = np.full(len(wav) // HOP_SAMPLES + 1, -1, np.int8)
         peak = max(1e-4, float(np.percentile(np.abs(wav), 99.9)))
         pcm = (np.clip(0.5 * wav / peak, -1, 1) * 32767).astype(np.int16).tobytes()
         try:
@@ -131,58 +104,52 @@ class Aligner:
                 phones = self._english(pcm, text or self._hear(pcm))
             else:
                 phones = espeak_phones(text, language)
-            segments = (
-                self._run(self.phones, " ".join(f"p{p.lower()}" for p in phones), pcm) if phones else None
-            )
+            segments = self._aligned(self.phones, [f"p{phone.lower()}" for phone in phones], pcm)
         except RuntimeError:
-            return None
-        if segments is None:
-            return None
-        labels = np.full(len(wav) // HOP_SAMPLES + 1, -1, np.int8)
+            return labels
         for word, first, last in segments:
             labels[first : last + 1] = PHONE_ID.get(re.sub(r"\(.*", "", word)[1:].upper(), 0)
         return labels
 
     def _hear(self, pcm: bytes) -> str:
-        self.recogniser.start_utt()
-        self.recogniser.process_raw(pcm, full_utt=True)
-        self.recogniser.end_utt()
-        heard = self.recogniser.hyp()
-        return heard.hypstr if heard else ""
+        return self.recogniser.hyp().hypstr if _decoded(self.recogniser, pcm) else ""
 
     def _english(self, pcm: bytes, text: str) -> list[str]:
-        said = words(text)
+        said = re.sub(r"[^a-z' ]+", " ", text.lower()).split()
         for word in set(said):
             if self.words.lookup_word(word) is None:
                 phones = [p for p in espeak_phones(word, "en-us") if p in ARPABET]
                 if not phones:
                     return []
                 self.words.add_word(word, " ".join(phones), True)
-        segments = self._run(self.words, " ".join(said), pcm) if said else None
-        spoken = [word for word, _, _ in segments or [] if not word.startswith(("<", "[", "+"))]
+        segments = self._aligned(self.words, said, pcm)
+        spoken = [word for word, _, _ in segments if not word.startswith(("<", "[", "+"))]
         return [phone for word in spoken for phone in self.words.lookup_word(word).split()]
 
     @staticmethod
-    def _run(decoder: Decoder, text: str, pcm: bytes) -> list[tuple[str, int, int]] | None:
-        decoder.set_align_text(text)
-        decoder.start_utt()
-        decoder.process_raw(pcm, full_utt=True)
-        decoder.end_utt()
-        if decoder.hyp() is None:
-            return None
+    def _aligned(decoder: Decoder, said: list[str], pcm: bytes) -> list[tuple[str, int, int]]:
+        """Find where each word begins and ends, in frames; nothing if it cannot be told."""
+        if not said:
+            return []
+        decoder.set_align_text(" ".join(said))
+        if not _decoded(decoder, pcm):
+            return []
         return [(s.word, s.start_frame, s.end_frame) for s in decoder.seg()]
 
 
-@lru_cache(maxsize=1)
-def _aligner() -> Aligner:
-    return Aligner()
+def _decoded(decoder: Decoder, pcm: bytes) -> bool:
+    decoder.start_utt()
+    decoder.process_raw(pcm, full_utt=True)
+    decoder.end_utt()
+    return decoder.hyp() is not None
+
+
+_aligner = lru_cache(maxsize=1)(Aligner)  # one a process
 
 
 def _label_one(path: Path, utterance: Utterance, target: Path) -> bool:
     wav, _ = load_mono(path, rate_hz=RATE_HZ, max_seconds=MAX_SECONDS)
     labels = _aligner().labels(wav, utterance.text, utterance.language)
-    if labels is None:
-        labels = np.full(len(wav) // HOP_SAMPLES + 1, -1, np.int8)
     np.save(target, labels)
     return bool((labels >= 0).any())
 

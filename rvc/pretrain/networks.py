@@ -1,10 +1,4 @@
-"""What teaches the content encoder and is thrown away after: heads for phones, spectra and speakers.
-
-The large discriminators that the base synthesizer is trained against, on a GPU, besides the small ones.
-
-Multi-period after Kong et al. 2020 (HiFi-GAN): the waveform folded at prime periods. Multi-resolution after
-Jang et al. 2021 (UnivNet), on complex spectra so that phase is judged too.
-"""
+"""What only the recipe trains: heads of the content encoder, large discriminators of the base synthesizer."""
 
 from __future__ import annotations
 
@@ -18,10 +12,13 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from rvc.lite.blocks import ConvNeXtBlock
 from rvc.lite.encoder import MEL_BANDS
-from rvc.lite.losses import SLOPE, gather
+from rvc.lite.losses import Discriminator, Discriminators, whole_windows
 from rvc.pretrain.labels import PHONES
 
 VOICE_DIM = 48
+PERIODS = (2, 3, 5, 7, 11)
+RESOLUTIONS = ((2048, 512), (1024, 256), (512, 128))  # window and hop in samples
+CHANNELS = 24
 
 
 class _ReverseGradient(torch.autograd.Function):
@@ -36,7 +33,7 @@ class _ReverseGradient(torch.autograd.Function):
 
 
 class VoiceReference(nn.Module):
-    """Log-mel of any stretch of a recording -> what stays the same in it: voice, microphone."""
+    """Log-mel of any stretch of a recording, (B, T, 80) -> what stays the same in it, (B, VOICE_DIM)."""
 
     def __init__(self, channels: int = 96) -> None:
         super().__init__()
@@ -47,7 +44,6 @@ class VoiceReference(nn.Module):
         self.output = nn.Linear(2 * channels, VOICE_DIM)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """(B, T, 80) -> (B, VOICE_DIM)."""
         h = self.layers(mel.transpose(1, 2) / 4 + 1.2).float()
         return self.output(torch.cat([h.mean(-1), h.std(-1)], 1))
 
@@ -62,7 +58,6 @@ class MelDecoder(nn.Module):
         self.output = nn.Linear(channels, MEL_BANDS)
 
     def forward(self, content: Tensor, contours: Tensor, voice: Tensor) -> Tensor:
-        """Rebuild: (B, T, content_dim), (B, T, 3), (B, VOICE_DIM) -> (B, T, 80)."""
         x = self.input(torch.cat([content, contours], -1))
         for block in self.blocks:
             x = block(x, voice[:, None])
@@ -70,7 +65,7 @@ class MelDecoder(nn.Module):
 
 
 class Heads(nn.Module):
-    """All heads of the encoder's training."""
+    """All heads of the encoder's training: for phones, spectra and speakers."""
 
     def __init__(self, content_dim: int, speakers: int) -> None:
         super().__init__()
@@ -96,17 +91,7 @@ def labelled_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.
 
 
 def contrast(a: Tensor, b: Tensor, heard: Tensor, temperature: float = 0.1) -> tuple[Tensor, Tensor]:
-    """How well a frame of one view finds itself among the frames of the other view of the same recording.
-
-    Args:
-        a: Content of one view, (B, T, C).
-        b: Content of the other, (B, T, C).
-        heard: Frames that are not silence, (B, T).
-        temperature: Of the softmax over likenesses.
-
-    Returns:
-        Cross-entropy (InfoNCE) and the share of frames found.
-    """
+    """InfoNCE: how well heard frames of a find themselves in b, (B, T, C); and the share that do."""
     a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
     likeness = a @ b.transpose(1, 2) / temperature  # (B, T, T)
     likeness = likeness.masked_fill(~heard[:, None, :], -1e4)
@@ -117,79 +102,46 @@ def contrast(a: Tensor, b: Tensor, heard: Tensor, temperature: float = 0.1) -> t
     return loss, found
 
 
-PERIODS = (2, 3, 5, 7, 11)
-RESOLUTIONS = ((2048, 512), (1024, 256), (512, 128))
+class PeriodDiscriminator(Discriminator):
+    """Looks at every `period`-th sample (Kong et al. 2020, HiFi-GAN)."""
 
-
-class PeriodDiscriminator(nn.Module):
-    """Looks at every `period`-th sample."""
-
-    def __init__(self, period: int, channels: int = 24) -> None:
+    def __init__(self, period: int) -> None:
         super().__init__()
         self.period = period
-        widths = (1, channels, 2 * channels, 4 * channels, 8 * channels, 8 * channels)
+        widths = (1, CHANNELS, 2 * CHANNELS, 4 * CHANNELS, 8 * CHANNELS, 8 * CHANNELS)
         self.layers = nn.ModuleList(
             weight_norm(nn.Conv2d(a, b, (5, 1), (3 if n < 4 else 1, 1), padding=(2, 0)))
             for n, (a, b) in enumerate(pairwise(widths))
         )
         self.score = weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0)))
 
-    def forward(self, wav: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Judge audio, (B, N)."""
+    def picture(self, wav: Tensor) -> Tensor:
         usable = wav.shape[1] // self.period * self.period
-        h = wav[:, :usable].reshape(wav.shape[0], 1, -1, self.period) * 5
-        seen = []
-        for layer in self.layers:
-            h = F.leaky_relu(layer(h), SLOPE)
-            seen.append(h)
-        return self.score(h), seen
+        return wav[:, :usable].reshape(wav.shape[0], 1, -1, self.period) * 5
 
 
-class ResolutionDiscriminator(nn.Module):
-    """Looks at real and imaginary parts of one short-time spectrum, compressed."""
+class ResolutionDiscriminator(Discriminator):
+    """Looks at one complex spectrum, compressed, so that phase is judged too (Jang et al. 2021, UnivNet)."""
 
-    def __init__(self, fft_samples: int, hop_samples: int, channels: int = 24) -> None:
+    def __init__(self, fft_samples: int, hop_samples: int) -> None:
         super().__init__()
         self.fft_samples, self.hop_samples = fft_samples, hop_samples
-        strides = ((2, 1), (2, 2), (2, 1), (2, 2))
+        widths, strides = (2, CHANNELS, 2 * CHANNELS, 4 * CHANNELS, 4 * CHANNELS), ((2, 1), (2, 2)) * 2
         self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(2 if n == 0 else channels * 2 ** min(n - 1, 2), channels * 2 ** min(n, 2),
-            (7, 3),
-                                  stride, padding=(3, 1)))
-            for n, stride in enumerate(strides)
-        )  # fmt: skip
-        self.score = weight_norm(nn.Conv2d(channels * 4, 1, 3, padding=1))
-
-    def forward(self, wav: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Judge audio, (B, N)."""
-        window = torch.hann_window(self.fft_samples, device=wav.device)
-        spectrum = torch.stft(
-            wav,
-            self.fft_samples,
-            self.hop_samples,
-            self.fft_samples,
-            window,
-            center=False,
-            return_complex=True,
+            weight_norm(nn.Conv2d(a, b, (7, 3), stride, padding=(3, 1)))
+            for (a, b), stride in zip(pairwise(widths), strides, strict=True)
         )
-        parts = torch.view_as_real(spectrum).permute(0, 3, 1, 2)
+        self.score = weight_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
+
+    def picture(self, wav: Tensor) -> Tensor:
+        parts = whole_windows(wav, self.fft_samples, self.hop_samples).permute(0, 3, 1, 2)
         size = (parts.square().sum(1, keepdim=True) + 1e-6).sqrt()
-        h = parts / size * size**0.3
-        seen = []
-        for layer in self.layers:
-            h = F.leaky_relu(layer(h), SLOPE)
-            seen.append(h)
-        return self.score(h), seen
+        return parts / size * size**0.3
 
 
-class LargeDiscriminators(nn.Module):
-    """All periods and all resolutions."""
+class LargeDiscriminators(Discriminators):
+    """All periods and all resolutions: what only a GPU can afford."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.parts = nn.ModuleList(PeriodDiscriminator(period) for period in PERIODS)
-        self.parts.extend(ResolutionDiscriminator(fft, hop) for fft, hop in RESOLUTIONS)
-
-    def forward(self, wav: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Judge audio, (B, N): score maps, and all layers' outputs in one list."""
-        return gather([part(wav) for part in self.parts])
+        periods = [PeriodDiscriminator(period) for period in PERIODS]
+        super().__init__([*periods, *(ResolutionDiscriminator(fft, hop) for fft, hop in RESOLUTIONS)])

@@ -4,7 +4,7 @@
 
 What goes in: some three hundred speakers of AN4 (BSD-style licence), LibriSpeech (CC BY 4.0) and the Rhasspy
 voices kathleen, kerstin and flemishguy (CC0), at most seven minutes of each. What never does: the held-out
-speakers of the built-in models (corpus.HELD_OUT_SPEAKERS, among them nathalie and LibriSpeech 26), a quarter
+speakers of the built-in models (dataset.HELD_OUT_SPEAKERS, among them nathalie and LibriSpeech 26), a quarter
 of the short speakers, drawn by a hash of their names, and whom `--leave-out` names (to measure on them).
 What comes out: a mixture of 64 Gaussians over cepstra, and the projection where speakers differ most for
 what one speaker varies, fitted on pairs of speakers whose files have been given slightly different
@@ -38,12 +38,15 @@ from rvc.analysis.speakers import (
     speaker_windows,
 )
 from rvc.audio.reader import load_mono
+from rvc.files import atomic_write
 from rvc.pitch.estimators import F0_ESTIMATORS
-from rvc.pretrain.corpus import HELD_OUT_SPEAKERS, Utterance, _share, read_corpus
+from rvc.pretrain.dataset import HELD_OUT_SPEAKERS, Utterance, read_corpus, share_of
+from rvc.steps import result_of
 
 logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 REGIONS = 64
 DIMENSIONS = 40
@@ -57,17 +60,15 @@ PAIRS_PER_SPEAKER = 2
 
 def is_held_out(speaker: str, collection: str) -> bool:
     """Tell whether the shipped constants were fitted without this speaker."""
-    if speaker in HELD_OUT_SPEAKERS:
-        return True
-    long = collection not in ("librispeech", "an4") or speaker == "19"
-    return not long and _share(f"{collection}:{speaker}") < HELD_OUT_OF_SHORT
+    short = collection in ("librispeech", "an4") and speaker != "19"
+    return speaker in HELD_OUT_SPEAKERS or (short and share_of(f"{collection}:{speaker}") < HELD_OUT_OF_SHORT)
 
 
 def speakers_of(corpus: Path, leave_out: Sequence[str]) -> dict[str, list[Utterance]]:
     """Choose the recordings to learn from, by speaker."""
     chosen: dict[str, list[Utterance]] = defaultdict(list)
     seconds: dict[str, float] = defaultdict(float)
-    for utterance in sorted(read_corpus(corpus), key=lambda u: _share(u.file)):
+    for utterance in sorted(read_corpus(corpus), key=lambda u: share_of(u.file)):
         speaker = utterance.speaker
         if not speaker or speaker in leave_out or is_held_out(speaker, utterance.collection):
             continue
@@ -93,29 +94,18 @@ def cached_windows(corpus: Path, work: Path, utterance: Utterance) -> SpeakerWin
     if not path.exists():
         found = windows_of(corpus, utterance)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".part.npz")
-        np.savez(temporary, **vars(found))
-        temporary.replace(path)
-    with np.load(path, allow_pickle=False) as file:
-        return SpeakerWindows(**{name: file[name] for name in file.files})
-
-
-def centred(recordings: Sequence[SpeakerWindows]) -> Floats:
-    """All frames of a speaker, their mean taken off."""
-    frames = np.concatenate([windows.log_mel for windows in recordings])
-    return frames - frames.mean(axis=0)
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **vars(found))
+    with np.load(path, allow_pickle=False) as kept:
+        return SpeakerWindows(**{name: kept[name] for name in kept.files})
 
 
 def fit_mixture(frames: Floats, centre: Floats, rounds: int = 12) -> SpeakerStatistics:
     """Fit the Gaussian mixture by expectation and maximisation; the projection is filled in later."""
     random = np.random.default_rng(0)
     total = frames.var(axis=0)
-    statistics = _mixture(
-        centre,
-        np.full(REGIONS, 1.0 / REGIONS),
-        frames[random.choice(len(frames), REGIONS, replace=False)],
-        np.tile(total, (REGIONS, 1)),
-    )
+    first_means = frames[random.choice(len(frames), REGIONS, replace=False)]
+    statistics = _mixture(centre, np.full(REGIONS, 1.0 / REGIONS), first_means, np.tile(total, (REGIONS, 1)))
     for _ in range(rounds):
         counts = np.zeros((REGIONS, 1))
         first = np.zeros((REGIONS, frames.shape[1]))
@@ -135,23 +125,15 @@ def _mixture(
     centre: NDArray[np.floating], weights: NDArray[np.floating], means: NDArray[np.floating],
     variances: NDArray[np.floating],
 ) -> SpeakerStatistics:  # fmt: skip
+    parts = {"centre": centre, "weights": weights, "means": means, "variances": variances}
     nothing = np.zeros((0, 0), dtype=np.float32)
     return SpeakerStatistics(
-        centre=centre.astype(np.float32),
-        weights=weights.astype(np.float32),
-        means=means.astype(np.float32),
-        variances=variances.astype(np.float32),
-        projection=nothing,
-        between=nothing,
+        **{name: part.astype(np.float32) for name, part in parts.items()}, projection=nothing, between=nothing
     )
 
 
 def coloured(windows: SpeakerWindows, random: np.random.Generator) -> SpeakerWindows:
-    """Give half of the files another colour: a smooth curve over the spectrum, as of another microphone.
-
-    Noise is not added: tried, it made the projection blind to what tells similar voices apart. Recordings
-    are made equally noisy instead (`describing_windows`).
-    """
+    """Give half of the files a smooth curve over the spectrum, as of another microphone."""
     if random.random() < 0.5:
         return windows
     curve = np.zeros(MEL_BANDS)
@@ -171,12 +153,11 @@ def fit_projection(
     for name in names:
         alike = [other for other in names if other != name and other.split(":")[0] == name.split(":")[0]]
         for _ in range(PAIRS_PER_SPEAKER):
-            choice = (
-                alike if alike and random.random() < 0.75 else [other for other in names if other != name]
-            )
+            others = [other for other in names if other != name]
+            choice = alike if alike and random.random() < 0.75 else others
             other = choice[random.integers(len(choice))]
             parts = [[coloured(w, random) for w in speakers[who]] for who in (name, other)]
-            offsets, pitch = _described([*parts[0], *parts[1]], mixture)
+            offsets, pitch = result_of(describing_windows([*parts[0], *parts[1]], mixture))
             first = sum(len(w) for w in parts[0])
             sets.append((offsets.astype(np.float32), pitch, first))
         logger.info("%s: %d sets", name, len(sets))
@@ -189,21 +170,7 @@ def fit_projection(
     return whole.astype(np.float32), np.maximum(values[best], 0.01).astype(np.float32)
 
 
-def _described(
-    recordings: Sequence[SpeakerWindows], mixture: SpeakerStatistics
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    steps = describing_windows(recordings, mixture)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            described: tuple[NDArray[np.float64], NDArray[np.float64]] = stop.value
-            return described
-
-
-def _scatter(
-    sets: Sequence[tuple[NDArray[np.float64], int]],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _scatter(sets: Sequence[tuple[Doubles, int]]) -> tuple[Doubles, Doubles]:
     """Covariance of a speaker's windows, and of speakers."""
     size = sets[0][0].shape[1]
     within, between = np.zeros((size, size)), np.zeros((size, size))
@@ -223,16 +190,7 @@ def _scatter(
 
 
 def fit(corpus: Path, work: Path, leave_out: Sequence[str] = ()) -> SpeakerStatistics:
-    """Fit all constants.
-
-    Args:
-        corpus: Folder with `metadata.csv`.
-        work: Folder where what was read of each recording is kept.
-        leave_out: Further speakers to keep out.
-
-    Returns:
-        The constants.
-    """
+    """Fit all constants; `work` keeps what was read of each recording, `leave_out` names further speakers."""
     speakers: dict[str, list[SpeakerWindows]] = {}
     random = np.random.default_rng(2)
     for name, utterances in speakers_of(corpus, leave_out).items():
@@ -244,41 +202,29 @@ def fit(corpus: Path, work: Path, leave_out: Sequence[str] = ()) -> SpeakerStati
         if sum(len(windows) for windows in kept) >= 2:
             speakers[name] = kept
     logger.info("%d speakers", len(speakers))
-    means = [np.concatenate([w.log_mel for w in found]).mean(axis=0) for found in speakers.values()]
-    centre = np.mean(means, axis=0).astype(np.float32)
-    frames = np.concatenate([cepstra(centred(found) + centre)[::6] for found in speakers.values()])
+    spoken = [np.concatenate([windows.log_mel for windows in found]) for found in speakers.values()]
+    centre = np.mean([frames.mean(axis=0) for frames in spoken], axis=0).astype(np.float32)
+    frames = np.concatenate([cepstra(some - some.mean(axis=0) + centre)[::6] for some in spoken])
     mixture = fit_mixture(frames, centre)
     projection, between = fit_projection(speakers, mixture)
-    return SpeakerStatistics(
-        centre=mixture.centre,
-        weights=mixture.weights,
-        means=mixture.means,
-        variances=mixture.variances,
-        projection=projection,
-        between=between,
-    )
+    return replace(mixture, projection=projection, between=between)
 
 
 def save_statistics(statistics: SpeakerStatistics, path: Path) -> None:
     """Write the constants, the large one in half precision."""
-    temporary = path.with_name(f".{path.name}.part.npz")
-    scale = float(np.abs(statistics.projection).max())
-    if scale > 6e4:
+    if float(np.abs(statistics.projection).max()) > 6e4:
         raise ValueError("The projection does not fit half precision.")
-    np.savez_compressed(
-        temporary, **(vars(statistics) | {"projection": statistics.projection.astype(np.float16)})
-    )
-    temporary.replace(path)
+    projection = statistics.projection.astype(np.float16)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **(vars(statistics) | {"projection": projection}))
 
 
 def main() -> None:
     """Fit the constants and write them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    for name in ("--corpus", "--work", "--out"):
+        parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--leave-out", nargs="*", default=[], metavar="SPEAKER")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -52,16 +52,7 @@ class CheckpointStore:
                 leftover.unlink(missing_ok=True)  # a group's processes all come here
 
     def save(self, step: int, best_step: int | None, state: dict[str, Any]) -> Path:
-        """Write one state for good and drop those that are no longer needed.
-
-        Args:
-            step: Steps taken so far.
-            best_step: The step that scored best so far, this one perhaps; its file is kept.
-            state: Nested dicts and lists of tensors, numbers, strings and None.
-
-        Raises:
-            OSError: The disk refuses; the states that were there are untouched.
-        """
+        """Write one state for good; drop those that are neither among the last two nor their best."""
         path = self._path(step)
         with atomic_write(path) as partial, partial.open("wb+") as file:
             _write(file, {"step": step, "best_step": best_step}, state)
@@ -80,11 +71,7 @@ class CheckpointStore:
             raise CheckpointError(f"The disk cannot read the checkpoint of step {step}: {error}.") from error
 
     def newest(self) -> Found | None:
-        """Find the newest good state, and set damaged newer ones aside; None if there never was one.
-
-        Raises:
-            CheckpointError: There are checkpoints and all are damaged.
-        """
+        """Find the newest good state, setting damaged ones aside; CheckpointError if all are."""
         damaged: list[Path] = []
         for step in sorted(self._steps(), reverse=True):
             try:
@@ -95,7 +82,9 @@ class CheckpointStore:
                 continue
             for path in damaged:
                 path.replace(path.with_suffix(".damaged"))
-            return Found(step=step, state=state, message=_fallback_message(damaged, step))
+            names = ", ".join(path.name for path in sorted(damaged))
+            message = f"Damaged and left out: {names}; the training goes on from step {step} instead."
+            return Found(step=step, state=state, message=message if damaged else "")
         lost = len(damaged) + len(list(self.folder.glob("*.damaged")))
         if lost:
             # Going on from step 0 would throw hours away without a word.
@@ -161,20 +150,9 @@ def _read(file: BufferedReader, name: str) -> dict[str, Any]:
     return state
 
 
-def _fallback_message(damaged: list[Path], step: int) -> str:
-    if not damaged:
-        return ""
-    names = ", ".join(path.name for path in sorted(damaged))
-    return f"Damaged and left out: {names}; the training goes on from step {step} instead."
-
-
 @contextmanager
 def new_bundle(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside `folder`, which takes its place if the block ends well.
-
-    What was there stays until then; if the block ends with an error, or its generator is closed, the new
-    folder is deleted and nothing else has changed.
-    """
+    """Give an empty folder that takes the place of `folder` if the block ends well, and else is deleted."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial, old = (folder.with_name(f".{folder.name}.{end}") for end in ("partial", "old"))
     shutil.rmtree(partial, ignore_errors=True)

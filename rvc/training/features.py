@@ -78,19 +78,10 @@ class TrainingSet:
 def extract_features(
     task: Task, slices: Sequence[AudioSlice], folder: Path, seed: int
 ) -> Generator[int, None, list[Slice]]:
-    """Extract the features of all slices, or read those that were extracted before.
+    """Extract the features of all slices, or read them from the cache; of the same bytes the first counts.
 
-    Args:
-        task: The engine's task.
-        slices: Sound files; of files with the same bytes the first counts.
-        folder: The cache; it is made. Features that belong to none of the slices are deleted.
-        seed: The training's seed.
-
-    Yields:
-        The number of slices that are done, after each.
-
-    Raises:
-        AudioError: A slice cannot be read; or there are none.
+    Yields the number of slices that are done. Features that belong to none of the slices are deleted.
+    AudioError if a slice cannot be read or there are none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, Slice] = {}

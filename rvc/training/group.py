@@ -1,9 +1,7 @@
 """Several processes that train one voice together, each on its own GPU, on equal parts of every batch.
 
-    torchrun --nproc-per-node 2 -m pipelines.training.distributed ...
-
-Every process puts the whole batch together and draws the whole batch's noise, and computes only its own
-items: so the result is that of one process, but for the order in which floating-point numbers are added.
+Every process puts the whole batch together and draws its noise, and computes only its own items: the result
+is that of one process, but for the order in which floating-point numbers are added.
 """
 
 from __future__ import annotations
@@ -42,11 +40,7 @@ class Group:
 
     @staticmethod
     def join() -> Group:
-        """Join the group that torchrun describes in the environment, over nccl on GPUs and gloo without.
-
-        Raises:
-            ConfigError: torchrun did not start this process, or there are fewer GPUs than processes.
-        """
+        """Join the group that torchrun describes in the environment, over nccl on GPUs and gloo without."""
         if not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"} <= set(os.environ):
             raise ConfigError(
                 "This is started by torchrun: "

@@ -43,10 +43,7 @@ RATE_STEPS = 100  # over which the speed is measured
 
 
 def fitting_batch_size(attempt: Callable[[int], None], first: int = AUTOMATIC) -> int:
-    """Find how many items a batch may have: `first`, halved until it fits; ConfigError if not even one does.
-
-    `attempt` takes a step with so many items, the largest that can come, and leaves no trace of it.
-    """
+    """Halve `first` until `attempt`, a step that leaves no trace, finds memory for so many items."""
     items = first
     while True:
         try:
@@ -61,9 +58,7 @@ def fitting_batch_size(attempt: Callable[[int], None], first: int = AUTOMATIC) -
             items //= 2
         else:
             return items
-        # Here, where the failed step's tensors are gone.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()  # here, where the failed step's tensors are gone
 
 
 def on_cpu(state: Any) -> Any:  # noqa: ANN401 -- nested as states are
@@ -72,25 +67,16 @@ def on_cpu(state: Any) -> Any:  # noqa: ANN401 -- nested as states are
 
 
 class Training:
-    """One training of one voice in one folder.
+    """One training in one folder: `checkpoints/`, `samples/reference.wav` and what was spoken at each score.
 
-    Files in `work_dir`: `checkpoints/` (see checkpoints.py); `samples/reference.wav`, a held-out sentence as
-    it was recorded; `samples/<step>.wav`, the same spoken by the voice at each scoring.
-    The processes of a group take every step together: the first one alone writes, scores and reports; what it
-    decides, all do. A batch size that nobody set is tried before it is used, by default on a GPU.
+    A group takes every step together; the first alone writes, scores and reports, and decides.
     """
 
     def __init__(  # noqa: PLR0913 -- two of them are for tests and groups
-        self,
-        task: Task,
-        data: TrainingSet,
-        settings: TrainSettings,
-        work_dir: Path,
-        *,
-        report_interval_s: float = REPORT_INTERVAL_S,
-        group: Group | None = None,
+        self, task: Task, data: TrainingSet, settings: TrainSettings, work_dir: Path, *,
+        report_interval_s: float = REPORT_INTERVAL_S, group: Group | None = None,
         tries_batch: bool | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.task, self.data, self.settings, self.work_dir = task, data, settings, work_dir
         self.total_steps = settings.total_steps or task.default_steps(data.seconds)
         self._interval_s = report_interval_s

@@ -30,11 +30,7 @@ def generator_of(device: torch.device | str, seed: int, *parts: str | int) -> to
 
 
 def split_held_out(keys: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Divide slices into those to train on and those held out, about 7 % and at most 12, both sorted.
-
-    The choice depends on the slices' content hashes only, never on their order or the seed. A single slice is
-    in both: there is nothing else to hear or to score.
-    """
+    """Hold out about 7 %, at most 12, by content alone; sorted. A single slice is trained on and scored."""
     if not keys or len(set(keys)) != len(keys):
         raise ValueError("A split needs at least one slice and each only once.")
     # Hashed once more, so that the choice is not the first ones of the sorted cache folder.
@@ -46,11 +42,7 @@ def split_held_out(keys: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 class Order:
-    """The endless order in which slices are heard: one shuffled epoch after the other.
-
-    A slice takes part once for each started 2 s of its length, so that with crops of a fixed length each
-    second of the recordings is about equally likely to be heard.
-    """
+    """One shuffled epoch after the other; a slice takes part once for each started 2 s of its length."""
 
     def __init__(self, seconds: Sequence[float], seed: int) -> None:
         self.seed = seed
@@ -80,11 +72,7 @@ class Order:
 
 @contextmanager
 def fixed_arithmetic(threads: int, device: torch.device) -> Iterator[None]:
-    """Fix what else decides the last bits of a result, inside the block: threads and choice of algorithms.
-
-    On the CPU, sums over an index (an embedding's gradient) otherwise depend on which thread comes first. On
-    a GPU the fast algorithms are kept: there, equal bits are not promised.
-    """
+    """Fix threads and, on the CPU, algorithms whose sums depend on which thread comes first."""
     threads_before = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()

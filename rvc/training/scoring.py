@@ -1,9 +1,7 @@
-"""How far a reconstruction is from the recording that it reconstructs.
+"""How far a reconstruction is from its recording: log-mel spectrograms at several resolutions, and melody.
 
-The L1 distance of log-mel spectrograms at several resolutions, by which GAN vocoders are commonly compared,
-and beside it the melody, because a wrong pitch moves few mel bands and every listener hears it. The training
-loss would not do: it falls on what it is computed on long after the voice has stopped getting better on other
-slices. N = samples, T = frames (100 per second), F0 is 0 where unvoiced.
+The training loss would not do: it falls on what it is computed on long after the voice has stopped getting
+better on other slices. N = samples, T = frames (100 per second), F0 is 0 where unvoiced.
 """
 
 from __future__ import annotations
@@ -27,7 +25,9 @@ SEMITONE_DB = 1.0  # what an error of one semitone costs, in dB of mel distance
 VOICING_DB = 10.0  # what voicing every frame wrongly would cost
 MAX_SEMITONES = 12.0  # an estimator's slip of two octaves says no more than one of one
 
-EstimateF0 = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+Wave = NDArray[np.float32]
+Melody = NDArray[np.float64]
+EstimateF0 = Callable[[Wave], Melody]
 """16 kHz audio, shape (N,) -> F0 in Hz, shape (N // 160 + 1,)."""
 
 
@@ -62,24 +62,9 @@ def mean_score(scores: Sequence[Score]) -> Score:
 
 
 def score_slice(
-    rendered: NDArray[np.float32],
-    reference: NDArray[np.float32],
-    f0_hz: NDArray[np.float64],
-    rate_hz: int,
-    estimate_f0: EstimateF0,
+    rendered: Wave, reference: Wave, f0_hz: Melody, rate_hz: int, estimate_f0: EstimateF0
 ) -> Score:
-    """Compare a reconstruction with its recording.
-
-    Args:
-        rendered: The reconstruction, shape (N,).
-        reference: The recording, shape (N,); the longer of both is cut.
-        f0_hz: The recording's melody, shape (T,).
-        rate_hz: Rate of both.
-        estimate_f0: Finds the melody of the reconstruction.
-
-    Returns:
-        The score; `WORST` if the reconstruction is empty or not finite.
-    """
+    """Compare two recordings, (N,), the longer cut; `f0_hz`, (T,), is the second's. `WORST` if not finite."""
     length = min(rendered.size, reference.size)
     if not length or not np.isfinite(rendered).all():
         return WORST
@@ -90,7 +75,7 @@ def score_slice(
     return Score(mel_db=mel_db, f0_semitones=f0_semitones, voicing_error=voicing_error)
 
 
-def mel_distance_db(rendered: NDArray[np.float32], reference: NDArray[np.float32], rate_hz: int) -> float:
+def mel_distance_db(rendered: Wave, reference: Wave, rate_hz: int) -> float:
     """Mean absolute difference of the log-mel spectrograms over three resolutions; both (N,)."""
     distances = []
     pair = torch.from_numpy(np.stack([rendered, reference])).float()
@@ -102,13 +87,8 @@ def mel_distance_db(rendered: NDArray[np.float32], reference: NDArray[np.float32
     return sum(distances) / len(distances)
 
 
-def f0_error(rendered_hz: NDArray[np.float64], reference_hz: NDArray[np.float64]) -> tuple[float, float]:
-    """Compare two melodies frame by frame; the longer of both is cut.
-
-    Returns:
-        The mean error in semitones where both are voiced (12 if they never are, although the reference is
-        somewhere), and the share of frames that only one of them voices.
-    """
+def f0_error(rendered_hz: Melody, reference_hz: Melody) -> tuple[float, float]:
+    """Mean error in semitones where both are voiced (12 if nowhere), and share voiced in only one; (T,)."""
     frames = min(rendered_hz.size, reference_hz.size)
     rendered_hz, reference_hz = rendered_hz[:frames], reference_hz[:frames]
     both = (rendered_hz > 0) & (reference_hz > 0)
@@ -130,10 +110,7 @@ def _mel_power(wav: Tensor, fft_samples: int, bank: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _mel_bank(rate_hz: int, fft_samples: int, bands: int) -> Tensor:
-    """Triangular filters spaced evenly in mel from 40 Hz to the top, (bands, fft_samples // 2 + 1).
-
-    Triangles narrower than a bin are widened to it, so that no band is empty.
-    """
+    """Triangles spaced evenly in mel from 40 Hz to the top, (bands, bins), widened so that none is empty."""
     top = 2595.0 * math.log10(1.0 + rate_hz / 2 / 700.0)
     low = 2595.0 * math.log10(1.0 + 40.0 / 700.0)
     edges = 700.0 * (10.0 ** (torch.linspace(low, top, bands + 2, dtype=torch.float64) / 2595.0) - 1.0)

@@ -39,10 +39,7 @@ ENGINE_DEFAULTS: dict[str, dict[str, int]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """How to train. Everything is counted in steps, so that a slow machine gives the same voice.
-
-    ConfigError if a setting is out of range.
-    """
+    """How to train. Everything is counted in steps, so that a slow machine gives the same voice."""
 
     engine: str = "lite"  # one of `pipelines.training.engines.TASKS`
     total_steps: int | None = None  # optimizer steps at most; None: by the length of the audio
@@ -80,11 +77,7 @@ class TrainSettings:
 
     @classmethod
     def from_json(cls, settings: Mapping[str, object]) -> TrainSettings:
-        """Read settings by name as a page or a client sends them; what is missing keeps its default.
-
-        Raises:
-            ConfigError: A name is unknown, a value out of range, or a setting is another engine's.
-        """
+        """Read settings by name as a page or a client sends them; ConfigError if one is unknown or wrong."""
         known = [field.name for field in fields(cls)]
         engine = settings.get("engine", cls.engine)
         for name in settings:

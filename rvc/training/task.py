@@ -56,22 +56,11 @@ class Task(Protocol):
         ...
 
     def extract(self, wav: NDArray[np.float32], rate_hz: int, seed: int) -> dict[str, Tensor]:
-        """Compute the features of one slice; the loop keeps them in a file.
-
-        Args:
-            wav: One slice, shape (samples,), mono at its own rate.
-            rate_hz: Its rate.
-            seed: Seed of everything random here; the same for the same slice and training seed.
-        """
+        """Compute the features of one slice, (samples,) at its own rate, random only by the seed."""
         ...
 
     def batch(self, items: Sequence[Features], generator: torch.Generator) -> dict[str, Tensor]:
-        """Put together one batch as `step` wants it: crops, choices, padding.
-
-        Args:
-            items: Features of the slices whose turn it is; a slice may occur more than once.
-            generator: A CPU generator, the only source of randomness.
-        """
+        """Put together one batch as `step` wants it, random only by the CPU generator."""
         ...
 
     def step(

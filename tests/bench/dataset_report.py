@@ -37,7 +37,7 @@ from rvc.analysis.speakers import (
     white_noise,
 )
 from rvc.audio.reader import load_mono, resample
-from rvc.pretrain.corpus import Utterance, read_corpus
+from rvc.pretrain.dataset import Utterance, read_corpus
 from rvc.pretrain.speaker_stats import is_held_out
 from rvc.steps import result_of
 

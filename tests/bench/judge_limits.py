@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rvc.pretrain.corpus import Utterance, read_corpus
+from rvc.pretrain.dataset import Utterance, read_corpus
 from tests.bench.score import RATE_HZ, Ears, load, unit
 
 logger = logging.getLogger(__name__)

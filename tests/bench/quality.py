@@ -29,7 +29,7 @@ from typing import Any
 
 from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 
-from rvc.pretrain.corpus import HELD_OUT_SPEAKERS, Utterance, read_corpus
+from rvc.pretrain.dataset import HELD_OUT_SPEAKERS, Utterance, read_corpus
 
 logger = logging.getLogger("quality")
 ROOT = Path(__file__).resolve().parents[2]

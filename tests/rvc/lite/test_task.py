@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import rvc.lite.task
 from rvc.audio.reader import resample
 from rvc.engine.card import parse_card
 from rvc.engine.interface import Source
@@ -19,7 +20,7 @@ from rvc.lite.engine import LiteEngine, LiteLoader
 from rvc.lite.losses import SmallDiscriminators
 from rvc.lite.perturb import OtherSpeakers
 from rvc.lite.synthesizer import Synthesizer, SynthesizerConfig
-from rvc.lite.task import LiteTask, LiteTraining
+from rvc.lite.task import OTHER_VERSIONS, VERSIONS, LiteTask
 from rvc.lite.tone import mean_tone
 from rvc.lite.weights import CONTENT_ENCODER_NAME, load_part, load_synthesizer, save_parts
 from tests.tiny import CARD, toy_card
@@ -35,11 +36,11 @@ class Foreign:
     layers: int = 3
 
 
-def tiny_task(settings: LiteTraining | None = None) -> LiteTask:
+def tiny_task() -> LiteTask:
     torch.manual_seed(0)
     judges = SmallDiscriminators(channels=4)
     others = OtherSpeakers(torch.randn(2, 30, ENCODER.content_dim))
-    return LiteTask(ContentEncoder(ENCODER), Synthesizer(SYNTHESIZER), judges, others, "tiny", settings)
+    return LiteTask(ContentEncoder(ENCODER), Synthesizer(SYNTHESIZER), judges, others, "tiny")
 
 
 def hum(hz: float = 160.0, seconds: float = 2.0, rate_hz: int = 32_000) -> NDArray[np.float32]:
@@ -51,8 +52,7 @@ def hum(hz: float = 160.0, seconds: float = 2.0, rate_hz: int = 32_000) -> NDArr
 def test_features_have_one_row_a_frame_and_know_the_pitch() -> None:
     task = tiny_task()
     item = task.extract(hum(), 32_000, seed=1)
-    versions = task.settings.versions + task.settings.other_versions
-    assert item["content"].shape == (versions, 200, 8)
+    assert item["content"].shape == (VERSIONS + OTHER_VERSIONS, 200, 8)
     assert item["audio"].shape == (200 * 240,)
     assert {len(item[name]) for name in ("f0_hz", "voiced", "level")} == {200}
     f0 = task.f0(item)
@@ -68,8 +68,10 @@ def test_the_same_seed_gives_the_same_features() -> None:
     assert not torch.equal(first[1], third[1])
 
 
-def test_a_few_steps_bring_the_voice_nearer() -> None:
-    task = tiny_task(LiteTraining(learning_rate=1e-2, warmup_steps=5))  # a toy network can be hurried
+def test_a_few_steps_bring_the_voice_nearer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rvc.lite.task, "LEARNING_RATE", 1e-2)  # a toy network can be hurried
+    monkeypatch.setattr(rvc.lite.task, "WARMUP_STEPS", 5)
+    task = tiny_task()
     item = task.extract(hum(), 32_000, seed=1)
     losses = []
     for step in range(40):

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from rvc.lite.encoder import ContentEncoder, EncoderConfig
-from rvc.pretrain.corpus import Utterance
-from rvc.pretrain.dataset import Recording
+from rvc.pretrain.dataset import Recording, Utterance
 from rvc.pretrain.evaluate import evaluate_encoder, path_distance, phones_said, same_sentence, speaker_probe
 from rvc.pretrain.networks import Heads
 
