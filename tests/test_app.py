@@ -113,7 +113,7 @@ def test_a_voice_is_trained_in_steps_with_a_report_before(client: Client) -> Non
     )
     assert [file["name"] for file in upload["files"]] == ["wren-1.ogg", "wren-2.ogg"]
     measured = client.predict(upload["job_id"], api_name="/validate_audio")["files"]
-    assert [file["verdict"] for file in measured] == ["good", "good"]
+    assert [file["verdict"] for file in measured] == ["usable", "usable"]
     prepared = client.predict(upload["job_id"], api_name="/prepare_voice")
     rows = list(client.submit(prepared["id"], api_name="/follow_job"))
     assert rows[-1]["status"] == "completed"
