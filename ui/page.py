@@ -59,10 +59,10 @@ def build_page(services: Services) -> gr.Blocks:
                 jobs = JobsTab(services)
             with gr.Tab("Admin", id="admin", visible=False) as admin_opened:
                 admin = admin_tab(services)
-        clone.wire_load(page)
+        clone.wire(page)
         wire_voices(page, convert, convert_opened, services)
         refresh_voices(voices_opened.select, voices, services)
-        jobs.wire_refresh(jobs_opened.select)
+        jobs.wire(jobs_opened)
         wire_admin(page, admin_opened, admin, services)
         _wire_next_steps(tabs, (clone, convert, voices), services)
         _add_endpoints(services)
