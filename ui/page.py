@@ -50,10 +50,10 @@ def build_page(services: Services) -> gr.Blocks:
                 jobs = JobsTab(services)
             with gr.Tab("Admin", id="admin", visible=False) as admin_opened:
                 admin = AdminTab(services)
-        clone.wire_load(page)
+        clone.wire(page)
         convert.wire(page, convert_opened)
         voices.wire(voices_opened)
-        jobs.wire_refresh(jobs_opened.select)
+        jobs.wire(jobs_opened)
         admin.wire(page, admin_opened)
         _wire_next_steps(tabs, (clone, convert, voices), services)
         add_endpoints(services)

@@ -9,7 +9,6 @@ reattach  on load: the newest training of this visitor, so that a closed tab los
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,11 +54,11 @@ class TrainingSettings:
 
     def __init__(self) -> None:
         with gr.Accordion("Expert settings", open=False):
-            reduce_noise = gr.Checkbox(
+            self.reduce_noise = gr.Checkbox(
                 label="Take steady noise out of the recordings",
                 info="For hum and hiss only: it makes clean recordings duller.",
             )
-            steps = gr.Number(
+            self.steps = gr.Number(
                 label="Training steps at most",
                 value=None,
                 precision=0,
@@ -68,7 +67,7 @@ class TrainingSettings:
                 info="Leave empty: the length of the recordings decides, and training stops by itself "
                 "when the voice no longer gets better.",
             )
-            engine = gr.Radio(
+            self.engine = gr.Radio(
                 [("Built in", BUILT_IN), ("RVC", RVC)],
                 value=BUILT_IN,
                 label="Engine",
@@ -76,24 +75,24 @@ class TrainingSettings:
                 elem_id="clone-engine",
             )
             with gr.Row(visible=False) as of_rvc:
-                version = gr.Radio(list(CHOICES["version"]), value="v2", label="RVC version")
+                self.version = gr.Radio(list(CHOICES["version"]), value="v2", label="RVC version")
                 rates = [(f"{hz // 1000} kHz", hz) for hz in CHOICES["sample_rate_hz"] if isinstance(hz, int)]
-                rate = gr.Radio(rates, value=40_000, label="Sample rate")
-                f0 = gr.Checkbox(value=True, label="Follows the melody", info="Needed for songs.")
-        engine.change(lambda chosen: gr.Row(visible=chosen == RVC), engine, of_rvc, queue=False, **QUIET)
-        self.inputs: list[Any] = [reduce_noise, steps, engine, version, rate, f0]
+                self.rate = gr.Radio(rates, value=40_000, label="Sample rate")
+                self.f0 = gr.Checkbox(value=True, label="Follows the melody", info="Needed for songs.")
+        self.engine.change(
+            lambda chosen: gr.Row(visible=chosen == RVC), self.engine, of_rvc, queue=False, **QUIET
+        )
+        self.inputs = [self.reduce_noise, self.steps, self.engine, self.version, self.rate, self.f0]
 
-    @staticmethod
-    def chosen(values: Sequence[Any]) -> dict[str, Any]:
-        """Return the job's settings for the values of `inputs`; what is as always is left out."""
-        reduce_noise, steps, engine, version, rate, f0 = values
-        settings: dict[str, Any] = {"reduce_noise": True} if reduce_noise else {}
+    def settings(self, values: Answer) -> dict[str, Any]:
+        """Return the job's settings for the values of `inputs`, by component; defaults are left out."""
+        settings: dict[str, Any] = {"reduce_noise": True} if values[self.reduce_noise] else {}
         try:
-            if steps:
-                settings["total_steps"] = int(steps)
-            if engine != BUILT_IN:
-                settings |= {"engine": str(engine), "version": str(version), "sample_rate_hz": int(rate)}
-                settings["f0"] = bool(f0)
+            if values[self.steps]:
+                settings["total_steps"] = int(values[self.steps])
+            if values[self.engine] != BUILT_IN:
+                settings |= {"engine": str(values[self.engine]), "version": str(values[self.version])}
+                settings |= {"sample_rate_hz": int(values[self.rate]), "f0": bool(values[self.f0])}
         except (TypeError, ValueError) as error:
             raise ConfigError("One of the expert settings is no number; set it again.") from error
         return settings
@@ -112,7 +111,7 @@ class CloneTab:
             with gr.Column(scale=6, min_width=320):
                 self.view = TrainingView(services)
                 self.report = gr.HTML(CLONE_START, elem_id="clone-report", padding=False)
-        self._drawn = [self.report, *self.view.components, self.start, self.timer]
+        self._drawn = [self.report, *self.view.components, self.train_button, self.timer]
         self._wire()
 
     def _lay_out_inputs(self) -> None:
@@ -133,8 +132,8 @@ class CloneTab:
             label="Name of the voice", placeholder="Anna", max_length=80, elem_id="clone-name"
         )
         self.consent = gr.Checkbox(label=CONSENT, elem_id="clone-consent")
-        self.settings = TrainingSettings()
-        self.start = gr.Button("Train this voice", variant="primary", size="lg", elem_id="clone-train")
+        self.expert = TrainingSettings()
+        self.train_button = gr.Button("Train this voice", variant="primary", size="lg", elem_id="clone-train")
 
     def _wire(self) -> None:
         recorded = [self.microphone, self.files]
@@ -147,11 +146,11 @@ class CloneTab:
             show_progress_on=[self.report],
             **shown,
         )
-        self.start.click(
+        self.train_button.click(
             self.train,
-            [self.state, self.name, self.consent, *self.settings.inputs],
+            {self.state, self.name, self.consent, *self.expert.inputs},
             self._drawn,
-            show_progress_on=[self.start],
+            show_progress_on=[self.train_button],
             **shown,
         )
         self.timer.tick(self.tick, self.state, self._drawn, queue=False, **QUIET)
@@ -159,7 +158,7 @@ class CloneTab:
         self.view.resume.click(self.resume, self.state, self._drawn, **QUIET)
         self.view.choice.input(self.sample, [self.state, self.view.choice], self.view.sample, **QUIET)
 
-    def wire_load(self, page: gr.Blocks) -> None:
+    def wire(self, page: gr.Blocks) -> None:
         page.load(self.reattach, self.state, self._drawn, **QUIET)
 
     def add_recording(self, recording: str | None, files: list[str] | None) -> Answer:
@@ -193,11 +192,9 @@ class CloneTab:
             with suppress(RvcError):
                 self._services.jobs.cancel(self._services.caller(request), prepare_id)
 
-    def train(
-        self, state: CloneState, name: str, consent: bool, request: gr.Request, *expert: object
-    ) -> Answer:
+    def train(self, values: Answer, request: gr.Request) -> Answer:
         """Start the training; it goes on when the page is closed."""
-        named = (name or "").strip()
+        state, named, consent = values[self.state], (values[self.name] or "").strip(), values[self.consent]
         if not (state.upload_id and named and consent):
             if not state.upload_id:
                 remind("Add recordings of the voice.")
@@ -205,7 +202,7 @@ class CloneTab:
                 remind(f"Tick '{CONSENT}'." if named else "Give the voice a name.")
             return gr.skip()
         with plain_errors():
-            settings = {"consent": True} | self.settings.chosen(expert)
+            settings = {"consent": True} | self.expert.settings(values)
             caller = self._services.caller(request)
             job = self._services.submit(caller, "training", state.upload_id, settings, model_name=named)
             state.watched = TrainingState(job_id=job["id"])
@@ -272,7 +269,7 @@ class CloneTab:
             trains = row["status"] in ACTIVE
             if changed := self.view.draw(caller, row, watched):
                 label = "Training …" if trains else "Train this voice"
-                answer |= changed | {self.start: gr.Button(label, interactive=not trains)}
+                answer |= changed | {self.train_button: gr.Button(label, interactive=not trains)}
             state.runs = state.runs or trains
         return answer
 

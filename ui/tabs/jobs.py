@@ -13,7 +13,7 @@ from pipelines.store.records import RESTARTABLE, Caller
 from rvc.errors import NotAllowedError, RvcError
 from ui.look.html import NO_JOBS, facts, job_card, log_part, player
 from ui.look.wording import STATES, ago, duration, moment
-from ui.server.services import ACTIVE, Services, Update, admin_of, hand_out, plain_errors, plain_id
+from ui.server.services import ACTIVE, Services, admin_of, hand_out, plain_errors, plain_id
 from ui.tabs.convert import batch_title, files_table, zip_button
 
 Answer = dict[Any, Any]
@@ -49,25 +49,40 @@ class JobsTab:
             with gr.Column(scale=6, min_width=320):
                 self.details = gr.HTML(NO_JOBS, elem_id="job-details", padding=False)
                 with gr.Row():
-                    self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="job-cancel")
-                    self.go_on = gr.Button("Resume", variant="primary", visible=False, elem_id="job-resume")
-                    self.again = gr.Button("Start again", visible=False, elem_id="job-retry")
+                    self.cancel_button = gr.Button(
+                        "Stop", variant="stop", visible=False, elem_id="job-cancel"
+                    )
+                    self.resume_button = gr.Button(
+                        "Resume", variant="primary", visible=False, elem_id="job-resume"
+                    )
+                    self.retry_button = gr.Button("Start again", visible=False, elem_id="job-retry")
                     self.download = gr.DownloadButton(
                         "Download the result", visible=False, elem_id="job-download"
                     )
                 with gr.Column(visible=False) as self.listening:
                     self.result = player("Result", "job-result")
                 self.log = gr.HTML(visible=False, elem_id="job-log", padding=False)
-        self._hideable = [self.stop, self.go_on, self.again, self.download, self.listening, self.log]
+        self._hideable = [
+            self.cancel_button,
+            self.resume_button,
+            self.retry_button,
+            self.download,
+            self.listening,
+            self.log,
+        ]
         self._drawn = [self.choice, self.details, self.result, *self._hideable]
         self.timer.tick(self.tick, self.state, self._drawn, queue=False, **QUIET)
         self.choice.input(self.choose, [self.state, self.choice], self._drawn, **QUIET)
-        for button, act in ((self.stop, self.cancel), (self.go_on, self.resume), (self.again, self.retry)):
+        for button, act in (
+            (self.cancel_button, self.cancel),
+            (self.resume_button, self.resume),
+            (self.retry_button, self.retry),
+        ):
             button.click(act, self.state, self._drawn, **QUIET)
 
-    def wire_refresh(self, opened: Update) -> None:
+    def wire(self, opened: gr.Tab) -> None:
         """Read the jobs when the tab is opened, and from then on every few seconds."""
-        opened(self.open, self.state, [*self._drawn, self.timer], **QUIET)
+        opened.select(self.open, self.state, [*self._drawn, self.timer], **QUIET)
 
     def open(self, state: JobsState, request: gr.Request) -> Answer:
         state.mark, state.job_id = "", None  # who comes here wants to see what was started last
@@ -122,9 +137,9 @@ class JobsTab:
         return {
             self.choice: gr.Radio([(line_of(one), one["id"]) for one in rows], value=row["id"], visible=True),
             self.details: job_card(row, title=title_of(row)) + details_of(row) + batch_of(row),
-            self.stop: gr.Button(visible=stop),
-            self.go_on: gr.Button(visible=go_on),
-            self.again: gr.Button(visible=again),
+            self.cancel_button: gr.Button(visible=stop),
+            self.resume_button: gr.Button(visible=go_on),
+            self.retry_button: gr.Button(visible=again),
             self.download: download,
             self.listening: gr.Column(visible=bool(converted)),
             self.result: converted,

@@ -99,7 +99,9 @@ def test_what_is_missing_for_a_training_is_said_and_nothing_starts(
     said: list[str] = []
     monkeypatch.setattr(gr, "Warning", lambda text, **_: said.append(text))
     state = CloneState(upload_id="x")
-    assert clone(idle).train(state, name, consent, request()) == gr.skip()
+    tab = clone(idle)
+    values = {tab.state: state, tab.name: name, tab.consent: consent}
+    assert tab.train(values, request()) == gr.skip()
     assert missing in said[0]
     assert state.watched is None
 

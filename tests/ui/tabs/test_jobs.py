@@ -39,7 +39,9 @@ def test_the_list_is_drawn_once_and_again_when_something_has_changed(services: S
     shown = tab.tick(state, request())
     assert shown[tab.choice].value == state.job_id == done
     assert "Convert song.flac into Kathleen" in shown[tab.details]
-    assert [shown[one].visible for one in (tab.stop, tab.go_on, tab.again)] == [False] * 3
+    assert [shown[one].visible for one in (tab.cancel_button, tab.resume_button, tab.retry_button)] == [
+        False
+    ] * 3
     assert [shown[one].visible for one in (tab.download, tab.listening, tab.log)] == [True, True, False]
     assert Path(shown[tab.result]).name == "song as Kathleen.wav"
     assert tab.tick(state, request()) == gr.skip()
@@ -83,7 +85,11 @@ def test_a_job_is_stopped_and_started_again_by_the_buttons_that_fit(services: Se
     services.jobs.registry.insert("jobs", row | {"input_job_id": upload})
     (services.settings.data_dir / "jobs" / row["id"]).mkdir()
     shown = tab.choose(state, row["id"], request())
-    assert [shown[one].visible for one in (tab.stop, tab.go_on, tab.again)] == [False, True, True]
+    assert [shown[one].visible for one in (tab.cancel_button, tab.resume_button, tab.retry_button)] == [
+        False,
+        True,
+        True,
+    ]
     services.jobs.registry.update("jobs", row["id"], status="failed", error_message="No voice was heard.")
     (services.settings.data_dir / "jobs" / row["id"] / "worker.log").write_text("<what happened>")
     shown = tab.choose(state, row["id"], request())
@@ -92,7 +98,7 @@ def test_a_job_is_stopped_and_started_again_by_the_buttons_that_fit(services: Se
     elsewhere = tab.choose(state, row["id"], request(peer="10.0.0.7"))
     assert "No voice was heard." in elsewhere[tab.details]
     assert elsewhere[tab.log].visible is False, "the log names folders of the server"
-    assert tab.retry(state, request())[tab.stop].visible
+    assert tab.retry(state, request())[tab.cancel_button].visible
     assert list(services.jobs.follow(caller, row["id"]))[-1]["status"] == "completed"
     for act in (tab.resume, tab.cancel):
         with pytest.raises(gr.Error, match="completed"):

@@ -67,17 +67,15 @@ def test_an_rvc_voice_from_upload_to_conversion(page: Launched, tmp_path: Path) 
 def test_the_page_s_own_settings_are_taken_by_a_training() -> None:
     with gr.Blocks():
         expert = TrainingSettings()
-    shown = [component.value for component in expert.inputs]
-    assert expert.chosen(shown) == {}
-    for values, expected in (
-        ([True, 300, "lite", *shown[3:]], {"reduce_noise": True, "total_steps": 300}),
-        (
-            [False, None, "rvc", "v1", 48_000, False],
-            {"engine": "rvc", "version": "v1", "sample_rate_hz": 48_000, "f0": False},
-        ),
+    shown = {component: component.value for component in expert.inputs}
+    assert expert.settings(shown) == {}
+    of_rvc = {expert.engine: "rvc", expert.version: "v1", expert.rate: 48_000, expert.f0: False}
+    for changes, expected in (
+        ({expert.reduce_noise: True, expert.steps: 300}, {"reduce_noise": True, "total_steps": 300}),
+        (of_rvc, {"engine": "rvc", "version": "v1", "sample_rate_hz": 48_000, "f0": False}),
     ):
-        settings = expert.chosen(values)
+        settings = expert.settings(shown | changes)
         assert settings == expected
         check_training(settings)
     with pytest.raises(ConfigError, match="no number"):
-        expert.chosen([False, "many", *shown[2:]])
+        expert.settings(shown | {expert.steps: "many"})
