@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from rvc.audio.level import HOP_16K, frame_rms
 from rvc.audio.loudness import measure_frames
 from rvc.engine.card import parse_card
-from rvc.engine.options import SpeakOptions
+from rvc.engine.options import ConvertOptions
 from rvc.engine.retrieval import RetrievalIndex
 from rvc.pitch.f0 import shift_semitones
 from rvc.vits.content_encoder import HubertSizes
@@ -79,7 +79,10 @@ def of_kind(*, uses_f0: bool, samples: int) -> list[Path]:
 
 
 def spoken_by(
-    synthesizer: Synthesizer, wav: NDArray[np.float32], f0_hz: NDArray[np.float64], **options: float
+    synthesizer: Synthesizer,
+    wav: NDArray[np.float32],
+    f0_hz: NDArray[np.float64],
+    **options: Any,  # noqa: ANN401
 ) -> tuple[NDArray[np.float32], RvcEngine]:
     """Speak a recording with upstream's framing."""
     engine = RvcEngine(StandIn(), synthesizer, framing=FRAMING, noise=silence)  # type: ignore[arg-type]
@@ -93,7 +96,7 @@ def spoken_by(
     heard = engine.hear(wav.copy())
     frames = heard.size // HOP_16K + 1
     source = engine.source(heard, np.resize(f0_hz, frames).astype(np.float64))
-    how = SpeakOptions(align_content=False, chunk_s=FRAMING.center_s, **options)
+    how = ConvertOptions(chunk_s=FRAMING.center_s, **options)
     signs = Voice(parse_card(card), engine, index).speak(source, how)
     return np.concatenate([sign.wav for sign in signs if sign.wav is not None]), engine
 

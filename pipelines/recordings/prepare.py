@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from pipelines.events import Done, Events, Progress
-from pipelines.job_settings import PrepareSettings
+from pipelines.job_spec import PrepareSettings
 from pipelines.recordings.compare import assemble
 from pipelines.recordings.prepare_recording import FACTS, RecordingFacts, prepare_recording, read_facts
 from pipelines.recordings.report import DatasetReport

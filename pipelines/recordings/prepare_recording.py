@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.job_settings import PrepareSettings
+from pipelines.job_spec import PrepareSettings
 from pipelines.recordings.segments import Recording, Treatment, noise_of, render
 from pipelines.recordings.uploads import StoredFile
 from rvc.analysis.fingerprint import fingerprint
@@ -25,7 +25,7 @@ from rvc.analysis.speaker_windows import SpeakerWindows, log_mel, speaker_window
 from rvc.analysis.vad import HOP, RATE_HZ, SpeechDetector, runs
 from rvc.audio.level import loud_rms
 from rvc.audio.reader import AudioWriter, blocks
-from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.pitch.praat import PraatF0
 
 Floats = NDArray[np.float32]
 T = TypeVar("T")
@@ -207,7 +207,7 @@ def _hear(audio: Path, name: str) -> Generator[float, None, _Heard]:
         detector.push(wav[start : start + step])
         yield 0.05 + 0.45 * min(start + step, wav.size) / wav.size
     speech = detector.finish()
-    f0_hz = yield from _shared(F0_ESTIMATORS.build("praat").track(wav), 0.5, 0.9)
+    f0_hz = yield from _shared(PraatF0().track(wav), 0.5, 0.9)
     bands = np.empty((speech.size, 0), dtype=np.float32)
     rows = []
     for start in range(0, speech.size, 6_000):

@@ -120,35 +120,26 @@ def probe(path: Path, *, name: str | None = None) -> AudioInfo:
     return info
 
 
-def blocks(
+def blocks(  # noqa: PLR0913 -- by name, and all have a default
     path: Path,
     *,
     rate_hz: int | None = None,
     block_s: float = 10.0,
     max_seconds: float | None = None,
     name: str | None = None,
+    info: AudioInfo | None = None,
 ) -> Iterator[Wave]:
     """Decode a recording piece by piece, mixed to mono, in memory that does not grow with its length.
 
-    The pieces joined are the same samples as `load_mono` gives, whatever `block_s` is.
-
-    Args:
-        path: The file.
-        rate_hz: Rate of the result; None keeps the file's own (`probe(path).sample_rate_hz`).
-        block_s: Length of each block in seconds; the last one may be shorter.
-        max_seconds: Refuse a longer recording: at once if it states its length, else when it gets there.
-        name: What a message shall call the file; by default its own name.
-
-    Yields:
-        Blocks of shape (round(block_s * rate),), float32. All in all
-        round(N * rate_hz / file rate) samples for N decoded ones.
+    The pieces joined are round(N * rate_hz / file rate) samples for N decoded ones, the same whatever
+    `block_s` is. Whoever has probed the file already passes on what was found.
 
     Raises:
         AudioError: See `probe`; or the recording is longer than `max_seconds`, cut short, damaged, or
             contains samples that are not numbers or far outside -1..1.
     """
     name = name or path.name
-    info = probe(path, name=name)
+    info = info or probe(path, name=name)
     if max_seconds is not None and info.length_is_stated and info.seconds > max_seconds:
         raise _too_long(name, max_seconds)
     rate_hz = rate_hz or info.sample_rate_hz

@@ -51,7 +51,7 @@ class VoiceCard:
     content_dim: int
     f0: F0Statistics | None = None
     tone_db: tuple[float, ...] | None = None
-    document: Mapping[str, Any] = field(default_factory=dict)
+    document: Mapping[str, Any] = field(default_factory=dict, hash=False)  # a mapping has none
 
 
 def read_card(folder: Path) -> VoiceCard:

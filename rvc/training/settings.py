@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from rvc.engine.options import ENGINE_DEFAULTS
 from rvc.errors import ConfigError
 
 RANGES: dict[str, tuple[int, int]] = {
@@ -30,19 +31,13 @@ CHOICES: dict[str, tuple[object, ...]] = {
 }
 """The values of each setting that is a choice; all of them are the engine "rvc"'s."""
 
-ENGINE_DEFAULTS: dict[str, dict[str, int]] = {
-    # Its steps are many and its states large, and what it speaks gets better by fits and starts.
-    "rvc": {"score_every": 500, "checkpoint_every": 500, "patience": 12},
-}
-"""Other defaults of an engine."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """How to train. Everything is counted in steps, so that a slow machine gives the same voice.
 
     Attributes:
-        engine: Name of the engine, one of `pipelines.training.engines.TASKS`.
+        engine: Name of the engine, one of `rvc.engine.options.ENGINE_DEFAULTS`.
         total_steps: Optimizer steps at most; None lets the engine choose by the length of the audio.
         batch_size: Slices per step; None is 8, or on a GPU what its memory holds if that is less.
         score_every: Steps between two scorings of the held-out slices.
@@ -114,7 +109,7 @@ class TrainSettings:
             ConfigError: A name is unknown, a value out of range, or a setting is another engine's.
         """
         known = [field.name for field in fields(cls)]
-        engine = settings.get("engine", cls.engine)
+        engine = str(settings.get("engine", cls.engine))
         for name in settings:
             if name not in known:
                 raise ConfigError(f"Training has no setting {name!r}; choose from: {', '.join(known)}.")
@@ -122,7 +117,7 @@ class TrainSettings:
                 raise ConfigError(
                     f"The setting {name!r} is for the engine 'rvc' alone; leave it out or choose that engine."
                 )
-        own = ENGINE_DEFAULTS.get(engine, {}) if isinstance(engine, str) else {}
+        own = ENGINE_DEFAULTS[engine].training if engine in ENGINE_DEFAULTS else {}
         return cls(**{**own, **settings})  # type: ignore[arg-type]  # __post_init__ checks every value
 
     @property

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rvc.noise import placed_noise
-from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.pitch.estimators import f0_estimator
 from rvc.pitch.f0 import F0Estimator
 from rvc.training.group import Group
 from rvc.training.task import Features
@@ -129,8 +129,8 @@ class RvcFiles:
             CheckpointError: Its weights cannot be read.
         """
         if self.estimator is None:
-            return F0_ESTIMATORS.build(self.estimator_name)
-        return F0_ESTIMATORS.build(self.estimator_name, weights=self.estimator, device=str(device))
+            return f0_estimator(self.estimator_name)
+        return f0_estimator(self.estimator_name, weights=self.estimator, device=str(device))
 
 
 def first_networks(sizes: RvcSizes, files: RvcFiles) -> tuple[Synthesizer, Discriminators]:

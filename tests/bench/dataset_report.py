@@ -22,7 +22,7 @@ import numpy as np
 import soundfile as sf
 import torch
 
-from pipelines.job_settings import PrepareSettings
+from pipelines.job_spec import PrepareSettings
 from pipelines.recordings.prepare_recording import FACTS, RecordingFacts, prepare_recording, read_facts
 from pipelines.recordings.uploads import StoredFile
 from rvc.analysis.quality import measure

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from pipelines.job_settings import check_training
+from pipelines.job_spec import check_training
 from pipelines.jobs.admin import require_admin
 from pipelines.jobs.outcome import require_training
 from pipelines.jobs.service import remove_job

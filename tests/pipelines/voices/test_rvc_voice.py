@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from pipelines.job_settings import check_training
+from pipelines.job_spec import check_training
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from rvc.audio.reader import load_mono

@@ -12,7 +12,7 @@ from scipy.signal import lfilter
 from rvc.analysis.quality import active_frames
 from rvc.analysis.speaker_windows import SpeakerWindows, log_mel, speaker_windows, thinned
 from rvc.analysis.speakers import STATISTICS, comparable_bandwidth_hz, find_second_speaker, load_statistics
-from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.pitch.praat import PraatF0
 from tests.voices import MAN, OTHER_WOMAN, WOMAN, Wave, speak
 
 VOICES = {"man": MAN, "woman": WOMAN, "other woman": OTHER_WOMAN}
@@ -20,7 +20,7 @@ VOICES = {"man": MAN, "woman": WOMAN, "other woman": OTHER_WOMAN}
 
 def windows_of(wav: Wave) -> SpeakerWindows:
     bands = log_mel(wav)
-    f0 = F0_ESTIMATORS.build("praat")(wav)
+    f0 = PraatF0()(wav)
     speech = np.pad(active_frames(wav, 16_000), (0, 1))[: len(bands)]
     pieces = [(start, start + 600) for start in range(0, len(bands), 600)]
     return speaker_windows(bands, f0, speech, pieces)

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from rvc.engine.options import ENGINE_DEFAULTS
+from rvc.engine.options import ENGINE_DEFAULTS, ConvertOptions
 from rvc.errors import AudioError, ConfigError, NotAllowedError
 from ui.server.services import calmly, hand_out, plain_errors, plain_id, received
 from ui.tabs.conversion_settings import AUTOMATIC, BY_HAND, settings_from
@@ -86,7 +86,6 @@ def test_a_setting_of_another_kind_is_refused_in_words() -> None:
 def test_the_page_s_own_defaults_are_those_of_the_voice_s_engine() -> None:
     import gradio as gr
 
-    from pipelines.conversion.convert import ConvertOptions
     from ui.tabs.conversion_settings import conversion_settings, suited_to
 
     with gr.Blocks():
@@ -97,7 +96,7 @@ def test_the_page_s_own_defaults_are_those_of_the_voice_s_engine() -> None:
         for component, update in zip(settings.suited, updates, strict=True):
             shown[id(component)] = update.value if update.value is not None else shown[id(component)]
         options = ConvertOptions(**settings_from([shown[id(component)] for component in settings.inputs]))
-        assert options.speaking(defaults) == ConvertOptions().speaking(defaults)
+        assert defaults.with_asked(options) == defaults
         assert options.follow_loudness == defaults.follow_loudness
         assert (options.transpose_semitones, options.f0_estimator) == (None, None)
 
