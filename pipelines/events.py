@@ -42,11 +42,7 @@ Events = Generator["Progress | Done[T]", None, None]
 
 
 def result_of(work: Events[T], *, since: float = 0.0, until: float = 1.0) -> Generator[Progress, None, T]:
-    """Pass a pipeline's progress on, its fraction fitted between two others; return its result.
-
-    Raises:
-        RuntimeError: The pipeline ended without a Done.
-    """
+    """Pass a pipeline's progress on, its fraction fitted between two others; return its result."""
     # Closed here and not when it is collected, so that a checkpoint that cannot be saved is heard of.
     with closing(work):
         for event in work:

@@ -76,11 +76,7 @@ class WorkOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareSettings:
-    """How recordings are prepared.
-
-    Raises:
-        ConfigError: A setting is out of range or of a wrong kind.
-    """
+    """How recordings are prepared."""
 
     reduce_noise: bool = False  # off by default: it dulls a clean recording
     highpass_hz: float = 50.0  # everything below is removed: rumble and hum
@@ -107,21 +103,14 @@ class PrepareSettings:
 
 def divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Divide what was asked into settings of the preparation and of the training."""
-    of_preparing = {field.name for field in fields(PrepareSettings)}
-    asked = {name: value for name, value in settings.items() if name not in FOR_THE_CARD}
-    return (
-        {name: value for name, value in asked.items() if name in of_preparing},
-        {name: value for name, value in asked.items() if name not in of_preparing},
-    )
+    names = {field.name for field in fields(PrepareSettings)}
+    for_preparing = {name: value for name, value in settings.items() if name in names}
+    for_training = {name: value for name, value in settings.items() if name not in {*names, *FOR_THE_CARD}}
+    return for_preparing, for_training
 
 
 def check_training(settings: Mapping[str, Any]) -> None:
-    """Refuse what the work would refuse.
-
-    Raises:
-        ConfigError: A name is unknown, or a value is out of range or of a wrong kind.
-        UnknownNameError: There is no such engine.
-    """
+    """Refuse what the work would refuse: an unknown name, a value out of range or of a wrong kind."""
     for_preparing, for_training = divided(settings)
     PrepareSettings(**for_preparing)
     engine_defaults(TrainSettings.from_json(for_training).engine)

@@ -123,15 +123,12 @@ class Link:
         """Take a lock file, waiting for an orphan of an earlier server that still holds it."""
         lock = FileLock(path)
         for attempt in itertools.count():
-            try:
+            with contextlib.suppress(Timeout):
                 lock.acquire(timeout=0)
-            except Timeout:
-                if attempt == 0:
-                    logger.warning("%s is held by a worker of an earlier server; waiting for it", path.name)
-                # A pause that comes now has nothing to pause.
-                self.command(wait_s=LOCK_POLL_S)
-            else:
                 break
+            if attempt == 0:
+                logger.warning("%s is held by a worker of an earlier server; waiting for it", path.name)
+            self.command(wait_s=LOCK_POLL_S)  # a pause that comes now has nothing to pause
         return lock
 
     def _listen(self) -> None:
@@ -156,11 +153,7 @@ class Device:
         self._lock: FileLock | None = None
 
     def obey(self, *, needs_device: bool) -> None:
-        """Follow the commands that have come, and return when the next step may be taken.
-
-        Raises:
-            Stopped: The work shall end.
-        """
+        """Follow the commands that have come, and return when the next step may be taken."""
         while (command := self._link.command()) is not None:
             if command == "pause" and self._lock is not None:
                 self.leave()
@@ -197,11 +190,7 @@ class Device:
 
 
 def drive(pipeline: Events[dict[str, Any]], order: WorkOrder, link: Link) -> dict[str, Any]:
-    """Take a pipeline to its end and return its result.
-
-    Raises:
-        Stopped: It was told to end; the pipeline has been closed.
-    """
+    """Take a pipeline to its end and return its result; on Stopped it has been closed."""
     device = Device(link, order)
     told_s, told_stage = float("-inf"), ""
     try:
@@ -351,11 +340,7 @@ def _files(order: WorkOrder) -> list[StoredFile]:
 
 
 def _options(kind: type[T], settings: Mapping[str, Any]) -> T:
-    """Make an options object from settings as they came.
-
-    Raises:
-        ConfigError: A name is unknown, or a value is out of range or of a wrong kind.
-    """
+    """Make an options object from settings as they came; ConfigError says what is wrong with them."""
     known = [field.name for field in fields(kind)]
     unknown = [name for name in settings if name not in known]
     if unknown:
@@ -369,7 +354,7 @@ def _options(kind: type[T], settings: Mapping[str, Any]) -> T:
 
 
 def _facts_of(result: object) -> dict[str, Any]:
-    """Return what is worth telling of a pipeline's result: its plain numbers and words."""
+    """Return a result's plain numbers and words."""
     return {name: value for name, value in vars(result).items() if isinstance(value, (bool, int, float, str))}
 
 

@@ -40,11 +40,7 @@ class Spoken:
 
 
 class Voice:
-    """One loaded voice.
-
-    Raises:
-        CheckpointError: Card and engine do not fit each other.
-    """
+    """One loaded voice; a card and an engine that do not fit each other are refused."""
 
     def __init__(self, card: VoiceCard, engine: Engine, index: RetrievalIndex | None = None) -> None:
         if (card.sample_rate_hz, card.content_dim) != (engine.sample_rate_hz, engine.content_dim):
@@ -65,13 +61,9 @@ class Voice:
         weights: Mapping[str, Path] | None = None,
         card: VoiceCard | None = None,
     ) -> Voice:
-        """Load a voice from its bundle; the card alone chooses the engine.
+        """Load a voice from its bundle; the card alone, read here unless it is given, chooses the engine.
 
-        Args:
-            folder: With card.json, the engine's weights and maybe index.faiss.
-            device: Where the networks compute: "cpu" or "cuda".
-            weights: The published weights that the voice needs, by name; see `EngineLoader.weights`.
-            card: The folder's, if it has been read.
+        `weights` are the files of `EngineLoader.weights`, by name.
 
         Raises:
             CheckpointError: A file is missing, damaged or does not fit the others.
@@ -84,12 +76,7 @@ class Voice:
         return Voice(card, engine, index)
 
     def speak(self, source: Source, options: ConvertOptions) -> Iterator[Spoken]:
-        """Speak a recording in this voice: what is said, drawn to the voice's own content, then spoken.
-
-        Yields:
-            Several signs of life per piece; their `wav` joined are one hop of samples for each frame that
-            is spoken.
-        """
+        """Speak a recording in this voice; the signs' `wav` joined are a hop of samples per spoken frame."""
         engine, chosen = self.engine, self.engine.defaults.with_asked(options)
         aligns = chosen.align_content and chosen.index_rate > 0
         offset = self._offset(source) if aligns else np.float32(0)
@@ -151,10 +138,6 @@ def _within(begun: int, frames: int, share: float) -> Spoken:
 
 
 def engine_loader(engine: str) -> EngineLoader:
-    """Import an engine, and torch with it, only when a voice wants it.
-
-    Raises:
-        UnknownNameError: There is no such engine.
-    """
+    """Import an engine, and torch with it, only when a voice wants it."""
     loader: EngineLoader = resolve_name(engine_defaults(engine).loader)()
     return loader

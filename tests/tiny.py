@@ -44,6 +44,8 @@ class ToyEngine:
     defaults = LITE_DEFAULTS
     uses_f0 = True
     reuses_content = True
+    hear = staticmethod(at_one_level)
+    shares = staticmethod(even_shares)
 
     def __init__(self, sample_rate_hz: int = 24_000) -> None:
         self.sample_rate_hz = sample_rate_hz
@@ -51,9 +53,6 @@ class ToyEngine:
         self.context_frames = REACH_FRAMES + 2
         self.encoded_s: list[float] = []
         self.spoken_s: list[float] = []
-
-    def hear(self, wav16k: NDArray[np.float32]) -> NDArray[np.float32]:
-        return at_one_level(wav16k)
 
     def source(self, heard16k: NDArray[np.float32], f0_hz: NDArray[np.float64]) -> Source:
         return Source.of(heard16k, f0_hz)
@@ -64,9 +63,6 @@ class ToyEngine:
     def content(self, source: Source, piece: Piece, since: int) -> NDArray[np.float32]:
         first, wav16k = with_context(source, since, piece.last, self.context_frames)
         return self.encode(wav16k)[since - first : piece.last - first]
-
-    def shares(self, voiced: NDArray[np.float32], index_rate: float, protect: float) -> NDArray[np.float32]:
-        return even_shares(voiced, index_rate, protect)
 
     def speak(
         self, content: NDArray[np.float32], source: Source, piece: Piece

@@ -55,21 +55,10 @@ class BatchResult:
 def convert_all(
     files: Sequence[Row], folder: Path, format: str, convert: Convert, *, attempt: int = 1
 ) -> Events[BatchResult]:
-    """Convert the recordings of a batch.
+    """Convert the recordings of a batch; closing the generator keeps what is finished.
 
-    Closing the generator keeps what is finished.
-
-    Args:
-        files: Their rows; those that were refused at the upload have the status "failed" and no "audio".
-        folder: The job's folder.
-        format: Ending of the results.
-        convert: Converts one; may be called again for the same one.
-        attempt: Which try this is since a person last started it; from 2 on, a recording that was being
-            converted when the last one died is left out.
-
-    Yields:
-        Progress over the seconds of audio, with data {"file": {"number", ...}} whenever the state of one
-        changes, then Done.
+    Rows that were refused at the upload have the status "failed" and no "audio". Progress runs over the
+    seconds of audio, with data {"file": {"number", ...}} whenever the state of a recording changes.
 
     Raises:
         AudioError: Not one could be converted.

@@ -16,6 +16,7 @@ import math
 import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO
@@ -28,7 +29,7 @@ from pipelines.events import Done, Events, Progress, timed
 from rvc.audio.level import HOP_16K, RATE_16K_HZ, frame_rms
 from rvc.audio.loudness import FrameLoudness, Gain, measure_frames
 from rvc.audio.reader import AudioWriter, StreamResampler, blocks, probe
-from rvc.engine.options import MAX_TRANSPOSE_SEMITONES, ConvertOptions
+from rvc.engine.options import ConvertOptions
 from rvc.errors import AudioError, ConfigError
 from rvc.pitch.estimators import f0_estimator
 from rvc.pitch.f0 import F0Estimator, F0Statistics, f0_statistics, shift_semitones
@@ -37,6 +38,7 @@ from rvc.voice import Voice
 
 logger = logging.getLogger(__name__)
 
+MAX_TRANSPOSE_SEMITONES = 36.0
 # Seconds of work per second of sound, measured; only their proportions matter, for the time left.
 _READING_COST_S, _WRITING_COST_S = 0.002, 0.003
 _READ_S = 5.0
@@ -63,18 +65,9 @@ def convert(  # noqa: PLR0913  # what, where to, who, how, and what is said of i
     estimator: F0Estimator | None = None,
     record: RunRecord | None = None,
 ) -> Events[ConvertResult]:
-    """Convert a recording into another voice.
+    """Convert a recording into another voice; the tags of the result tell the record.
 
     Closing the generator leaves nothing behind; the result appears under its name when it is complete.
-
-    Args:
-        source: Any sound file that `rvc.audio.reader` reads; stereo is mixed to mono.
-        destination: The result; its folder must exist, its format is `options.format`.
-        voice: Who shall speak.
-        options: How.
-        estimator: Who finds the melody; None makes the one that the options name, or else Praat's, neither
-            of which needs weights.
-        record: What the result says of itself in its tags; None for nothing.
 
     Raises:
         AudioError: The source cannot be read or holds no sound.
@@ -98,43 +91,46 @@ def _convert(  # noqa: PLR0913  # as `convert`
 ) -> Generator[Progress, None, ConvertResult]:
     """Do the work; the fractions are those of each stage."""
     engine, rate_hz = voice.engine, voice.sample_rate_hz
+    chosen = engine.defaults.with_asked(options)
 
+    # Hear all of it, at the level and with the ends that the engine wants.
     recorded, length = yield from _read(source, rate_hz)
     source_rms = np.append(frame_rms(recorded), 0.0)[: recorded.size // HOP_16K + 1]
     wav16k = engine.hear(recorded)
     del recorded
 
-    yield _at("Melody", 0.0, needs_device=estimator.on_device)
+    # Find its melody, and move that to where the voice lies.
+    melody_at = partial(_at, "Melody", needs_device=estimator.on_device)
+    yield melody_at(0.0)
     f0_hz = np.zeros(wav16k.size // HOP_16K + 1)
     if engine.uses_f0:
-        on_device = estimator.on_device
-        f0_hz = yield from relay(
-            estimator.track(wav16k), lambda done: _at("Melody", done, needs_device=on_device)
-        )
+        f0_hz = yield from relay(estimator.track(wav16k), melody_at)
     statistics = f0_statistics(f0_hz)
-    semitones = _transposition(options, voice, statistics)
+    semitones = _transposition(chosen, voice, statistics)
     heard = engine.source(wav16k, shift_semitones(f0_hz, semitones))
     del wav16k  # an hour is 230 MB, and it may have been heard in another tone
 
+    # Speak it, piece by piece: content, drawn to the voice's own by retrieval, then sound.
     median_hz = None if statistics is None else statistics.median_hz
     facts = {"transpose_semitones": semitones, "source_median_hz": median_hz}
     yield Progress(stage="Speaking", fraction=0.0, needs_device=True, data=facts)
     # Nameless and in the destination's folder: no kill leaves it behind, and it is the disk that has room.
     with tempfile.TemporaryFile(dir=destination.parent) as scratch:
         measured = []
-        for sign in voice.speak(heard, options):  # piece by piece: content, retrieval, sound
+        for sign in voice.speak(heard, chosen):
             if sign.wav is not None:
                 measured.append(measure_frames(sign.wav, rate_hz // 100))
                 scratch.write(sign.wav.astype(np.float32, copy=False).tobytes())
             yield _at("Speaking", sign.done_frames / heard.spoken_frames, needs_device=True)
+
+        # Write it as loud as the source.
         spoken = FrameLoudness(
             rms=np.concatenate([part.rms for part in measured]),
             peak=np.concatenate([part.peak for part in measured]),
         )
-        follow = engine.defaults.with_asked(options).follow_loudness
-        gain = engine.loudness(heard, source_rms, spoken, follow)
+        gain = engine.loudness(heard, source_rms, spoken, chosen.follow_loudness)
         tags = None if record is None else record.tags(transpose_semitones=round(semitones, 3))
-        writer = AudioWriter(destination, rate_hz, options.format, tags=tags)
+        writer = AudioWriter(destination, rate_hz, chosen.format, tags=tags)
         yield from _write(scratch, gain, writer, spoken.rms.size, length)
     return ConvertResult(
         path=destination,

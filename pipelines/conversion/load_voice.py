@@ -49,9 +49,6 @@ class Ready:
 def ready_voice(folder: Path, asked: str | None, store: WeightStore) -> Events[Ready]:
     """Get the voice of a bundle ready, and the asked estimator; None takes the best one that can be had.
 
-    Yields:
-        Progress up to `Ready.share` of the whole conversion, then Done.
-
     Raises:
         CheckpointError: The voice cannot be loaded, or needs a content encoder that is not known here.
         DownloadError: Weights that it needs are not here and cannot be had.
@@ -81,11 +78,7 @@ def ready_voice(folder: Path, asked: str | None, store: WeightStore) -> Events[R
 def fetched_estimator(
     candidates: Sequence[str], store: WeightStore, share: float
 ) -> Generator[Progress, None, tuple[str | None, Path | None]]:
-    """Choose the first estimator, the best first, whose weights can be had; return its name and their file.
-
-    Raises:
-        DownloadError: The last one's cannot be had.
-    """
+    """Choose the first estimator whose weights can be had; return its name and their file."""
     since = share * (len(candidates) - 1) / max(len(candidates), 1)
     for name in candidates:
         needed = ESTIMATOR_WEIGHTS.get(name)

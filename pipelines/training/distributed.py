@@ -111,17 +111,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for everything that is made")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting")
     options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=get_settings().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=get_settings().log_level, format=form)
     try:
         group = Group.join()
     except ConfigError as error:
         parser.error(str(error))
     try:
-        done = train_together(
-            options.recordings, options.name, options.work, _settings_of(options.set), group
-        )
+        settings = _settings_of(options.set)
+        done = train_together(options.recordings, options.name, options.work, settings, group)
     except RvcError as error:
         logger.critical("%s", error)
         return 2

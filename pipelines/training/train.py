@@ -57,30 +57,16 @@ FROM_NOTHING = "Without {name}.pth it starts from random weights and takes far l
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
-    """What to train, from where and to where.
+    """What to train, from where and to where."""
 
-    Attributes:
-        prepared_folder: The folder that `pipelines.recordings.prepare.load_prepared` reads.
-        work_dir: What survives a stop: features, checkpoints, samples. One training per folder.
-        bundle_dir: Where the voice shall be; replaced if it exists.
-        name: What the voice is called.
-        settings: How to train.
-        consent: What the person stated about the right to use this voice; None writes nothing.
-        licence: Under which the recordings may be used; None writes nothing.
-        index_rows: At most this many content vectors are kept in the retrieval index.
-
-    Raises:
-        ConfigError: The name is empty.
-    """
-
-    prepared_folder: Path
-    work_dir: Path
-    bundle_dir: Path
+    prepared_folder: Path  # what `pipelines.recordings.prepare.load_prepared` reads
+    work_dir: Path  # what survives a stop; one training per folder
+    bundle_dir: Path  # where the voice shall be; replaced if it exists
     name: str
     settings: TrainSettings = field(default_factory=TrainSettings)
-    consent: Any = None
+    consent: Any = None  # what the person stated about the right to use this voice; None writes nothing
     licence: str | None = None
-    index_rows: int = MAX_ROWS
+    index_rows: int = MAX_ROWS  # at most so many content vectors are kept in the retrieval index
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -104,16 +90,11 @@ class TrainResult:
 
 
 def train(request: TrainRequest, group: Group | None = None) -> Events[TrainResult]:
-    """Train a voice, or go on with a training that was stopped.
+    """Train a voice, or go on with a training that was stopped; the other processes of a group call `assist`.
 
-    Args:
-        request: What to train, from where and to where.
-        group: The processes that train together, of which this is the first; the others call `assist`.
-
-    Yields:
-        Progress with, while training, `data`: step, total_steps, losses (smoothed, by name), steps_per_s;
-        and at each scoring score (step, mel_db, f0_semitones, voicing_error, total), sample and reference
-        (WAV files relative to work_dir). At last Done with the result.
+    While training, Progress has `data`: step, total_steps, losses (smoothed, by name), steps_per_s; and at
+    each scoring score (step, mel_db, f0_semitones, voicing_error, total), sample and reference (WAV files
+    relative to work_dir).
 
     Raises:
         AudioError: Too little speech, none that is voiced, or a slice cannot be read.
@@ -172,6 +153,7 @@ def _train(
         if isinstance(task, WritesCheckpoints):
             task.write_checkpoints(request.work_dir)
         content = yield from _collect_content(task, data)
+    ended: dict[str, Any] = {name: getattr(outcome, name) for name in ("steps", "best_step", "reason")}
     best = [score["total"] for score in outcome.scores if score["step"] == outcome.best_step]
     result = TrainResult(
         bundle_dir=request.bundle_dir,
@@ -179,20 +161,16 @@ def _train(
         engine=card["engine"],
         sample_rate_hz=card["sample_rate_hz"],
         seconds_of_audio=data.seconds,
-        steps=outcome.steps,
-        best_step=outcome.best_step,
-        reason=outcome.reason,
         score=best[-1] if best else None,
         note=note,
+        **ended,
     )
     card |= {
         "format_version": FORMAT_VERSION,
         "name": request.name,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "training": {
-            "steps": outcome.steps,
-            "best_step": outcome.best_step,
-            "reason": outcome.reason,
+            **ended,
             "seconds_of_audio": round(data.seconds, 2),
             "scores": outcome.scores,
             "seed": settings.seed,
@@ -207,10 +185,7 @@ def _train(
 def _begin(
     request: TrainRequest, slices: Sequence[SliceRef], group: Group
 ) -> Generator[Progress, None, tuple[Training, F0Statistics, str]]:
-    """Build the task and take the features; in a group, one process first and the others from its cache.
-
-    Returns the training that can run, where the voice lies, and what is worth knowing of how it begins.
-    """
+    """Build the task and take the features; in a group, one process first and the others from its cache."""
     settings = request.settings
     if not group.is_first:
         group.from_first(None)
@@ -289,10 +264,10 @@ def _build_index(content: NDArray[np.float32], path: Path) -> Generator[Progress
 
 
 # Gets all that a task needs ready, maybe by downloads; returns what makes the task, and a note for who waits.
-Start = Callable[[TrainSettings, Group], Generator[Progress, None, tuple[TaskBuilder, str]]]
+Start = Generator[Progress, None, tuple[TaskBuilder, str]]
 
 
-def _start_lite(settings: TrainSettings, group: Group) -> Generator[Progress, None, tuple[TaskBuilder, str]]:
+def _start_lite(settings: TrainSettings, group: Group) -> Start:
     from rvc.lite.task import build_task
 
     if group.size > 1:
@@ -304,9 +279,7 @@ def _start_lite(settings: TrainSettings, group: Group) -> Generator[Progress, No
     return build_task, ""
 
 
-def start_rvc(
-    settings: TrainSettings, group: Group, sizes: Callable[..., RvcSizes] | None = None
-) -> Generator[Progress, None, tuple[TaskBuilder, str]]:
+def start_rvc(settings: TrainSettings, group: Group, sizes: Callable[..., RvcSizes] | None = None) -> Start:
     """Get the content encoder, who finds the melody, and pretrained weights, which can be done without."""
     from rvc.vits.task import RvcFiles, RvcTask, RvcTraining, published_sizes
 
@@ -333,4 +306,4 @@ def start_rvc(
     return partial(RvcTask, of_networks, files, training, group), note
 
 
-STARTS: dict[str, Start] = {LITE: _start_lite, RVC: start_rvc}
+STARTS: dict[str, Callable[[TrainSettings, Group], Start]] = {LITE: _start_lite, RVC: start_rvc}

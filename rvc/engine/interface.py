@@ -29,27 +29,17 @@ Frames = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
-    """A recording as an engine hears it; all that depends on the whole of it.
+    """A recording as an engine hears it; all that depends on the whole of it."""
 
-    Attributes:
-        wav16k: Audio from which content is taken, shape (N,), 16 kHz.
-        f0_hz: Transposed F0, shape (T,); in unvoiced frames what the engine wants there.
-        voiced: 1.0 where voiced, else 0.0, shape (T,).
-        level: Natural logarithm of the RMS, shape (T,).
-        phase: Cycles of F0 at the start of each frame, shape (T,), 0..1, cumulated from frame 0.
-        pad_frames: As many frames at either end are no part of the recording; they only give it context.
-    """
-
-    wav16k: Frames
-    f0_hz: NDArray[np.floating[Any]]
-    voiced: Frames
-    level: Frames
-    phase: NDArray[np.float64]
-    pad_frames: int = 0
+    wav16k: Frames  # audio from which content is taken, (N,)
+    f0_hz: NDArray[np.floating[Any]]  # transposed, (T,); in unvoiced frames what the engine wants there
+    voiced: Frames  # 1.0 where voiced, else 0.0, (T,)
+    level: Frames  # natural logarithm of the RMS, (T,)
+    phase: NDArray[np.float64]  # cycles of F0 at the start of each frame, (T,), 0..1, cumulated from frame 0
+    pad_frames: int = 0  # so many at either end are no part of the recording; they only give it context
 
     @property
     def frames(self) -> int:
-        """T, those of context included."""
         return self.f0_hz.size
 
     @property
@@ -84,20 +74,13 @@ def frames_covering(wav16k: Frames, f0_hz: NDArray[np.float64]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """A stretch of a recording that is spoken at once.
+    """A stretch of a recording that is spoken at once."""
 
-    Attributes:
-        start, stop: The frames that it adds to the result.
-        first, last: The frames that are computed for it: these and their context.
-        heard_samples: How many samples from frame `first` on are heard for their content; None if that
-            is the engine's own matter.
-    """
-
-    start: int
+    start: int  # the frames `start`..`stop` are what it adds to the result
     stop: int
-    first: int
+    first: int  # the frames `first`..`last`, these and their context, are computed for it
     last: int
-    heard_samples: int | None = None
+    heard_samples: int | None = None  # from `first` on, for content; None if that is the engine's own matter
 
 
 class Engine(Protocol):
@@ -204,13 +187,7 @@ class EngineLoader(Protocol):
         ...
 
     def __call__(self, folder: Path, card: VoiceCard, device: str, weights: Mapping[str, Path]) -> Engine:
-        """Load the weights that lie in `folder` for `device` ("cpu", "cuda").
-
-        Args:
-            folder: The voice's bundle.
-            card: What it says of itself.
-            device: Where the networks compute.
-            weights: The files of the published weights by name, all that `weights` names.
+        """Load a bundle for a device ("cpu", "cuda"); the published weights are files by name.
 
         Raises:
             CheckpointError: They are missing, damaged or do not fit the card.

@@ -12,14 +12,9 @@ from rvc.audio.writer import WRITABLE
 from rvc.errors import ConfigError, UnknownNameError
 from rvc.pitch.estimators import F0_ESTIMATORS
 
-MAX_TRANSPOSE_SEMITONES = 36.0
 # Lowest and highest value of each number, and how a refusal begins.
 _RANGES = {
-    "transpose_semitones": (
-        -MAX_TRANSPOSE_SEMITONES,
-        MAX_TRANSPOSE_SEMITONES,
-        "A transposition of {:g} semitones is",
-    ),
+    "transpose_semitones": (-36.0, 36.0, "A transposition of {:g} semitones is"),
     "follow_loudness": (0.0, 1.0, "Following the loudness by {:g} is"),
     "index_rate": (0.0, 1.0, "An index rate of {:g} is"),
     "protect": (0.0, 0.5, "A protection of {:g} is"),
@@ -29,31 +24,19 @@ _RANGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
-    """How a recording is converted; None is as the voice's engine has it best.
+    """How a recording is converted; None is as the voice's engine has it best."""
 
-    Attributes:
-        transpose_semitones: How far the melody is moved, -36..36; None moves its median to that of the voice.
-        index_rate: Share of the content that comes from the voice's own recordings, 0..1; without an index it
-            has no effect.
-        protect: How much of that share unvoiced frames (consonants, breath) get: 0.5 all of it, 0 none; what
-            lies between is the engine's law.
-        follow_loudness: How far the source's loudness is followed, 0..1: by voices of the built-in engine
-            every 10 ms, and as a whole always; by RVC's over a second, and not at all at 0.
-        f0_estimator: A name in `F0_ESTIMATORS`.
-        format: "wav", "flac", "mp3" or "ogg".
-        chunk_s: Seconds spoken at once, 1..600.
-
-    Raises:
-        ConfigError: A value is out of range.
-    """
-
-    transpose_semitones: float | None = None
-    index_rate: float | None = None
+    transpose_semitones: float | None = None  # None moves the melody's median to that of the voice
+    index_rate: float | None = None  # share of the content that comes from the voice's own recordings
+    # How much of that share unvoiced frames (consonants, breath) get: 0.5 all of it, 0 none; what lies
+    # between is the engine's law.
     protect: float | None = None
+    # How far the source's loudness is followed: by voices of the built-in engine every 10 ms, and as a whole
+    # always; by RVC's over a second, and not at all at 0.
     follow_loudness: float | None = None
-    f0_estimator: str | None = None
+    f0_estimator: str | None = None  # a name in `F0_ESTIMATORS`
     format: str = "wav"
-    chunk_s: float | None = None
+    chunk_s: float | None = None  # spoken at once
 
     def __post_init__(self) -> None:
         for name, (low, high, what) in _RANGES.items():
@@ -69,27 +52,19 @@ class ConvertOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineDefaults(ConvertOptions):
-    """An engine, and what is best for its voices.
+    """An engine, and what is best for its voices."""
 
-    Attributes:
-        loader: "module:name" of what makes its `EngineLoader`, imported when a voice wants it.
-        align_content: Whether the whole recording's content is moved, by one and the same vector, to where
-            the voice's own content lies, if there is an index; what it moves is what the encoder still tells
-            of the speaker.
-        f0_estimators: The best first; a later one serves where an earlier one's weights cannot be had.
-        cost_s: Seconds of work for a second of sound, roughly; to tell how long all will take.
-        training: Defaults of `TrainSettings` that are its own.
-    """
-
-    loader: str
+    loader: str  # "module:name" of what makes its `EngineLoader`, imported when a voice wants it
     index_rate: float = 0.5
     protect: float = 0.5
     follow_loudness: float = 1.0
     chunk_s: float = 20.0
+    # Whether the whole recording's content is moved, by one and the same vector, to where the voice's own
+    # content lies, if there is an index; what it moves is what the encoder still tells of the speaker.
     align_content: bool = True
-    f0_estimators: tuple[str, ...] = ("praat",)
-    cost_s: float = 0.03
-    training: Mapping[str, int] = field(default_factory=dict)
+    f0_estimators: tuple[str, ...] = ("praat",)  # the best first, whose weights may not be had
+    cost_s: float = 0.03  # seconds of work for a second of sound, to tell how long all will take
+    training: Mapping[str, int] = field(default_factory=dict)  # its own defaults of `TrainSettings`
 
     def with_asked(self, options: ConvertOptions) -> EngineDefaults:
         """Fill what was not asked for with the engine's own."""
@@ -118,11 +93,7 @@ ENGINE_DEFAULTS = {LITE: LITE_DEFAULTS, RVC: RVC_DEFAULTS}
 
 
 def engine_defaults(name: str) -> EngineDefaults:
-    """Look an engine up.
-
-    Raises:
-        UnknownNameError: There is no such engine; the message lists those that exist.
-    """
+    """Look an engine up; UnknownNameError lists those that exist."""
     if name not in ENGINE_DEFAULTS:
         raise UnknownNameError.among("engine", name, ENGINE_DEFAULTS)
     return ENGINE_DEFAULTS[name]

@@ -39,6 +39,8 @@ class LiteEngine:
     defaults = LITE_DEFAULTS
     uses_f0 = True
     reuses_content = True
+    hear = staticmethod(at_one_level)
+    shares = staticmethod(even_shares)
 
     def __init__(
         self, encoder: ContentEncoder, synthesizer: Synthesizer, tone_db: Sequence[float] | None = None
@@ -50,9 +52,6 @@ class LiteEngine:
         self.content_dim = synthesizer.config.content_dim
         # Even, since the encoder takes frames in pairs and a piece must begin on a pair.
         self.context_frames = (encoder.config.context_frames + synthesizer.config.context_frames + 1) // 2 * 2
-
-    def hear(self, wav16k: Wave) -> Wave:
-        return at_one_level(wav16k)
 
     def source(self, heard16k: Wave, f0_hz: NDArray[np.float64]) -> Source:
         """Hear the recording in the tone of the voice's own; its F0 was found before, in its own tone."""
@@ -68,9 +67,6 @@ class LiteEngine:
         first, wav16k = with_context(source, since, piece.last, self.context_frames)
         encoded: NDArray[np.float32] = self.encoder(torch.from_numpy(wav16k)[None])[0].numpy()
         return encoded[since - first : piece.last - first]
-
-    def shares(self, voiced: NDArray[np.float32], index_rate: float, protect: float) -> NDArray[np.float32]:
-        return even_shares(voiced, index_rate, protect)
 
     def speak(
         self, content: NDArray[np.float32], source: Source, piece: Piece
@@ -108,9 +104,8 @@ class LiteEngine:
         heard = np.append(frame_rms(source.wav16k), 0.0)[: source_rms.size]
         if self.tone_db is not None and (loud := loud_of(heard)) > 0.0:
             source_rms = np.where(source_rms > 0.0, heard * (loud_of(source_rms) / loud), 0.0)
-        return KnotGain(
-            knots=gain_contour(source_rms, spoken, follow_loudness), hop=self.sample_rate_hz // 100
-        )
+        knots = gain_contour(source_rms, spoken, follow_loudness)
+        return KnotGain(knots=knots, hop=self.sample_rate_hz // 100)
 
 
 class LiteLoader:
@@ -121,12 +116,7 @@ class LiteLoader:
         return ()
 
     def __call__(self, folder: Path, card: VoiceCard, device: str, weights: Mapping[str, Path]) -> LiteEngine:
-        """Load a voice, always for the CPU: it is made for it, and need not wait for the device.
-
-        Raises:
-            CheckpointError: The weights cannot be read, or the voice was trained on other content than
-                ships here.
-        """
+        """Load a voice, always for the CPU: it is made for it, and need not wait for the device."""
         if card.content_encoder != CONTENT_ENCODER_NAME:
             raise CheckpointError(
                 f"This voice was trained on the content encoder {card.content_encoder!r}, but this version "

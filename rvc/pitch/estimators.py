@@ -25,12 +25,7 @@ F0_ESTIMATORS: dict[str, Callable[..., F0Estimator]] = {"praat": PraatF0, "rmvpe
 
 
 def f0_estimator(name: str, **settings: Any) -> F0Estimator:  # noqa: ANN401 -- each has its own
-    """Make the estimator called `name`: "praat", or "rmvpe" with `weights` and `device`.
-
-    Raises:
-        UnknownNameError: None has that name; the message lists those that exist.
-        ConfigError: It needs weights, and none were given.
-    """
+    """Make the estimator called `name`: "praat", or "rmvpe" with `weights` and `device`."""
     if name not in F0_ESTIMATORS:
         raise UnknownNameError.among("F0 estimator", name, F0_ESTIMATORS)
     return F0_ESTIMATORS[name](**settings)
