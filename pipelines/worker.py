@@ -58,8 +58,8 @@ from rvc.training.settings import TrainSettings
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from pipelines.conversion.convert import ConvertResult
     from pipelines.conversion.load_voice import Ready
-    from pipelines.conversion.provenance import RunRecord
     from pipelines.recordings.prepare import Prepared
     from pipelines.recordings.uploads import StoredFile
 
@@ -264,16 +264,12 @@ def training(order: WorkOrder) -> Events[dict[str, Any]]:
 
 def conversion(order: WorkOrder) -> Events[dict[str, Any]]:
     """One recording to the same in another voice."""
-    from pipelines.conversion.convert import convert  # loads torch
-
     (stored,) = _files(order)
     ready, options = yield from _readied(order)
     order.result_folder.mkdir(exist_ok=True)
     # A random name: Gradio serves a file to whoever knows its path.
     destination = order.result_folder / f"{secrets.token_hex(8)}.{options.format}"
-    source = order.upload_folder / stored.audio
-    record = _record(order, ready, options)
-    work = convert(source, destination, ready.voice, options, ready.estimator, record)
+    work = _converting(order, ready, options, order.upload_folder / stored.audio, destination)
     result = yield from result_of(work, since=ready.share)
     path = str(result.path.relative_to(order.folder))
     yield Done(result=_facts_of(result) | {"path": path, "f0_estimator": ready.estimator_name})
@@ -282,7 +278,6 @@ def conversion(order: WorkOrder) -> Events[dict[str, Any]]:
 def batch(order: WorkOrder) -> Events[dict[str, Any]]:
     """Many recordings to the same in another voice."""
     from pipelines.conversion.batch import convert_all
-    from pipelines.conversion.convert import convert  # loads torch
     from pipelines.recordings.uploads import decoding
 
     ready, options = yield from _readied(order)
@@ -295,9 +290,7 @@ def batch(order: WorkOrder) -> Events[dict[str, Any]]:
                 reading = decoding(source, decoded, row["name"], order.max_audio_seconds)
                 yield from relay(reading, lambda _: Progress(stage="Reading", fraction=0.0))
                 source = decoded
-            record = _record(order, ready, options)
-            work = convert(source, destination, ready.voice, options, ready.estimator, record)
-            result = yield from result_of(work)
+            result = yield from result_of(_converting(order, ready, options, source, destination))
             yield Done(result=result.seconds)
         finally:
             decoded.unlink(missing_ok=True)
@@ -320,17 +313,21 @@ def _readied(order: WorkOrder) -> Generator[Progress, None, tuple[Ready, Convert
     return ready, options
 
 
-def _record(order: WorkOrder, ready: Ready, options: ConvertOptions) -> RunRecord:
-    """Say how a recording is made, for its tags."""
+def _converting(
+    order: WorkOrder, ready: Ready, options: ConvertOptions, source: Path, destination: Path
+) -> Events[ConvertResult]:
+    """Convert a recording into the order's voice; the tags of the result say how it was made."""
+    from pipelines.conversion.convert import convert
     from pipelines.conversion.provenance import RunRecord
 
     chosen = ready.voice.engine.defaults.with_asked(options)
     settings = {name: getattr(chosen, name) for name in TOLD_SETTINGS}
-    return RunRecord(
+    record = RunRecord(
         voice_name=order.model_name or ready.voice.card.name,
         voice_id=order.model_id or "",
         settings=settings | {"f0_estimator": ready.estimator_name},
     )
+    return convert(source, destination, ready.voice, options, ready.estimator, record)
 
 
 def _files(order: WorkOrder) -> list[StoredFile]:
