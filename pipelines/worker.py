@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from pipelines.conversion.convert import ConvertResult
-    from pipelines.conversion.load_voice import Ready
+    from pipelines.conversion.load_voice import LoadedVoice
     from pipelines.recordings.prepare import Prepared
     from pipelines.recordings.uploads import StoredFile
 
@@ -87,7 +87,7 @@ class Stopped(Exception):
         self.leave = leave
 
 
-class Link:
+class ParentConnection:
     """The line to the server: commands in, events out.
 
     `grace_s` lies between the end of stdin and a hard exit, should the work not end by itself.
@@ -103,7 +103,7 @@ class Link:
             signal.signal(signal.SIGTERM, lambda *_: self.commands.put(STOP))
         threading.Thread(target=self._listen, name="stdin", daemon=True).start()
 
-    def tell(self, job_id: str, event: str, **facts: object) -> None:
+    def send(self, job_id: str, event: str, **facts: object) -> None:
         """Send one event; when the server has died, nobody hears it and that is no error."""
         line = json.dumps({"event": event, "job": job_id, **plain(facts)}, allow_nan=False)
         with contextlib.suppress(OSError):
@@ -147,20 +147,20 @@ class Link:
 class Device:
     """The right to compute, as the server grants it, and the lock file that makes sure."""
 
-    def __init__(self, link: Link, order: WorkOrder) -> None:
-        self._link = link
+    def __init__(self, parent: ParentConnection, order: WorkOrder) -> None:
+        self._parent = parent
         self._order = order
         self._lock: FileLock | None = None
 
-    def obey(self, *, needs_device: bool) -> None:
+    def check_commands(self, *, needs_device: bool) -> None:
         """Follow the commands that have come, and return when the next step may be taken."""
-        while (command := self._link.command()) is not None:
+        while (command := self._parent.command()) is not None:
             if command == "pause" and self._lock is not None:
                 self.leave()
-                self._link.tell(self._order.id, "paused")
+                self._parent.send(self._order.id, "paused")
                 self._await_grant()
         if needs_device and self._lock is None:
-            self._link.tell(self._order.id, "want_device")
+            self._parent.send(self._order.id, "want_device")
             self._await_grant()
         elif not needs_device:
             self.release()
@@ -169,7 +169,7 @@ class Device:
         """Give the device back, if it is held."""
         if self._lock is not None:
             self.leave()
-            self._link.tell(self._order.id, "release_device")
+            self._parent.send(self._order.id, "release_device")
 
     def leave(self) -> None:
         """Give the device back without a word, because the job's last word says it too."""
@@ -184,25 +184,29 @@ class Device:
     def _await_grant(self) -> None:
         word = slot = ""
         while word not in ("grant", "continue"):
-            word, _, slot = (self._link.command(wait_s=GRANT_POLL_S) or "").partition(" ")
+            word, _, slot = (self._parent.command(wait_s=GRANT_POLL_S) or "").partition(" ")
         path = self._order.device_lock
-        self._lock = self._link.acquire(path if slot in ("", "0") else path.with_stem(f"{path.stem}-{slot}"))
+        self._lock = self._parent.acquire(
+            path if slot in ("", "0") else path.with_stem(f"{path.stem}-{slot}")
+        )
 
 
-def drive(pipeline: Events[dict[str, Any]], order: WorkOrder, link: Link) -> dict[str, Any]:
+def run_pipeline(
+    pipeline: Events[dict[str, Any]], order: WorkOrder, parent: ParentConnection
+) -> dict[str, Any]:
     """Take a pipeline to its end and return its result; on Stopped it has been closed."""
-    device = Device(link, order)
-    told_s, told_stage = float("-inf"), ""
+    device = Device(parent, order)
+    sent_s, sent_stage = float("-inf"), ""
     try:
-        device.obey(needs_device=False)
+        device.check_commands(needs_device=False)
         for event in pipeline:
             if isinstance(event, Done):
                 return event.result
             moment_s = time.monotonic()
-            if event.data or event.stage != told_stage or moment_s - told_s >= PROGRESS_INTERVAL_S:
-                told_s, told_stage = moment_s, event.stage
-                link.tell(order.id, "progress", **vars(event))
-            device.obey(needs_device=event.needs_device)
+            if event.data or event.stage != sent_stage or moment_s - sent_s >= PROGRESS_INTERVAL_S:
+                sent_s, sent_stage = moment_s, event.stage
+                parent.send(order.id, "progress", **vars(event))
+            device.check_commands(needs_device=event.needs_device)
         raise RuntimeError("The pipeline ended without a result.")
     finally:
         try:
@@ -265,14 +269,14 @@ def training(order: WorkOrder) -> Events[dict[str, Any]]:
 def conversion(order: WorkOrder) -> Events[dict[str, Any]]:
     """One recording to the same in another voice."""
     (stored,) = _files(order)
-    ready, options = yield from _readied(order)
+    loaded, options = yield from _loaded(order)
     order.result_folder.mkdir(exist_ok=True)
     # A random name: Gradio serves a file to whoever knows its path.
     destination = order.result_folder / f"{secrets.token_hex(8)}.{options.format}"
-    work = _converting(order, ready, options, order.upload_folder / stored.audio, destination)
-    result = yield from result_of(work, since=ready.share)
+    work = _converting(order, loaded, options, order.upload_folder / stored.audio, destination)
+    result = yield from result_of(work, since=loaded.share)
     path = str(result.path.relative_to(order.folder))
-    yield Done(result=_facts_of(result) | {"path": path, "f0_estimator": ready.estimator_name})
+    yield Done(result=_facts_of(result) | {"path": path, "f0_estimator": loaded.estimator_name})
 
 
 def batch(order: WorkOrder) -> Events[dict[str, Any]]:
@@ -280,7 +284,7 @@ def batch(order: WorkOrder) -> Events[dict[str, Any]]:
     from pipelines.conversion.batch import convert_all
     from pipelines.recordings.uploads import decoding
 
-    ready, options = yield from _readied(order)
+    loaded, options = yield from _loaded(order)
     decoded = order.work_folder / "decoded.wav"
 
     def convert_one(row: dict[str, Any], destination: Path) -> Events[float]:
@@ -290,44 +294,44 @@ def batch(order: WorkOrder) -> Events[dict[str, Any]]:
                 reading = decoding(source, decoded, row["name"], order.max_audio_seconds)
                 yield from relay(reading, lambda _: Progress(stage="Reading", fraction=0.0))
                 source = decoded
-            result = yield from result_of(_converting(order, ready, options, source, destination))
+            result = yield from result_of(_converting(order, loaded, options, source, destination))
             yield Done(result=result.seconds)
         finally:
             decoded.unlink(missing_ok=True)
 
     work = convert_all(order.files, order.folder, options.format, convert_one, attempt=order.attempt)
-    result = yield from result_of(work, since=ready.share)
-    yield Done(result=_facts_of(result) | {"f0_estimator": ready.estimator_name})
+    result = yield from result_of(work, since=loaded.share)
+    yield Done(result=_facts_of(result) | {"f0_estimator": loaded.estimator_name})
 
 
-def _readied(order: WorkOrder) -> Generator[Progress, None, tuple[Ready, ConvertOptions]]:
-    """Check the settings of a conversion and get its voice ready."""
+def _loaded(order: WorkOrder) -> Generator[Progress, None, tuple[LoadedVoice, ConvertOptions]]:
+    """Check the settings of a conversion and get its voice loaded."""
     options = _options(ConvertOptions, order.settings)
     if order.model_folder is None:
         raise ConfigError("The conversion names no voice; choose one.")
     yield Progress(stage="Loading the voice", fraction=0.0)
-    from pipelines.conversion.load_voice import ready_voice  # loads torch
+    from pipelines.conversion.load_voice import load_voice  # loads torch
     from pipelines.weights import weight_store
 
-    ready = yield from result_of(ready_voice(order.model_folder, options.f0_estimator, weight_store()))
-    return ready, options
+    loaded = yield from result_of(load_voice(order.model_folder, options.f0_estimator, weight_store()))
+    return loaded, options
 
 
 def _converting(
-    order: WorkOrder, ready: Ready, options: ConvertOptions, source: Path, destination: Path
+    order: WorkOrder, loaded: LoadedVoice, options: ConvertOptions, source: Path, destination: Path
 ) -> Events[ConvertResult]:
     """Convert a recording into the order's voice; the tags of the result say how it was made."""
     from pipelines.conversion.convert import convert
     from pipelines.conversion.provenance import RunRecord
 
-    chosen = ready.voice.engine.defaults.with_asked(options)
+    chosen = loaded.voice.engine.defaults.with_asked(options)
     settings = {name: getattr(chosen, name) for name in TOLD_SETTINGS}
     record = RunRecord(
-        voice_name=order.model_name or ready.voice.card.name,
+        voice_name=order.model_name or loaded.voice.card.name,
         voice_id=order.model_id or "",
-        settings=settings | {"f0_estimator": ready.estimator_name},
+        settings=settings | {"f0_estimator": loaded.estimator_name},
     )
-    return convert(source, destination, ready.voice, options, ready.estimator, record)
+    return convert(source, destination, loaded.voice, options, loaded.estimator, record)
 
 
 def _files(order: WorkOrder) -> list[StoredFile]:
@@ -367,33 +371,33 @@ TASKS: Mapping[str, Task] = {
 }
 
 
-def run_job(folder: Path, link: Link, tasks: Mapping[str, Task]) -> int:
+def run_job(folder: Path, parent: ParentConnection, tasks: Mapping[str, Task]) -> int:
     """Do the job of a folder and tell the server how it ended; return the exit status."""
     order = WorkOrder.load(folder)
     enter_job(order.id)
-    link.grace_s = max(order.grace_s, 1.0) * 6
+    parent.grace_s = max(order.grace_s, 1.0) * 6
     started_s = time.monotonic()
     try:
         # Two workers of one job, the first an orphan that still saves, would spoil its checkpoints.
-        lock = link.acquire(folder / "worker.lock")
+        lock = parent.acquire(folder / "worker.lock")
         try:
-            result = drive(tasks[order.type](order), order, link)
+            result = run_pipeline(tasks[order.type](order), order, parent)
         finally:
             lock.release()
     except Stopped as stop:
-        link.tell(order.id, "stopped")
+        parent.send(order.id, "stopped")
         return STOPPED if stop.leave else DONE
     except RvcError as error:
         logger.warning("refused: %s", error)
-        link.tell(order.id, "failed", kind="input", message=str(error))
+        parent.send(order.id, "failed", kind="input", message=str(error))
         return INPUT_FAULT
     except Exception as error:
         # The one place that catches everything: the fault must cross the process to be seen.
         logger.exception("failed")
-        link.tell(order.id, "failed", kind="internal", message=in_a_line(error))
+        parent.send(order.id, "failed", kind="internal", message=in_a_line(error))
         return INTERNAL_FAULT
     logger.info("done after %.1f s", time.monotonic() - started_s)
-    link.tell(order.id, "done", result=result)
+    parent.send(order.id, "done", result=result)
     return DONE
 
 
@@ -405,20 +409,20 @@ def in_a_line(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line}"[:300]
 
 
-def serve(link: Link, tasks: Mapping[str, Task], own_log: Path) -> int:
+def serve(parent: ParentConnection, tasks: Mapping[str, Task], own_log: Path) -> int:
     """Be the warm converter: do what is told until told to leave; return the exit status.
 
     The log goes to `own_log` between jobs, and during one to the job's folder.
     """
     while True:
-        word, _, argument = link.commands.get().partition(" ")
+        word, _, argument = parent.commands.get().partition(" ")
         if word == STOP:
             return STOPPED
         if word != "run":
             continue  # a cancel that came after the job had ended
         folder = Path(argument)
         _log_into(folder / "worker.log")
-        status = run_job(folder, link, tasks)
+        status = run_job(folder, parent, tasks)
         enter_job("")
         _log_into(own_log)
         if status in (INTERNAL_FAULT, STOPPED):
@@ -441,19 +445,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--log", type=Path, default=Path(os.devnull), help="log of the idle converter")
     parser.add_argument("--tasks", help="module whose TASKS are known too")
     options = parser.parse_args(arguments)
-    link = Link()
+    parent = ParentConnection()
     level = os.environ.get("LOG_LEVEL", "INFO")
     start_logging("json" if os.environ.get("LOG_FORMAT") == "json" else "text", level, others=level)
     tasks = dict(TASKS)
     if options.tasks:
         tasks |= importlib.import_module(options.tasks).TASKS
     if options.converter:
-        return serve(link, tasks, options.log)
+        return serve(parent, tasks, options.log)
     if options.folder is None:
         parser.error("name the folder of a job, or --converter")
     if hasattr(os, "nice"):
         os.nice(NICENESS)  # the page and the conversions come first
-    return run_job(options.folder, link, tasks)
+    return run_job(options.folder, parent, tasks)
 
 
 if __name__ == "__main__":

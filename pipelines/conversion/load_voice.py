@@ -37,7 +37,7 @@ _gave_up_s: dict[str, float] = {}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Ready:
+class LoadedVoice:
     """All that a conversion needs."""
 
     voice: Voice
@@ -46,7 +46,7 @@ class Ready:
     share: float  # how much of the progress bar the preparation took
 
 
-def ready_voice(folder: Path, asked: str | None, store: WeightStore) -> Events[Ready]:
+def load_voice(folder: Path, asked: str | None, store: WeightStore) -> Events[LoadedVoice]:
     """Get the voice of a bundle ready, and the asked estimator; None takes the best one that can be had.
 
     Raises:
@@ -72,7 +72,7 @@ def ready_voice(folder: Path, asked: str | None, store: WeightStore) -> Events[R
     changed_ns = (folder / "model.safetensors").stat().st_mtime_ns
     voice = _voice(folder, changed_ns, card, device, tuple(weights))
     estimator = None if chosen is None else _estimator(chosen, of_estimator, device)
-    yield Done(result=Ready(voice=voice, estimator=estimator, estimator_name=chosen, share=share))
+    yield Done(result=LoadedVoice(voice=voice, estimator=estimator, estimator_name=chosen, share=share))
 
 
 def fetched_estimator(

@@ -113,8 +113,8 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=BUILTIN_VOICES)
     options = parser.parse_args(None if arguments is None else list(arguments))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    for wish in options.voices:
-        speaker, _, name = wish.partition("=")
+    for pair in options.voices:
+        speaker, _, name = pair.partition("=")
         length = {"minutes": options.minutes, "steps": options.steps, "threads": options.threads}
         voice = BuiltinVoice(speaker=speaker, name=name or speaker, **length)
         made = make_voice(options.corpus, voice, options.work, options.out)
