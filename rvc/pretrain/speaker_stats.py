@@ -38,7 +38,7 @@ from rvc.analysis.speakers import (
     speaker_windows,
 )
 from rvc.audio.reader import load_mono
-from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.pitch.praat import PraatF0
 from rvc.pretrain.corpus import HELD_OUT_SPEAKERS, Utterance, _share, read_corpus
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def windows_of(corpus: Path, utterance: Utterance) -> SpeakerWindows:
     """Read one recording as the detector does."""
     wav, _ = load_mono(corpus / utterance.file, rate_hz=RATE_HZ)
     bands = log_mel(wav)
-    f0 = F0_ESTIMATORS.build("praat")(wav)
+    f0 = PraatF0()(wav)
     speech = np.pad(active_frames(wav, RATE_HZ), (0, 1))[: len(bands)]
     return speaker_windows(bands, f0[: len(bands)], speech, [(0, len(bands))])
 
