@@ -1,9 +1,4 @@
-"""The Convert tab: a voice, a recording or many, one button; the result beside the source.
-
-convert     upload -> job -> follow it; in the group "gpu", one at a time
-rest        follow the batch that was just started, outside that group: it may take hours
-reattach    on load: a conversion of this visitor that still runs, so that a closed tab loses nothing
-"""
+"""The Convert tab: a voice, a recording or many, one button; the result beside the source."""
 
 from __future__ import annotations
 
@@ -185,14 +180,14 @@ class ConvertTab:
             files, kind = received(wanted), "batch" if many else "conversion"
             job = self._services.send_and_submit(caller, files, kind, settings, model_id=voice)
             state.job_id, state.begun = job["id"], job["id"] if many else None
-            # A batch is followed by rest(): here it would keep everybody else's conversions waiting.
+            # A batch is followed by rest(): here, in the group "gpu", it would keep everybody else's waiting.
             yield from itertools.islice(self._follow(state, caller, job), 1 if many else None)
         except (RvcError, OSError) as error:
             title = "These recordings were not converted" if many else "This recording was not converted"
             yield {self.status: card(title, paragraph(told(error)), tone="bad")}
 
     def rest(self, state: ConvertState, request: gr.Request) -> Iterator[Answer]:
-        """Follow the batch that was just started, if one was."""
+        """Follow the batch that was just started, if one was; it may take hours."""
         yield gr.skip()  # a generator that yields nothing would clear its outputs
         begun, state.begun = state.begun, None
         with suppress(RvcError):
@@ -201,7 +196,7 @@ class ConvertTab:
                 yield from self._follow(state, caller, self._services.jobs.get(caller, begun))
 
     def reattach(self, state: ConvertState, request: gr.Request) -> Iterator[Answer]:
-        """Follow a conversion that was started before the page was opened."""
+        """Follow a conversion that still runs when the page is opened: a closed tab loses nothing."""
         yield gr.skip()
         with suppress(RvcError):
             caller = self._services.caller(request)
@@ -322,13 +317,13 @@ def files_table(files: Sequence[Row]) -> str:
     """Return how each file of a batch fares, as HTML; one that failed with its reason."""
     done = sum(file["status"] == "completed" for file in files)
     failed = sum(file["status"] == "failed" for file in files)
-    told = f"{done} of {len(files)} done" + (f", {failed} failed" if failed else "")
+    title = f"{done} of {len(files)} done" + (f", {failed} failed" if failed else "")
     rows = "".join(_line(file) for file in files[:SHOWN_FILES])
     more = len(files) - SHOWN_FILES
     rest = f"And {more} more; the zip holds a table of all of them."
     head = "<tr><th>File</th><th>Length</th><th>State</th></tr>"
     table = f'<table class="tm-table"><thead>{head}</thead><tbody>{rows}</tbody></table>'
-    return card(told, table + (paragraph(rest, quiet=True) if more > 0 else ""))
+    return card(title, table + (paragraph(rest, quiet=True) if more > 0 else ""))
 
 
 def _line(file: Row) -> str:
