@@ -7,35 +7,28 @@ page, the worker process, the command line and the tests.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from rvc import steps
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """One sign of life.
+    """One sign of life."""
 
-    Attributes:
-        stage: What is being done, in a word or three ("Training").
-        fraction: Share of the whole pipeline that is done, 0..1.
-        message: One short sentence for a person; may be empty.
-        eta_s: Estimated seconds until the pipeline ends; None while unknown.
-        needs_device: Whether the work after this event computes on the device (GPU lease).
-        data: JSON-able facts for curves and players (losses, a path of a sample, ...).
-    """
-
-    stage: str
-    fraction: float
-    message: str = ""
-    eta_s: float | None = None
-    needs_device: bool = False
-    data: dict[str, Any] = field(default_factory=dict)
+    stage: str  # what is being done, in a word or three ("Training")
+    fraction: float  # share of the whole pipeline that is done, 0..1
+    message: str = ""  # one short sentence for a person
+    eta_s: float | None = None  # estimated seconds until the pipeline ends; None while unknown
+    needs_device: bool = False  # whether the work after this event computes on the device (GPU lease)
+    data: dict[str, Any] = field(default_factory=dict)  # JSON-able facts for curves and players
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +42,7 @@ Events = Generator["Progress | Done[T]", None, None]
 
 
 def result_of(work: Events[T], *, since: float = 0.0, until: float = 1.0) -> Generator[Progress, None, T]:
-    """Pass a pipeline's progress on, its fraction fitted between two others; return its result.
-
-    Raises:
-        RuntimeError: The pipeline ended without a Done.
-    """
+    """Pass a pipeline's progress on, its fraction fitted between two others; return its result."""
     # Closed here and not when it is collected, so that a checkpoint that cannot be saved is heard of.
     with closing(work):
         for event in work:
@@ -65,9 +54,20 @@ def result_of(work: Events[T], *, since: float = 0.0, until: float = 1.0) -> Gen
 
 
 def finish(work: Events[T]) -> T:
-    """Drain a pipeline and return its result.
-
-    Raises:
-        RuntimeError: The pipeline ended without a Done.
-    """
+    """Drain a pipeline and return its result."""
     return steps.result_of(result_of(work))
+
+
+def timed(work: Generator[S, None, T], count: Callable[[float], None]) -> Generator[S, None, T]:
+    """Pass steps on and count the seconds of work, without those between two calls of `next`."""
+    with closing(work):
+        while True:
+            started_s = time.perf_counter()
+            try:
+                step = next(work)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            finally:
+                count(time.perf_counter() - started_s)
+            yield step

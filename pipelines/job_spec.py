@@ -1,53 +1,51 @@
 """What a child is told to do: job.json in the job's folder, written by the server, read by the worker.
 
-The child gets paths and settings and nothing else: it opens no registry, and needs no environment.
+The child gets paths and settings and nothing else: it opens no registry, and needs no environment. What a
+person may ask of a preparation or a training stands here too, and nothing heavy is imported, so that a page
+can refuse a wrong value before a job is made of it.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from rvc.engine.options import engine_defaults
+from rvc.errors import ConfigError
+from rvc.files import atomic_write
+from rvc.training.settings import TrainSettings
+
 ORDER_FILE = "job.json"
+RANGES = {
+    "highpass_hz": (20.0, 120.0),
+    "slice_level_db": (-35.0, -15.0),
+    "shortest_slice_s": (1.0, 4.0),
+    "longest_slice_s": (4.0, 15.0),
+}
+FOR_THE_CARD = ("consent", "licence")  # what a person states with a training: no setting, but for the card
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkOrder:
-    """One job, as its worker sees it. All folders are absolute.
-
-    Attributes:
-        id: The job's id.
-        type: "preprocessing", "training", "conversion" or "batch", or a name that an extra task table adds.
-        folder: The job's own folder.
-        upload_folder: Folder of the upload whose files are worked on.
-        files: The stored files, each as StoredFile.to_json gives it; paths relative to upload_folder.
-        settings: What the person asked for; every key is optional.
-        prepare_settings: Settings of the preparation that a training builds on; {} if there was none.
-        model_name: Name that a trained voice gets.
-        model_id: Id of the voice to convert into.
-        model_folder: Its bundle.
-        device_lock: Lock file that is held while computing on the device.
-        grace_s: Seconds that the child may take to save after its server has died.
-        max_audio_seconds: Longest recording that is decoded; matters to what was not decoded at its upload.
-        attempt: Which try this is since a person last started the job, 1 for the first.
-    """
+    """One job, as its worker sees it. All folders are absolute."""
 
     id: str
-    type: str
-    folder: Path
-    upload_folder: Path
-    files: list[dict[str, Any]]
-    settings: dict[str, Any] = field(default_factory=dict)
-    prepare_settings: dict[str, Any] = field(default_factory=dict)
-    model_name: str | None = None
+    type: str  # "preprocessing", "training", "conversion" or "batch"
+    folder: Path  # the job's own
+    upload_folder: Path  # of the upload whose files are worked on
+    files: list[dict[str, Any]]  # each as StoredFile.to_json gives it; paths relative to upload_folder
+    settings: dict[str, Any] = field(default_factory=dict)  # what the person asked for; every key is optional
+    prepare_settings: dict[str, Any] = field(default_factory=dict)  # of what a training builds on
+    model_name: str | None = None  # of the voice that is trained, or spoken with
     model_id: str | None = None
-    model_folder: Path | None = None
-    device_lock: Path
-    grace_s: float = 5.0
-    max_audio_seconds: float = 5_400.0
-    attempt: int = 1
+    model_folder: Path | None = None  # bundle of the voice to convert into
+    device_lock: Path  # held while computing on the device
+    grace_s: float = 5.0  # what the child may take to save after its server has died
+    max_audio_seconds: float = 5_400.0  # longest recording that is decoded, if its upload left it as it came
+    attempt: int = 1  # which try this is since a person last started the job
 
     @property
     def work_folder(self) -> Path:
@@ -65,24 +63,54 @@ class WorkOrder:
         return self.folder / "result"
 
     def save(self) -> None:
-        """Write job.json in one step.
-
-        Raises:
-            OSError: The disk refused.
-        """
-        text = json.dumps({name: str(v) if isinstance(v, Path) else v for name, v in asdict(self).items()})
-        temporary = self.folder / (ORDER_FILE + ".tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.folder / ORDER_FILE)
+        with atomic_write(self.folder / ORDER_FILE) as path:
+            path.write_text(json.dumps(asdict(self), default=str), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> WorkOrder:
-        """Read job.json of a job's folder.
-
-        Raises:
-            OSError: There is none.
-        """
         values = json.loads((folder / ORDER_FILE).read_text(encoding="utf-8"))
         for name in ("folder", "upload_folder", "device_lock", "model_folder"):
             values[name] = None if values[name] is None else Path(values[name])
         return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings:
+    """How recordings are prepared."""
+
+    reduce_noise: bool = False  # off by default: it dulls a clean recording
+    highpass_hz: float = 50.0  # everything below is removed: rumble and hum
+    slice_level_db: float = -23.0  # level of the speech that every slice is given, dBFS
+    shortest_slice_s: float = 2.0
+    longest_slice_s: float = 8.0  # at least twice the shortest
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.reduce_noise, bool):
+            raise ConfigError(f"The setting 'reduce_noise' is {self.reduce_noise!r}; give true or false.")
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not low <= value <= high:
+                raise ConfigError(
+                    f"The setting {name!r} is {value!r}; give a number from {low:g} to {high:g}."
+                )
+        if self.longest_slice_s < 2 * self.shortest_slice_s:
+            raise ConfigError(
+                f"Slices of {self.shortest_slice_s:g} to {self.longest_slice_s:g} s cannot hold all speech; "
+                "make the longest at least twice the shortest."
+            )
+
+
+def divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide what was asked into settings of the preparation and of the training."""
+    names = {field.name for field in fields(PrepareSettings)}
+    for_preparing = {name: value for name, value in settings.items() if name in names}
+    for_training = {name: value for name, value in settings.items() if name not in {*names, *FOR_THE_CARD}}
+    return for_preparing, for_training
+
+
+def check_training(settings: Mapping[str, Any]) -> None:
+    """Refuse what the work would refuse: an unknown name, a value out of range or of a wrong kind."""
+    for_preparing, for_training = divided(settings)
+    PrepareSettings(**for_preparing)
+    engine_defaults(TrainSettings.from_json(for_training).engine)

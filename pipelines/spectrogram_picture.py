@@ -1,9 +1,6 @@
 """A picture of a conversion: the spectrograms before and after, with the melody drawn over them.
 
-For the page, the demonstration and the eyes of whoever works on quality. matplotlib, and what reads and
-analyses sound, are loaded only when a picture is drawn.
-
-Units: time in seconds, frequency in Hz, level in dB below the loudest bin of each spectrogram.
+matplotlib, and what reads and analyses sound, are loaded only when a picture is drawn.
 """
 
 from __future__ import annotations
@@ -20,27 +17,21 @@ if TYPE_CHECKING:
 RATE_HZ = 16_000
 MAX_SECONDS = 20.0
 RANGE_DB = 70.0
-WINDOW, HOP = 640, 160
-"""40 ms, for a picture in which harmonics can be told apart, every 10 ms."""
-
+WINDOW, HOP = 640, 160  # 40 ms, so that harmonics can be told apart, every 10 ms
 _TOP_HZ = 8_000
 _TICKS_HZ = (100, 200, 500, 1_000, 2_000, 4_000, 8_000)
 
 
 def draw_conversion(before: Path, after: Path, destination: Path, *, name: str = "the new voice") -> None:
-    """Draw the source and the result of a conversion above each other, on the same axes.
-
-    Args:
-        before: The source recording; of a long one the first 20 s are drawn.
-        after: The converted recording.
-        destination: The picture to be written (PNG), 1200 x 800 points.
-        name: What the voice is called, for the title.
+    """Draw the first 20 s of source and result above each other, on the same axes, as a PNG of 1200 x 800.
 
     Raises:
         AudioError: A recording cannot be read or holds no sound.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
+    from rvc.pitch.praat import PraatF0
 
     # Not pyplot: it keeps figures alive and must not be used outside the main thread.
     figure = Figure(figsize=(12, 8), dpi=100, layout="constrained")
@@ -50,7 +41,7 @@ def draw_conversion(before: Path, after: Path, destination: Path, *, name: str =
         rows, (before, after), ("Before: the source", f"After: spoken by {name}"), strict=True
     ):
         wav = _beginning(path)
-        f0_hz = _melody(wav)
+        f0_hz = PraatF0()(wav)
         voiced = f0_hz[f0_hz > 0]
         median = f"median pitch {np.median(voiced):.0f} Hz" if voiced.size else "no pitch found"
         image = _draw(axes, wav, f0_hz)
@@ -62,14 +53,9 @@ def draw_conversion(before: Path, after: Path, destination: Path, *, name: str =
 
 
 def spectrogram_db(wav: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Compute what is drawn.
+    """Return the level of each bin of 16 kHz audio (N,) in dB relative to the loudest, -70..0.
 
-    Args:
-        wav: Audio, shape (N,), 16 kHz.
-
-    Returns:
-        Level of each bin in dB relative to the loudest, -70..0, shape (321, N // 160 + 1); column i is
-        centred at sample i * 160, row k lies at k * 25 Hz.
+    Shape (321, N // 160 + 1); column i is centred at sample i * 160, row k lies at k * 25 Hz.
     """
     padded = np.pad(wav, WINDOW // 2)
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
@@ -80,7 +66,6 @@ def spectrogram_db(wav: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _draw(axes: Axes, wav: NDArray[np.float32], f0_hz: NDArray[np.float64]) -> Any:  # noqa: ANN401 -- matplotlib's
-    """Draw one spectrogram and the melody over it."""
     level = spectrogram_db(wav)
     time_s = np.arange(level.shape[1]) * HOP / RATE_HZ
     hz = np.arange(level.shape[0]) * RATE_HZ / WINDOW
@@ -102,12 +87,7 @@ def _beginning(path: Path) -> NDArray[np.float32]:
     from rvc.audio.reader import blocks
     from rvc.errors import AudioError
 
-    for block in blocks(path, rate_hz=RATE_HZ, block_s=MAX_SECONDS):
-        return block
-    raise AudioError(f"{path.name} holds no sound, so there is nothing to draw.")
-
-
-def _melody(wav: NDArray[np.float32]) -> NDArray[np.float64]:
-    from rvc.pitch.estimators import F0_ESTIMATORS
-
-    return F0_ESTIMATORS.build("praat")(wav)
+    first = next(blocks(path, rate_hz=RATE_HZ, block_s=MAX_SECONDS), None)
+    if first is None:
+        raise AudioError(f"{path.name} holds no sound, so there is nothing to draw.")
+    return first

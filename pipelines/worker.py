@@ -3,8 +3,7 @@
     python -m pipelines.worker JOB_DIR        do the job that JOB_DIR/job.json describes, and leave
     python -m pipelines.worker --converter    do one job after another, as told, and keep the voices loaded
     ... --log FILE                            where the converter logs between its jobs
-    ... --tasks MODULE                        know the types of work in MODULE.TASKS too (a mapping like
-                                              worker_tasks.TASKS); the extension point for new kinds of work
+    ... --tasks MODULE                        a test seam: MODULE.TASKS are known too
 
     stdin     grant SLOT, continue SLOT, pause; for the converter: run JOB_DIR, cancel
               its end means that the server died: save and leave
@@ -17,47 +16,67 @@
 A pipeline is driven one event at a time, and what it may not do is decided between two of them: no step
 is taken on the device without the grant and the lock file of its slot; a pause is obeyed, and so is a
 stop, by closing the generator, which saves its checkpoint.
+
+A task takes a WorkOrder and is a pipeline whose result is a dict of JSON values. "quality_snr" in it goes to
+the job's row; a conversion names its file, relative to the job's folder, as "path" and its length as
+"seconds"; a training leaves the voice in order.bundle_folder, a batch its recordings and where each stands as
+batch.py says. A task imports its pipeline itself, so that a worker loads only what its job needs.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import importlib
 import itertools
 import json
 import logging
 import math
 import os
+import secrets
 import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from filelock import FileLock, Timeout
 
-from pipelines.events import Done, Events, Progress
-from pipelines.job_spec import WorkOrder
+from pipelines.events import Done, Events, Progress, result_of
+from pipelines.job_spec import PrepareSettings, WorkOrder, divided
 from pipelines.logs import enter_job, start_logging
-from pipelines.worker_tasks import TASKS, Task
-from rvc.errors import RvcError
+from rvc.engine.options import ConvertOptions
+from rvc.errors import ConfigError, RvcError
+from rvc.files import is_disk_full
+from rvc.steps import relay
+from rvc.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from pipelines.conversion.convert import ConvertResult
+    from pipelines.conversion.load_voice import LoadedVoice
+    from pipelines.recordings.prepare import Prepared
+    from pipelines.recordings.uploads import StoredFile
 
 logger = logging.getLogger("pipelines.worker")  # run as __main__
 
-DONE, INTERNAL_FAULT, INPUT_FAULT, STOPPED = 0, 1, 2, 3
-"""Exit statuses."""
-
+DONE, INTERNAL_FAULT, INPUT_FAULT, STOPPED = 0, 1, 2, 3  # exit statuses
 PROGRESS_INTERVAL_S = 0.1
 LOCK_POLL_S = 0.1
 GRANT_POLL_S = 60.0
 NICENESS = 5
-STOP = "stop"
-"""What the command queue holds when the work shall end: after SIGTERM, or when stdin has ended."""
+PREPARE_SHARE = 0.1  # how much of a training's progress bar its preparation gets
+STOP = "stop"  # in the command queue when the work shall end: after SIGTERM, or when stdin has ended
+# What of a conversion's settings its recording tells, beside who found the melody.
+TOLD_SETTINGS = ("index_rate", "protect", "chunk_s", "follow_loudness", "f0_estimator", "format")
+
+T = TypeVar("T", bound="DataclassInstance")
+Task: TypeAlias = "Callable[[WorkOrder], Events[dict[str, Any]]]"
 
 
 class Stopped(Exception):
@@ -68,11 +87,10 @@ class Stopped(Exception):
         self.leave = leave
 
 
-class Link:
+class ParentConnection:
     """The line to the server: commands in, events out.
 
-    Args:
-        grace_s: Seconds between the end of stdin and a hard exit, should the work not end by itself.
+    `grace_s` lies between the end of stdin and a hard exit, should the work not end by itself.
     """
 
     def __init__(self, grace_s: float = 30.0) -> None:
@@ -85,18 +103,14 @@ class Link:
             signal.signal(signal.SIGTERM, lambda *_: self.commands.put(STOP))
         threading.Thread(target=self._listen, name="stdin", daemon=True).start()
 
-    def tell(self, job_id: str, event: str, **facts: object) -> None:
+    def send(self, job_id: str, event: str, **facts: object) -> None:
         """Send one event; when the server has died, nobody hears it and that is no error."""
-        line = json.dumps({"event": event, "job": job_id, **facts}, allow_nan=False)
+        line = json.dumps({"event": event, "job": job_id, **plain(facts)}, allow_nan=False)
         with contextlib.suppress(OSError):
             self._out.write(line.encode() + b"\n")
 
     def command(self, *, wait_s: float = 0.0) -> str | None:
-        """Return the next command, None if none comes in time.
-
-        Raises:
-            Stopped: The command was to end the work.
-        """
+        """Return the next command, None if none comes in time; raise Stopped if it was to end the work."""
         try:
             command = self.commands.get(timeout=wait_s) if wait_s else self.commands.get_nowait()
         except Empty:
@@ -106,22 +120,15 @@ class Link:
         return command
 
     def acquire(self, path: Path) -> FileLock:
-        """Take a lock file, waiting for an orphan of an earlier server that still holds it.
-
-        Raises:
-            Stopped: The work shall end meanwhile.
-        """
+        """Take a lock file, waiting for an orphan of an earlier server that still holds it."""
         lock = FileLock(path)
         for attempt in itertools.count():
-            try:
+            with contextlib.suppress(Timeout):
                 lock.acquire(timeout=0)
-            except Timeout:
-                if attempt == 0:
-                    logger.warning("%s is held by a worker of an earlier server; waiting for it", path.name)
-                # A pause that comes now has nothing to pause.
-                self.command(wait_s=LOCK_POLL_S)
-            else:
                 break
+            if attempt == 0:
+                logger.warning("%s is held by a worker of an earlier server; waiting for it", path.name)
+            self.command(wait_s=LOCK_POLL_S)  # a pause that comes now has nothing to pause
         return lock
 
     def _listen(self) -> None:
@@ -138,34 +145,22 @@ class Link:
 
 
 class Device:
-    """The right to compute, as the server grants it, and the lock file that makes sure.
+    """The right to compute, as the server grants it, and the lock file that makes sure."""
 
-    Args:
-        link: The line to the server.
-        order: The job, with the path of the lock file.
-    """
-
-    def __init__(self, link: Link, order: WorkOrder) -> None:
-        self._link = link
+    def __init__(self, parent: ParentConnection, order: WorkOrder) -> None:
+        self._parent = parent
         self._order = order
         self._lock: FileLock | None = None
 
-    def obey(self, *, needs_device: bool) -> None:
-        """Follow the commands that have come, and return when the next step may be taken.
-
-        Args:
-            needs_device: Whether that step computes on the device.
-
-        Raises:
-            Stopped: The work shall end.
-        """
-        while (command := self._link.command()) is not None:
+    def check_commands(self, *, needs_device: bool) -> None:
+        """Follow the commands that have come, and return when the next step may be taken."""
+        while (command := self._parent.command()) is not None:
             if command == "pause" and self._lock is not None:
                 self.leave()
-                self._link.tell(self._order.id, "paused")
+                self._parent.send(self._order.id, "paused")
                 self._await_grant()
         if needs_device and self._lock is None:
-            self._link.tell(self._order.id, "want_device")
+            self._parent.send(self._order.id, "want_device")
             self._await_grant()
         elif not needs_device:
             self.release()
@@ -174,7 +169,7 @@ class Device:
         """Give the device back, if it is held."""
         if self._lock is not None:
             self.leave()
-            self._link.tell(self._order.id, "release_device")
+            self._parent.send(self._order.id, "release_device")
 
     def leave(self) -> None:
         """Give the device back without a word, because the job's last word says it too."""
@@ -189,47 +184,35 @@ class Device:
     def _await_grant(self) -> None:
         word = slot = ""
         while word not in ("grant", "continue"):
-            word, _, slot = (self._link.command(wait_s=GRANT_POLL_S) or "").partition(" ")
+            word, _, slot = (self._parent.command(wait_s=GRANT_POLL_S) or "").partition(" ")
         path = self._order.device_lock
-        self._lock = self._link.acquire(path if slot in ("", "0") else path.with_stem(f"{path.stem}-{slot}"))
+        self._lock = self._parent.acquire(
+            path if slot in ("", "0") else path.with_stem(f"{path.stem}-{slot}")
+        )
 
 
-def drive(pipeline: Events[dict[str, Any]], order: WorkOrder, link: Link) -> dict[str, Any]:
-    """Take a pipeline to its end and return its result.
-
-    Raises:
-        Stopped: It was told to end; the pipeline has been closed.
-    """
-    device = Device(link, order)
-    told_s, told_stage = float("-inf"), ""
+def run_pipeline(
+    pipeline: Events[dict[str, Any]], order: WorkOrder, parent: ParentConnection
+) -> dict[str, Any]:
+    """Take a pipeline to its end and return its result; on Stopped it has been closed."""
+    device = Device(parent, order)
+    sent_s, sent_stage = float("-inf"), ""
     try:
-        device.obey(needs_device=False)
+        device.check_commands(needs_device=False)
         for event in pipeline:
             if isinstance(event, Done):
                 return event.result
             moment_s = time.monotonic()
-            if event.data or event.stage != told_stage or moment_s - told_s >= PROGRESS_INTERVAL_S:
-                told_s, told_stage = moment_s, event.stage
-                link.tell(order.id, "progress", **progress_facts(event))
-            device.obey(needs_device=event.needs_device)
+            if event.data or event.stage != sent_stage or moment_s - sent_s >= PROGRESS_INTERVAL_S:
+                sent_s, sent_stage = moment_s, event.stage
+                parent.send(order.id, "progress", **vars(event))
+            device.check_commands(needs_device=event.needs_device)
         raise RuntimeError("The pipeline ended without a result.")
     finally:
         try:
             pipeline.close()
         finally:
             device.leave()
-
-
-def progress_facts(event: Progress) -> dict[str, Any]:
-    """Return the event as JSON values."""
-    return {
-        "stage": event.stage,
-        "fraction": plain(event.fraction),
-        "message": event.message,
-        "eta_s": plain(event.eta_s),
-        "needs_device": event.needs_device,
-        "data": plain(event.data),
-    }
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  # JSON has no better name
@@ -247,67 +230,199 @@ def plain(value: object) -> Any:  # noqa: ANN401  # JSON has no better name
     return str(value)
 
 
-def run_job(folder: Path, link: Link, tasks: Mapping[str, Task]) -> int:
-    """Do one job and tell the server how it ended; return the exit status.
+def preparation(order: WorkOrder) -> Events[dict[str, Any]]:
+    """Recordings to clean slices and a report."""
+    from pipelines.recordings.prepare import prepare  # loads the voice detector
 
-    Args:
-        folder: The job's folder.
-        link: The line to the server.
-        tasks: What can be done, by type of job.
-    """
+    settings = _options(PrepareSettings, order.settings)
+    prepared = yield from result_of(prepare(_files(order), order.upload_folder, settings))
+    yield Done(result=_quality_of(prepared))
+
+
+def training(order: WorkOrder) -> Events[dict[str, Any]]:
+    """Recordings, prepared if they are not yet, to a voice."""
+    from pipelines.recordings.prepare import load_prepared, prepare  # loads the voice detector
+    from pipelines.training.train import TrainRequest, train  # loads torch
+
+    asked, for_training = divided(order.settings)
+    for_preparing = order.prepare_settings | asked
+    request = TrainRequest(
+        prepared_folder=order.upload_folder,
+        work_dir=order.work_folder,
+        bundle_dir=order.bundle_folder,
+        name=order.model_name or "",
+        settings=_options(TrainSettings, for_training),
+        consent=order.settings.get("consent"),
+        licence=order.settings.get("licence"),
+    )
+    share = 0.0
+    if for_preparing or not (order.upload_folder / "prepared" / "slices.json").is_file():
+        share = PREPARE_SHARE
+        settings = _options(PrepareSettings, for_preparing)
+        prepared = yield from result_of(prepare(_files(order), order.upload_folder, settings), until=share)
+    else:
+        prepared = load_prepared(order.upload_folder)
+    trained = yield from result_of(train(request), since=share)
+    yield Done(result=_quality_of(prepared) | _facts_of(trained))
+
+
+def conversion(order: WorkOrder) -> Events[dict[str, Any]]:
+    """One recording to the same in another voice."""
+    (stored,) = _files(order)
+    loaded, options = yield from _loaded(order)
+    order.result_folder.mkdir(exist_ok=True)
+    # A random name: Gradio serves a file to whoever knows its path.
+    destination = order.result_folder / f"{secrets.token_hex(8)}.{options.format}"
+    work = _converting(order, loaded, options, order.upload_folder / stored.audio, destination)
+    result = yield from result_of(work, since=loaded.share)
+    path = str(result.path.relative_to(order.folder))
+    yield Done(result=_facts_of(result) | {"path": path, "f0_estimator": loaded.estimator_name})
+
+
+def batch(order: WorkOrder) -> Events[dict[str, Any]]:
+    """Many recordings to the same in another voice."""
+    from pipelines.conversion.batch import convert_all
+    from pipelines.recordings.uploads import decoding
+
+    loaded, options = yield from _loaded(order)
+    decoded = order.work_folder / "decoded.wav"
+
+    def convert_one(row: dict[str, Any], destination: Path) -> Events[float]:
+        source = order.folder.parent / row["upload_id"] / row["audio"]
+        try:
+            if row["audio"] == row["original"]:  # kept as it came
+                reading = decoding(source, decoded, row["name"], order.max_audio_seconds)
+                yield from relay(reading, lambda _: Progress(stage="Reading", fraction=0.0))
+                source = decoded
+            result = yield from result_of(_converting(order, loaded, options, source, destination))
+            yield Done(result=result.seconds)
+        finally:
+            decoded.unlink(missing_ok=True)
+
+    work = convert_all(order.files, order.folder, options.format, convert_one, attempt=order.attempt)
+    result = yield from result_of(work, since=loaded.share)
+    yield Done(result=_facts_of(result) | {"f0_estimator": loaded.estimator_name})
+
+
+def _loaded(order: WorkOrder) -> Generator[Progress, None, tuple[LoadedVoice, ConvertOptions]]:
+    """Check the settings of a conversion and get its voice loaded."""
+    options = _options(ConvertOptions, order.settings)
+    if order.model_folder is None:
+        raise ConfigError("The conversion names no voice; choose one.")
+    yield Progress(stage="Loading the voice", fraction=0.0)
+    from pipelines.conversion.load_voice import load_voice  # loads torch
+    from pipelines.weights import weight_store
+
+    loaded = yield from result_of(load_voice(order.model_folder, options.f0_estimator, weight_store()))
+    return loaded, options
+
+
+def _converting(
+    order: WorkOrder, loaded: LoadedVoice, options: ConvertOptions, source: Path, destination: Path
+) -> Events[ConvertResult]:
+    """Convert a recording into the order's voice; the tags of the result say how it was made."""
+    from pipelines.conversion.convert import convert
+    from pipelines.conversion.provenance import RunRecord
+
+    chosen = loaded.voice.engine.defaults.with_asked(options)
+    settings = {name: getattr(chosen, name) for name in TOLD_SETTINGS}
+    record = RunRecord(
+        voice_name=order.model_name or loaded.voice.card.name,
+        voice_id=order.model_id or "",
+        settings=settings | {"f0_estimator": loaded.estimator_name},
+    )
+    return convert(source, destination, loaded.voice, options, loaded.estimator, record)
+
+
+def _files(order: WorkOrder) -> list[StoredFile]:
+    from pipelines.recordings.uploads import StoredFile  # loads the decoders
+
+    return [StoredFile.from_json(file) for file in order.files]
+
+
+def _options(kind: type[T], settings: Mapping[str, Any]) -> T:
+    """Make an options object from settings as they came; ConfigError says what is wrong with them."""
+    known = [field.name for field in fields(kind)]
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise ConfigError(f"There is no setting {unknown[0]!r}; choose from: {', '.join(known)}.")
+    make = getattr(kind, "from_json", lambda given: kind(**given))
+    try:
+        made: T = make(settings)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"A setting has a value of a wrong kind ({error}); correct it.") from error
+    return made
+
+
+def _facts_of(result: object) -> dict[str, Any]:
+    """Return a result's plain numbers and words."""
+    return {name: value for name, value in vars(result).items() if isinstance(value, (bool, int, float, str))}
+
+
+def _quality_of(prepared: Prepared) -> dict[str, Any]:
+    return {} if prepared.report.snr_db is None else {"quality_snr": prepared.report.snr_db}
+
+
+TASKS: Mapping[str, Task] = {
+    "preprocessing": preparation,
+    "training": training,
+    "conversion": conversion,
+    "batch": batch,
+}
+
+
+def run_job(folder: Path, parent: ParentConnection, tasks: Mapping[str, Task]) -> int:
+    """Do the job of a folder and tell the server how it ended; return the exit status."""
     order = WorkOrder.load(folder)
     enter_job(order.id)
-    link.grace_s = max(order.grace_s, 1.0) * 6
+    parent.grace_s = max(order.grace_s, 1.0) * 6
     started_s = time.monotonic()
     try:
         # Two workers of one job, the first an orphan that still saves, would spoil its checkpoints.
-        lock = link.acquire(folder / "worker.lock")
+        lock = parent.acquire(folder / "worker.lock")
         try:
-            result = drive(tasks[order.type](order), order, link)
+            result = run_pipeline(tasks[order.type](order), order, parent)
         finally:
             lock.release()
     except Stopped as stop:
-        link.tell(order.id, "stopped")
+        parent.send(order.id, "stopped")
         return STOPPED if stop.leave else DONE
     except RvcError as error:
         logger.warning("refused: %s", error)
-        link.tell(order.id, "failed", kind="input", message=str(error))
+        parent.send(order.id, "failed", kind="input", message=str(error))
         return INPUT_FAULT
     except Exception as error:
         # The one place that catches everything: the fault must cross the process to be seen.
         logger.exception("failed")
-        link.tell(order.id, "failed", kind="internal", message=in_a_line(error))
+        parent.send(order.id, "failed", kind="internal", message=in_a_line(error))
         return INTERNAL_FAULT
     logger.info("done after %.1f s", time.monotonic() - started_s)
-    link.tell(order.id, "done", result=plain(result))
+    parent.send(order.id, "done", result=result)
     return DONE
 
 
 def in_a_line(error: Exception) -> str:
     """Return what went wrong, for whoever has to put it right."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and is_disk_full(error):
         return f"the disk is full ({error.strerror})"
     first_line = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {first_line}"[:300]
 
 
-def serve(link: Link, tasks: Mapping[str, Task], own_log: Path) -> int:
+def serve(parent: ParentConnection, tasks: Mapping[str, Task], own_log: Path) -> int:
     """Be the warm converter: do what is told until told to leave; return the exit status.
 
-    Args:
-        link: The line to the server.
-        tasks: What can be done, by type of job.
-        own_log: Where the log goes between jobs; during a job it goes to that job's folder.
+    The log goes to `own_log` between jobs, and during one to the job's folder.
     """
     while True:
-        word, _, argument = link.commands.get().partition(" ")
+        word, _, argument = parent.commands.get().partition(" ")
         if word == STOP:
             return STOPPED
         if word != "run":
             continue  # a cancel that came after the job had ended
         folder = Path(argument)
         _log_into(folder / "worker.log")
-        status = run_job(folder, link, tasks)
+        status = run_job(folder, parent, tasks)
         enter_job("")
         _log_into(own_log)
         if status in (INTERNAL_FAULT, STOPPED):
@@ -330,24 +445,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--log", type=Path, default=Path(os.devnull), help="log of the idle converter")
     parser.add_argument("--tasks", help="module whose TASKS are known too")
     options = parser.parse_args(arguments)
-    link = Link()
+    parent = ParentConnection()
     level = os.environ.get("LOG_LEVEL", "INFO")
     start_logging("json" if os.environ.get("LOG_FORMAT") == "json" else "text", level, others=level)
     tasks = dict(TASKS)
     if options.tasks:
         tasks |= importlib.import_module(options.tasks).TASKS
     if options.converter:
-        return serve(link, tasks, options.log)
+        return serve(parent, tasks, options.log)
     if options.folder is None:
         parser.error("name the folder of a job, or --converter")
     if hasattr(os, "nice"):
         os.nice(NICENESS)  # the page and the conversions come first
-    return run_job(options.folder, link, tasks)
-
-
-def _run() -> NoReturn:
-    sys.exit(main())
+    return run_job(options.folder, parent, tasks)
 
 
 if __name__ == "__main__":
-    _run()
+    sys.exit(main())

@@ -5,7 +5,7 @@
     ├── CheckpointError    the file is not a voice model or checkpoint that this code understands
     ├── ConfigError        a setting is out of range or contradicts another
     ├── DownloadError      a published file is not here and cannot be had, or is not the one published
-    ├── UnknownNameError   a registry has no entry of that name
+    ├── UnknownNameError   there is nothing of that name
     └── NotAllowedError    the caller may not see or change this, or the state of the job forbids it
         └── LimitError     the caller has sent, started or stored as much as the server allows for now
 
@@ -15,6 +15,8 @@ an RvcError is a bug: let it reach the log with its traceback.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class RvcError(Exception):
@@ -38,7 +40,12 @@ class DownloadError(RvcError):
 
 
 class UnknownNameError(RvcError):
-    """A registry has no entry of that name."""
+    """There is nothing of that name."""
+
+    @classmethod
+    def among(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+        """Make the sentence that lists the names that exist."""
+        return cls(f"Unknown {kind} {name!r}. Choose one of: {', '.join(known)}.")
 
 
 class NotAllowedError(RvcError):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from rvc.audio.level import HOP_16K, frame_rms
 from rvc.audio.loudness import measure_frames
 from rvc.engine.card import parse_card
-from rvc.engine.options import SpeakOptions
+from rvc.engine.options import ConvertOptions
 from rvc.engine.retrieval import RetrievalIndex
 from rvc.pitch.f0 import shift_semitones
 from rvc.vits.content_encoder import HubertSizes
@@ -85,7 +85,10 @@ def of_kind(*, uses_f0: bool, samples: int) -> list[Path]:
 
 
 def spoken_by(
-    synthesizer: Synthesizer, wav: NDArray[np.float32], f0_hz: NDArray[np.float64], **options: float
+    synthesizer: Synthesizer,
+    wav: NDArray[np.float32],
+    f0_hz: NDArray[np.float64],
+    **options: Any,  # noqa: ANN401
 ) -> tuple[NDArray[np.float32], RvcEngine]:
     """Speak a recording with upstream's framing."""
     engine = RvcEngine(StandIn(), synthesizer, lossless=False, noise=silence)  # type: ignore[arg-type]
@@ -99,7 +102,7 @@ def spoken_by(
     heard = engine.hear(wav.copy())
     frames = heard.size // HOP_16K + 1
     source = engine.source(heard, np.resize(f0_hz, frames).astype(np.float64))
-    how = SpeakOptions(align_content=False, chunk_s=CENTER_S, **options)
+    how = ConvertOptions(chunk_s=CENTER_S, **options)
     signs = Voice(parse_card(card), engine, index).speak(source, how)
     return np.concatenate([sign.wav for sign in signs if sign.wav is not None]), engine
 

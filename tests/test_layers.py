@@ -26,28 +26,27 @@ LEVELS = (
     ("ui.tabs",),
     ("ui.look", "ui.server"),
     ("pipelines.worker", "pipelines.demo", "pipelines.commands"),
-    ("pipelines.worker_tasks",),
     ("pipelines.jobs", "pipelines.training"),
     ("pipelines.conversion", "pipelines.recordings", "pipelines.voices", "pipelines.spectrogram_picture"),
     ("pipelines.users", "pipelines.weights"),
     ("pipelines.store",),
-    ("pipelines.events", "pipelines.job_spec", "pipelines.job_settings", "pipelines.zips"),
+    ("pipelines.events", "pipelines.job_spec", "pipelines.zips"),
     ("pipelines.settings", "pipelines.logs", "pipelines.monitoring", "pipelines.download"),
     ("rvc.pretrain",),
     ("rvc.voice",),
     ("rvc.lite", "rvc.vits"),
-    ("rvc.training", "rvc.engine"),
+    ("rvc.training",),
+    ("rvc.engine",),
     ("rvc.pitch",),
     ("rvc.audio", "rvc.analysis"),
     ("rvc.torch_file", "rvc.sandbox", "rvc.noise"),
-    ("rvc.registry",),
     ("rvc.errors", "rvc.files", "rvc.steps"),
 )
 LEVEL = {room: number for number, level in enumerate(LEVELS) for room in level}
 PACKAGES = ("ui", "pipelines", "rvc")
 
 # `pipelines.jobs` runs in the server, these run in its children; what both need stands behind both.
-CHILD = ("pipelines.worker", "pipelines.worker_tasks", "pipelines.training", "pipelines.conversion")
+CHILD = ("pipelines.worker", "pipelines.training", "pipelines.conversion")
 
 # The server process: the page, and what it imports. The other modules of pipelines run in child processes.
 SERVER = (
@@ -160,4 +159,4 @@ def test_the_server_process_never_loads_the_model_code_s_libraries() -> None:
 
 
 def test_the_packages_themselves_load_nothing() -> None:
-    assert loaded_by(["rvc", "pipelines", "rvc.errors", "rvc.registry", "pipelines.events"]) == set()
+    assert loaded_by(["rvc", "pipelines", "rvc.errors", "rvc.steps", "pipelines.events"]) == set()

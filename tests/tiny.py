@@ -6,7 +6,8 @@ It hums: eight harmonics whose strengths follow the content, or noise where the 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from scipy.ndimage import uniform_filter1d
 
+from rvc.audio.loudness import Contour, FrameLoudness, Gain, KnotGain, gain_contour
 from rvc.engine.card import VoiceCard, read_card
-from rvc.engine.interface import EngineLoader, LocalEngine, Source
-from rvc.engine.options import LITE_DEFAULTS
+from rvc.engine.interface import Piece, Source, at_one_level, even_shares, pieces_anywhere, with_context
+from rvc.engine.options import ENGINE_DEFAULTS, LITE_DEFAULTS
 from rvc.engine.retrieval import RetrievalIndex
 from rvc.steps import result_of
-from rvc.voice import ENGINES, Voice
+from rvc.voice import Voice
 
 CONTENT_DIM = 8
 REACH_FRAMES = 5
@@ -36,13 +38,14 @@ CARD: dict[str, Any] = {
 }
 
 
-class ToyEngine(LocalEngine):
-    """Hums what it hears.
+class ToyEngine:
+    """Hums what it hears; notes the seconds of each call, for tests about pieces."""
 
-    Attributes:
-        sample_rate_hz, content_dim, context_frames: As `rvc.engine.interface.Engine` has it.
-        encoded_s, spoken_s: Seconds of each call, for tests about pieces.
-    """
+    defaults = LITE_DEFAULTS
+    uses_f0 = True
+    reuses_content = True
+    hear = staticmethod(at_one_level)
+    shares = staticmethod(even_shares)
 
     def __init__(self, sample_rate_hz: int = 24_000) -> None:
         self.sample_rate_hz = sample_rate_hz
@@ -50,6 +53,30 @@ class ToyEngine(LocalEngine):
         self.context_frames = REACH_FRAMES + 2
         self.encoded_s: list[float] = []
         self.spoken_s: list[float] = []
+
+    def source(self, heard16k: NDArray[np.float32], f0_hz: NDArray[np.float64]) -> Source:
+        return Source.of(heard16k, f0_hz)
+
+    def pieces(self, source: Source, chunk_s: float) -> list[Piece]:
+        return pieces_anywhere(source.frames, chunk_s, self.context_frames)
+
+    def content(self, source: Source, piece: Piece, since: int) -> NDArray[np.float32]:
+        first, wav16k = with_context(source, since, piece.last, self.context_frames)
+        return self.encode(wav16k)[since - first : piece.last - first]
+
+    def speak(
+        self, content: NDArray[np.float32], source: Source, piece: Piece
+    ) -> Generator[float, None, NDArray[np.float32]]:
+        yield 0.0
+        hop = self.sample_rate_hz // 100
+        wav = self.utter(content, source, piece.first)
+        return wav[(piece.start - piece.first) * hop : (piece.stop - piece.first) * hop]
+
+    def loudness(
+        self, source: Source, source_rms: Contour, spoken: FrameLoudness, follow_loudness: float
+    ) -> Gain:
+        hop = self.sample_rate_hz // 100
+        return KnotGain(knots=gain_contour(source_rms, spoken, follow_loudness), hop=hop)
 
     def encode(self, wav16k: NDArray[np.float32]) -> NDArray[np.float32]:
         self.encoded_s.append(wav16k.size / 16_000)
@@ -90,19 +117,15 @@ class ToyEngine(LocalEngine):
         return lines
 
 
-@ENGINES.register("toy")
-def toy_loader() -> EngineLoader:
-    return ToyLoader()
-
-
 class ToyLoader:
-    defaults = LITE_DEFAULTS
-
     def weights(self, card: VoiceCard) -> Sequence[str]:
         return ()
 
     def __call__(self, folder: Path, card: VoiceCard, device: str, weights: Mapping[str, Path]) -> ToyEngine:
         return ToyEngine(card.sample_rate_hz)
+
+
+ENGINE_DEFAULTS["toy"] = replace(LITE_DEFAULTS, loader="tests.tiny:ToyLoader")
 
 
 def toy_content(rows: int = 300, seed: int = 0) -> NDArray[np.float32]:

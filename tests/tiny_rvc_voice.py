@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import torch
 
 from pipelines.weights import Weight, WeightStore
 from rvc.engine.interface import EngineLoader
+from rvc.engine.options import ENGINE_DEFAULTS, RVC_DEFAULTS
 from rvc.vits.content_encoder import HOP_SAMPLES, WINDOW_SAMPLES, ContentVec, HubertSizes
 from rvc.vits.engine import RvcEngine, RvcLoader
 from rvc.vits.synthesizer import Synthesizer
 from rvc.vits.voice_model import VoiceModel, card_of, save_voice_file
-from rvc.voice import ENGINES, INDEX_FILE, Voice
+from rvc.voice import INDEX_FILE, Voice
 from tests.tiny import toy_index
 from tests.tiny_rvc import tiny_synthesizer
 
@@ -93,6 +95,8 @@ def tiny_engine(*, uses_f0: bool = True) -> RvcEngine:
     return RvcEngine(tiny_encoder(), synthesizer)
 
 
-@ENGINES.register("rvc-toy")
 def toy_rvc_loader() -> EngineLoader:
     return RvcLoader(TOY_HUBERT)
+
+
+ENGINE_DEFAULTS["rvc-toy"] = replace(RVC_DEFAULTS, loader="tests.tiny_rvc_voice:toy_rvc_loader")

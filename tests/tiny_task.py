@@ -17,10 +17,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipelines.events import Progress
 from rvc.audio.reader import resample, save
-from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.pitch.praat import PraatF0
 from rvc.training.features import TrainingSet, extract_features
-from rvc.training.task import Features, Task
+from rvc.training.group import Group
+from rvc.training.settings import TrainSettings
+from rvc.training.task import Features, Task, TaskBuilder
 
 Y = TypeVar("Y")
 R = TypeVar("R")
@@ -102,7 +105,7 @@ class TinyTask(Task):
         wav = resample(wav, rate_hz, RATE_HZ) if rate_hz != RATE_HZ else wav
         frames = len(wav) // HOP
         wav = wav[: frames * HOP]
-        f0_hz = F0_ESTIMATORS.build("praat")(wav)[:frames]
+        f0_hz = PraatF0()(wav)[:frames]
         spectrum = torch.from_numpy(wav).reshape(frames, HOP).to(torch.float64)
         power = torch.fft.rfft(spectrum).abs()[:, : BANDS * 4].reshape(frames, BANDS, 4).mean(2)
         jitter = torch.randn(BANDS, generator=torch.Generator().manual_seed(seed))
@@ -177,6 +180,14 @@ def _log_spectrum(wav: Tensor) -> Tensor:
 def build_tiny_task() -> TinyTask:
     """Build as an engine does: without arguments, weights from torch's global generator."""
     return TinyTask()
+
+
+def start_tiny(
+    settings: TrainSettings, group: Group, build: TaskBuilder = build_tiny_task
+) -> Generator[Progress, None, tuple[TaskBuilder, str]]:
+    """How a training of this engine begins; see `pipelines.training.train.STARTS`."""
+    yield from ()
+    return build, ""
 
 
 def drain(steps: Generator[Y, None, R]) -> tuple[list[Y], R]:

@@ -3,8 +3,6 @@
     work/files.json     what became of each: written after each, read by the server and on resuming
     result/             what is finished, under the names that the person will see
 
-Both are in the job's folder.
-
 Each recording goes waiting -> converting -> completed | failed (with a reason). Stopping puts the one at hand
 back to waiting and keeps what is finished. Starting again by hand does all that is not completed, those that
 had failed included. An automatic further try, after a child that died, takes the one at hand for the cause:
@@ -16,45 +14,38 @@ is obeyed at every piece.
 
 from __future__ import annotations
 
-import errno
 import itertools
 import logging
 import re
-import time
 import unicodedata
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pipelines.events import Done, Events, Progress
+from pipelines.events import Done, Events, Progress, result_of, timed
 from pipelines.store.records import RESULTS, STATE_KEYS, STATES, Row, Rows, read_states, save_states
 from rvc.errors import AudioError, RvcError
+from rvc.files import is_disk_full
+from rvc.steps import relay
 
 logger = logging.getLogger(__name__)
+
+# Converts the recording of a row into a file; its result is the file's length in seconds.
 Convert: TypeAlias = "Callable[[Row, Path], Events[float]]"
-"""Converts the recording of a row into a file; its result is the file's length in seconds."""
-SHORTEST_S = 1.0
-"""What a recording counts for at least in the progress, in seconds."""
+SHORTEST_S = 1.0  # what a recording counts for at least in the progress
 _BROKE_DOWN = (
     "{name} broke the program down, perhaps for want of memory; cut it into parts, or resume the batch "
     "to try it again."
 )
 _LONGEST_STEM = 80
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|results)", re.IGNORECASE)
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchResult:
-    """What came of a batch.
-
-    Attributes:
-        converted: How many recordings.
-        failed: How many could not be.
-        seconds: Length of the converted ones together.
-    """
+    """How many recordings were converted or failed, and the length of the converted ones together."""
 
     converted: int
     failed: int
@@ -64,21 +55,10 @@ class BatchResult:
 def convert_all(
     files: Sequence[Row], folder: Path, format: str, convert: Convert, *, attempt: int = 1
 ) -> Events[BatchResult]:
-    """Convert the recordings of a batch.
+    """Convert the recordings of a batch; closing the generator keeps what is finished.
 
-    Closing the generator keeps what is finished.
-
-    Args:
-        files: Their rows; those that were refused at the upload have the status "failed" and no "audio".
-        folder: The job's folder.
-        format: Ending of the results.
-        convert: Converts one; may be called again for the same one.
-        attempt: Which try this is since a person last started it; from 2 on, a recording that was being
-            converted when the last one died is left out.
-
-    Yields:
-        Progress over the seconds of audio, with data {"file": {"number", ...}} whenever the state of one
-        changes, then Done.
+    Rows that were refused at the upload have the status "failed" and no "audio". Progress runs over the
+    seconds of audio, with data {"file": {"number", ...}} whenever the state of a recording changes.
 
     Raises:
         AudioError: Not one could be converted.
@@ -92,8 +72,8 @@ def convert_all(
             save_states(states, folder)
             yield meter.at(number)
             try:
-                with closing(_convert_one(state, folder / RESULTS, convert)) as work:
-                    yield from meter.passed_on(work, number)
+                work = timed(_convert_one(state, folder / RESULTS, convert), meter.count_work)
+                yield from relay(work, partial(meter.within, number))
             finally:
                 if state["status"] == "converting":
                     state["status"] = "waiting"
@@ -108,24 +88,16 @@ def convert_all(
         raise AudioError(
             said if len(states) == 1 else f"None of the {len(states)} files could be converted: {said}"
         )
+    seconds = sum(float(state["seconds"]) for state in completed)
     yield Done(
-        result=BatchResult(
-            converted=len(completed),
-            failed=len(states) - len(completed),
-            seconds=sum(float(state["seconds"]) for state in completed),
-        )
+        result=BatchResult(converted=len(completed), failed=len(states) - len(completed), seconds=seconds)
     )
 
 
 def result_names(names: Sequence[str], format: str) -> list[str]:
     """Make of what people called their files the names of the results: safe on every system, each once.
 
-    Args:
-        names: As they came.
-        format: Ending of the results.
-
-    Returns:
-        Names of at most 95 characters without folders, in the same order; they differ in more than case.
+    They have at most 95 characters, no folders, and differ in more than case.
     """
     taken: set[str] = set()
     results = []
@@ -134,11 +106,8 @@ def result_names(names: Sequence[str], format: str) -> list[str]:
         stem = re.sub(r"[^\w ()-]+", "_", plain).strip(" _")[:_LONGEST_STEM].strip(" _") or "recording"
         if _RESERVED.fullmatch(stem):
             stem += "_"
-        unique = stem
-        for number in itertools.count(2):
-            if unique.casefold() not in taken:
-                break
-            unique = f"{stem} ({number})"
+        numbered = itertools.chain([stem], (f"{stem} ({number})" for number in itertools.count(2)))
+        unique = next(candidate for candidate in numbered if candidate.casefold() not in taken)
         taken.add(unique.casefold())
         results.append(f"{unique}.{format}")
     return results
@@ -171,17 +140,13 @@ def _begun(files: Sequence[Row], folder: Path, format: str, attempt: int) -> Row
 def _convert_one(state: Row, results: Path, convert: Convert) -> Generator[Progress, None, None]:
     """Convert one recording and note in its state how that ended."""
     try:
-        with closing(convert(state, results / state["output"])) as work:
-            for event in work:
-                if isinstance(event, Done):
-                    state |= {"status": "completed", "seconds": event.result}
-                    return
-                yield event
+        seconds = yield from result_of(convert(state, results / state["output"]))
+        state |= {"status": "completed", "seconds": seconds}
     except RvcError as error:
         logger.warning("refused: %s", error)
         state |= {"status": "failed", "reason": str(error)}
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        if is_disk_full(error):
             raise
         # Whatever one recording trips over, the others have a right to their turn.
         logger.exception("a recording of the batch failed")
@@ -190,11 +155,7 @@ def _convert_one(state: Row, results: Path, convert: Convert) -> Generator[Progr
 
 
 class _Meter:
-    """Tells how far a batch is, by the seconds of audio, and how long it will take by its own pace.
-
-    Args:
-        states: The recordings, changed by the work as it goes on.
-    """
+    """Tells how far a batch is, by the seconds of audio, and how long it will take by its own pace."""
 
     def __init__(self, states: Rows) -> None:
         self._states = states
@@ -211,31 +172,19 @@ class _Meter:
         said = {"number": number, **{key: state[key] for key in STATE_KEYS}}
         return self._progress("Converting", number, 0.0, data={"file": said})
 
+    def within(self, number: int, event: Progress) -> Progress:
+        """Make of what the work on one recording says a part of the whole."""
+        done_s = event.fraction * self._weights[number]
+        return self._progress(event.stage, number, done_s, needs_device=event.needs_device)
+
     def count(self, number: int) -> None:
         """Count a recording as dealt with."""
         self._done_s += self._weights[number]
 
-    def passed_on(self, work: Iterable[Progress], number: int) -> Generator[Progress, None, None]:
-        """Pass on what the work on one recording says, as part of the whole."""
-        events = iter(work)
-        while True:
-            started_s = time.perf_counter()
-            event = next(events, None)
-            self._spent_s += time.perf_counter() - started_s
-            if event is None:
-                return
-            done_s = event.fraction * self._weights[number]
-            yield self._progress(event.stage, number, done_s, needs_device=event.needs_device)
+    def count_work(self, seconds: float) -> None:
+        self._spent_s += seconds
 
-    def _progress(
-        self,
-        stage: str,
-        number: int,
-        done_s: float,
-        *,
-        needs_device: bool = False,
-        data: dict[str, Any] | None = None,
-    ) -> Progress:
+    def _progress(self, stage: str, number: int, done_s: float, **more: Any) -> Progress:  # noqa: ANN401
         total_s, at_s = sum(self._weights), self._done_s + done_s
         here_s = at_s - self._found_s
         known = here_s > 0.02 * total_s
@@ -244,6 +193,5 @@ class _Meter:
             fraction=min(at_s / total_s, 1.0),
             message=f"{number + 1} of {len(self._states)}: {self._states[number]['name']}",
             eta_s=round(self._spent_s * (total_s - at_s) / here_s, 1) if known else None,
-            needs_device=needs_device,
-            data=data or {},
+            **more,
         )

@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipelines.events import Done, Events, Progress
-from pipelines.job_settings import PrepareSettings
+from pipelines.job_spec import PrepareSettings
 from pipelines.recordings.compare import RecordingFacts, compare_recordings
 from pipelines.recordings.report import DatasetReport
 from pipelines.recordings.segments import Recording, SliceRef, SliceRendering, noise_of, render
@@ -42,7 +42,7 @@ from rvc.audio.level import loud_rms
 from rvc.audio.reader import AudioWriter, blocks
 from rvc.errors import AudioError
 from rvc.files import atomic_write
-from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.pitch.praat import PraatF0
 from rvc.steps import relay
 
 logger = logging.getLogger(__name__)
@@ -264,7 +264,7 @@ def _analyse(audio: Path, name: str) -> Generator[float, None, _Analysis]:
         yield 0.05 + 0.45 * min(start + step, wav.size) / wav.size
     speech = detector.finish()
     frames = speech.size
-    f0_hz = yield from _between(0.5, 0.9, F0_ESTIMATORS.build("praat").track(wav))
+    f0_hz = yield from _between(0.5, 0.9, PraatF0().track(wav))
     bands = []
     for start in range(0, frames, _MEL_FRAMES):
         first = max(start - 2, 0)  # the half windows on either side of them

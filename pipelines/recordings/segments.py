@@ -14,7 +14,7 @@ import soundfile as sf
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
-from pipelines.job_settings import PrepareSettings
+from pipelines.job_spec import PrepareSettings
 from rvc.analysis.slicing import FRAMES_PER_S, Cut, runs
 from rvc.audio.reader import resample
 from rvc.errors import AudioError

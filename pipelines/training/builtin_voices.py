@@ -17,60 +17,45 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipelines.events import Events, Progress, finish
-from pipelines.job_settings import PrepareSettings
+from pipelines.job_spec import PrepareSettings
 from pipelines.recordings.prepare import prepare
 from pipelines.recordings.uploads import receive
 from pipelines.settings import Settings
-from pipelines.training.train import TrainRequest, TrainResult, TrainSettings, train
+from pipelines.training.train import TrainRequest, TrainResult, train
 from pipelines.voices.library import BUILTIN_VOICES
 from rvc.errors import AudioError
 from rvc.pretrain.dataset import Utterance, read_corpus
 from rvc.pretrain.export import LICENCES
+from rvc.training.settings import TrainSettings
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-INDEX_ROWS = 12_000
-"""Fewer than of a voice of one's own: what ships is downloaded by everybody."""
-
+INDEX_ROWS = 12_000  # fewer than of a voice of one's own: what ships is downloaded by everybody
 SOURCE = "Recordings published under CC0, to be used for synthetic voices."
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltinVoice:
-    """One voice to be made.
+    """One voice to be made."""
 
-    Attributes:
-        speaker: Whose recordings of the corpus it learns from.
-        name: What it is called.
-        minutes: At most this much of them is used.
-        steps: Length of the training at most; it ends earlier when the held-out slices say so.
-        patience: So many scorings in a row without a better one.
-        threads: CPU threads; None is all cores.
-    """
-
-    speaker: str
+    speaker: str  # whose recordings of the corpus it learns from
     name: str
-    minutes: float = 8.0
-    steps: int | None = 4_000
+    minutes: float = 8.0  # at most this much of them is used
+    steps: int | None = 4_000  # at most; it ends earlier when the held-out slices say so
     patience: int = 20
     threads: int | None = None
 
 
 def recordings_of(corpus: Path, voice: BuiltinVoice) -> list[Utterance]:
-    """The recordings that a voice learns from: in the table's order, none that is held out.
-
-    Raises:
-        AudioError: The corpus has none.
-    """
+    """The recordings that a voice learns from: in the table's order, none that is held out."""
     chosen: list[Utterance] = []
     for utterance in read_corpus(corpus):
-        if utterance.speaker != voice.speaker or utterance.held_out:
-            continue
         if sum(u.seconds for u in chosen) >= 60 * voice.minutes:
             break
-        chosen.append(utterance)
+        if utterance.speaker == voice.speaker and not utterance.held_out:
+            chosen.append(utterance)
     if not chosen:
         raise AudioError(f"{corpus.name} has no recording of {voice.speaker!r}; name one of its speakers.")
     return chosen
@@ -78,12 +63,6 @@ def recordings_of(corpus: Path, voice: BuiltinVoice) -> list[Utterance]:
 
 def make_voice(corpus: Path, voice: BuiltinVoice, work: Path, voices: Path = BUILTIN_VOICES) -> TrainResult:
     """Prepare and train one voice and put its bundle among those that ship.
-
-    Args:
-        corpus: Folder of speech.
-        voice: What to make.
-        work: What a cut-off training goes on from.
-        voices: Where the bundle's folder is made.
 
     Raises:
         AudioError: The corpus has no such speaker, or too little speech.
@@ -114,8 +93,7 @@ def _logged(events: Events[Result]) -> Events[Result]:
     stage = ""
     for event in events:
         if isinstance(event, Progress) and (event.stage != stage or event.data.get("score")):
-            stage = event.stage
-            said = event.data.get("score") or event.message
+            stage, said = event.stage, event.data.get("score") or event.message
             logger.info("%3.0f %% %s: %s", 100 * event.fraction, stage, said)
         yield event
 
@@ -136,15 +114,10 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=BUILTIN_VOICES)
     options = parser.parse_args(None if arguments is None else list(arguments))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    for wish in options.voices:
-        speaker, _, name = wish.partition("=")
-        voice = BuiltinVoice(
-            speaker=speaker,
-            name=name or speaker,
-            minutes=options.minutes,
-            steps=options.steps,
-            threads=options.threads,
-        )
+    for pair in options.voices:
+        speaker, _, name = pair.partition("=")
+        length = {"minutes": options.minutes, "steps": options.steps, "threads": options.threads}
+        voice = BuiltinVoice(speaker=speaker, name=name or speaker, **length)
         made = make_voice(options.corpus, voice, options.work, options.out)
         logger.info("%s: %d steps, best %d, score %s", made.name, made.steps, made.best_step, made.score)
 

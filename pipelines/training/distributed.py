@@ -23,8 +23,8 @@ from typing import Any
 
 import orjson
 
-from pipelines.events import Done, finish
-from pipelines.job_settings import divided
+from pipelines.events import Events, Progress, finish
+from pipelines.job_spec import divided
 from pipelines.settings import get_settings
 from pipelines.training.train import TrainRequest, TrainResult, assist, train
 from pipelines.voices.bundle import pack
@@ -34,24 +34,13 @@ from rvc.training.settings import TrainSettings
 
 logger = logging.getLogger("timbre")
 
-TELL_S = 10.0
-"""Seconds between two lines of progress."""
+TELL_S = 10.0  # between two lines of progress
 
 
 def train_together(
     recordings: Path, name: str, work: Path, settings: dict[str, Any], group: Group
 ) -> TrainResult | None:
-    """Prepare recordings, and train a voice on them in a group.
-
-    Args:
-        recordings: A folder of audio files of one person.
-        name: What the voice shall be called.
-        work: Where everything lies; made if need be.
-        settings: Of the preparation and the training, by name.
-        group: The processes that train together.
-
-    Returns:
-        The voice, in the first process; None in the others.
+    """Prepare a folder of recordings, and train a voice on them in a group; only the first process gets it.
 
     Raises:
         RvcError: The recordings or the settings are refused.
@@ -70,22 +59,25 @@ def train_together(
     if not group.is_first:
         assist(request, group)
         return None
+    made = finish(_logged(train(request, group)))
+    pack(request.bundle_dir, work / "voice.zip")
+    return made
+
+
+def _logged(events: Events[TrainResult]) -> Events[TrainResult]:
     told_s = 0.0
-    for event in train(request, group):
-        if isinstance(event, Done):
-            pack(request.bundle_dir, work / "voice.zip")
-            return event.result
-        if time.monotonic() - told_s >= TELL_S:
+    for event in events:
+        if isinstance(event, Progress) and time.monotonic() - told_s >= TELL_S:
             told_s = time.monotonic()
             logger.info("%3.0f %% %s: %s", 100 * event.fraction, event.stage, event.message)
-    raise RuntimeError("The training ended without a result.")
+        yield event
 
 
 def _prepare(recordings: Path, folder: Path, settings: dict[str, Any]) -> None:
     """Take the recordings in and cut them into slices, unless that is done."""
     if (folder / "prepared" / "slices.json").is_file():
         return
-    from pipelines.job_settings import PrepareSettings
+    from pipelines.job_spec import PrepareSettings
     from pipelines.recordings.prepare import prepare  # loads the voice detector
     from pipelines.recordings.uploads import receive
 
@@ -120,17 +112,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for everything that is made")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting")
     options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=get_settings().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=get_settings().log_level, format=form)
     try:
         group = Group.join()
     except ConfigError as error:
         parser.error(str(error))
     try:
-        done = train_together(
-            options.recordings, options.name, options.work, _settings_of(options.set), group
-        )
+        settings = _settings_of(options.set)
+        done = train_together(options.recordings, options.name, options.work, settings, group)
     except RvcError as error:
         logger.critical("%s", error)
         return 2

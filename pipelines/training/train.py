@@ -8,17 +8,16 @@ Runs in a child process: this module loads torch and faiss.
 
 In `work_dir`:  features/, checkpoints/, samples/ (WAV files, named by Progress.data["sample"]).
 In `bundle_dir`: card.json, model.safetensors, index.faiss.
-Not here: the loop (rvc/training), networks (the engines), slices (pipelines/recordings/prepare.py).
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,64 +25,49 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipelines.conversion.load_voice import fetched_estimator
 from pipelines.events import Done, Events, Progress
-from pipelines.training.engines import TASKS
+from pipelines.events import result_of as passed_on
 from pipelines.voices.bundle import INDEX, write_card
+from pipelines.weights import pretrained, weight_store
 from rvc.engine.card import FORMAT_VERSION
+from rvc.engine.options import LITE, RVC, RVC_DEFAULTS
 from rvc.engine.retrieval import MAX_ROWS, RetrievalIndex, thinned
-from rvc.errors import AudioError, ConfigError
+from rvc.errors import AudioError, ConfigError, DownloadError, UnknownNameError
 from rvc.pitch.f0 import F0Statistics, f0_statistics
-from rvc.steps import result_of
+from rvc.steps import relay, result_of
 from rvc.training.checkpoints import new_bundle
-from rvc.training.features import Slice, TrainingSet, extract_features
+from rvc.training.features import TrainingSet, extract_features
 from rvc.training.group import Group
-from rvc.training.loop import REPORT_INTERVAL_S, Training
+from rvc.training.loop import Training
 from rvc.training.order import fixed_arithmetic, seed_of
 from rvc.training.settings import TrainSettings
-from rvc.training.task import Outcome, Report, Task
+from rvc.training.task import Report, Task, TaskBuilder
 
 if TYPE_CHECKING:
     from pipelines.recordings.segments import SliceRef
-
-__all__ = ["MIN_SPEECH_S", "TASKS", "TrainRequest", "TrainResult", "TrainSettings", "assist", "train"]
+    from rvc.vits.task import RvcSizes
 
 logger = logging.getLogger(__name__)
 
-MIN_SPEECH_S = 10.0
-"""Less speech than this does not hold all sounds of a language, whatever the engine."""
-
-FEATURES_UNTIL = 0.08
-TRAINING_UNTIL = 0.95
-INDEX_UNTIL = 0.99
-"""Shares of the progress bar at which the stages end."""
+MIN_SPEECH_S = 10.0  # less does not hold all sounds of a language, whatever the engine
+FEATURES_UNTIL, TRAINING_UNTIL, INDEX_UNTIL = 0.08, 0.95, 0.99  # shares of the progress bar
+ENCODER = "contentvec"
+FROM_NOTHING = "Without {name}.pth it starts from random weights and takes far longer."
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
-    """What to train, from where and to where.
+    """What to train, from where and to where."""
 
-    Attributes:
-        prepared_folder: The folder that `pipelines.recordings.prepare.load_prepared` reads.
-        work_dir: What survives a stop: features, checkpoints, samples. One training per folder.
-        bundle_dir: Where the voice shall be; replaced if it exists.
-        name: What the voice is called.
-        settings: How to train.
-        consent: What the person stated about the right to use this voice; None writes nothing.
-        licence: Under which the recordings may be used; None writes nothing.
-        index_rows: At most this many content vectors are kept in the retrieval index.
-
-    Raises:
-        ConfigError: The name is empty.
-    """
-
-    prepared_folder: Path
-    work_dir: Path
-    bundle_dir: Path
+    prepared_folder: Path  # what `pipelines.recordings.prepare.load_prepared` reads
+    work_dir: Path  # what survives a stop; one training per folder
+    bundle_dir: Path  # where the voice shall be; replaced if it exists
     name: str
     settings: TrainSettings = field(default_factory=TrainSettings)
-    consent: Any = None
+    consent: Any = None  # what the person stated about the right to use this voice; None writes nothing
     licence: str | None = None
-    index_rows: int = MAX_ROWS
+    index_rows: int = MAX_ROWS  # at most so many content vectors are kept in the retrieval index
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -92,67 +76,26 @@ class TrainRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """A trained voice.
-
-    Attributes:
-        bundle_dir: Its folder.
-        name: What it is called.
-        engine: Which engine speaks it.
-        sample_rate_hz: Rate of the audio that it gives.
-        seconds_of_audio: Length of the slices it was trained and scored on.
-        steps: Steps taken.
-        best_step: Step of the state that was kept.
-        reason: Why it ended: "budget", "patience" or "diverged".
-        score: Score of that state on the held-out slices, lower is better; None if it had none.
-        note: What is worth knowing of how it began; else empty.
-    """
+    """A trained voice."""
 
     bundle_dir: Path
     name: str
     engine: str
     sample_rate_hz: int
-    seconds_of_audio: float
+    seconds_of_audio: float  # of the slices it was trained and scored on
     steps: int
-    best_step: int
-    reason: str
-    score: float | None
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Begun:
-    """A training that can run."""
-
-    task: Task
-    data: TrainingSet
-    training: Training
-    f0: F0Statistics
-    note: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Trained:
-    """What is left of a training when its networks are gone."""
-
-    card: dict[str, Any]
-    content: NDArray[np.float32]
-    outcome: Outcome
-    seconds: float
-    batch_size: int
-    note: str
+    best_step: int  # of the state that was kept
+    reason: str  # why it ended: "budget", "patience" or "diverged"
+    score: float | None  # of that state on the held-out slices, lower is better
+    note: str = ""  # what is worth knowing of how it began
 
 
 def train(request: TrainRequest, group: Group | None = None) -> Events[TrainResult]:
-    """Train a voice, or go on with a training that was stopped.
+    """Train a voice, or go on with a training that was stopped; the other processes of a group call `assist`.
 
-    Args:
-        request: What to train, from where and to where.
-        group: The processes that train together, of which this is the first; the others call `assist`.
-
-    Yields:
-        Progress with, while training, `data`: step, total_steps, losses (smoothed, by name), steps_per_s;
-        and at each scoring score (step, mel_db, f0_semitones, voicing_error, total), sample and reference
-        (WAV files relative to work_dir). At last Done with the result.
+    While training, Progress has `data`: step, total_steps, losses (smoothed, by name), steps_per_s; and at
+    each scoring score (step, mel_db, f0_semitones, voicing_error, total), sample and reference (WAV files
+    relative to work_dir).
 
     Raises:
         AudioError: Too little speech, none that is voiced, or a slice cannot be read.
@@ -162,53 +105,31 @@ def train(request: TrainRequest, group: Group | None = None) -> Events[TrainResu
         DownloadError: Weights without which the engine cannot train are not here and cannot be had.
         UnknownNameError: There is no such engine.
     """
-    TASKS.build(request.settings.engine)
+    if request.settings.engine not in STARTS:
+        raise UnknownNameError.among("engine", request.settings.engine, STARTS)
     slices = _load_slices(request.prepared_folder)
     with new_bundle(request.bundle_dir) as folder:
-        trained = yield from _train(request, slices, folder, group or Group.alone())
+        card, content, result = yield from _train(request, slices, folder, group or Group.alone())
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()
-        index = yield from _build_index(thinned(trained.content, request.index_rows), folder / INDEX)
-        card = {**trained.card, **_own_card(request, trained, slices), "retrieval": index}
-        write_card(folder, card)
-    logger.info("voice %r: %d steps, best %d", request.name, trained.outcome.steps, trained.outcome.best_step)
-    best = [s["total"] for s in trained.outcome.scores if s["step"] == trained.outcome.best_step]
-    yield Done(
-        result=TrainResult(
-            bundle_dir=request.bundle_dir,
-            name=request.name,
-            engine=card["engine"],
-            sample_rate_hz=card["sample_rate_hz"],
-            seconds_of_audio=trained.seconds,
-            steps=trained.outcome.steps,
-            best_step=trained.outcome.best_step,
-            reason=trained.outcome.reason,
-            score=best[-1] if best else None,
-            note=trained.note,
-        )
-    )
+        index = yield from _build_index(thinned(content, request.index_rows), folder / INDEX)
+        write_card(folder, {**card, "retrieval": index})
+    logger.info("voice %r: %d steps, best %d", request.name, result.steps, result.best_step)
+    yield Done(result=result)
 
 
 def assist(request: TrainRequest, group: Group) -> None:
-    """Take part in a training that another process of the group reports on and writes.
-
-    Args:
-        request: The same as the first process's.
-        group: With this process's number.
-
-    Raises:
-        RvcError: As `train`.
-    """
+    """Take part in a training that another process, with the same request, reports on and writes."""
     with closing(_begin(request, _load_slices(request.prepared_folder), group)) as steps:
-        begun: _Begun = result_of(steps)
-    with closing(begun.training.run()) as reports:
+        training, _, _ = result_of(steps)
+    with closing(training.run()) as reports:
         result_of(reports)
 
 
 def _load_slices(prepared_folder: Path) -> Sequence[SliceRef]:
     from pipelines.recordings.prepare import load_prepared
 
-    slices: Sequence[SliceRef] = load_prepared(prepared_folder).slices
+    slices = load_prepared(prepared_folder).slices
     seconds = sum(piece.seconds for piece in slices)
     if seconds < MIN_SPEECH_S:
         raise AudioError(
@@ -220,39 +141,69 @@ def _load_slices(prepared_folder: Path) -> Sequence[SliceRef]:
 
 def _train(
     request: TrainRequest, slices: Sequence[SliceRef], folder: Path, group: Group
-) -> Generator[Progress, None, _Trained]:
-    """Everything that needs the networks; they are gone from memory when it returns."""
-    begun = yield from _begin(request, slices, group)
-    task = begun.task
-    with fixed_arithmetic(request.settings.thread_count, task.device):
-        outcome = yield from _run(begun.training, begun.note)
-        card = {**task.export(folder), "f0": asdict(begun.f0)}
-        card |= task.describe(piece.features for piece in begun.data.slices)
+) -> Generator[Progress, None, tuple[dict[str, Any], NDArray[np.float32], TrainResult]]:
+    """Make card, content and result: all that needs the networks, which are gone when it returns."""
+    training, f0, note = yield from _begin(request, slices, group)
+    task, data, settings = training.task, training.data, request.settings
+    with fixed_arithmetic(settings.thread_count, task.device):
+        # Closing this closes the loop, which then saves its checkpoint.
+        outcome = yield from relay(training.run(), partial(_progress_of, note))
+        card = {**task.export(folder), "f0": asdict(f0)}
+        card |= task.describe(piece.features for piece in data.slices)
         task.write_checkpoints(request.work_dir)
-        content = yield from _collect_content(task, begun.data)
-    return _Trained(
-        card=card,
-        content=content,
-        outcome=outcome,
-        seconds=begun.data.seconds,
-        batch_size=begun.training.batch_size,
-        note=begun.note,
+        content = yield from _collect_content(task, data)
+    ended: dict[str, Any] = {name: getattr(outcome, name) for name in ("steps", "best_step", "reason")}
+    best = [score["total"] for score in outcome.scores if score["step"] == outcome.best_step]
+    result = TrainResult(
+        bundle_dir=request.bundle_dir,
+        name=request.name,
+        engine=card["engine"],
+        sample_rate_hz=card["sample_rate_hz"],
+        seconds_of_audio=data.seconds,
+        score=best[-1] if best else None,
+        note=note,
+        **ended,
     )
+    card |= {
+        "format_version": FORMAT_VERSION,
+        "name": request.name,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "training": {
+            **ended,
+            "seconds_of_audio": round(data.seconds, 2),
+            "scores": outcome.scores,
+            "seed": settings.seed,
+            "batch_size": training.batch_size,
+        },
+        "sources": sorted({piece.source_name for piece in slices}),
+    }
+    stated = {"consent": request.consent, "licence": request.licence}
+    return card | {name: value for name, value in stated.items() if value is not None}, content, result
 
 
 def _begin(
     request: TrainRequest, slices: Sequence[SliceRef], group: Group
-) -> Generator[Progress, None, _Begun]:
+) -> Generator[Progress, None, tuple[Training, F0Statistics, str]]:
     """Build the task and take the features; in a group, one process first and the others from its cache."""
     settings = request.settings
     if not group.is_first:
         group.from_first(None)
     yield Progress(stage="Loading", fraction=0.0, message="Loading the engine.", needs_device=True)
-    start = yield from TASKS.build(settings.engine)(settings, group)
+    build, note = yield from STARTS[settings.engine](settings, group)
     torch.manual_seed(seed_of(settings.seed, "first weights"))
-    task = start.build()
+    task = build()
+
+    def extracted(done: int) -> Progress:
+        return Progress(
+            stage="Features",
+            fraction=FEATURES_UNTIL * done / len(slices),
+            message=f"Slice {done} of {len(slices)}. {note}".strip(),
+            needs_device=True,
+        )
+
     with fixed_arithmetic(settings.thread_count, task.device):
-        found = yield from _extract(task, slices, request, start.note)
+        steps = extract_features(task, slices, request.work_dir / "features", settings.seed)
+        found = yield from relay(steps, extracted)
     if group.is_first:
         group.from_first(None)
     # Asked before the training and not after it, because the answer may be that there is no voice.
@@ -261,46 +212,11 @@ def _begin(
         raise AudioError(
             "No voiced sound was found in the prepared recordings; add recordings with clear speech."
         )
-    data = TrainingSet.divide(found)
-    training = Training(task, data, settings, request.work_dir, group=group)
-    return _Begun(task=task, data=data, training=training, f0=f0, note=start.note)
+    training = Training(task, TrainingSet.divide(found), settings, request.work_dir, group=group)
+    return training, f0, note
 
 
-def _extract(
-    task: Task, slices: Sequence[SliceRef], request: TrainRequest, note: str
-) -> Generator[Progress, None, list[Slice]]:
-    pace = _Pace()
-    with closing(
-        extract_features(task, slices, request.work_dir / "features", request.settings.seed)
-    ) as steps:
-        while True:
-            try:
-                done = next(steps)
-            except StopIteration as stop:
-                found: list[Slice] = stop.value
-                return found
-            if pace.is_due():
-                yield Progress(
-                    stage="Features",
-                    fraction=FEATURES_UNTIL * done / len(slices),
-                    message=f"Slice {done} of {len(slices)}. {note}".strip(),
-                    needs_device=True,
-                )
-
-
-def _run(training: Training, note: str) -> Generator[Progress, None, Outcome]:
-    # Closing this generator closes the loop, which then saves its checkpoint.
-    with closing(training.run()) as reports:
-        while True:
-            try:
-                report = next(reports)
-            except StopIteration as stop:
-                outcome: Outcome = stop.value
-                return outcome
-            yield _progress_of(report, note)
-
-
-def _progress_of(report: Report, note: str) -> Progress:
+def _progress_of(note: str, report: Report) -> Progress:
     data: dict[str, Any] = {
         "step": report.step,
         "total_steps": report.total_steps,
@@ -326,64 +242,67 @@ def _collect_content(task: Task, data: TrainingSet) -> Generator[Progress, None,
     """Read the rows of the index, thinned on the way so that hours of wide vectors fit into memory."""
     stride = max(1, int(100 * data.seconds) // (2 * MAX_ROWS))
     rows: list[NDArray[np.float32]] = []
-    pace = _Pace()
     for piece in data.slices:
         rows.append(task.content(piece.features)[::stride])
-        if pace.is_due():
-            yield Progress(stage="Retrieval index", fraction=TRAINING_UNTIL, needs_device=True)
+        yield Progress(stage="Retrieval index", fraction=TRAINING_UNTIL, needs_device=True)
     return np.concatenate(rows)
 
 
 def _build_index(content: NDArray[np.float32], path: Path) -> Generator[Progress, None, dict[str, Any]]:
     """Build the index, write it, and read it back, which tests it; return what the card says of it."""
-    stage = "Retrieval index"
-    yield Progress(stage=stage, fraction=TRAINING_UNTIL, message=f"{len(content)} vectors.")
-    with closing(RetrievalIndex.build(content)) as steps:
-        while True:
-            try:
-                share = next(steps)
-            except StopIteration as stop:
-                index: RetrievalIndex = stop.value
-                break
-            yield Progress(stage=stage, fraction=TRAINING_UNTIL + (INDEX_UNTIL - TRAINING_UNTIL) * share)
+    at = partial(Progress, stage="Retrieval index")
+    yield at(fraction=TRAINING_UNTIL, message=f"{len(content)} vectors.")
+    index = yield from relay(
+        RetrievalIndex.build(content),
+        lambda share: at(fraction=TRAINING_UNTIL + (INDEX_UNTIL - TRAINING_UNTIL) * share),
+    )
     index.save(path)
-    yield Progress(stage=stage, fraction=INDEX_UNTIL, message="Testing the index.")
+    yield at(fraction=INDEX_UNTIL, message="Testing the index.")
     tested = RetrievalIndex.load(path, content.shape[1])
     return {"rows": tested.rows, "probed_cells": tested.probed_cells}
 
 
-def _own_card(request: TrainRequest, trained: _Trained, slices: Sequence[SliceRef]) -> dict[str, Any]:
-    """What the pipeline knows for the card, beside what the engine said."""
-    outcome, settings = trained.outcome, request.settings
-    stated = {"consent": request.consent, "licence": request.licence}
-    return {
-        "format_version": FORMAT_VERSION,
-        "name": request.name,
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "training": {
-            "steps": outcome.steps,
-            "best_step": outcome.best_step,
-            "reason": outcome.reason,
-            "seconds_of_audio": round(trained.seconds, 2),
-            "scores": outcome.scores,
-            "seed": settings.seed,
-            "batch_size": trained.batch_size,
-        },
-        "sources": sorted({piece.source_name for piece in slices}),
-        **{name: value for name, value in stated.items() if value is not None},
-    }
+# Gets all that a task needs ready, maybe by downloads; returns what makes the task, and a note for who waits.
+Start = Generator[Progress, None, tuple[TaskBuilder, str]]
 
 
-class _Pace:
-    """Tells when it is time for the next sign of life."""
+def _start_lite(settings: TrainSettings, group: Group) -> Start:
+    from rvc.lite.task import build_task
 
-    def __init__(self) -> None:
-        self._last = 0.0
+    if group.size > 1:
+        raise ConfigError(
+            f"The engine {settings.engine!r} trains in one process; start it without torchrun, "
+            "or set the engine 'rvc'."
+        )
+    yield from ()
+    return build_task, ""
 
-    def is_due(self) -> bool:
-        """Whether a tenth of a second has passed since this last was true."""
-        now = time.monotonic()
-        if now - self._last < REPORT_INTERVAL_S:
-            return False
-        self._last = now
-        return True
+
+def start_rvc(settings: TrainSettings, group: Group, sizes: Callable[..., RvcSizes] | None = None) -> Start:
+    """Get the content encoder, who finds the melody, and pretrained weights, which can be done without."""
+    from rvc.vits.task import RvcFiles, RvcTask, published_sizes
+
+    if settings.batch_size is not None:
+        group.own(settings.batch_size)
+    store = weight_store()
+    encoder = yield from passed_on(store.fetch(ENCODER), until=0.0)
+    asked = settings.f0_estimator
+    candidates = (asked,) if asked else RVC_DEFAULTS.f0_estimators
+    name, estimator = yield from fetched_estimator(candidates, store, 0.0)
+    files = RvcFiles(encoder=encoder, estimator_name=name or "praat", estimator=estimator)
+    note = ""
+    first: list[Path] = []
+    names = pretrained(settings.version, settings.sample_rate_hz, uses_f0=settings.f0)
+    try:
+        for weights in names:
+            found = yield from passed_on(store.fetch(weights), until=0.0)
+            first.append(found)
+        files = replace(files, generator=first[0], discriminators=first[1])
+    except DownloadError:
+        note = FROM_NOTHING.format(name=names[len(first)])
+    of_networks = (sizes or published_sizes)(settings.version, settings.sample_rate_hz, uses_f0=settings.f0)
+    build = partial(RvcTask, precision=settings.precision, recomputes=settings.gradient_checkpointing)
+    return partial(build, of_networks, files, group), note
+
+
+STARTS: dict[str, Callable[[TrainSettings, Group], Start]] = {LITE: _start_lite, RVC: start_rvc}

@@ -35,7 +35,7 @@ class VoiceCard:
     content_dim: int  # numbers per content vector
     f0: F0Statistics | None = None
     tone_db: tuple[float, ...] | None = None  # of each band, relative to their mean
-    document: Mapping[str, Any] = field(default_factory=dict)  # the whole of card.json
+    document: Mapping[str, Any] = field(default_factory=dict, hash=False)  # the whole of card.json
 
 
 def read_card(folder: Path) -> VoiceCard:

@@ -3,8 +3,6 @@
 Shapes:  N = samples at 16 kHz, T = N // 160 + 1 frames (100 per second), C = content channels.
          Frame i is centred at sample i * 160 of the source and starts at sample i * hop of the result.
 Exact:   what depends on the whole recording is in `Source` before the first piece is computed.
-Kinds:   `LocalEngine`, whose frames depend on their neighbourhood only, so that pieces give the very samples
-         of the whole; and engines that attend to all of a piece and choose where it may be cut.
 """
 
 from __future__ import annotations
@@ -18,55 +16,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvc.audio.level import HOP_16K, level_contour, normalisation_gain
-from rvc.audio.loudness import Contour, FrameLoudness, Gain, KnotGain, gain_contour
+from rvc.audio.loudness import Contour, FrameLoudness, Gain
 from rvc.engine.card import VoiceCard
-from rvc.engine.options import LITE_DEFAULTS, EngineDefaults
+from rvc.engine.options import EngineDefaults
 from rvc.pitch.f0 import cumulate_phase, interpolate_unvoiced
 
-GRID_FRAMES = 20
-"""Pieces begin at multiples of it, because an encoder may look at frames in pairs or larger groups."""
+GRID_FRAMES = 20  # pieces begin at multiples: an encoder may look at frames in pairs or larger groups
+# A transposed melody is kept within these: an engine divides by F0, and above there is no voice.
 LOWEST_F0_HZ, HIGHEST_F0_HZ = 40.0, 2000.0
-"""A transposed melody is kept within these: an engine divides by F0, and above there is no voice."""
 Frames = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
-    """A recording as an engine hears it; all that depends on the whole of it.
+    """A recording as an engine hears it; all that depends on the whole of it."""
 
-    Attributes:
-        wav16k: Audio from which content is taken, shape (N,), 16 kHz.
-        f0_hz: Transposed F0, shape (T,); in unvoiced frames what the engine wants there.
-        voiced: 1.0 where voiced, else 0.0, shape (T,).
-        level: Natural logarithm of the RMS, shape (T,).
-        phase: Cycles of F0 at the start of each frame, shape (T,), 0..1, cumulated from frame 0.
-        pad_frames: As many frames at either end are no part of the recording; they only give it context.
-    """
-
-    wav16k: Frames
-    f0_hz: NDArray[np.floating[Any]]
-    voiced: Frames
-    level: Frames
-    phase: NDArray[np.float64]
-    pad_frames: int = 0
+    wav16k: Frames  # audio from which content is taken, (N,)
+    f0_hz: NDArray[np.floating[Any]]  # transposed, (T,); in unvoiced frames what the engine wants there
+    voiced: Frames  # 1.0 where voiced, else 0.0, (T,)
+    level: Frames  # natural logarithm of the RMS, (T,)
+    phase: NDArray[np.float64]  # cycles of F0 at the start of each frame, (T,), 0..1, cumulated from frame 0
+    pad_frames: int = 0  # so many at either end are no part of the recording; they only give it context
 
     @property
     def frames(self) -> int:
-        """Number T of frames, those of context included."""
         return self.f0_hz.size
 
     @property
     def spoken_frames(self) -> int:
-        """How many of them belong to the recording."""
         return self.frames - 2 * self.pad_frames
 
     @staticmethod
     def of(wav16k: Frames, f0_hz: NDArray[np.float64]) -> Source:
-        """Put together what engines need that want F0 without holes and straight between frames.
-
-        Args:
-            wav16k: Level-normalised audio, shape (N,), 16 kHz.
-            f0_hz: F0 as it shall sound, shape (N // 160 + 1,), 0 where unvoiced.
+        """Put together what engines need that want F0 (0 where unvoiced) without holes.
 
         Raises:
             ValueError: The contour does not cover the audio.
@@ -83,11 +65,7 @@ class Source:
 
 
 def frames_covering(wav16k: Frames, f0_hz: NDArray[np.float64]) -> int:
-    """Count the frames of a recording.
-
-    Raises:
-        ValueError: The contour has another number of them.
-    """
+    """Count the frames of a recording; ValueError if the contour has another number of them."""
     frames = wav16k.size // HOP_16K + 1
     if f0_hz.shape != (frames,):
         raise ValueError(f"A contour of shape {f0_hz.shape} does not fit {frames} frames.")
@@ -96,20 +74,13 @@ def frames_covering(wav16k: Frames, f0_hz: NDArray[np.float64]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """A stretch of a recording that is spoken at once.
+    """A stretch of a recording that is spoken at once."""
 
-    Attributes:
-        start, stop: The frames that it adds to the result.
-        first, last: The frames that are computed for it: these and their context.
-        heard_samples: How many samples from frame `first` on are heard for their content; None if that
-            is the engine's own matter.
-    """
-
-    start: int
+    start: int  # the frames `start`..`stop` are what it adds to the result
     stop: int
-    first: int
+    first: int  # the frames `first`..`last`, these and their context, are computed for it
     last: int
-    heard_samples: int | None = None
+    heard_samples: int | None = None  # from `first` on, for content; None if that is the engine's own matter
 
 
 class Engine(Protocol):
@@ -204,101 +175,8 @@ class Engine(Protocol):
         ...
 
 
-class LocalEngine:
-    """What engines have in common whose frames depend on a few neighbours only.
-
-    They hear a recording at one level, take F0 without holes, and give the same samples however it is cut.
-    A frame of `encode` and of `utter` depends on `context_frames` frames of the arguments on either side.
-    """
-
-    sample_rate_hz: int
-    context_frames: int
-    uses_f0 = True
-    defaults = LITE_DEFAULTS
-    reuses_content = True
-
-    def encode(self, wav16k: Frames) -> Frames:
-        """Say what is said.
-
-        Args:
-            wav16k: Level-normalised audio, shape (N,), 16 kHz, beginning at a multiple of 20 frames.
-
-        Returns:
-            Content vectors, shape (N // 160 + 1, C), frame i centred at sample i * 160.
-        """
-        raise NotImplementedError
-
-    def utter(self, content: Frames, source: Source, first_frame: int) -> Frames:
-        """Speak frames of a recording.
-
-        Args:
-            content: Content vectors, shape (T, C).
-            source: The recording; its contours from `first_frame` on are followed.
-            first_frame: Number of the first frame in the recording.
-
-        Returns:
-            Audio, shape (T * sample_rate_hz // 100,).
-        """
-        raise NotImplementedError
-
-    def speak(self, content: Frames, source: Source, piece: Piece) -> Generator[float, None, Frames]:
-        """Speak a piece and its context in one step, and drop the context; see `Engine`."""
-        yield 0.0
-        hop = self.sample_rate_hz // 100
-        wav = self.utter(content, source, piece.first)
-        return wav[(piece.start - piece.first) * hop : (piece.stop - piece.first) * hop]
-
-    def hear(self, wav16k: Frames) -> Frames:
-        """Bring a recording to the one level, in place."""
-        wav16k *= np.float32(normalisation_gain(wav16k))
-        return wav16k
-
-    def source(self, heard16k: Frames, f0_hz: NDArray[np.float64]) -> Source:
-        """Fill the holes of F0; see `Engine`."""
-        return Source.of(heard16k, f0_hz)
-
-    def pieces(self, source: Source, chunk_s: float) -> list[Piece]:
-        """Cut anywhere; see `Engine`."""
-        context = on_grid(self.context_frames)
-        chunk = max(on_grid(round(chunk_s * 100)), GRID_FRAMES)
-        return [
-            Piece(
-                start=start,
-                stop=stop,
-                first=max(start - context, 0),
-                last=min(stop + context, source.frames),
-            )
-            for start, stop in even_pieces(source.frames, chunk)
-        ]
-
-    def content(self, source: Source, piece: Piece, since: int) -> Frames:
-        """Encode with context from a place on the grid on; see `Engine`."""
-        context = on_grid(self.context_frames)
-        first = max(since // GRID_FRAMES * GRID_FRAMES - context, 0)
-        last = piece.last + context
-        end = source.wav16k.size if last >= source.frames else last * HOP_16K
-        return self.encode(source.wav16k[first * HOP_16K : end])[since - first : piece.last - first]
-
-    def shares(self, voiced: Frames, index_rate: float, protect: float) -> Frames:
-        """Give unvoiced frames a part that falls evenly to nothing; RVC's law has a jump at 0.5."""
-        return (index_rate * np.where(voiced > 0, 1.0, 2.0 * protect)).astype(np.float32)
-
-    def loudness(
-        self, source: Source, source_rms: Contour, spoken: FrameLoudness, follow_loudness: float
-    ) -> Gain:
-        """Follow the source's frames; see `gain_contour`."""
-        hop = self.sample_rate_hz // 100
-        return KnotGain(knots=gain_contour(source_rms, spoken, follow_loudness), hop=hop)
-
-
 class EngineLoader(Protocol):
-    """Builds the engine of one voice.
-
-    Attributes:
-        defaults: Those of the engines that it builds.
-    """
-
-    defaults: EngineDefaults
+    """Builds the engine of one voice; `rvc.engine.options.EngineDefaults.loader` names it."""
 
     def weights(self, card: VoiceCard) -> Sequence[str]:
         """Name the published weights (entries of assets/manifest.json) that a voice needs beside its own.
@@ -309,13 +187,7 @@ class EngineLoader(Protocol):
         ...
 
     def __call__(self, folder: Path, card: VoiceCard, device: str, weights: Mapping[str, Path]) -> Engine:
-        """Load the weights that lie in `folder` for `device` ("cpu", "cuda").
-
-        Args:
-            folder: The voice's bundle.
-            card: What it says of itself.
-            device: Where the networks compute.
-            weights: The files of the published weights by name, all that `weights` names.
+        """Load a bundle for a device ("cpu", "cuda"); the published weights are files by name.
 
         Raises:
             CheckpointError: They are missing, damaged or do not fit the card.
@@ -323,12 +195,40 @@ class EngineLoader(Protocol):
         ...
 
 
-def on_grid(frames: int) -> int:
-    """Round up to a multiple of the grid."""
-    return -(-frames // GRID_FRAMES) * GRID_FRAMES
+def at_one_level(wav16k: Frames) -> Frames:
+    """Bring a recording to the one level that encoders are trained at, in place."""
+    wav16k *= np.float32(normalisation_gain(wav16k))
+    return wav16k
 
 
 def even_pieces(frames: int, chunk: int) -> list[tuple[int, int]]:
     """Cut a recording into pieces; a short rest joins the last piece."""
     starts = list(range(0, max(frames - chunk // 2, 1), chunk))
     return list(zip(starts, [*starts[1:], frames], strict=True))
+
+
+def pieces_anywhere(frames: int, chunk_s: float, context_frames: int) -> list[Piece]:
+    """Cut a recording for an engine whose frames depend on so many neighbours to either side."""
+    context = _on_grid(context_frames)
+    chunk = max(_on_grid(round(chunk_s * 100)), GRID_FRAMES)
+    return [
+        Piece(start=start, stop=stop, first=max(start - context, 0), last=min(stop + context, frames))
+        for start, stop in even_pieces(frames, chunk)
+    ]
+
+
+def with_context(source: Source, since: int, last: int, context_frames: int) -> tuple[int, Frames]:
+    """Return the audio of frames `since`..`last` with so many neighbours, and the frame it begins with."""
+    context = _on_grid(context_frames)
+    first = max(since // GRID_FRAMES * GRID_FRAMES - context, 0)
+    end = source.wav16k.size if last + context >= source.frames else (last + context) * HOP_16K
+    return first, source.wav16k[first * HOP_16K : end]
+
+
+def even_shares(voiced: Frames, index_rate: float, protect: float) -> Frames:
+    """Give unvoiced frames a part that falls evenly to nothing; RVC's law has a jump at 0.5."""
+    return (index_rate * np.where(voiced > 0, 1.0, 2.0 * protect)).astype(np.float32)
+
+
+def _on_grid(frames: int) -> int:
+    return -(-frames // GRID_FRAMES) * GRID_FRAMES

@@ -1,81 +1,99 @@
-"""How a recording is spoken, and what each engine's voices want unless somebody asks otherwise.
+"""What may be asked of a conversion, and the one table of engines: where each stands and what it has best.
 
-Light: the page reads the defaults here and loads no engine.
+Light: the page reads it and loads no engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from rvc.errors import ConfigError
+from rvc.audio.writer import WRITABLE
+from rvc.errors import ConfigError, UnknownNameError
+from rvc.pitch.estimators import F0_ESTIMATORS
 
-
-@dataclass(frozen=True, kw_only=True)
-class EngineDefaults:
-    """What is best for the voices of an engine.
-
-    Attributes:
-        index_rate, protect, align_content, chunk_s: As `SpeakOptions` has them.
-        follow_loudness: How far the loudness of the source is followed, 0..1; how, is the engine's way.
-        f0_estimators: Names in `F0_ESTIMATORS`, the best first; a later one serves where an earlier one's
-            weights cannot be had.
-        cost_s: Seconds of work for a second of sound, roughly; to tell how long all will take.
-    """
-
-    index_rate: float = 0.5
-    protect: float = 0.5
-    align_content: bool = True
-    follow_loudness: float = 1.0
-    f0_estimators: tuple[str, ...] = ("praat",)
-    chunk_s: float = 20.0
-    cost_s: float = 0.03
-
-
-LITE_DEFAULTS = EngineDefaults()
-
-RVC_DEFAULTS = EngineDefaults(
-    index_rate=0.75,
-    protect=0.33,
-    align_content=False,
-    follow_loudness=0.75,
-    f0_estimators=("rmvpe", "praat"),
-    chunk_s=38.0,
-    cost_s=1.0,
-)
-"""Those of RVC's own page, so that a voice sounds here as it did there."""
-
-ENGINE_DEFAULTS: Mapping[str, EngineDefaults] = {"lite": LITE_DEFAULTS, "rvc": RVC_DEFAULTS}
-"""By the name of the engine."""
+# Lowest and highest value of each number, and how a refusal begins.
+_RANGES = {
+    "transpose_semitones": (-36.0, 36.0, "A transposition of {:g} semitones is"),
+    "follow_loudness": (0.0, 1.0, "Following the loudness by {:g} is"),
+    "index_rate": (0.0, 1.0, "An index rate of {:g} is"),
+    "protect": (0.0, 0.5, "A protection of {:g} is"),
+    "chunk_s": (1.0, 600.0, "Pieces of {:g} seconds are"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeakOptions:
-    """How a recording is spoken.
+class ConvertOptions:
+    """How a recording is converted; None is as the voice's engine has it best."""
 
-    Attributes:
-        index_rate: Share of the content that comes from the voice's own recordings, 0..1; without an
-            index it has no effect.
-        protect: How much of that share unvoiced frames (consonants, breath) get: 0.5 all of it, 0
-            none; what lies between is the engine's law.
-        align_content: Whether the whole recording's content is moved, by one and the same vector, to where
-            the voice's own content lies, if there is an index; what it moves is what the encoder still
-            tells of the speaker.
-        chunk_s: Seconds spoken at once.
-
-    Raises:
-        ConfigError: A value is out of range.
-    """
-
-    index_rate: float = LITE_DEFAULTS.index_rate
-    protect: float = LITE_DEFAULTS.protect
-    align_content: bool = LITE_DEFAULTS.align_content
-    chunk_s: float = LITE_DEFAULTS.chunk_s
+    transpose_semitones: float | None = None  # None moves the melody's median to that of the voice
+    index_rate: float | None = None  # share of the content that comes from the voice's own recordings
+    # How much of that share unvoiced frames (consonants, breath) get: 0.5 all of it, 0 none; what lies
+    # between is the engine's law.
+    protect: float | None = None
+    # How far the source's loudness is followed: by voices of the built-in engine every 10 ms, and as a whole
+    # always; by RVC's over a second, and not at all at 0.
+    follow_loudness: float | None = None
+    f0_estimator: str | None = None  # a name in `F0_ESTIMATORS`
+    format: str = "wav"
+    chunk_s: float | None = None  # spoken at once
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.index_rate <= 1.0:
-            raise ConfigError(f"An index rate of {self.index_rate:g} is not possible; choose 0 to 1.")
-        if not 0.0 <= self.protect <= 0.5:
-            raise ConfigError(f"A protection of {self.protect:g} is not possible; choose 0 to 0.5.")
-        if not 1.0 <= self.chunk_s <= 600.0:
-            raise ConfigError(f"Pieces of {self.chunk_s:g} seconds are not possible; choose 1 to 600.")
+        for name, (low, high, what) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ConfigError(f"{what.format(value)} not possible; choose {low:g} to {high:g}.")
+        if self.f0_estimator is not None and self.f0_estimator not in F0_ESTIMATORS:
+            known = ", ".join(F0_ESTIMATORS)
+            raise ConfigError(f"Unknown F0 estimator {self.f0_estimator!r}; choose one of: {known}.")
+        if self.format not in WRITABLE:
+            raise ConfigError(f"Unknown audio format {self.format!r}; choose one of: {', '.join(WRITABLE)}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineDefaults(ConvertOptions):
+    """An engine, and what is best for its voices."""
+
+    loader: str  # "module:name" of what makes its `EngineLoader`, imported when a voice wants it
+    index_rate: float = 0.5
+    protect: float = 0.5
+    follow_loudness: float = 1.0
+    chunk_s: float = 20.0
+    # Whether the whole recording's content is moved, by one and the same vector, to where the voice's own
+    # content lies, if there is an index; what it moves is what the encoder still tells of the speaker.
+    align_content: bool = True
+    f0_estimators: tuple[str, ...] = ("praat",)  # the best first, whose weights may not be had
+    cost_s: float = 0.03  # seconds of work for a second of sound, to tell how long all will take
+    training: Mapping[str, int] = field(default_factory=dict)  # its own defaults of `TrainSettings`
+
+    def with_asked(self, options: ConvertOptions) -> EngineDefaults:
+        """Fill what was not asked for with the engine's own."""
+        return replace(self, **{name: value for name, value in vars(options).items() if value is not None})
+
+
+LITE, RVC = "lite", "rvc"
+
+LITE_DEFAULTS = EngineDefaults(loader="rvc.lite.engine:LiteLoader")
+
+# Those of RVC's own page, so that a voice sounds here as it did there.
+RVC_DEFAULTS = EngineDefaults(
+    loader="rvc.vits.engine:RvcLoader",
+    index_rate=0.75,
+    protect=0.33,
+    follow_loudness=0.75,
+    chunk_s=38.0,
+    align_content=False,
+    f0_estimators=("rmvpe", "praat"),
+    cost_s=1.0,
+    # Its steps are many and its states large, and what it speaks gets better by fits and starts.
+    training={"score_every": 500, "checkpoint_every": 500, "patience": 12},
+)
+
+ENGINE_DEFAULTS = {LITE: LITE_DEFAULTS, RVC: RVC_DEFAULTS}
+
+
+def engine_defaults(name: str) -> EngineDefaults:
+    """Look an engine up; UnknownNameError lists those that exist."""
+    if name not in ENGINE_DEFAULTS:
+        raise UnknownNameError.among("engine", name, ENGINE_DEFAULTS)
+    return ENGINE_DEFAULTS[name]

@@ -46,8 +46,8 @@ from rvc.lite.weights import (
     save_parts,
 )
 from rvc.noise import placed_noise
-from rvc.pitch.estimators import F0_ESTIMATORS
 from rvc.pitch.f0 import interpolate_unvoiced
+from rvc.pitch.praat import PraatF0
 from rvc.training.task import Features, Task
 
 CROP_FRAMES = 100  # length of each example
@@ -91,7 +91,7 @@ class LiteTask(Task):
         gain = np.float32(normalisation_gain(wav16))
         wav16 = wav16 * gain
         frames = len(wav16) // (RATE_HZ // 100)
-        f0 = F0_ESTIMATORS.build("praat")(wav16)[:frames]
+        f0 = PraatF0()(wav16)[:frames]
         samples = frames * self.synthesizer.config.frame_samples
         audio = resample(wav, rate_hz, self.sample_rate_hz) * gain
         audio = np.pad(audio, (0, max(0, samples - len(audio))))[:samples]

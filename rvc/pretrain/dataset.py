@@ -29,8 +29,8 @@ from rvc.audio.level import level_contour, normalisation_gain
 from rvc.audio.reader import load_mono, resample
 from rvc.lite.encoder import RATE_HZ, power_spectrum
 from rvc.lite.perturb import Perturbation
-from rvc.pitch.estimators import F0_ESTIMATORS
 from rvc.pitch.f0 import interpolate_unvoiced
+from rvc.pitch.praat import PraatF0
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def cache_f0(corpus: Path, folder: Path, utterance: Utterance) -> None:
     target = folder / f"{utterance.key}.npy"
     if not target.exists():
         wav, _ = load_mono(corpus / utterance.file, rate_hz=RATE_HZ)
-        np.save(target, F0_ESTIMATORS.build("praat")(wav).astype(np.float16))
+        np.save(target, PraatF0()(wav).astype(np.float16))
 
 
 def load_recording(corpus: Path, work: Path, rate_hz: int, utterance: Utterance) -> Recording:

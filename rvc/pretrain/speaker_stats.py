@@ -39,7 +39,7 @@ from rvc.analysis.speakers import (
 )
 from rvc.audio.reader import load_mono
 from rvc.files import atomic_write
-from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.pitch.praat import PraatF0
 from rvc.pretrain.dataset import HELD_OUT_SPEAKERS, Utterance, read_corpus, share_of
 from rvc.steps import result_of
 
@@ -83,7 +83,7 @@ def windows_of(corpus: Path, utterance: Utterance) -> SpeakerWindows:
     """Read one recording as the detector does."""
     wav, _ = load_mono(corpus / utterance.file, rate_hz=RATE_HZ)
     bands = log_mel(wav)
-    f0 = F0_ESTIMATORS.build("praat")(wav)
+    f0 = PraatF0()(wav)
     speech = np.pad(active_frames(wav, RATE_HZ), (0, 1))[: len(bands)]
     return speaker_windows(bands, f0[: len(bands)], speech, [(0, len(bands))])
 

@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_map_only
 
 from rvc.audio.reader import save
 from rvc.errors import CheckpointError, ConfigError
-from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.pitch.praat import PraatF0
 from rvc.training.checkpoints import CheckpointStore, Found
 from rvc.training.features import Slice, TrainingSet
 from rvc.training.group import Group
@@ -226,7 +226,7 @@ class Training:
             rendered = task.render(piece.features)
             reference = task.reference(piece.features)
         f0_hz = task.f0(piece.features)
-        score = score_slice(rendered, reference, f0_hz, task.sample_rate_hz, F0_ESTIMATORS.build("praat"))
+        score = score_slice(rendered, reference, f0_hz, task.sample_rate_hz, PraatF0())
         if piece is not self._sentence or not rendered.size or not np.isfinite(rendered).all():
             return score, None
         sample = f"samples/{self._state.step:06d}.wav"

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from rvc.engine.options import ENGINE_DEFAULTS
 from rvc.errors import ConfigError
 
 # Lowest and highest value of each whole-number setting, and those that may be None.
@@ -31,17 +32,12 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "gradient_checkpointing": (False, True),
 }
 
-ENGINE_DEFAULTS: dict[str, dict[str, int]] = {
-    # Its steps are many and its states large, and what it speaks gets better by fits and starts.
-    "rvc": {"score_every": 500, "checkpoint_every": 500, "patience": 12},
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """How to train. Everything is counted in steps, so that a slow machine gives the same voice."""
 
-    engine: str = "lite"  # one of `pipelines.training.engines.TASKS`
+    engine: str = "lite"  # one of `ENGINE_DEFAULTS`
     total_steps: int | None = None  # optimizer steps at most; None: by the length of the audio
     batch_size: int | None = None  # None is 8, or on a GPU what its memory holds if that is less
     score_every: int = 100
@@ -79,7 +75,7 @@ class TrainSettings:
     def from_json(cls, settings: Mapping[str, object]) -> TrainSettings:
         """Read settings by name as a page or a client sends them; ConfigError if one is unknown or wrong."""
         known = [field.name for field in fields(cls)]
-        engine = settings.get("engine", cls.engine)
+        engine = str(settings.get("engine", cls.engine))
         for name in settings:
             if name not in known:
                 raise ConfigError(f"Training has no setting {name!r}; choose from: {', '.join(known)}.")
@@ -87,7 +83,7 @@ class TrainSettings:
                 raise ConfigError(
                     f"The setting {name!r} is for the engine 'rvc' alone; leave it out or choose that engine."
                 )
-        own = ENGINE_DEFAULTS.get(engine, {}) if isinstance(engine, str) else {}
+        own = ENGINE_DEFAULTS[engine].training if engine in ENGINE_DEFAULTS else {}
         return cls(**{**own, **settings})  # type: ignore[arg-type]  # __post_init__ checks every value
 
     @property

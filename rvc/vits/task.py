@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.pitch.estimators import f0_estimator
 from rvc.pitch.f0 import F0Estimator
 from rvc.training.group import Group
 from rvc.training.task import Features, Task
@@ -84,8 +84,8 @@ class RvcFiles:
 
     def build_estimator(self, device: torch.device) -> F0Estimator:
         if self.estimator is None:
-            return F0_ESTIMATORS.build(self.estimator_name)
-        return F0_ESTIMATORS.build(self.estimator_name, weights=self.estimator, device=str(device))
+            return f0_estimator(self.estimator_name)
+        return f0_estimator(self.estimator_name, weights=self.estimator, device=str(device))
 
 
 def first_networks(sizes: RvcSizes, files: RvcFiles) -> tuple[Synthesizer, Discriminators]:

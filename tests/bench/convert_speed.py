@@ -27,10 +27,11 @@ import soundfile as sf
 import torch
 from numpy.typing import NDArray
 
-from pipelines.conversion.convert import ConvertOptions, ConvertResult, convert
+from pipelines.conversion.convert import ConvertResult, convert
 from pipelines.events import finish
 from rvc.audio.reader import load_mono
-from rvc.engine.interface import LocalEngine
+from rvc.engine.interface import Piece, Source
+from rvc.engine.options import ConvertOptions
 from rvc.engine.retrieval import MAX_ROWS
 from rvc.lite.weights import BASE_FILE, CONTENT_ENCODER_NAME, load_part
 from rvc.voice import Voice
@@ -67,8 +68,9 @@ def built_in_voice(folder: Path, wav16k: NDArray[np.float32]) -> Voice:
     }
     (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
     voice = Voice.load(folder)
-    assert isinstance(voice.engine, LocalEngine)
-    content = np.resize(voice.engine.encode(wav16k), (MAX_ROWS, sizes["content_dim"]))
+    frames = wav16k.size // 160 + 1
+    heard, everything = Source.of(wav16k, np.zeros(frames)), Piece(start=0, stop=frames, first=0, last=frames)
+    content = np.resize(voice.engine.content(heard, everything, 0), (MAX_ROWS, sizes["content_dim"]))
     noise = 0.3 * np.random.default_rng(0).standard_normal(content.shape)
     return Voice(voice.card, voice.engine, toy_index((content + noise).astype(np.float32)))
 

@@ -22,7 +22,7 @@ import numpy as np
 import soundfile as sf
 import torch
 
-from pipelines.job_settings import PrepareSettings
+from pipelines.job_spec import PrepareSettings
 from pipelines.recordings.compare import RecordingFacts
 from pipelines.recordings.prepare import FACTS, prepare_recording, read_facts
 from pipelines.recordings.uploads import StoredFile

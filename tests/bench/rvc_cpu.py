@@ -25,9 +25,10 @@ import soundfile as sf
 import torch
 from torch import Tensor, nn
 
-from pipelines.conversion.convert import ConvertOptions, convert
+from pipelines.conversion.convert import convert
 from pipelines.events import finish
 from rvc.engine.card import parse_card
+from rvc.engine.options import ConvertOptions
 from rvc.vits.config import SynthesizerConfig, Version, published_config
 from rvc.vits.content_encoder import ContentVec
 from rvc.vits.engine import RvcEngine

@@ -13,21 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import tests.tiny  # noqa: F401 -- registers the engine "toy", which the conversions speak with
-from pipelines import worker_tasks
+from pipelines import worker
 from pipelines.events import Events
 from pipelines.job_spec import WorkOrder
-from pipelines.training.engines import TASKS as ENGINES
-from pipelines.training.engines import at_once
+from pipelines.training.train import STARTS
 from rvc.training import checkpoints
-from tests.tiny_task import build_tiny_task
+from tests.tiny_task import start_tiny
 
 PACE_VARIABLE = "PACE_S"
 FULL_DISK_VARIABLE = "FULL_DISK"
 
-ENGINES.register("tiny")(lambda: at_once(build_tiny_task))
+STARTS["tiny"] = start_tiny
 
 
-def paced(task: worker_tasks.Task) -> worker_tasks.Task:
+def paced(task: worker.Task) -> worker.Task:
     """The same work, slower."""
 
     def slowly(order: WorkOrder) -> Events[dict[str, Any]]:
@@ -57,4 +56,4 @@ def on_a_disk_that_may_be_full() -> None:
 
 
 on_a_disk_that_may_be_full()
-TASKS = {name: paced(task) for name, task in worker_tasks.TASKS.items()}
+TASKS = {name: paced(task) for name, task in worker.TASKS.items()}

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from pipelines.conversion.convert import ConvertOptions
-from pipelines.job_settings import PrepareSettings
-from pipelines.job_spec import WorkOrder
-from pipelines.training.train import TrainSettings
-from pipelines.worker_tasks import TASKS
+from pipelines.job_spec import PrepareSettings, WorkOrder
+from pipelines.worker import TASKS
+from rvc.engine.options import ConvertOptions
 from rvc.errors import RvcError
+from rvc.training.settings import TrainSettings
 from tests.hostile.bad_files import SEED
 
 VALUES: tuple[Any, ...] = (

@@ -6,17 +6,15 @@ the rest is as it always is.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipelines.jobs.dispatcher import WORKER_COMMAND
-from pipelines.training.engines import TASKS as TRAINABLE
-from pipelines.training.engines import RvcSource, TaskSource
-from rvc.engine.interface import EngineLoader
-from rvc.vits.engine import RvcLoader
-from rvc.voice import ENGINES
+from pipelines.training.train import STARTS, start_rvc
+from rvc.engine.options import ENGINE_DEFAULTS
 from tests.tiny_rvc_training import tiny_sizes
-from tests.tiny_rvc_voice import TOY_HUBERT, encoder_file
+from tests.tiny_rvc_voice import encoder_file
 
 TASKS: dict[str, Any] = {}
 WORKER = (*WORKER_COMMAND, "--tasks", "tests.pipelines.toy_rvc")
@@ -26,14 +24,8 @@ SETTINGS = {
 }  # fmt: skip
 
 
-@TRAINABLE.register("rvc")
-def toy_source() -> TaskSource:
-    return RvcSource(tiny_sizes)
-
-
-@ENGINES.register("rvc")
-def toy_loader() -> EngineLoader:
-    return RvcLoader(TOY_HUBERT)
+STARTS["rvc"] = partial(start_rvc, sizes=tiny_sizes)
+ENGINE_DEFAULTS["rvc"] = ENGINE_DEFAULTS["rvc-toy"]
 
 
 def weights_folder(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 from rvc.audio.level import normalisation_gain
 from rvc.engine.card import parse_card, read_card
 from rvc.engine.interface import HIGHEST_F0_HZ, LOWEST_F0_HZ, Source
-from rvc.engine.options import SpeakOptions
+from rvc.engine.options import LITE_DEFAULTS, ConvertOptions
 from rvc.errors import CheckpointError, ConfigError, UnknownNameError
-from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.pitch.praat import PraatF0
 from rvc.voice import Voice
 from tests.tiny import CARD, ToyEngine, song, toy_bundle, toy_card, toy_index, toy_voice
 
@@ -22,7 +23,7 @@ from tests.tiny import CARD, ToyEngine, song, toy_bundle, toy_card, toy_index, t
 @pytest.fixture(scope="module")
 def heard() -> Source:
     wav = song(7.37)
-    return Source.of(wav * np.float32(normalisation_gain(wav)), F0_ESTIMATORS.build("praat")(wav))
+    return Source.of(wav * np.float32(normalisation_gain(wav)), PraatF0()(wav))
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def voice(tmp_path: Path) -> Voice:
 
 
 def spoken(voice: Voice, source: Source, **options: Any) -> NDArray[np.float32]:  # noqa: ANN401 -- options of both kinds
-    signs = voice.speak(source, SpeakOptions(**options))
+    signs = voice.speak(source, replace(LITE_DEFAULTS, **options))
     return np.concatenate([sign.wav for sign in signs if sign.wav is not None])
 
 
@@ -54,7 +55,7 @@ def test_no_piece_is_much_longer_than_asked_for_and_none_is_encoded_twice(
 
 
 def test_signs_of_life_come_more_often_than_pieces_and_never_go_back(voice: Voice, heard: Source) -> None:
-    signs = list(voice.speak(heard, SpeakOptions(chunk_s=2.0)))
+    signs = list(voice.speak(heard, ConvertOptions(chunk_s=2.0)))
     done = [sign.done_frames for sign in signs]
     assert done == sorted(done)
     assert done[-1] == heard.frames
@@ -63,9 +64,9 @@ def test_signs_of_life_come_more_often_than_pieces_and_never_go_back(voice: Voic
 
 def test_the_melody_that_is_spoken_is_the_one_asked_for(voice: Voice) -> None:
     wav = song(3.0)
-    f0_hz = F0_ESTIMATORS.build("praat")(wav)
+    f0_hz = PraatF0()(wav)
     out = spoken(voice, Source.of(wav * np.float32(normalisation_gain(wav)), f0_hz * 1.5))
-    found = F0_ESTIMATORS.build("praat")(out[np.arange(0, out.size * 2 // 3) * 3 // 2])[: f0_hz.size]
+    found = PraatF0()(out[np.arange(0, out.size * 2 // 3) * 3 // 2])[: f0_hz.size]
     both = (found > 0) & (f0_hz > 0)
     assert both.mean() > 0.5
     assert np.median(np.abs(1200 * np.log2(found[both] / (1.5 * f0_hz[both])))) < 10
@@ -140,7 +141,7 @@ def test_a_voice_without_an_index_speaks_all_the_same(tmp_path: Path, heard: Sou
 )
 def test_impossible_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="not possible; choose"):
-        SpeakOptions(**wrong)
+        ConvertOptions(**wrong)
 
 
 def test_a_card_is_read_with_everything_its_maker_wrote(tmp_path: Path) -> None:

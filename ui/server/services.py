@@ -19,7 +19,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from starlette.requests import HTTPConnection
 
-from pipelines.job_settings import check_training
+from pipelines.job_spec import check_training
 from pipelines.jobs.outcome import require_training
 from pipelines.jobs.service import Jobs
 from pipelines.monitoring import REFUSALS

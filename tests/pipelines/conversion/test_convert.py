@@ -10,13 +10,14 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
-from pipelines.conversion.convert import ConvertOptions, ConvertResult, convert
+from pipelines.conversion.convert import ConvertResult, convert
 from pipelines.events import Done, Progress, finish
 from rvc.audio.level import frame_rms, loud_rms
 from rvc.audio.reader import load_mono, probe, resample
+from rvc.engine.options import ConvertOptions
 from rvc.errors import AudioError, ConfigError
-from rvc.pitch.estimators import F0_ESTIMATORS
 from rvc.pitch.f0 import f0_statistics
+from rvc.pitch.praat import PraatF0
 from rvc.voice import Voice
 from tests.tiny import song, toy_voice
 
@@ -67,7 +68,7 @@ def test_the_same_source_gives_the_same_bytes(voice: Voice, tmp_path: Path) -> N
 
 
 def melody(wav: NDArray[np.float32]) -> NDArray[np.float64]:
-    return F0_ESTIMATORS.build("praat")(resample(wav, 24_000, RATE_HZ))
+    return PraatF0()(resample(wav, 24_000, RATE_HZ))
 
 
 def test_by_itself_the_melody_moves_to_where_the_voice_lies(voice: Voice, tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_by_itself_the_melody_moves_to_where_the_voice_lies(voice: Voice, tmp_pa
 def test_by_hand_the_melody_moves_as_far_as_asked(voice: Voice, tmp_path: Path, semitones: float) -> None:
     out, result = run(recording(tmp_path), voice, transpose_semitones=semitones)
     assert result.transpose_semitones == semitones
-    before, after = F0_ESTIMATORS.build("praat")(song()), melody(out)
+    before, after = PraatF0()(song()), melody(out)
     both = (before > 0) & (after[: before.size] > 0)
     assert both.mean() > 0.5
     moved = 12 * np.log2(after[: before.size][both] / before[both])

@@ -9,12 +9,12 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
-from pipelines.conversion.convert import ConvertOptions, ConvertResult, convert
+from pipelines.conversion.convert import ConvertResult, convert
 from pipelines.events import Progress, finish
 from rvc.audio.level import frame_rms
 from rvc.audio.loudness import RVC_CEILING
 from rvc.audio.reader import load_mono
-from rvc.engine.options import ENGINE_DEFAULTS, RVC_DEFAULTS
+from rvc.engine.options import ENGINE_DEFAULTS, RVC_DEFAULTS, ConvertOptions
 from rvc.errors import ConfigError
 from rvc.voice import Voice
 from tests.tiny import song

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 
-from pipelines.conversion import load_voice as readying
-from pipelines.conversion.load_voice import Ready, ready_voice
+from pipelines.conversion import load_voice as loading
+from pipelines.conversion.load_voice import LoadedVoice, load_voice
 from pipelines.events import Done, Progress, finish
 from pipelines.job_spec import WorkOrder
 from pipelines.recordings.uploads import receive
 from pipelines.settings import get_settings
-from pipelines.worker_tasks import TASKS
+from pipelines.worker import TASKS
 from rvc.audio.reader import load_mono
 from rvc.errors import CheckpointError, DownloadError, UnknownNameError
 from rvc.pitch.praat import PraatF0
@@ -27,9 +27,9 @@ def _forgotten() -> Iterator[None]:
     """Nothing is loaded, and nothing was given up, before or after a test."""
 
     def forget() -> None:
-        readying._gave_up_s.clear()
-        readying._voice.cache_clear()
-        readying._estimator.cache_clear()
+        loading._gave_up_s.clear()
+        loading._voice.cache_clear()
+        loading._estimator.cache_clear()
 
     forget()
     yield
@@ -38,10 +38,10 @@ def _forgotten() -> Iterator[None]:
 
 def test_what_is_here_is_loaded_and_stays_loaded(tmp_path: Path) -> None:
     bundle, store = rvc_bundle(tmp_path / "voice"), weights_at(tmp_path / "weights", "rmvpe")
-    ready: Ready = finish(ready_voice(bundle, "praat", store))
+    ready: LoadedVoice = finish(load_voice(bundle, "praat", store))
     assert (ready.voice.card.name, ready.estimator_name, ready.share) == ("Tiny", "praat", 0.0)
     assert isinstance(ready.estimator, PraatF0)
-    again: Ready = finish(ready_voice(bundle, "praat", store))
+    again: LoadedVoice = finish(load_voice(bundle, "praat", store))
     assert again.voice is ready.voice
     assert again.estimator is ready.estimator
 
@@ -50,7 +50,7 @@ def test_a_melody_finder_that_cannot_be_had_is_done_without_but_not_if_it_was_as
     tmp_path: Path,
 ) -> None:
     bundle, store = rvc_bundle(tmp_path / "voice"), weights_at(tmp_path / "weights", "rmvpe")
-    events = list(ready_voice(bundle, None, store))
+    events = list(load_voice(bundle, None, store))
     (done,) = (event for event in events if isinstance(event, Done))
     assert done.result.estimator_name == "praat"
     signs = [event for event in events if isinstance(event, Progress)]
@@ -58,17 +58,17 @@ def test_a_melody_finder_that_cannot_be_had_is_done_without_but_not_if_it_was_as
     fractions = [sign.fraction for sign in signs]
     assert fractions == sorted(fractions)
     assert fractions[-1] == done.result.share
-    asked_again = [event for event in ready_voice(bundle, None, store) if isinstance(event, Progress)]
+    asked_again = [event for event in load_voice(bundle, None, store) if isinstance(event, Progress)]
     assert not any("rmvpe" in sign.message for sign in asked_again)
     with pytest.raises(DownloadError, match=r"rmvpe\.bin is needed.*save it as"):
-        finish(ready_voice(bundle, "rmvpe", store))
+        finish(load_voice(bundle, "rmvpe", store))
 
 
 def test_without_its_content_encoder_a_voice_is_not_loaded(tmp_path: Path) -> None:
     store = weights_at(tmp_path / "weights", "rmvpe")
     (tmp_path / "weights" / "contentvec.bin").unlink()
     with pytest.raises(DownloadError, match=r"contentvec\.bin is needed.*save it as"):
-        finish(ready_voice(rvc_bundle(tmp_path / "voice"), "praat", store))
+        finish(load_voice(rvc_bundle(tmp_path / "voice"), "praat", store))
 
 
 def test_a_voice_of_an_encoder_that_is_not_known_is_refused_before_anything_is_downloaded(
@@ -77,21 +77,21 @@ def test_a_voice_of_an_encoder_that_is_not_known_is_refused_before_anything_is_d
     store = weights_at(tmp_path / "weights")
     (tmp_path / "weights" / "contentvec.bin").unlink()
     with pytest.raises(CheckpointError, match="'spin'"):
-        finish(ready_voice(rvc_bundle(tmp_path / "voice", content_encoder="spin"), None, store))
+        finish(load_voice(rvc_bundle(tmp_path / "voice", content_encoder="spin"), None, store))
 
 
 def test_a_voice_without_f0_needs_nobody_to_find_the_melody(tmp_path: Path) -> None:
     store = weights_at(tmp_path / "weights")
-    ready: Ready = finish(ready_voice(rvc_bundle(tmp_path / "voice", uses_f0=False), None, store))
+    ready: LoadedVoice = finish(load_voice(rvc_bundle(tmp_path / "voice", uses_f0=False), None, store))
     assert (ready.estimator, ready.estimator_name) == (None, None)
 
 
 def test_voices_of_other_engines_need_no_weights(tmp_path: Path) -> None:
     store = weights_at(tmp_path / "weights")
-    ready: Ready = finish(ready_voice(toy_bundle(tmp_path / "voice"), None, store))
+    ready: LoadedVoice = finish(load_voice(toy_bundle(tmp_path / "voice"), None, store))
     assert (ready.voice.card.name, ready.estimator_name) == ("Hum", "praat")
     with pytest.raises(UnknownNameError, match="guess"):
-        finish(ready_voice(tmp_path / "voice", "guess", store))
+        finish(load_voice(tmp_path / "voice", "guess", store))
 
 
 def test_a_conversion_job_says_who_found_the_melody_and_keeps_its_progress_rising(

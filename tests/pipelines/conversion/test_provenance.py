@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 import soundfile as sf
 
-from pipelines.conversion.convert import ConvertOptions, convert
-from pipelines.conversion.provenance import STATEMENT, VERSION, RunRecord, read_record
+from pipelines.conversion.convert import convert
+from pipelines.conversion.provenance import STATEMENT, VERSION, RunRecord
 from pipelines.events import finish
 from rvc.audio.reader import AudioWriter, load_mono
 from rvc.audio.writer import WRITABLE
+from rvc.engine.options import ConvertOptions
 from tests.sounds import tone
 from tests.tiny import song, toy_voice
 
 RECORD = RunRecord(
     voice_name='Zoë "the voice" 声', voice_id="0123abcd", settings={"index_rate": 0.5, "format": None}
 )
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What a sound file of this program says of itself; None if it carries no such record."""
+    with sf.SoundFile(path) as file:
+        text = str(file.comment)
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) and said.get("statement") == STATEMENT else None
 
 
 def written(path: Path, record: RunRecord | None) -> Path:

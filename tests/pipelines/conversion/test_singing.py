@@ -10,12 +10,13 @@ import soundfile as sf
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from pipelines.conversion.convert import ConvertOptions, convert
+from pipelines.conversion.convert import convert
 from pipelines.events import finish
 from pipelines.voices.library import BUILTIN_VOICES
 from rvc.audio.level import frame_rms
 from rvc.audio.reader import load_mono, resample
-from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.engine.options import ConvertOptions
+from rvc.pitch.praat import PraatF0
 from rvc.voice import Voice
 
 RATE_HZ = 16_000
@@ -63,7 +64,7 @@ def test_a_sung_vowel_keeps_its_pitch_within_20_cents_and_never_breaks_up(
     result = finish(convert(tmp_path / "sung.wav", tmp_path / "made.wav", voice, ConvertOptions()))
     made, rate_hz = load_mono(result.path)
     made = resample(made, rate_hz, RATE_HZ)
-    f0 = F0_ESTIMATORS.build("praat")(made)[EDGE : len(hz) - EDGE]
+    f0 = PraatF0()(made)[EDGE : len(hz) - EDGE]
     wanted = hz[EDGE : len(hz) - EDGE] * 2 ** (result.transpose_semitones / 12)
     assert (f0 > 0).mean() > 0.99
     off_cents = 1200 * np.log2(f0[f0 > 0] / wanted[f0 > 0])

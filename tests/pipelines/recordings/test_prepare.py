@@ -13,7 +13,7 @@ import pytest
 import soundfile as sf
 
 from pipelines.events import Done, Progress, finish
-from pipelines.job_settings import PrepareSettings
+from pipelines.job_spec import PrepareSettings
 from pipelines.recordings.prepare import Prepared, load_prepared, prepare
 from pipelines.recordings.uploads import StoredFile, receive
 from pipelines.settings import Settings

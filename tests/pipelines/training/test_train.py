@@ -14,17 +14,17 @@ import soundfile as sf
 from safetensors.torch import load_file
 
 from pipelines.events import Done, Events, Progress, finish
-from pipelines.job_settings import PrepareSettings
+from pipelines.job_spec import PrepareSettings
 from pipelines.recordings.prepare import load_prepared, prepare
 from pipelines.recordings.uploads import receive
 from pipelines.settings import Settings
-from pipelines.training.engines import TASKS, at_once
-from pipelines.training.train import TrainRequest, TrainResult, TrainSettings, train
+from pipelines.training.train import STARTS, TrainRequest, TrainResult, train
 from rvc.audio.reader import load_mono
 from rvc.engine.card import read_card
 from rvc.engine.retrieval import RetrievalIndex
 from rvc.errors import AudioError, ConfigError, UnknownNameError
-from tests.tiny_task import BANDS, build_tiny_task
+from rvc.training.settings import TrainSettings
+from tests.tiny_task import BANDS, build_tiny_task, start_tiny
 
 SPEECH = Path(__file__).parents[3] / "assets" / "examples" / "voice" / "wren-1.ogg"
 BUNDLE = ["card.json", "index.faiss", "model.safetensors"]
@@ -43,7 +43,7 @@ def prepare_speech(seconds: float, folder: Path) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def tiny_engine() -> None:
     """The toy engine beside the real ones."""
-    TASKS.register("tiny")(lambda: at_once(build_tiny_task))
+    STARTS["tiny"] = start_tiny
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def test_whispering_without_a_voice_is_refused_before_training(
         def f0(self, item: object) -> np.ndarray:
             return np.zeros(10)
 
-    TASKS.register("whisper")(lambda: at_once(Whisper))
+    STARTS["whisper"] = partial(start_tiny, build=Whisper)
     asked = request_for(engine="whisper")
     with pytest.raises(AudioError, match="No voiced sound"):
         finish(train(asked))

@@ -12,7 +12,7 @@ import pytest
 import soundfile as sf
 import torch
 
-from pipelines.job_settings import check_training
+from pipelines.job_spec import check_training
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from rvc.audio.reader import load_mono

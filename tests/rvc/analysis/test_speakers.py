@@ -22,7 +22,7 @@ from rvc.analysis.speakers import (
     speaker_windows,
     thinned,
 )
-from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.pitch.praat import PraatF0
 from rvc.steps import result_of
 from tests.voices import MAN, OTHER_WOMAN, WOMAN, Wave, speak
 
@@ -31,7 +31,7 @@ VOICES = {"man": MAN, "woman": WOMAN, "other woman": OTHER_WOMAN}
 
 def windows_of(wav: Wave) -> SpeakerWindows:
     bands = log_mel(wav)
-    f0 = F0_ESTIMATORS.build("praat")(wav)
+    f0 = PraatF0()(wav)
     speech = np.pad(active_frames(wav, 16_000), (0, 1))[: len(bands)]
     pieces = [(start, start + 600) for start in range(0, len(bands), 600)]
     return speaker_windows(bands, f0, speech, pieces)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.signal import firwin2, oaconvolve, welch
 
 import rvc.lite.tone
-from pipelines.conversion.convert import ConvertOptions, convert
+from pipelines.conversion.convert import convert
 from pipelines.events import finish
 from pipelines.voices.library import BUILTIN_VOICES
 from rvc.audio.level import TARGET_RMS, frame_rms, loud_rms
@@ -18,6 +18,7 @@ from rvc.audio.loudness import FrameLoudness
 from rvc.audio.reader import load_mono, resample
 from rvc.audio.writer import AudioWriter
 from rvc.engine.card import TONE_BANDS
+from rvc.engine.options import ConvertOptions
 from rvc.lite.tone import MAX_DB, mean_tone, measure_tone, retoned
 from rvc.voice import Voice
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from rvc.errors import CheckpointError, ConfigError
-from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.pitch.estimators import f0_estimator
 from rvc.pitch.rmvpe import FIRST_CENTS, RmvpeF0, RmvpeNetwork, decode
 from tests.tiny import song
 
@@ -71,11 +71,11 @@ def test_a_lone_pitch_is_read_off_exactly_and_the_threshold_is_exclusive() -> No
 
 def test_it_is_built_by_name_from_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"needs its weights, rmvpe\.pt"):
-        F0_ESTIMATORS.build("rmvpe")
+        f0_estimator("rmvpe")
     with pytest.raises(
         CheckpointError, match=r"^rmvpe\.pt cannot be opened .*; use the published rmvpe\.pt\.$"
     ):
-        F0_ESTIMATORS.build("rmvpe", weights=tmp_path / "rmvpe.pt")
+        f0_estimator("rmvpe", weights=tmp_path / "rmvpe.pt")
 
 
 def test_weights_of_other_sizes_are_refused_by_name(network: RmvpeNetwork, tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rvc.pitch.estimators import F0_ESTIMATORS
+from rvc.pitch.praat import PraatF0
 from rvc.training.scoring import Score, f0_error, mean_score, mel_distance_db, score_slice
 from tests.tiny_task import sung_tone
 
 RATE_HZ = 24_000
-PRAAT = F0_ESTIMATORS.build("praat")
+PRAAT = PraatF0()
 NOISE: NDArray[np.float32] = np.random.default_rng(0).normal(0, 0.1, 2 * RATE_HZ).astype(np.float32)
 
 

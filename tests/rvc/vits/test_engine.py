@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 
 from rvc.engine.card import parse_card, read_card
 from rvc.engine.interface import Piece, Source
-from rvc.engine.options import SpeakOptions
+from rvc.engine.options import ConvertOptions
 from rvc.errors import CheckpointError
 from rvc.steps import result_of
 from rvc.vits.content_encoder import ContentVec
 from rvc.vits.engine import RvcEngine
-from rvc.voice import ENGINES, Voice
+from rvc.voice import Voice, engine_loader
 from tests.tiny import song
 from tests.tiny_rvc_voice import (
     content_frames,
@@ -45,8 +46,8 @@ def heard_by(engine: RvcEngine, wav: NDArray[np.float32], hz: float = 150.0) -> 
     return engine.source(padded, f0_hz)
 
 
-def spoken(voice: Voice, source: Source, **options: float) -> NDArray[np.float32]:
-    how = SpeakOptions(align_content=False, **({"index_rate": 0.0} | options))
+def spoken(voice: Voice, source: Source, **options: Any) -> NDArray[np.float32]:  # noqa: ANN401
+    how = ConvertOptions(**({"index_rate": 0.0, "protect": 0.5, "chunk_s": 20.0} | options))
     return np.concatenate([sign.wav for sign in voice.speak(source, how) if sign.wav is not None])
 
 
@@ -154,7 +155,7 @@ def test_the_encoder_is_shared_between_voices(tmp_path: Path) -> None:
 
 
 def test_a_voice_of_another_encoder_or_other_content_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    loader = ENGINES.build("rvc-toy")
+    loader = engine_loader("rvc-toy")
     foreign = read_card(rvc_bundle(tmp_path / "spin", content_encoder="spin"))
     with pytest.raises(CheckpointError, match=r"encoder 'spin'.*contentvec"):
         loader.weights(foreign)

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from rvc.engine.options import ENGINE_DEFAULTS
+from rvc.engine.options import ENGINE_DEFAULTS, ConvertOptions
 from rvc.errors import AudioError, ConfigError, NotAllowedError
 from ui.server.services import calmly, hand_out, plain_errors, plain_id, received
 from ui.tabs.conversion_settings import (
@@ -101,7 +101,6 @@ def test_a_setting_of_another_kind_is_refused_in_words(expert: ConversionSetting
 
 
 def test_the_page_s_own_defaults_are_those_of_the_voice_s_engine(expert: ConversionSettings) -> None:
-    from pipelines.conversion.convert import ConvertOptions
 
     shown = values_of(expert)
     for engine, defaults in ENGINE_DEFAULTS.items():
@@ -109,7 +108,7 @@ def test_the_page_s_own_defaults_are_those_of_the_voice_s_engine(expert: Convers
         assert set(updates) == set(expert.suited)
         shown |= {part: update.value for part, update in updates.items() if update.value is not None}
         options = ConvertOptions(**expert.settings(shown))
-        assert options.speaking(defaults) == ConvertOptions().speaking(defaults)
+        assert defaults.with_asked(options) == defaults
         assert options.follow_loudness == defaults.follow_loudness
         assert (options.transpose_semitones, options.f0_estimator) == (None, None)
 

@@ -12,7 +12,7 @@ import soundfile as sf
 from gradio_client import handle_file  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
-from pipelines.job_settings import check_training
+from pipelines.job_spec import check_training
 from rvc.errors import ConfigError
 from tests.pipelines.toy_rvc import SETTINGS, WORKER, weights_folder
 from tests.ui.launched import VOICE_FILES, Launched, client_to, launched
