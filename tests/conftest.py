@@ -6,7 +6,7 @@ import os
 import random
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 # Before anything is imported that reads them; child processes inherit them.
@@ -29,6 +29,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     alone = [argument for argument in config.args if ".py" in argument] == config.args
     measures = any(word in ("slow", "gpu") for word in str(config.option.markexpr).split()[:1])
     return 0 if measures or (alone and len(config.args) == 1) else min(os.cpu_count() or 1, _MOST_WORKERS)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make what a test logged fit to be sent to the process that reports: it may be no valid text."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(autouse=True)
