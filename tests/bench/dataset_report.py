@@ -1,6 +1,6 @@
 """Check the data-set report on real speech: `python -m tests.bench.dataset_report SPEECH WORK`.
 
-SPEECH is a folder with `metadata.csv` as rvc/pretrain/corpus.py reads it; WORK keeps prepared
+SPEECH is a folder with `metadata.csv` as rvc/pretrain/dataset.py reads it; WORK keeps prepared
 recordings, so a second run is quick. Printed are, for sets of one speaker, how often a second one was heard;
 for sets of which a fifth is by somebody else, how often not; and the estimates of noise and bandwidth
 against the truth. `--statistics FILE SPEAKER ...` judges sets of these speakers with other constants, fitted
