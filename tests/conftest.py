@@ -15,8 +15,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 for _library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
     os.environ[f"{_library}_NUM_THREADS"] = "1"
 
-# anyio has a plugin for pytest, whose modules pytest then rewrites as they are imported, even with the plugin left out.
-# Late, in a server's thread, CPython 3.11 may answer "AST constructor recursion depth mismatch".
+# anyio brings a plugin for pytest, so pytest rewrites its modules as they are imported, even with the
+# plugin left out. Late, in a server's thread, CPython 3.11 may answer "AST constructor recursion depth
+# mismatch".
 import anyio._backends._asyncio  # noqa: F401
 import numpy as np
 import pytest
