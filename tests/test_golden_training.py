@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from rvc.torch_file import published_name
+from rvc.torch_file import load_published_state, published_name, published_state
 from rvc.training.group import Group
 from rvc.vits.config import SynthesizerConfig, Version
 from rvc.vits.discriminator import (
@@ -29,7 +29,6 @@ from rvc.vits.prior_encoder import segments
 from rvc.vits.step import Passage, Precision, Trainer
 from rvc.vits.synthesizer import Frames, Noise, Synthesizer, Target, TrainingOutput
 from rvc.vits.voice_model import synthesizer_shapes
-from rvc.vits.weight_norm import load_published_state, published_state
 from tests.golden_files import recipe_weights
 from tests.golden_networks import arrays, assert_near, folder, stem, vectors_with, voice_config, voices
 

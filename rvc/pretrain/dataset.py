@@ -35,6 +35,14 @@ from rvc.pitch.praat import PraatF0
 logger = logging.getLogger(__name__)
 
 FRAMES_PER_S = 100
+LICENCES = {
+    "kathleen_en": "CC0 (Rhasspy voice data set 'kathleen')",
+    "kerstin_de": "CC0 (Rhasspy voice data set 'kerstin')",
+    "flemishguy_nl": "CC0 (Rhasspy voice data set 'flemishguy')",
+    "librispeech": "CC BY 4.0 (LibriSpeech, Panayotov et al. 2015)",
+    "an4": "BSD-style (CMU AN4)",
+    "picovoice": "Apache-2.0 (Picovoice speech-to-intent benchmark; content encoder only)",
+}
 LANGUAGES = {"kerstin_de": "de", "nathalie_nl": "nl", "flemishguy_nl": "nl"}
 HELD_OUT_SPEAKERS = frozenset(
     {"nathalie", "26", "1688", "2033", "mblw", "fjmd", "fbbh", "mjgm", "mscg", "fsaf", "mmsh", "fclc"}

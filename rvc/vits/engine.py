@@ -35,9 +35,8 @@ from rvc.vits.content_encoder import (
     ContentVec,
     HubertSizes,
 )
-from rvc.vits.synthesizer import Frames, Noise, NoiseSource, Synthesizer
+from rvc.vits.synthesizer import Frames, Noise, NoiseSource, Synthesizer, halves
 from rvc.vits.voice_model import CONTENT_ENCODER, load_voice_file
-from rvc.vits.weight_norm import halves
 
 Wave = NDArray[np.float32]
 CEILING = 0.95

@@ -28,8 +28,7 @@ from rvc.vits.discriminator import (
 )
 from rvc.vits.features import SpectrogramConfig, mel_of_linear, mel_spectrogram
 from rvc.vits.prior_encoder import segments
-from rvc.vits.synthesizer import Frames, Noise, Synthesizer, Target, TrainingOutput
-from rvc.vits.weight_norm import halves
+from rvc.vits.synthesizer import Frames, Noise, Synthesizer, Target, TrainingOutput, halves
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 BETAS, EPSILON, WEIGHT_DECAY = (0.8, 0.99), 1e-9, 0.01

@@ -15,19 +15,31 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 from rvc.errors import ConfigError
 from rvc.noise import placed_noise
+from rvc.torch_file import load_published_state
 from rvc.vits.config import SynthesizerConfig
 from rvc.vits.flow import CONTEXT_FRAMES, Flow, PosteriorEncoder
 from rvc.vits.generator import Generator
 from rvc.vits.prior_encoder import PriorEncoder, frame_mask, random_starts, segments
 from rvc.vits.tiles import TiledGenerator
-from rvc.vits.weight_norm import fold_weight_norm, halves, load_published_state
 
 NOISE_SCALE = 0.66666  # how much of the prior's deviation is used when speaking; less is duller and steadier
 LATENT_NOISE, SOURCE_NOISE = 1, 2  # streams of placed noise
 NoiseSource = Callable[[int, int, int, int], Tensor]  # `placed_noise` or its like
+
+
+def halves(device: torch.device) -> bool:
+    """Tell whether networks shall compute in half precision on a device, as RVC's own programs choose.
+
+    GPUs without tensor cores are far slower with it, and the GTX 16 series is known to give NaN.
+    """
+    if device.type != "cuda":
+        return False
+    major, _ = torch.cuda.get_device_capability(device)
+    return major >= 7 and "GTX 16" not in torch.cuda.get_device_name(device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +153,9 @@ class Synthesizer(nn.Module):
         # A copy, since folding must not reach the caller's tensors; float32 before weights are multiplied.
         copies = {name: tensor.detach().to(torch.float32, copy=True) for name, tensor in weights.items()}
         load_published_state(synthesizer, copies, assign=True)
-        fold_weight_norm(synthesizer)
+        for layer in list(synthesizer.modules()):
+            if parametrize.is_parametrized(layer, "weight"):
+                parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
         return synthesizer.eval().requires_grad_(requires_grad=False)
 
     @torch.inference_mode()

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rvc.pitch.estimators import f0_estimator
 from rvc.pitch.f0 import F0Estimator
+from rvc.torch_file import load_published_state
 from rvc.training.group import Group
 from rvc.training.task import Features, Task
 from rvc.vits.config import SynthesizerConfig, Version, published_config
@@ -33,9 +34,15 @@ from rvc.vits.features import (
 )
 from rvc.vits.step import Passage, Precision, Trainer
 from rvc.vits.synthesizer import Frames, Noise, Synthesizer
-from rvc.vits.training_checkpoint import read_discriminators, read_generator, write_training_checkpoint
-from rvc.vits.voice_model import CONTENT_ENCODER, VoiceModel, card_of, save_voice_file
-from rvc.vits.weight_norm import load_published_state
+from rvc.vits.voice_model import (
+    CONTENT_ENCODER,
+    VoiceModel,
+    card_of,
+    read_discriminators,
+    read_generator,
+    save_voice_file,
+    write_training_checkpoint,
+)
 
 # How many frames of each slice are spoken at a step.
 SEGMENT_FRAMES = {

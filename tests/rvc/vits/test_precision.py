@@ -12,7 +12,7 @@ from torch import Tensor
 import rvc.vits.step as stepping
 from rvc.training.loop import on_cpu
 from rvc.vits.step import Precision
-from rvc.vits.weight_norm import halves
+from rvc.vits.synthesizer import halves
 from tests.rvc.training.test_resume import assert_equal
 from tests.tiny_rvc_training import tiny_rvc_task
 from tests.tiny_task import sung_tone

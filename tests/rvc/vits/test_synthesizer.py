@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rvc.errors import ConfigError
+from rvc.torch_file import published_state
 from rvc.vits import prior_encoder as transformer
 from rvc.vits.config import Version, published_config
 from rvc.vits.discriminator import Discriminators
@@ -16,7 +17,6 @@ from rvc.vits.generator import HarmonicSource
 from rvc.vits.prior_encoder import RelativeAttention, frame_mask, random_starts, segments
 from rvc.vits.synthesizer import Noise, Synthesizer, Target, Window
 from rvc.vits.voice_model import VoiceModel
-from rvc.vits.weight_norm import published_state
 from tests.tiny_rvc import tiny_config, tiny_frames, tiny_synthesizer
 
 PUBLISHED: list[tuple[Version, int, int, int, int, int]] = [

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rvc.errors import CheckpointError
 from rvc.pitch.f0 import coarse_bins
+from rvc.torch_file import load_published_state, published_state
 from rvc.training.loop import Training
 from rvc.training.settings import TrainSettings
 from rvc.vits.content_encoder import ContentVec
@@ -20,9 +21,7 @@ from rvc.vits.discriminator import Discriminators
 from rvc.vits.features import LONGEST_FRAMES, batch_of, linear_spectrogram, peak_normalized
 from rvc.vits.synthesizer import Synthesizer
 from rvc.vits.task import EPOCH_DECAY, SEGMENT_FRAMES, RvcTask, published_sizes
-from rvc.vits.training_checkpoint import read_discriminators, read_generator
-from rvc.vits.voice_model import load_voice_file, write_voice_model
-from rvc.vits.weight_norm import load_published_state, published_state
+from rvc.vits.voice_model import load_voice_file, read_discriminators, read_generator, write_voice_model
 from tests.rvc.training.test_resume import assert_equal, stop_after
 from tests.tiny_rvc_training import tiny_data, tiny_files, tiny_rvc_task, tiny_sizes, write_pretrained
 from tests.tiny_rvc_voice import TOY_HUBERT

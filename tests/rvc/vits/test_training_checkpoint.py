@@ -8,11 +8,17 @@ import pytest
 import torch
 
 from rvc.errors import CheckpointError
+from rvc.torch_file import load_published_state, published_state
 from rvc.vits.discriminator import Discriminators
 from rvc.vits.synthesizer import Synthesizer
-from rvc.vits.training_checkpoint import read_discriminators, read_generator, write_training_checkpoint
-from rvc.vits.voice_model import VoiceModel, synthesizer_shapes, write_voice_model
-from rvc.vits.weight_norm import load_published_state, published_state
+from rvc.vits.voice_model import (
+    VoiceModel,
+    read_discriminators,
+    read_generator,
+    synthesizer_shapes,
+    write_training_checkpoint,
+    write_voice_model,
+)
 from tests.tiny_rvc import tiny_config, tiny_synthesizer
 from tests.tiny_rvc_training import write_pretrained
 
