@@ -188,9 +188,6 @@ class _Shell:
     def __init__(self, *_: object) -> None:
         pass
 
-    def __new__(cls, *_: object) -> _Shell:
-        return object.__new__(cls)
-
     def __setstate__(self, _: object) -> None:
         pass
 

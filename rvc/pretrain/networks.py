@@ -15,10 +15,9 @@ from rvc.lite.encoder import MEL_BANDS
 from rvc.lite.losses import Discriminator, Discriminators, whole_windows
 from rvc.pretrain.labels import PHONES
 
-VOICE_DIM = 48
+VOICE_DIM, CHANNELS = 48, 24
 PERIODS = (2, 3, 5, 7, 11)
 RESOLUTIONS = ((2048, 512), (1024, 256), (512, 128))  # window and hop in samples
-CHANNELS = 24
 
 
 class _ReverseGradient(torch.autograd.Function):
@@ -93,10 +92,8 @@ def labelled_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.
 def contrast(a: Tensor, b: Tensor, heard: Tensor, temperature: float = 0.1) -> tuple[Tensor, Tensor]:
     """InfoNCE: how well heard frames of a find themselves in b, (B, T, C); and the share that do."""
     a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
-    likeness = a @ b.transpose(1, 2) / temperature  # (B, T, T)
-    likeness = likeness.masked_fill(~heard[:, None, :], -1e4)
-    target = torch.arange(a.shape[1], device=a.device).expand(a.shape[0], -1)
-    target = torch.where(heard, target, -100)
+    likeness = (a @ b.transpose(1, 2) / temperature).masked_fill(~heard[:, None, :], -1e4)  # (B, T, T)
+    target = torch.where(heard, torch.arange(a.shape[1], device=a.device), -100)
     loss = F.cross_entropy(likeness.flatten(0, 1), target.flatten(), ignore_index=-100)
     found = (likeness.argmax(-1) == target).sum() / heard.sum().clamp(min=1)
     return loss, found

@@ -33,11 +33,9 @@ from rvc.pretrain.networks import LargeDiscriminators
 from rvc.pretrain.train_encoder import LAST_RATE, Stateful
 
 CONTEXT_FRAMES = 40  # of audio on either side of a crop, for the encoder
-NARROW_BAND_HZ = 7600.0
-NARROW_BAND = ("librispeech", "an4", "picovoice")
+NARROW_BAND_HZ, NARROW_BAND = 7600.0, ("librispeech", "an4", "picovoice")
 DISCRIMINATOR_RATE = 3e-4  # at its peak
-ANONYMOUS_SHARE = 0.15
-PLAIN_SHARE = 0.2
+ANONYMOUS_SHARE, PLAIN_SHARE = 0.15, 0.2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,8 @@
 """Training of the content encoder; and how a pretraining runs: step by step, saved, resumed when cut off.
 
-Four tasks pull at one content vector: say which phone this is (cross-entropy on aligned labels); be the same
-under another voice, room and microphone, and different from other frames of the recording (contrast between
-two views); hold what is needed to rebuild the clean spectrogram when pitch, level and voice are given from
-outside, which keeps what phones alone would lose; and hide who speaks (a speaker classifier whose gradient is
-reversed).
+Four tasks pull at one content vector: say which phone this is; be the same under another voice, room and
+microphone, and different from other frames of the recording; hold what rebuilds the clean spectrogram when
+pitch, level and voice are given, which phones alone would lose; and hide who speaks (reversed gradient).
 """
 
 from __future__ import annotations
@@ -163,8 +161,7 @@ class EncoderTrainer:
         labels = labels.repeat(settings.views, 1).flatten()
         speaker = crops.speaker.repeat(settings.views)
         logits = self.heads.phones(F.dropout(content, 0.1)).float().flatten(0, 1)
-        reverse = min(1.0, number / 1000)
-        guesses = self.heads.speaker_logits(content, inside, reverse).float()
+        guesses = self.heads.speaker_logits(content, inside, min(1.0, number / 1000)).float()
         losses = {
             "phone": labelled_cross_entropy(logits, labels, smoothing=0.08),
             "rebuild": (error * keep).sum() / keep.sum().clamp(min=1),

@@ -30,8 +30,6 @@ from rvc.vits.features import SpectrogramConfig, mel_of_linear, mel_spectrogram
 from rvc.vits.prior_encoder import segments
 from rvc.vits.synthesizer import Frames, Noise, Synthesizer, Target, TrainingOutput, halves
 
-_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-BETAS, EPSILON, WEIGHT_DECAY = (0.8, 0.99), 1e-9, 0.01
 PARTS = ("synthesizer", "discriminators", "optimizer", "judge_optimizer", "scaler")
 
 
@@ -57,7 +55,7 @@ class Precision:
 
     def networks(self) -> torch.autocast:
         """Make the context in which networks are run; losses are computed outside of it."""
-        dtype = _AUTOCAST.get(self.name)
+        dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.name)
         return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
 
     def scaler(self) -> GradScaler:
@@ -118,17 +116,13 @@ class Trainer:
             made = replace(made, audio=made.audio.float())
             hop = self.spectrogram.hop_samples
             real = segments(passage.wave, made.starts * hop, segment * hop)
-            caught = self._teach_discriminators(real, made.audio.detach())
-            losses = self._teach_synthesizer(passage, made, real)
+            with self.precision.networks():
+                of_both = self.discriminators(torch.cat([real, made.audio.detach()]))
+            losses = {"discriminator": discriminator_loss(*_halves(of_both))}
+            self._learn(losses["discriminator"], self.judge_optimizer, self.discriminators)
+            losses |= self._teach_synthesizer(passage, made, real)
             self.scaler.update()
-        return {"discriminator": caught.detach()} | {name: loss.detach() for name, loss in losses.items()}
-
-    def _teach_discriminators(self, real: Tensor, made: Tensor) -> Tensor:
-        with self.precision.networks():
-            of_both = self.discriminators(torch.cat([real, made]))
-        loss = discriminator_loss(*_halves(of_both))
-        self._learn(loss, self.judge_optimizer, self.discriminators)
-        return loss
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def _teach_synthesizer(self, passage: Passage, made: TrainingOutput, real: Tensor) -> dict[str, Tensor]:
         config, length = self.spectrogram, self.segment_frames
@@ -173,7 +167,7 @@ class Trainer:
 
 def _optimizer(network: nn.Module) -> torch.optim.AdamW:
     return torch.optim.AdamW(
-        network.parameters(), 1e-4, betas=BETAS, eps=EPSILON, weight_decay=WEIGHT_DECAY, fused=True
+        network.parameters(), 1e-4, betas=(0.8, 0.99), eps=1e-9, weight_decay=0.01, fused=True
     )
 
 

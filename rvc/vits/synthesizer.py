@@ -86,12 +86,9 @@ class Noise:
 
     @staticmethod
     def placed(
-        config: SynthesizerConfig,
-        first_frame: int,
-        frames: int,
-        device: torch.device,
+        config: SynthesizerConfig, first_frame: int, frames: int, device: torch.device,
         draw: NoiseSource = placed_noise,
-    ) -> Noise:
+    ) -> Noise:  # fmt: skip
         """Draw for one item by its place in the recording, so that a conversion can be repeated."""
         channels = config.latent_channels
         latent = draw(first_frame, frames, channels, LATENT_NOISE).reshape(1, frames, channels)
@@ -186,9 +183,8 @@ class Synthesizer(nn.Module):
     ) -> Iterator[Tensor]:
         """Speak one item in passages of a second, (n,) each: what `infer` says without a window, in float32.
 
-        Between two the caller may look whether anybody still waits. On a GPU it is all one passage, where
-        that is fast in half precision but for the phase of the source. `spoken` is the first frame that is
-        spoken and the one after the last; the others serve as context.
+        On a GPU it is all one passage, where that is fast in half precision but for the phase of the source.
+        `spoken` is the first frame that is spoken and the one after the last; the others serve as context.
         """
         noise = noise or Noise()
         first, last = spoken or (0, frames.content.shape[1])
@@ -200,12 +196,10 @@ class Synthesizer(nn.Module):
             made = self._prior(frames, speaker, noise, 0)
             latent = made.latent * made.mask
             excitation = self._source_signal(frames.f0_hz, noise)
-            hop = self.config.hop_samples
-            audio = None
-            if device.type != "cpu" or not self.in_tiles:
-                audio = self.dec(latent, speaker, excitation)[0, 0, first * hop : last * hop].float()
+            tiled = device.type == "cpu" and self.in_tiles
+            audio = None if tiled else self.dec(latent, speaker, excitation)[0, 0].float()
         if audio is not None:
-            yield audio
+            yield audio[first * self.config.hop_samples : last * self.config.hop_samples]
             return
         heard = None if excitation is None else excitation[0, 0]
         yield from TiledGenerator(self.dec).passages(latent[0], speaker[0], heard, (first, last))

@@ -296,14 +296,10 @@ def write_training_checkpoint(
     state = optimizer.state_dict()
     # Their schedules refuse a group that does not say its first rate; kernels are this machine's affair.
     groups = [{"initial_lr": learning_rate, **group, "fused": None} for group in state["param_groups"]]
-    weights = published_state(network)
-    document = {
-        "model": {name: tensor.detach().cpu().float().contiguous() for name, tensor in weights.items()},
-        "iteration": epoch,
-        "optimizer": {**state, "param_groups": groups},
-        "learning_rate": learning_rate,
-    }
-    write_document(path, document)
+    published = published_state(network).items()
+    weights = {name: tensor.detach().cpu().float().contiguous() for name, tensor in published}
+    document = {"model": weights, "iteration": epoch, "optimizer": {**state, "param_groups": groups}}
+    write_document(path, document | {"learning_rate": learning_rate})
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:
