@@ -52,9 +52,8 @@ from rvc.pretrain.dataset import (
     read_corpus,
 )
 from rvc.pretrain.evaluate import evaluate_encoder
-from rvc.pretrain.networks import Heads
 from rvc.pretrain.train_base import BaseTrainer, BaseTraining
-from rvc.pretrain.train_encoder import EncoderTrainer, EncoderTraining, run, train_encoder
+from rvc.pretrain.train_encoder import EncoderTrainer, EncoderTraining, Heads, run, train_encoder
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +67,7 @@ BASE_SHARES = {
 SCORES_FILE = "encoder_scores.json"  # written into the work folder by the stage "evaluate"
 # Other speakers, whose content voices learn to say: those with minutes of speech stand for themselves; the
 # rest are pooled by the height of their voices.
-OWN_GROUP_S = 300.0
-HIGH_VOICE_HZ = 160.0
-MOST_S = 150.0
-ROWS = 4_000
+OWN_GROUP_S, HIGH_VOICE_HZ, MOST_S, ROWS = 300.0, 160.0, 150.0, 4_000
 SPEECH_RANGE = 4.0  # frames further below a recording's loudest, in natural log RMS, are not speech
 JUDGED = ("librispeech", "an4", "kathleen_en", "kerstin_de")
 

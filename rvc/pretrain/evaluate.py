@@ -19,20 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchaudio.functional import edit_distance
 
-from rvc.lite.encoder import ContentEncoder, log_mel, power_spectrum
+from rvc.lite.encoder import ContentEncoder
 from rvc.pretrain.dataset import Recording
-from rvc.pretrain.networks import Heads
+from rvc.pretrain.train_encoder import Heads, hear
 
 SHORTEST_PHONE_FRAMES, PROBE_STEPS, MOST_PAIRS = 3, 300, 60
 FEWEST_RECORDINGS = 6  # of a speaker in the probe: a third of them is kept to try it on
-
-
-@torch.no_grad()
-def hear(encoder: ContentEncoder, recording: Recording) -> tuple[Tensor, Tensor]:
-    """Content (T, C) and log-mel (T, 80) of one recording at 16 kHz."""
-    wav = torch.from_numpy(recording.audio).to(encoder.mel_filters.device).float()[None] / 32768
-    mel = log_mel(power_spectrum(wav), encoder.mel_filters)[:, : len(recording.labels)]
-    return encoder.from_mel(mel)[0], mel[0]
 
 
 def phones_said(labels: NDArray[np.int8]) -> list[int]:

@@ -120,8 +120,7 @@ class ContentVec(nn.Module):
 
     def content_dim(self, version: str) -> int:
         """Numbers per content vector of a voice of this version."""
-        _, projected = _content_kind(version)
-        return self.sizes.projected if projected else self.sizes.channels
+        return self.sizes.projected if _content_kind(version)[1] else self.sizes.channels
 
     def forward(self, wav16k: Tensor, version: str) -> Tensor:
         """Say what is said, (B, N) -> (B, F, 256) for voices of version "v1", (B, F, 768) for "v2"."""
