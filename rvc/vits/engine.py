@@ -35,7 +35,7 @@ from rvc.vits.content_encoder import (
     ContentVec,
     HubertSizes,
 )
-from rvc.vits.synthesizer import Frames, Noise, NoiseSource, Synthesizer, halves
+from rvc.vits.synthesizer import Noise, NoiseSource, VitsFrames, VitsSynthesizer, supports_fp16
 from rvc.vits.voice_model import CONTENT_ENCODER, load_voice_file
 
 Wave = NDArray[np.float32]
@@ -96,7 +96,7 @@ class RvcEngine:
     def __init__(
         self,
         encoder: ContentVec,
-        synthesizer: Synthesizer,
+        synthesizer: VitsSynthesizer,
         device: str = "cpu",
         *,
         lossless: bool = True,
@@ -155,7 +155,7 @@ class RvcEngine:
         heard = torch.from_numpy(source.wav16k[since * HOP_16K : since * HOP_16K + samples])[None]
         with (
             torch.inference_mode(),
-            torch.autocast(self._device.type, torch.float16, enabled=halves(self._device)),
+            torch.autocast(self._device.type, torch.float16, enabled=supports_fp16(self._device)),
         ):
             encoded = self.encoder(heard.to(self._device), self.config.version)
         content = encoded[0].float().cpu().numpy()
@@ -173,7 +173,7 @@ class RvcEngine:
     def speak(self, content: Wave, source: Source, piece: Piece) -> Generator[float, None, Wave]:
         """Speak a piece, passage by passage."""
         f0_hz, device = source.f0_hz[piece.first : piece.last], self._device
-        frames = Frames.of_one_speaker(
+        frames = VitsFrames.of_one_speaker(
             self.config,
             torch.from_numpy(content)[None].to(device),
             torch.tensor([len(content)], device=device),
@@ -248,7 +248,7 @@ class RvcLoader:
                 "fetch them before the voice is loaded."
             )
         model = load_voice_file(folder / "model.safetensors")
-        synthesizer = Synthesizer.for_inference(model.config, model.weights)
+        synthesizer = VitsSynthesizer.for_inference(model.config, model.weights)
         encoder = _encoder(path, path.stat().st_mtime_ns, self._sizes)
         return RvcEngine(encoder, synthesizer, device)
 

@@ -100,7 +100,7 @@ class Generator(nn.Module):
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__()
-        self.recomputes = False  # each stage on the way back: the same gradients, less memory, more time
+        self.gradient_checkpointing = False  # the same gradients, less memory, more time
         rates, kernels, width = config.upsample_rates, config.upsample_kernels, config.upsample_channels
         stages = range(len(rates))
         self.blocks_per_stage = len(config.resblock_kernels)
@@ -130,7 +130,7 @@ class Generator(nn.Module):
             raise ConfigError("A voice model with F0 takes an F0 contour, one without takes none.")
         x = self.conv_pre(latent) + self.cond(speaker)
         for stage in range(len(self.ups)):
-            if self.recomputes and torch.is_grad_enabled():
+            if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(
                     self._stage, stage, x, excitation, use_reentrant=False, preserve_rng_state=False
                 )

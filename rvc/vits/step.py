@@ -28,7 +28,7 @@ from rvc.vits.discriminator import (
 )
 from rvc.vits.features import SpectrogramConfig, mel_of_linear, mel_spectrogram
 from rvc.vits.prior_encoder import segments
-from rvc.vits.synthesizer import Frames, Noise, Synthesizer, Target, TrainingOutput, halves
+from rvc.vits.synthesizer import Noise, Target, TrainingOutput, VitsFrames, VitsSynthesizer, supports_fp16
 
 PARTS = ("synthesizer", "discriminators", "optimizer", "judge_optimizer", "scaler")
 
@@ -49,7 +49,7 @@ class Precision:
     @staticmethod
     def best(asked: str | None, device: torch.device) -> Precision:
         """Take what is asked for, else the fastest that is known to train well on the device."""
-        if asked is None and halves(device):
+        if asked is None and supports_fp16(device):
             asked = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
         return Precision(asked or "float32", device)
 
@@ -78,10 +78,10 @@ class Precision:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Passage:
+class TrainingBatch:
     """A batch of recordings on the device."""
 
-    frames: Frames  # what is said in them, T frames
+    frames: VitsFrames  # what is said in them, T frames
     spectrogram: Tensor  # linear magnitudes, zero in the padding, (B, bins, T)
     wave: Tensor  # (B, 1, T * hop)
     frame_share: float = 1.0  # how many times more frames than the average process's part of the batch
@@ -91,7 +91,7 @@ class Passage:
 class Trainer:
     """A synthesizer and its discriminators in training, both on the group's device."""
 
-    synthesizer: Synthesizer  # with posterior encoder, not folded
+    synthesizer: VitsSynthesizer  # with posterior encoder, not folded
     discriminators: Discriminators
     spectrogram: SpectrogramConfig  # what the mel loss compares
     segment_frames: int  # how many frames of each item are spoken and judged
@@ -103,7 +103,7 @@ class Trainer:
         self.judge_optimizer = _optimizer(self.discriminators.train())
         self.scaler = self.precision.scaler()  # one for both, as published programs have it
 
-    def step(self, passage: Passage, noise: Noise, learning_rate: float) -> dict[str, Tensor]:
+    def step(self, passage: TrainingBatch, noise: Noise, learning_rate: float) -> dict[str, Tensor]:
         """Take one step of both; return the losses, weighted, detached, by name."""
         for optimizer in (self.optimizer, self.judge_optimizer):
             for group in optimizer.param_groups:
@@ -124,7 +124,9 @@ class Trainer:
             self.scaler.update()
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _teach_synthesizer(self, passage: Passage, made: TrainingOutput, real: Tensor) -> dict[str, Tensor]:
+    def _teach_synthesizer(
+        self, passage: TrainingBatch, made: TrainingOutput, real: Tensor
+    ) -> dict[str, Tensor]:
         config, length = self.spectrogram, self.segment_frames
         self.discriminators.requires_grad_(requires_grad=False)
         try:

@@ -32,8 +32,8 @@ from rvc.vits.features import (
     published_spectrogram,
     whole_frames,
 )
-from rvc.vits.step import Passage, Precision, Trainer
-from rvc.vits.synthesizer import Frames, Noise, Synthesizer
+from rvc.vits.step import Precision, Trainer, TrainingBatch
+from rvc.vits.synthesizer import Noise, VitsFrames, VitsSynthesizer
 from rvc.vits.voice_model import (
     CONTENT_ENCODER,
     VoiceModel,
@@ -94,21 +94,21 @@ class RvcFiles:
         return f0_estimator(self.estimator_name, weights=self.estimator, device=str(device))
 
 
-def first_networks(sizes: RvcSizes, files: RvcFiles) -> tuple[Synthesizer, Discriminators]:
+def first_networks(sizes: RvcSizes, files: RvcFiles) -> tuple[VitsSynthesizer, Discriminators]:
     """Make the networks, on the CPU; new weights come from torch's global generator."""
     config, version = sizes.synthesizer, sizes.synthesizer.version
     if files.generator is None or files.discriminators is None:
-        return Synthesizer(config), Discriminators(version, sizes.narrowing)
+        return VitsSynthesizer(config), Discriminators(version, sizes.narrowing)
     config, of_generator = read_generator(files.generator, config)
     of_judges = read_discriminators(files.discriminators, version, sizes.narrowing)
-    networks = Synthesizer(config), Discriminators(version, sizes.narrowing)
+    networks = VitsSynthesizer(config), Discriminators(version, sizes.narrowing)
     for network, weights in zip(networks, (of_generator, of_judges), strict=True):
         load_published_state(network, weights)
     return networks
 
 
 class RvcTask(Task):
-    """One voice in training; `recomputes` saves the generator's memory by computing twice."""
+    """One voice in training; `gradient_checkpointing` saves memory by computing twice."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class RvcTask(Task):
         group: Group | None = None,
         *,
         precision: str | None = None,
-        recomputes: bool = False,
+        gradient_checkpointing: bool = False,
     ) -> None:
         self.group = group or Group.alone()
         self.device = self.group.device
@@ -131,7 +131,7 @@ class RvcTask(Task):
             files.encoder, sizes.encoder, config.version, sizes.spectrogram, estimator, self.device
         )
         synthesizer, discriminators = first_networks(sizes, files)
-        synthesizer.dec.recomputes = recomputes
+        synthesizer.dec.gradient_checkpointing = gradient_checkpointing
         self.trainer = Trainer(
             synthesizer.to(self.device),
             discriminators.to(self.device),
@@ -181,14 +181,14 @@ class RvcTask(Task):
             source=own(torch.randn, items, 1, self.sizes.segment_frames * self.sizes.spectrogram.hop_samples),
         )
 
-    def _passage(self, batch: dict[str, Tensor]) -> Passage:
+    def _passage(self, batch: dict[str, Tensor]) -> TrainingBatch:
         """Put this process's part of a batch on its device."""
         lengths = batch["lengths"]
         own = self.group.own(len(lengths))
         rows = {name: row[own].to(self.device, non_blocking=True) for name, row in batch.items()}
         said = (rows[name] for name in ("content", "lengths", "pitch", "f0_hz"))
-        return Passage(
-            frames=Frames.of_one_speaker(self.sizes.synthesizer, *said),
+        return TrainingBatch(
+            frames=VitsFrames.of_one_speaker(self.sizes.synthesizer, *said),
             spectrogram=rows["spectrogram"].float(),
             wave=rows["audio"],
             frame_share=self.group.size * int(lengths[own].sum()) / int(lengths.sum()),
@@ -199,7 +199,7 @@ class RvcTask(Task):
         """Speak a slice in the voice as it is now, with noise by its place."""
         synthesizer, config = self.trainer.synthesizer, self.sizes.synthesizer
         frames = len(item["f0_hz"])
-        said = Frames.of_one_speaker(
+        said = VitsFrames.of_one_speaker(
             config,
             whole_frames(item)[None].to(self.device),
             torch.tensor([frames], device=self.device),

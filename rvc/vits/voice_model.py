@@ -31,7 +31,7 @@ from rvc.files import atomic_write
 from rvc.torch_file import check_weights, published_state, read_document, tensors_by_name, write_document
 from rvc.vits.config import CONTENT_DIMS, SynthesizerConfig, Version
 from rvc.vits.discriminator import Discriminators
-from rvc.vits.synthesizer import Synthesizer
+from rvc.vits.synthesizer import VitsSynthesizer
 
 MAX_MODEL_BYTES, MAX_CHECKPOINT_BYTES = 1_000_000_000, 2_000_000_000
 ENGINE = METADATA = "rvc"
@@ -68,7 +68,7 @@ class VoiceModel:
         return str(self.facts.get("embedder_model", CONTENT_ENCODER))
 
     @classmethod
-    def of(cls, synthesizer: Synthesizer, info: str = "", **facts: str | int) -> VoiceModel:
+    def of(cls, synthesizer: VitsSynthesizer, info: str = "", **facts: str | int) -> VoiceModel:
         """Take a voice model out of a synthesizer in training, not folded: a copy, as it is now."""
         weights = {
             name: tensor.detach().to("cpu", copy=True)
@@ -150,7 +150,7 @@ def card_of(model: VoiceModel) -> dict[str, Any]:
 def synthesizer_shapes(config: SynthesizerConfig, *, with_posterior: bool) -> Mapping[str, torch.Size]:
     """Give the shape of every weight of a synthesizer, by published name; nothing is allocated."""
     with torch.device("meta"):
-        synthesizer = Synthesizer(config, with_posterior=with_posterior)
+        synthesizer = VitsSynthesizer(config, with_posterior=with_posterior)
     return {name: tensor.shape for name, tensor in published_state(synthesizer).items()}
 
 
