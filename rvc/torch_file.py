@@ -36,8 +36,21 @@ SHELLS = ("fairseq.data.dictionary.Dictionary", "argparse.Namespace")
 
 
 def published_name(name: str) -> str:
-    """Give the name that published files have for an entry of a state dict."""
+    """Give the name that published files have for an entry of a state dict: `X.weight_g` and `X.weight_v`."""
     return _NORMED.sub(lambda found: ".weight_g" if found[1] == "0" else ".weight_v", name)
+
+
+def published_state(network: nn.Module) -> dict[str, Tensor]:
+    """Give a network's weights under published names, detached, in the network's order."""
+    return {published_name(name): tensor for name, tensor in network.state_dict().items()}
+
+
+def load_published_state(network: nn.Module, weights: Mapping[str, Tensor], *, assign: bool = False) -> None:
+    """Fill an unfolded network with exactly its entries under published names."""
+    names = {published_name(name): name for name in network.state_dict()}
+    network.load_state_dict(
+        {names.get(name, name): tensor for name, tensor in weights.items()}, assign=assign
+    )
 
 
 def read_document(path: Path, max_bytes: int) -> dict[str, Any]:
@@ -174,9 +187,6 @@ class _Shell:
 
     def __init__(self, *_: object) -> None:
         pass
-
-    def __new__(cls, *_: object) -> _Shell:
-        return object.__new__(cls)
 
     def __setstate__(self, _: object) -> None:
         pass

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rvc.vits.config import SynthesizerConfig
-from rvc.vits.synthesizer import Synthesizer
+from rvc.vits.synthesizer import VitsSynthesizer
 from rvc.vits.voice_model import read_voice_model
 
 LATENT = (2e-5, 1e-4)  # absolute, and relative to the largest number
@@ -55,9 +55,9 @@ def arrays(path: Path) -> dict[str, Tensor]:
 
 
 @lru_cache(maxsize=2)
-def voice(path: Path) -> Synthesizer:
+def voice(path: Path) -> VitsSynthesizer:
     model = read_voice_model(path)
-    return Synthesizer.for_inference(model.config, model.weights)
+    return VitsSynthesizer.for_inference(model.config, model.weights)
 
 
 @lru_cache(maxsize=8)

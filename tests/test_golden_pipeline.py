@@ -26,7 +26,7 @@ from rvc.engine.retrieval import RetrievalIndex
 from rvc.pitch.f0 import shift_semitones
 from rvc.vits.content_encoder import HubertSizes
 from rvc.vits.engine import RvcEngine, cut_points, high_passed
-from rvc.vits.synthesizer import Synthesizer
+from rvc.vits.synthesizer import VitsSynthesizer
 from rvc.voice import Voice
 from tests.golden_files import golden, golden_path, recipe
 from tests.golden_networks import voice, voice_config, voices
@@ -85,7 +85,7 @@ def of_kind(*, uses_f0: bool, samples: int) -> list[Path]:
 
 
 def spoken_by(
-    synthesizer: Synthesizer,
+    synthesizer: VitsSynthesizer,
     wav: NDArray[np.float32],
     f0_hz: NDArray[np.float64],
     **options: Any,  # noqa: ANN401

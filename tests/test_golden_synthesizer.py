@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rvc.vits.synthesizer import Frames, InferenceOutput, Noise, Synthesizer, Window
+from rvc.vits.synthesizer import InferenceOutput, Noise, VitsFrames, VitsSynthesizer, Window
 from tests.golden_networks import AUDIO, LATENT, arrays, assert_near, names_in, stem, voice, voices
 
 SOURCE = (1e-5, 0.0)
@@ -24,8 +24,8 @@ CASES = [
 every_voice = pytest.mark.parametrize("path", voices(), ids=stem)
 
 
-def frames(given: dict[str, Tensor], prefix: str = "") -> Frames:
-    return Frames(
+def frames(given: dict[str, Tensor], prefix: str = "") -> VitsFrames:
+    return VitsFrames(
         content=given[f"{prefix}phone"],
         lengths=given[f"{prefix}phone_lengths"],
         speaker=given[f"{prefix}sid"],
@@ -34,7 +34,7 @@ def frames(given: dict[str, Tensor], prefix: str = "") -> Frames:
     )
 
 
-def noise(synthesizer: Synthesizer, given: dict[str, Tensor], prefix: str, case: str) -> Noise:
+def noise(synthesizer: VitsSynthesizer, given: dict[str, Tensor], prefix: str, case: str) -> Noise:
     """The draws of a case: the stored ones, or none at all."""
     batch, length = given[f"{prefix}phone"].shape[:2]
     if case == "zero":
@@ -48,7 +48,7 @@ def noise(synthesizer: Synthesizer, given: dict[str, Tensor], prefix: str, case:
 
 
 @contextmanager
-def recorded(synthesizer: Synthesizer) -> Iterator[dict[str, Tensor]]:
+def recorded(synthesizer: VitsSynthesizer) -> Iterator[dict[str, Tensor]]:
     """What passes through the generator's layers."""
     seen: dict[str, Tensor] = {}
 
@@ -113,7 +113,7 @@ def test_in_tiles_a_voice_speaks_as_published_programs_speak_it(path: Path, pref
     for item in range(len(said.lengths)):
         one = {name: part[item : item + 1] for name, part in vars(said).items() if part is not None}
         drawn = {name: part[item : item + 1] for name, part in vars(draws).items() if part is not None}
-        spoken.append(torch.cat(list(synthesizer.speak(Frames(**one), Noise(**drawn)))))
+        spoken.append(torch.cat(list(synthesizer.speak(VitsFrames(**one), Noise(**drawn)))))
     assert_near(torch.stack(spoken)[:, None], given[f"{prefix}{case}.audio"], AUDIO, f"{prefix}{case}.audio")
 
 

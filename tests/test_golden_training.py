@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from rvc.torch_file import published_name
+from rvc.torch_file import load_published_state, published_name, published_state
 from rvc.training.group import Group
 from rvc.vits.config import SynthesizerConfig, Version
 from rvc.vits.discriminator import (
@@ -26,10 +26,9 @@ from rvc.vits.discriminator import (
 )
 from rvc.vits.features import SpectrogramConfig, linear_spectrogram, mel_of_linear, mel_spectrogram
 from rvc.vits.prior_encoder import segments
-from rvc.vits.step import Passage, Precision, Trainer
-from rvc.vits.synthesizer import Frames, Noise, Synthesizer, Target, TrainingOutput
+from rvc.vits.step import Precision, Trainer, TrainingBatch
+from rvc.vits.synthesizer import Noise, Target, TrainingOutput, VitsFrames, VitsSynthesizer
 from rvc.vits.voice_model import synthesizer_shapes
-from rvc.vits.weight_norm import load_published_state, published_state
 from tests.golden_files import recipe_weights
 from tests.golden_networks import arrays, assert_near, folder, stem, vectors_with, voice_config, voices
 
@@ -77,7 +76,7 @@ class Step:
     """One golden step: what is given, the networks, and how sound becomes a spectrogram."""
 
     given: dict[str, Tensor]
-    synthesizer: Synthesizer
+    synthesizer: VitsSynthesizer
     judges: Discriminators
     spectrogram: SpectrogramConfig
 
@@ -116,7 +115,7 @@ def load_step(path: Path) -> Step:
     if found is None:
         pytest.skip("no weights with posterior encoder and no voice model of the same sizes")
     config, weights = found
-    synthesizer = Synthesizer(config)
+    synthesizer = VitsSynthesizer(config)
     load_published_state(synthesizer, weights)
     spectrogram = SpectrogramConfig(
         sample_rate_hz=config.sample_rate_hz,
@@ -132,8 +131,8 @@ def load_step(path: Path) -> Step:
     )
 
 
-def asked_of(given: dict[str, Tensor]) -> tuple[Frames, Noise]:
-    frames = Frames(
+def asked_of(given: dict[str, Tensor]) -> tuple[VitsFrames, Noise]:
+    frames = VitsFrames(
         content=given["phone"],
         lengths=given["phone_lengths"],
         speaker=given["sid"],
@@ -266,7 +265,7 @@ def test_the_trainer_takes_the_step_of_published_programs(path: Path) -> None:
         Group(0, 1, device),
     )
     frames, noise = asked_of(step.given)
-    passage = Passage(frames=frames, spectrogram=masked_spectrogram(step), wave=step.given["wave"])
+    passage = TrainingBatch(frames=frames, spectrogram=masked_spectrogram(step), wave=step.given["wave"])
     losses = trainer.step(passage, noise, 1e-4)
     for name, golden in (
         ("discriminator", "loss_disc"),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rvc.vits.config import SynthesizerConfig, Version
-from rvc.vits.synthesizer import Frames, Noise, Synthesizer
+from rvc.vits.synthesizer import Noise, VitsFrames, VitsSynthesizer
 from rvc.vits.voice_model import VoiceModel
 
 
@@ -32,20 +32,20 @@ def tiny_config(version: Version = "v2", *, uses_f0: bool = True, speakers: int 
 
 def tiny_synthesizer(
     version: Version = "v2", *, uses_f0: bool = True, speakers: int = 3, seed: int = 0
-) -> Synthesizer:
+) -> VitsSynthesizer:
     """New weights, none of them zero, so that every part is heard."""
     torch.manual_seed(seed)
-    synthesizer = Synthesizer(tiny_config(version, uses_f0=uses_f0, speakers=speakers))
+    synthesizer = VitsSynthesizer(tiny_config(version, uses_f0=uses_f0, speakers=speakers))
     with torch.no_grad():
         for parameter in synthesizer.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return synthesizer
 
 
-def tiny_frames(config: SynthesizerConfig, frames: int = 30, *, seed: int = 1) -> Frames:
+def tiny_frames(config: SynthesizerConfig, frames: int = 30, *, seed: int = 1) -> VitsFrames:
     """One item: a gliding tone with a gap, said by the speaker 1."""
     draws = torch.Generator().manual_seed(seed)
-    said = Frames(
+    said = VitsFrames(
         content=torch.randn(1, frames, config.content_dim, generator=draws),
         lengths=torch.tensor([frames]),
         speaker=torch.tensor([1]),
@@ -59,7 +59,7 @@ def tiny_frames(config: SynthesizerConfig, frames: int = 30, *, seed: int = 1) -
 
 def sound(model: VoiceModel) -> Tensor:
     """What a voice model makes of `tiny_frames`, without noise."""
-    synthesizer = Synthesizer.for_inference(model.config, model.weights)
+    synthesizer = VitsSynthesizer.for_inference(model.config, model.weights)
     frames = tiny_frames(model.config)
     batch, length = frames.content.shape[:2]
     silence = Noise(

@@ -17,7 +17,7 @@ from rvc.engine.interface import EngineLoader
 from rvc.engine.options import ENGINE_DEFAULTS, RVC_DEFAULTS
 from rvc.vits.content_encoder import HOP_SAMPLES, WINDOW_SAMPLES, ContentVec, HubertSizes
 from rvc.vits.engine import RvcEngine, RvcLoader
-from rvc.vits.synthesizer import Synthesizer
+from rvc.vits.synthesizer import VitsSynthesizer
 from rvc.vits.voice_model import VoiceModel, card_of, save_voice_file
 from rvc.voice import INDEX_FILE, Voice
 from tests.tiny import toy_index
@@ -91,7 +91,7 @@ def rvc_voice(folder: Path, **bundle: Any) -> Voice:  # noqa: ANN401 -- passed o
 
 def tiny_engine(*, uses_f0: bool = True) -> RvcEngine:
     model = VoiceModel.of(tiny_synthesizer("v1", uses_f0=uses_f0))
-    synthesizer = Synthesizer.for_inference(model.config, model.weights)
+    synthesizer = VitsSynthesizer.for_inference(model.config, model.weights)
     return RvcEngine(tiny_encoder(), synthesizer)
 
 

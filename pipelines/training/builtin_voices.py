@@ -24,8 +24,7 @@ from pipelines.settings import Settings
 from pipelines.training.train import TrainRequest, TrainResult, train
 from pipelines.voices.library import BUILTIN_VOICES
 from rvc.errors import AudioError
-from rvc.pretrain.dataset import Utterance, read_corpus
-from rvc.pretrain.export import LICENCES
+from rvc.pretrain.dataset import LICENCES, Utterance, read_corpus
 from rvc.training.settings import TrainSettings
 
 logger = logging.getLogger(__name__)

@@ -301,7 +301,9 @@ def start_rvc(settings: TrainSettings, group: Group, sizes: Callable[..., RvcSiz
     except DownloadError:
         note = FROM_NOTHING.format(name=names[len(first)])
     of_networks = (sizes or published_sizes)(settings.version, settings.sample_rate_hz, uses_f0=settings.f0)
-    build = partial(RvcTask, precision=settings.precision, recomputes=settings.gradient_checkpointing)
+    build = partial(
+        RvcTask, precision=settings.precision, gradient_checkpointing=settings.gradient_checkpointing
+    )
     return partial(build, of_networks, files, group), note
 
 

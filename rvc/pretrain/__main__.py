@@ -19,22 +19,41 @@ import json
 import logging
 import math
 import os
+import random
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
 
+from rvc.audio.level import level_contour, normalisation_gain
+from rvc.audio.reader import load_mono
 from rvc.lite.encoder import RATE_HZ, ContentEncoder, EncoderConfig
 from rvc.lite.perturb import OTHERS_FILE
 from rvc.lite.synthesizer import SynthesizerConfig
-from rvc.pretrain.dataset import Recording, SpeechStore, Utterance, cache_f0, load_recordings, read_corpus
+from rvc.lite.weights import BASE_FILE, ENCODER_FILE, save_parts
+from rvc.pretrain.dataset import (
+    HELD_OUT_SPEAKERS,
+    LICENCES,
+    Recording,
+    SpeechStore,
+    Utterance,
+    cache_f0,
+    load_recordings,
+    read_corpus,
+)
 from rvc.pretrain.evaluate import evaluate_encoder
-from rvc.pretrain.export import SCORES_FILE, export_builtin, group, save_others
-from rvc.pretrain.networks import Heads
 from rvc.pretrain.train_base import BaseTrainer, BaseTraining
-from rvc.pretrain.train_encoder import EncoderTrainer, EncoderTraining, run, train_encoder
+from rvc.pretrain.train_encoder import EncoderTrainer, EncoderTraining, Heads, run, train_encoder
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +64,11 @@ ENCODER_SHARES = {
 BASE_SHARES = {
     "kathleen_en": 0.21, "kerstin_de": 0.20, "flemishguy_nl": 0.22, "librispeech": 0.33, "an4": 0.04,
 }  # fmt: skip
+SCORES_FILE = "encoder_scores.json"  # written into the work folder by the stage "evaluate"
+# Other speakers, whose content voices learn to say: those with minutes of speech stand for themselves; the
+# rest are pooled by the height of their voices.
+OWN_GROUP_S, HIGH_VOICE_HZ, MOST_S, ROWS = 300.0, 160.0, 150.0, 4_000
+SPEECH_RANGE = 4.0  # frames further below a recording's loudest, in natural log RMS, are not speech
 JUDGED = ("librispeech", "an4", "kathleen_en", "kerstin_de")
 
 
@@ -116,8 +140,43 @@ def _base(options: argparse.Namespace) -> None:
 
 def _others(options: argparse.Namespace) -> None:
     encoder, _ = _trained_encoder(options.work)
-    groups = group(_heard(options, BASE_SHARES), options.work / "f0")
-    save_others(encoder, options.corpus, groups, options.work / OTHERS_FILE.name)
+    groups = sorted(_grouped(_heard(options, BASE_SHARES), options.work / "f0").items())
+    frames = torch.stack([_frames_of(encoder, options.corpus, some) for _, some in groups]).half()
+    speakers = [name for name, _ in groups]
+    save_file({"frames": frames}, options.work / OTHERS_FILE.name, {"speakers": " ".join(speakers)})
+    logger.info("content of %s", ", ".join(speakers))
+
+
+def _grouped(utterances: Sequence[Utterance], f0: Path) -> dict[str, list[Utterance]]:
+    """Divide recordings by speaker, or by the median F0 (in that folder) where there is little of one."""
+    seconds: dict[str, float] = defaultdict(float)
+    for utterance in utterances:
+        seconds[utterance.speaker] += utterance.seconds
+    groups: dict[str, list[Utterance]] = defaultdict(list)
+    for utterance in utterances:
+        speaker = utterance.speaker
+        if not speaker or seconds[speaker] < OWN_GROUP_S:
+            hz = np.load(f0 / f"{utterance.key}.npy")
+            if not (hz > 0).any():
+                continue
+            speaker = "high" if np.median(hz[hz > 0]) > HIGH_VOICE_HZ else "low"
+        groups[speaker].append(utterance)
+    return dict(groups)
+
+
+@torch.no_grad()
+def _frames_of(encoder: ContentEncoder, corpus: Path, utterances: Sequence[Utterance]) -> Tensor:
+    """Content frames of speech, evenly taken from recordings chosen at random, (ROWS, C)."""
+    chosen = random.Random(0).sample(list(utterances), len(utterances))
+    rows: list[NDArray[np.float32]] = []
+    while chosen and sum(len(row) for row in rows) < 100 * MOST_S:
+        wav, _ = load_mono(corpus / chosen.pop().file, rate_hz=16_000)
+        wav = wav * np.float32(normalisation_gain(wav))
+        content = encoder(torch.from_numpy(wav)[None])[0].numpy()
+        level = level_contour(wav, len(content))
+        rows.append(content[level > level.max() - SPEECH_RANGE])
+    every = np.concatenate(rows)
+    return torch.from_numpy(every[np.linspace(0, len(every) - 1, ROWS).astype(np.int64)])
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -130,7 +189,35 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    export_builtin(options.work, options.out)
+    """Write the encoder, and what there is of base (row 0 of its voices), other speakers and scores."""
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    encoder = torch.load(options.work / "encoder.pt", map_location="cpu", weights_only=True)
+    steps = {"encoder": int(encoder["step"])}
+    configs = {"encoder": EncoderConfig()}
+    save_parts(out / ENCODER_FILE.name, {"encoder": encoder["encoder"]}, configs, torch.float16)
+    if (options.work / "base.pt").exists():
+        base = torch.load(options.work / "base.pt", map_location="cpu", weights_only=True)
+        steps["base"] = int(base["step"])
+        state = {**base["synthesizer"], "voice.weight": base["synthesizer"]["voice.weight"][:1]}
+        small = {name[2:]: value for name, value in base["judges"].items() if name.startswith("0.")}
+        parts = {"synthesizer": state, "discriminators": small}
+        save_parts(out / BASE_FILE.name, parts, {"synthesizer": SynthesizerConfig(voices=1)}, torch.float16)
+    if (options.work / OTHERS_FILE.name).exists():
+        shutil.copyfile(options.work / OTHERS_FILE.name, out / OTHERS_FILE.name)
+    card = {
+        "name": "Timbre built-in engine",
+        "made_on": datetime.now(tz=UTC).date().isoformat(),
+        "licence": "MIT",
+        "steps": steps,
+        "seed": 0,
+        "data_and_licences": LICENCES,
+        "never_heard": sorted(HELD_OUT_SPEAKERS),
+    }
+    if (options.work / SCORES_FILE).exists():
+        card["encoder_scores"] = json.loads((options.work / SCORES_FILE).read_text(encoding="utf-8"))
+    (out / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    logger.info("exported to %s: %s", out, steps)
 
 
 def main() -> None:

@@ -1,9 +1,8 @@
 """The speech that the built-in models learn from, as recordings on disk and as random crops on a device.
 
 A corpus is a folder with `metadata.csv` ('|'-separated: file, speaker, seconds, text) and the audio files
-that it names; the first folder of a file's path is its collection. Held out are whole speakers (strangers, to
-judge the encoder and freshly trained voices with) and whole prompts of the demo voices, in every take. Labels
-and F0 (slow to compute) lie in folders, one `.npy` a recording.
+that it names; the first folder of a file's path is its collection. Held out are whole speakers (strangers)
+and whole prompts of the demo voices, in every take. Labels and F0 lie in folders, one `.npy` a recording.
 """
 
 from __future__ import annotations
@@ -35,6 +34,14 @@ from rvc.pitch.praat import PraatF0
 logger = logging.getLogger(__name__)
 
 FRAMES_PER_S = 100
+LICENCES = {
+    "kathleen_en": "CC0 (Rhasspy voice data set 'kathleen')",
+    "kerstin_de": "CC0 (Rhasspy voice data set 'kerstin')",
+    "flemishguy_nl": "CC0 (Rhasspy voice data set 'flemishguy')",
+    "librispeech": "CC BY 4.0 (LibriSpeech, Panayotov et al. 2015)",
+    "an4": "BSD-style (CMU AN4)",
+    "picovoice": "Apache-2.0 (Picovoice speech-to-intent benchmark; content encoder only)",
+}
 LANGUAGES = {"kerstin_de": "de", "nathalie_nl": "nl", "flemishguy_nl": "nl"}
 HELD_OUT_SPEAKERS = frozenset(
     {"nathalie", "26", "1688", "2033", "mblw", "fjmd", "fbbh", "mjgm", "mscg", "fsaf", "mmsh", "fclc"}
@@ -172,13 +179,11 @@ class SpeechStore:
         said = [r.utterance for r in recordings]
         self.speakers = {name: n for n, name in enumerate(sorted({u.speaker for u in said if u.speaker}))}
         lengths = np.array([len(r.level) for r in recordings])
+        sized = list(zip((u.collection for u in said), lengths, strict=True))
         totals: Counter[str] = Counter()
-        for utterance, length in zip(said, lengths, strict=True):
-            totals[utterance.collection] += length
-        weights = [
-            shares.get(u.collection, 0.0) * n / totals[u.collection]
-            for u, n in zip(said, lengths, strict=True)
-        ]
+        for collection, length in sized:
+            totals[collection] += length
+        weights = [shares.get(name, 0.0) * length / totals[name] for name, length in sized]
         self.weights = torch.tensor(weights, device=device)
         self.lengths = torch.tensor(lengths, device=device)
         self.starts = torch.tensor(np.concatenate([[0], np.cumsum(lengths)[:-1]]), device=device)

@@ -1,10 +1,8 @@
 """What the content encoder is worth, on recordings that no training heard.
 
-Phones: frame accuracy and phone error rate of the training's phone head, against aligned labels.
-Speaker: how often a linear probe finds the speaker in the mean and spread of a recording's content (lower is
-better), beside the same probe on the log-mel, which shows what was there to be hidden.
-Words: how far the content of a sentence lies from the same sentence by someone else, over how far from other
-sentences (lower is better), both along the best path in time.
+Phones: accuracy of the training's phone head against aligned labels. Speaker: how often a linear probe finds
+the speaker in the mean and spread of the content (lower is better), beside the same probe on the log-mel.
+Words: how far a sentence lies from the same by someone else, over how far from others (lower is better).
 """
 
 from __future__ import annotations
@@ -21,22 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchaudio.functional import edit_distance
 
-from rvc.lite.encoder import ContentEncoder, log_mel, power_spectrum
+from rvc.lite.encoder import ContentEncoder
 from rvc.pretrain.dataset import Recording
-from rvc.pretrain.networks import Heads
+from rvc.pretrain.train_encoder import Heads, hear
 
-SHORTEST_PHONE_FRAMES = 3
-PROBE_STEPS = 300
+SHORTEST_PHONE_FRAMES, PROBE_STEPS, MOST_PAIRS = 3, 300, 60
 FEWEST_RECORDINGS = 6  # of a speaker in the probe: a third of them is kept to try it on
-MOST_PAIRS = 60
-
-
-@torch.no_grad()
-def hear(encoder: ContentEncoder, recording: Recording) -> tuple[Tensor, Tensor]:
-    """Content (T, C) and log-mel (T, 80) of one recording at 16 kHz."""
-    wav = torch.from_numpy(recording.audio).to(encoder.mel_filters.device).float()[None] / 32768
-    mel = log_mel(power_spectrum(wav), encoder.mel_filters)[:, : len(recording.labels)]
-    return encoder.from_mel(mel)[0], mel[0]
 
 
 def phones_said(labels: NDArray[np.int8]) -> list[int]:
@@ -141,8 +129,9 @@ def evaluate_encoder(
             "speaker_probe": speaker_probe(encoder, recordings),
             "same_sentence": same_sentence(encoder, recordings),
         }
-        filled = {kind: values for kind, values in found.items() if values}
         scores[name] = {
-            kind: {key: round(value, 3) for key, value in values.items()} for kind, values in filled.items()
+            kind: {key: round(value, 3) for key, value in values.items()}
+            for kind, values in found.items()
+            if values
         }
     return scores

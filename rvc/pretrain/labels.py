@@ -1,10 +1,9 @@
 """Frame labels for the content encoder: which phone is said every 10 ms, by forced alignment.
 
-One inventory of phones for English, German and Dutch: ARPAbet plus five sounds that English lacks. The
-aligner is pocketsphinx. English goes through two passes: words choose the variant, then the phones are
-aligned as words of one phone each (its own phone pass fails on most long utterances). German and Dutch are
-pronounced by espeak-ng and aligned through the nearest English phones; the label keeps the real one. A
-recording without text is first recognised (English). Output: int8, (T,), numbers of `PHONES`, -1 unknown.
+Phones are ARPAbet and five sounds that English lacks; the aligner is pocketsphinx. English takes two passes:
+words choose the variant, then phones are aligned as words of one phone each (its own phone pass fails on most
+long utterances). German and Dutch are pronounced by espeak-ng and aligned through the nearest English phones.
+A recording without text is first recognised (English). Output: int8, (T,), numbers of `PHONES`, -1 unknown.
 """
 
 from __future__ import annotations
@@ -36,18 +35,13 @@ ARPABET = (
     "JH", "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y",
     "Z", "ZH",
 )  # fmt: skip
-# How the English acoustic model may hear each.
-FOREIGN = {
-    "UE": ("UW", "IY", "UH"),
-    "OE": ("ER", "EH", "UH"),
-    "KH": ("K", "HH"),
-    "CX": ("SH", "HH"),
+FOREIGN = {  # how the English acoustic model may hear each
+    "UE": ("UW", "IY", "UH"), "OE": ("ER", "EH", "UH"), "KH": ("K", "HH"), "CX": ("SH", "HH"),
     "RR": ("R", "HH"),
 }  # fmt: skip
 PHONES = ("SIL", *ARPABET, *FOREIGN)
 PHONE_ID = {phone: number for number, phone in enumerate(PHONES)}
-# espeak-ng's IPA symbols.
-IPA = {
+IPA = {  # espeak-ng's symbols
     "tʃ": "CH", "dʒ": "JH", "aɪ": "AY", "aʊ": "AW", "eɪ": "EY", "oʊ": "OW", "ɔɪ": "OY", "ɔø": "OY",
     "ɔʏ": "OY", "ɛɪ": "EY", "œy": "OE", "ʌʊ": "AW", "ɑu": "AW", "ts": "T S", "pf": "P F", "iː": "IY",
     "uː": "UW", "eː": "EY", "oː": "OW", "aː": "AA", "øː": "OE", "yː": "UE", "ɛː": "EH", "ɑː": "AA",
@@ -101,7 +95,8 @@ class Aligner:
         pcm = (np.clip(0.5 * wav / peak, -1, 1) * 32767).astype(np.int16).tobytes()
         try:
             if language == "en-us":
-                phones = self._english(pcm, text or self._hear(pcm))
+                heard = "" if text or not _decoded(self.recogniser, pcm) else self.recogniser.hyp().hypstr
+                phones = self._english(pcm, text or heard)
             else:
                 phones = espeak_phones(text, language)
             segments = self._aligned(self.phones, [f"p{phone.lower()}" for phone in phones], pcm)
@@ -110,9 +105,6 @@ class Aligner:
         for word, first, last in segments:
             labels[first : last + 1] = PHONE_ID.get(re.sub(r"\(.*", "", word)[1:].upper(), 0)
         return labels
-
-    def _hear(self, pcm: bytes) -> str:
-        return self.recogniser.hyp().hypstr if _decoded(self.recogniser, pcm) else ""
 
     def _english(self, pcm: bytes, text: str) -> list[str]:
         said = re.sub(r"[^a-z' ]+", " ", text.lower()).split()

@@ -44,18 +44,11 @@ from rvc.pretrain.dataset import HELD_OUT_SPEAKERS, Utterance, read_corpus, shar
 from rvc.steps import result_of
 
 logger = logging.getLogger(__name__)
-
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-
-REGIONS = 64
-DIMENSIONS = 40
-PRINCIPAL = 150
-LONGEST_S = 420.0
-MOST_WINDOWS = 50
-HELD_OUT_OF_SHORT = 0.25
-COLOUR_DB = 2.0
-PAIRS_PER_SPEAKER = 2
+REGIONS, DIMENSIONS, PRINCIPAL = 64, 40, 150
+LONGEST_S, MOST_WINDOWS, HELD_OUT_OF_SHORT = 420.0, 50, 0.25
+COLOUR_DB, PAIRS_PER_SPEAKER = 2.0, 2
 
 
 def is_held_out(speaker: str, collection: str) -> bool:
@@ -79,20 +72,14 @@ def speakers_of(corpus: Path, leave_out: Sequence[str]) -> dict[str, list[Uttera
     return {name: sorted(chosen[name], key=lambda u: u.file) for name in sorted(chosen)}
 
 
-def windows_of(corpus: Path, utterance: Utterance) -> SpeakerWindows:
-    """Read one recording as the detector does."""
-    wav, _ = load_mono(corpus / utterance.file, rate_hz=RATE_HZ)
-    bands = log_mel(wav)
-    f0 = PraatF0()(wav)
-    speech = np.pad(active_frames(wav, RATE_HZ), (0, 1))[: len(bands)]
-    return speaker_windows(bands, f0[: len(bands)], speech, [(0, len(bands))])
-
-
 def cached_windows(corpus: Path, work: Path, utterance: Utterance) -> SpeakerWindows:
-    """Read one recording, or what was kept of it."""
+    """Read one recording as the detector does, or what was kept of it."""
     path = work / "speaker_stats" / f"{utterance.key}.npz"
     if not path.exists():
-        found = windows_of(corpus, utterance)
+        wav, _ = load_mono(corpus / utterance.file, rate_hz=RATE_HZ)
+        bands, f0 = log_mel(wav), PraatF0()(wav)
+        speech = np.pad(active_frames(wav, RATE_HZ), (0, 1))[: len(bands)]
+        found = speaker_windows(bands, f0[: len(bands)], speech, [(0, len(bands))])
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **vars(found))
@@ -108,8 +95,7 @@ def fit_mixture(frames: Floats, centre: Floats, rounds: int = 12) -> SpeakerStat
     statistics = _mixture(centre, np.full(REGIONS, 1.0 / REGIONS), first_means, np.tile(total, (REGIONS, 1)))
     for _ in range(rounds):
         counts = np.zeros((REGIONS, 1))
-        first = np.zeros((REGIONS, frames.shape[1]))
-        second = np.zeros_like(first)
+        first, second = np.zeros((2, REGIONS, frames.shape[1]))
         for block in np.array_split(frames, max(1, len(frames) // 20_000)):
             shares = responsibilities(block, statistics)
             counts += shares.sum(axis=0)[:, None] + 1e-6
@@ -121,23 +107,18 @@ def fit_mixture(frames: Floats, centre: Floats, rounds: int = 12) -> SpeakerStat
     return statistics
 
 
-def _mixture(
-    centre: NDArray[np.floating], weights: NDArray[np.floating], means: NDArray[np.floating],
-    variances: NDArray[np.floating],
-) -> SpeakerStatistics:  # fmt: skip
-    parts = {"centre": centre, "weights": weights, "means": means, "variances": variances}
-    nothing = np.zeros((0, 0), dtype=np.float32)
-    return SpeakerStatistics(
-        **{name: part.astype(np.float32) for name, part in parts.items()}, projection=nothing, between=nothing
-    )
+def _mixture(*parts: NDArray[np.floating]) -> SpeakerStatistics:
+    """Statistics of centre, weights, means and variances."""
+    given = dict(zip(("centre", "weights", "means", "variances"), parts, strict=True))
+    given |= dict.fromkeys(("projection", "between"), np.zeros((0, 0)))
+    return SpeakerStatistics(**{name: part.astype(np.float32) for name, part in given.items()})
 
 
 def coloured(windows: SpeakerWindows, random: np.random.Generator) -> SpeakerWindows:
     """Give half of the files a smooth curve over the spectrum, as of another microphone."""
     if random.random() < 0.5:
         return windows
-    curve = np.zeros(MEL_BANDS)
-    slopes = np.array([1.0, 0.7, 0.6, 0.5, 0.4])
+    curve, slopes = np.zeros(MEL_BANDS), np.array([1.0, 0.7, 0.6, 0.5, 0.4])
     curve[1:6] = random.normal(size=5) * slopes * COLOUR_DB * np.sqrt(MEL_BANDS / 5)
     colour = (dct(curve, type=3, norm="ortho") * np.log(10) / 10).astype(np.float32)
     return replace(windows, log_mel=windows.log_mel + colour, floor=windows.floor + colour)
@@ -210,17 +191,8 @@ def fit(corpus: Path, work: Path, leave_out: Sequence[str] = ()) -> SpeakerStati
     return replace(mixture, projection=projection, between=between)
 
 
-def save_statistics(statistics: SpeakerStatistics, path: Path) -> None:
-    """Write the constants, the large one in half precision."""
-    if float(np.abs(statistics.projection).max()) > 6e4:
-        raise ValueError("The projection does not fit half precision.")
-    projection = statistics.projection.astype(np.float16)
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **(vars(statistics) | {"projection": projection}))
-
-
 def main() -> None:
-    """Fit the constants and write them."""
+    """Fit the constants and write them, the large one in half precision."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     for name in ("--corpus", "--work", "--out"):
@@ -228,7 +200,12 @@ def main() -> None:
     parser.add_argument("--leave-out", nargs="*", default=[], metavar="SPEAKER")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    save_statistics(fit(options.corpus, options.work, options.leave_out), options.out)
+    statistics = fit(options.corpus, options.work, options.leave_out)
+    if float(np.abs(statistics.projection).max()) > 6e4:
+        raise ValueError("The projection does not fit half precision.")
+    projection = statistics.projection.astype(np.float16)
+    with atomic_write(options.out) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **(vars(statistics) | {"projection": projection}))
 
 
 if __name__ == "__main__":

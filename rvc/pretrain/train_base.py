@@ -8,14 +8,18 @@ a share of the crops: it is where a new voice begins. Recordings of 16 kHz are c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from rvc.lite.encoder import ContentEncoder
 from rvc.lite.losses import (
     JUDGED_SAMPLES,
     SPECTRAL_WEIGHT,
+    Discriminator,
+    Discriminators,
     SmallDiscriminators,
     adam,
     adversarial_loss,
@@ -25,19 +29,65 @@ from rvc.lite.losses import (
     rate_at,
     set_rate,
     spectral_loss,
+    whole_windows,
 )
 from rvc.lite.perturb import Perturbation
 from rvc.lite.synthesizer import Frames, Synthesizer, SynthesizerConfig, random_source
 from rvc.pretrain.dataset import FRAMES_PER_S, SpeechStore
-from rvc.pretrain.networks import LargeDiscriminators
 from rvc.pretrain.train_encoder import LAST_RATE, Stateful
 
 CONTEXT_FRAMES = 40  # of audio on either side of a crop, for the encoder
-NARROW_BAND_HZ = 7600.0
-NARROW_BAND = ("librispeech", "an4", "picovoice")
+NARROW_BAND_HZ, NARROW_BAND = 7600.0, ("librispeech", "an4", "picovoice")
 DISCRIMINATOR_RATE = 3e-4  # at its peak
-ANONYMOUS_SHARE = 0.15
-PLAIN_SHARE = 0.2
+ANONYMOUS_SHARE, PLAIN_SHARE = 0.15, 0.2
+# Of the large discriminators.
+CHANNELS, PERIODS = 24, (2, 3, 5, 7, 11)
+RESOLUTIONS = ((2048, 512), (1024, 256), (512, 128))  # window and hop in samples
+
+
+class PeriodDiscriminator(Discriminator):
+    """Looks at every `period`-th sample (Kong et al. 2020, HiFi-GAN)."""
+
+    def __init__(self, period: int) -> None:
+        super().__init__()
+        self.period = period
+        widths = (1, CHANNELS, 2 * CHANNELS, 4 * CHANNELS, 8 * CHANNELS, 8 * CHANNELS)
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(a, b, (5, 1), (3 if n < 4 else 1, 1), padding=(2, 0)))
+            for n, (a, b) in enumerate(pairwise(widths))
+        )
+        self.score = weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0)))
+
+    def picture(self, wav: Tensor) -> Tensor:
+        usable = wav.shape[1] // self.period * self.period
+        return wav[:, :usable].reshape(wav.shape[0], 1, -1, self.period) * 5
+
+
+class ResolutionDiscriminator(Discriminator):
+    """Looks at one complex spectrum, compressed, so that phase is judged too (Jang et al. 2021, UnivNet)."""
+
+    def __init__(self, fft_samples: int, hop_samples: int) -> None:
+        super().__init__()
+        self.fft_samples, self.hop_samples = fft_samples, hop_samples
+        widths, strides = (2, CHANNELS, 2 * CHANNELS, 4 * CHANNELS, 4 * CHANNELS), ((2, 1), (2, 2)) * 2
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(a, b, (7, 3), stride, padding=(3, 1)))
+            for (a, b), stride in zip(pairwise(widths), strides, strict=True)
+        )
+        self.score = weight_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
+
+    def picture(self, wav: Tensor) -> Tensor:
+        parts = whole_windows(wav, self.fft_samples, self.hop_samples).permute(0, 3, 1, 2)
+        size = (parts.square().sum(1, keepdim=True) + 1e-6).sqrt()
+        return parts / size * size**0.3
+
+
+class LargeDiscriminators(Discriminators):
+    """All periods and all resolutions: what only a GPU can afford."""
+
+    def __init__(self) -> None:
+        periods = [PeriodDiscriminator(period) for period in PERIODS]
+        super().__init__([*periods, *(ResolutionDiscriminator(fft, hop) for fft, hop in RESOLUTIONS)])
 
 
 @dataclass(frozen=True, kw_only=True)

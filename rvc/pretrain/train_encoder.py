@@ -1,10 +1,8 @@
 """Training of the content encoder; and how a pretraining runs: step by step, saved, resumed when cut off.
 
-Four tasks pull at one content vector: say which phone this is (cross-entropy on aligned labels); be the same
-under another voice, room and microphone, and different from other frames of the recording (contrast between
-two views); hold what is needed to rebuild the clean spectrogram when pitch, level and voice are given from
-outside, which keeps what phones alone would lose; and hide who speaks (a speaker classifier whose gradient is
-reversed).
+Four tasks pull at one content vector: say which phone this is; be the same under another voice, room and
+microphone, and different from other frames of the recording; hold what rebuilds the clean spectrogram when
+pitch, level and voice are given, which phones alone would lose; and hide who speaks (reversed gradient).
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,18 +21,97 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rvc.files import atomic_write
-from rvc.lite.encoder import ContentEncoder, EncoderConfig, log_mel, power_spectrum
+from rvc.lite.blocks import ConvNeXtBlock
+from rvc.lite.encoder import MEL_BANDS, ContentEncoder, EncoderConfig, log_mel, power_spectrum
 from rvc.lite.losses import descend, rate_at, set_rate
 from rvc.pretrain.dataset import Crops, Recording, RoughPerturbation, SpeechStore
-from rvc.pretrain.evaluate import hear
-from rvc.pretrain.networks import Heads, contrast, labelled_cross_entropy
+from rvc.pretrain.labels import PHONES
 
 logger = logging.getLogger(__name__)
 Stateful = nn.Module | torch.optim.Optimizer
 LOG_EVERY, SAVE_EVERY = 100, 500  # steps
 LAST_RATE = 0.01  # learning rate at the end, over its peak
 WEIGHTS = {"phone": 1.0, "rebuild": 1.0, "contrast": 0.15, "speaker": 0.1}
-CONTENT_NOISE = 0.15
+CONTENT_NOISE, VOICE_DIM = 0.15, 48
+
+
+class _ReverseGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor, weight: float) -> Tensor:  # noqa: ANN401 -- torch's own type
+        context.weight = weight
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+        return -context.weight * gradient, None
+
+
+class VoiceReference(nn.Module):
+    """Log-mel of any stretch of a recording, (B, T, 80) -> what stays the same in it, (B, VOICE_DIM)."""
+
+    def __init__(self, channels: int = 96) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv1d(MEL_BANDS, channels, 5, padding=2), nn.GELU(),
+            nn.Conv1d(channels, channels, 5, padding=2), nn.GELU(),
+        )  # fmt: skip
+        self.output = nn.Linear(2 * channels, VOICE_DIM)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        h = self.layers(mel.transpose(1, 2) / 4 + 1.2).float()
+        return self.output(torch.cat([h.mean(-1), h.std(-1)], 1))
+
+
+class MelDecoder(nn.Module):
+    """Content, pitch, level and a voice -> the log-mel that was said; (B, T, ...) -> (B, T, 80)."""
+
+    def __init__(self, content_dim: int, channels: int = 160, blocks: int = 2) -> None:
+        super().__init__()
+        self.input = nn.Linear(content_dim + 3, channels)
+        self.blocks = nn.ModuleList(ConvNeXtBlock(channels, 5, 2, VOICE_DIM) for _ in range(blocks))
+        self.output = nn.Linear(channels, MEL_BANDS)
+
+    def forward(self, content: Tensor, contours: Tensor, voice: Tensor) -> Tensor:
+        x = self.input(torch.cat([content, contours], -1))
+        for block in self.blocks:
+            x = block(x, voice[:, None])
+        return self.output(x) * 2 - 5
+
+
+class Heads(nn.Module):
+    """All heads of the encoder's training: for phones, spectra and speakers."""
+
+    def __init__(self, content_dim: int, speakers: int) -> None:
+        super().__init__()
+        self.phones = nn.Linear(content_dim, len(PHONES))
+        self.voice = VoiceReference()
+        self.decoder = MelDecoder(content_dim)
+        self.speaker = nn.Sequential(nn.Linear(2 * content_dim, 256), nn.GELU(), nn.Linear(256, speakers))
+
+    def speaker_logits(self, content: Tensor, inside: Tensor, reverse: float) -> Tensor:
+        """Guess the speaker from the content's mean and spread; the encoder gets the gradient reversed."""
+        content = _ReverseGradient.apply(content, reverse)  # type: ignore[no-untyped-call]
+        weight = inside[..., None].float()
+        count = weight.sum(1).clamp(min=1)
+        mean = (content * weight).sum(1) / count
+        spread = ((content - mean[:, None]).square() * weight).sum(1) / count
+        return self.speaker(torch.cat([mean, (spread + 1e-5).sqrt()], 1))
+
+
+def labelled_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy over the rows with a label (>= 0); 0 when there is none. Shapes (M, K), (M,)."""
+    total = F.cross_entropy(logits, labels, ignore_index=-1, label_smoothing=smoothing, reduction="sum")
+    return total / (labels >= 0).sum().clamp(min=1)
+
+
+def contrast(a: Tensor, b: Tensor, heard: Tensor, temperature: float = 0.1) -> tuple[Tensor, Tensor]:
+    """InfoNCE: how well heard frames of a find themselves in b, (B, T, C); and the share that do."""
+    a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
+    likeness = (a @ b.transpose(1, 2) / temperature).masked_fill(~heard[:, None, :], -1e4)  # (B, T, T)
+    target = torch.where(heard, torch.arange(a.shape[1], device=a.device), -100)
+    loss = F.cross_entropy(likeness.flatten(0, 1), target.flatten(), ignore_index=-100)
+    found = (likeness.argmax(-1) == target).sum() / heard.sum().clamp(min=1)
+    return loss, found
 
 
 class Trainer(Protocol):
@@ -163,8 +240,7 @@ class EncoderTrainer:
         labels = labels.repeat(settings.views, 1).flatten()
         speaker = crops.speaker.repeat(settings.views)
         logits = self.heads.phones(F.dropout(content, 0.1)).float().flatten(0, 1)
-        reverse = min(1.0, number / 1000)
-        guesses = self.heads.speaker_logits(content, inside, reverse).float()
+        guesses = self.heads.speaker_logits(content, inside, min(1.0, number / 1000)).float()
         losses = {
             "phone": labelled_cross_entropy(logits, labels, smoothing=0.08),
             "rebuild": (error * keep).sum() / keep.sum().clamp(min=1),
@@ -177,6 +253,14 @@ class EncoderTrainer:
             first, second = content[:, stride].chunk(2)
             losses["contrast"], losses["found"] = contrast(first, second, heard[:, stride])
         return losses
+
+
+@torch.no_grad()
+def hear(encoder: ContentEncoder, recording: Recording) -> tuple[Tensor, Tensor]:
+    """Content (T, C) and log-mel (T, 80) of one recording at 16 kHz."""
+    wav = torch.from_numpy(recording.audio).to(encoder.mel_filters.device).float()[None] / 32768
+    mel = log_mel(power_spectrum(wav), encoder.mel_filters)[:, : len(recording.labels)]
+    return encoder.from_mel(mel)[0], mel[0]
 
 
 @torch.no_grad()

@@ -18,21 +18,12 @@ PITCH_BINS = 256
 FRAMES_PER_SECOND = 100
 
 _LIMITS = {
-    "sample_rate_hz": (8_000, 96_000),
-    "spectrogram_bins": (2, 4_097),
-    "latent_channels": (2, 1_024),
-    "hidden_channels": (1, 1_024),
-    "ffn_channels": (1, 4_096),
-    "attention_heads": (1, 64),
-    "encoder_layers": (1, 32),
-    "ffn_kernel": (1, 31),
-    "upsample_channels": (2, 2_048),
-    "speakers": (1, 100_000),
-    "speaker_channels": (1, 1_024),
-}
-_MOST_STAGES = 8
-_LARGEST_KERNEL = 127
-_LARGEST_DILATION = 64
+    "sample_rate_hz": (8_000, 96_000), "spectrogram_bins": (2, 4_097), "latent_channels": (2, 1_024),
+    "hidden_channels": (1, 1_024), "ffn_channels": (1, 4_096), "attention_heads": (1, 64),
+    "encoder_layers": (1, 32), "ffn_kernel": (1, 31), "upsample_channels": (2, 2_048),
+    "speakers": (1, 100_000), "speaker_channels": (1, 1_024),
+}  # fmt: skip
+_MOST_STAGES, _LARGEST_KERNEL, _LARGEST_DILATION = 8, 127, 64
 _PUBLISHED = {  # bins, upsample rates, upsample kernels
     ("v1", 32_000): (513, (10, 4, 2, 2, 2), (16, 16, 4, 4, 4)),
     ("v1", 40_000): (1_025, (10, 10, 2, 2), (16, 16, 4, 4)),

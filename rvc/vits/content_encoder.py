@@ -8,7 +8,6 @@ Source:  Qian et al. 2022, "ContentVec"; the network is HuBERT base (Hsu et al. 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,10 +48,7 @@ TRANSFORMERS: Rules = (
 # Only training needs these: what stands for masked frames (in either layout), and the units that it predicts.
 DROPPED = ("mask_emb", "masked_spec_embed", "label_embs_concat")
 # The old names of a normed weight's length and direction, and those that torch has now.
-_WEIGHT_NORM = {
-    "weight_g": "parametrizations.weight.original0",
-    "weight_v": "parametrizations.weight.original1",
-}
+_WEIGHT_NORM = {f"weight_{old}": f"parametrizations.weight.original{new}" for new, old in enumerate("gv")}
 WINDOW_SAMPLES, HOP_SAMPLES = 400, 320
 FRAMES_PER_CONTENT = 2  # of 10 ms, as voices take them
 CONVOLUTIONS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))  # kernel and stride
@@ -106,11 +102,16 @@ class ContentVec(nn.Module):
     @staticmethod
     def load(weights: Path, sizes: HubertSizes = BASE) -> ContentVec:
         """Read published weights of any layout, file format and precision, ready to be used, on the CPU."""
-        renamed = _torchaudio_names(read_state(weights, INSTEAD))
-        if renamed is None:
+        state = read_state(weights, INSTEAD)
+        if "post_extract_proj.weight" in state:
+            rules = FAIRSEQ
+        elif "feature_projection.projection.weight" in state:
+            rules = TRANSFORMERS
+        else:
             raise CheckpointError(f"{weights.name} holds no HuBERT; {INSTEAD}.")
         with torch.device("meta"):
             encoder = ContentVec(sizes)
+        renamed = {_renamed(name, rules): part for name, part in state.items() if name not in DROPPED}
         fill(encoder, renamed, weights, INSTEAD)
         # Length times direction, computed once and not at every call.
         position = encoder.hubert.encoder.transformer.pos_conv_embed.conv
@@ -119,8 +120,7 @@ class ContentVec(nn.Module):
 
     def content_dim(self, version: str) -> int:
         """Numbers per content vector of a voice of this version."""
-        _, projected = _content_kind(version)
-        return self.sizes.projected if projected else self.sizes.channels
+        return self.sizes.projected if _content_kind(version)[1] else self.sizes.channels
 
     def forward(self, wav16k: Tensor, version: str) -> Tensor:
         """Say what is said, (B, N) -> (B, F, 256) for voices of version "v1", (B, F, 768) for "v2"."""
@@ -142,18 +142,8 @@ def _content_kind(version: str) -> tuple[int, bool]:
     return CONTENT_KINDS[version]
 
 
-def _torchaudio_names(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Rename published weights to the network's names; None if they are of neither layout."""
-    if "post_extract_proj.weight" in state:
-        rules = FAIRSEQ
-    elif "feature_projection.projection.weight" in state:
-        rules = TRANSFORMERS
-    else:
-        return None
-    return {_renamed(name, rules): tensor for name, tensor in state.items() if name not in DROPPED}
-
-
 def _renamed(name: str, rules: Rules) -> str:
+    """Give torchaudio's name of a published weight."""
     for pattern, replacement in rules:
         if match := re.fullmatch(pattern, name):
             stem, _, last = match.expand(replacement).rpartition(".")

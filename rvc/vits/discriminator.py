@@ -3,7 +3,6 @@
 Shapes:  B = batch, N = samples, p = a period in samples, C = latent channels, T = frames.
 Source:  HiFi-GAN (Kong et al. 2020): multi-period, and one scale of multi-scale; least squares and feature
          matching. KL of VITS (Kim et al. 2021). Losses are computed in float32.
-Names:   attributes are the entries of published files.
 """
 
 from __future__ import annotations
@@ -23,19 +22,12 @@ from rvc.vits.synthesizer import TrainingOutput
 
 SLOPE = 0.1
 PERIODS = {"v1": (2, 3, 5, 7, 11, 17), "v2": (2, 3, 5, 7, 11, 17, 23, 37)}
-MEL_WEIGHT = 45.0
-KL_WEIGHT = 1.0
-_FEATURE_WEIGHT = 2.0
+MEL_WEIGHT, KL_WEIGHT, _FEATURE_WEIGHT = 45.0, 1.0, 2.0
 _SCALE_LAYERS = (  # inputs, outputs, kernel, stride, groups
-    (1, 16, 15, 1, 1),
-    (16, 64, 41, 4, 4),
-    (64, 256, 41, 4, 16),
-    (256, 1024, 41, 4, 64),
-    (1024, 1024, 41, 4, 256),
-    (1024, 1024, 5, 1, 1),
-)
+    (1, 16, 15, 1, 1), (16, 64, 41, 4, 4), (64, 256, 41, 4, 16),
+    (256, 1024, 41, 4, 64), (1024, 1024, 41, 4, 256), (1024, 1024, 5, 1, 1),
+)  # fmt: skip
 _PERIOD_CHANNELS = (1, 32, 128, 512, 1024, 1024)
-_PERIOD_KERNEL, _PERIOD_STRIDE = 5, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,19 +62,15 @@ class PeriodDiscriminator(nn.Module):
         super().__init__()
         self.period = period
         widths = [max(width // narrowing, 1) for width in _PERIOD_CHANNELS]
-        strides = [*[_PERIOD_STRIDE] * (len(widths) - 2), 1]
         self.convs = nn.ModuleList(
-            weight_norm(
-                nn.Conv2d(inputs, outputs, (_PERIOD_KERNEL, 1), (stride, 1), (_PERIOD_KERNEL // 2, 0))
-            )
-            for (inputs, outputs), stride in zip(pairwise(widths), strides, strict=True)
+            weight_norm(nn.Conv2d(inputs, outputs, (5, 1), (stride, 1), (2, 0)))
+            for (inputs, outputs), stride in zip(pairwise(widths), (3, 3, 3, 3, 1), strict=True)
         )
         self.conv_post = weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0)))
 
     def forward(self, wave: Tensor) -> DiscriminatorOutput:
-        missing = -wave.shape[-1] % self.period
-        rows = F.pad(wave, (0, missing), "reflect")
-        rows = torch.unflatten(rows, -1, (-1, self.period))  # (B, 1, N / p, p)
+        padded = F.pad(wave, (0, -wave.shape[-1] % self.period), "reflect")
+        rows = torch.unflatten(padded, -1, (-1, self.period))  # (B, 1, N / p, p)
         return _judge(rows, self.convs, self.conv_post)
 
 

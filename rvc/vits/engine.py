@@ -8,10 +8,10 @@ Lossless: RVC's pieces end a frame or two early, and begin the source anew; here
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +35,8 @@ from rvc.vits.content_encoder import (
     ContentVec,
     HubertSizes,
 )
-from rvc.vits.synthesizer import Frames, Noise, NoiseSource, Synthesizer
+from rvc.vits.synthesizer import Noise, NoiseSource, VitsFrames, VitsSynthesizer, supports_fp16
 from rvc.vits.voice_model import CONTENT_ENCODER, load_voice_file
-from rvc.vits.weight_norm import halves
 
 Wave = NDArray[np.float32]
 CEILING = 0.95
@@ -97,7 +96,7 @@ class RvcEngine:
     def __init__(
         self,
         encoder: ContentVec,
-        synthesizer: Synthesizer,
+        synthesizer: VitsSynthesizer,
         device: str = "cpu",
         *,
         lossless: bool = True,
@@ -120,20 +119,18 @@ class RvcEngine:
     def hear(self, wav16k: Wave) -> Wave:
         """Filter a recording and mirror its ends."""
         padding = PAD_FRAMES * HOP_16K
-        filtered = high_passed(wav16k)
-        if not filtered.size:
+        if not wav16k.size:
             return np.zeros(2 * padding, np.float32)
-        return np.pad(filtered, padding, mode="reflect")
+        return np.pad(high_passed(wav16k), padding, mode="reflect")
 
     def source(self, heard16k: Wave, f0_hz: NDArray[np.float64]) -> Source:
         """Keep F0 as it is, in steps."""
-        frames = frames_covering(heard16k, f0_hz)
         passed = np.cumsum(f0_hz.astype(np.float32).astype(np.float64)) / FRAMES_PER_S
         return Source(
             wav16k=heard16k,
             f0_hz=f0_hz,
             voiced=(f0_hz > 0).astype(np.float32),
-            level=level_contour(heard16k, frames),
+            level=level_contour(heard16k, frames_covering(heard16k, f0_hz)),
             phase=np.append(0.0, passed[:-1]) % 1.0,
             pad_frames=PAD_FRAMES,
         )
@@ -147,7 +144,7 @@ class RvcEngine:
         borders = [pad, *(pad + cut for cut in cuts), source.frames - pad]
         return [
             Piece(start=start, stop=stop, first=start - pad, last=stop + pad)
-            for start, stop in itertools.pairwise(borders)
+            for start, stop in pairwise(borders)
         ]
 
     def content(self, source: Source, piece: Piece, since: int) -> Wave:
@@ -155,7 +152,13 @@ class RvcEngine:
         frames = piece.last - since
         vectors = -(-frames // FRAMES_PER_CONTENT)
         samples = piece.heard_samples or (vectors - 1) * HOP_SAMPLES + WINDOW_SAMPLES
-        content = self._encoded(source.wav16k[since * HOP_16K : since * HOP_16K + samples])
+        heard = torch.from_numpy(source.wav16k[since * HOP_16K : since * HOP_16K + samples])[None]
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device.type, torch.float16, enabled=supports_fp16(self._device)),
+        ):
+            encoded = self.encoder(heard.to(self._device), self.config.version)
+        content = encoded[0].float().cpu().numpy()
         # At the recording's very end, in what is mirrored, the last vector serves for a frame more.
         missing = max(vectors - len(content), 0)
         content = np.pad(content, ((0, missing), (0, 0)), mode="edge")
@@ -170,7 +173,7 @@ class RvcEngine:
     def speak(self, content: Wave, source: Source, piece: Piece) -> Generator[float, None, Wave]:
         """Speak a piece, passage by passage."""
         f0_hz, device = source.f0_hz[piece.first : piece.last], self._device
-        frames = Frames.of_one_speaker(
+        frames = VitsFrames.of_one_speaker(
             self.config,
             torch.from_numpy(content)[None].to(device),
             torch.tensor([len(content)], device=device),
@@ -181,14 +184,12 @@ class RvcEngine:
         phase = source.phase[piece.first] if self._lossless else 0.0  # other programs begin each piece anew
         noise = replace(noise, first_phase=torch.tensor([phase], device=device))
         spoken = (piece.start - piece.first, piece.stop - piece.first)
-        samples = (spoken[1] - spoken[0]) * self.config.hop_samples
+        samples = (piece.stop - piece.start) * self.config.hop_samples
         yield 0.0
         passages: list[Wave] = []
-        done = 0
         for passage in self.synthesizer.speak(frames, noise, spoken):
             passages.append(passage.cpu().numpy())
-            done += passage.shape[0]
-            yield done / samples
+            yield sum(map(len, passages)) / samples
         return np.concatenate(passages)
 
     def loudness(
@@ -200,12 +201,6 @@ class RvcEngine:
         envelope = slow_envelope(frame_rms(own), own.size / HOP_16K)
         samples = min(round(own.size / HOP_16K * hop), spoken.rms.size * hop)
         return EnvelopeMix.of(envelope, spoken, follow_loudness, hop, max(samples, 1))
-
-    @torch.inference_mode()
-    def _encoded(self, wav16k: Wave) -> Wave:
-        with torch.autocast(self._device.type, torch.float16, enabled=halves(self._device)):
-            content = self.encoder(torch.from_numpy(wav16k)[None].to(self._device), self.config.version)
-        return content[0].float().cpu().numpy()
 
 
 def _unpadded(source: Source) -> Wave:
@@ -253,7 +248,7 @@ class RvcLoader:
                 "fetch them before the voice is loaded."
             )
         model = load_voice_file(folder / "model.safetensors")
-        synthesizer = Synthesizer.for_inference(model.config, model.weights)
+        synthesizer = VitsSynthesizer.for_inference(model.config, model.weights)
         encoder = _encoder(path, path.stat().st_mtime_ns, self._sizes)
         return RvcEngine(encoder, synthesizer, device)
 

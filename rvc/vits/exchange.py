@@ -1,8 +1,8 @@
 """The child that turns voices of RVC programs into ours and back: `python -m rvc.vits.exchange ORDER`.
 
-    import    a .pth, and maybe its .index    ->  model.safetensors, index.faiss, and what a card says of them
-    export    model.safetensors, index.faiss  ->  a .pth, and an "added" index as every RVC program reads it
-
+    import_from: a .pth, index: its .index or null   ->  weights_to, index_to, and card_to: what a card says
+    export_from: a model.safetensors, index or null  ->  voice_to: a .pth, beside it an "added" index under
+                                                         the name that it has in every RVC program
 The files of either side may be a stranger's; a foreign index is read in a child of this child.
 """
 
@@ -31,16 +31,10 @@ from rvc.vits.voice_model import (
 )
 
 ROWS_PER_CELL = 39  # faiss calls fewer too few
-_ROUNDS = 10
-_SEED = 1234
 
 
 def exchange(order: Order) -> None:
-    """Do what the order says.
-
-    `import_from` with `index` (or null), `weights_to`, `index_to` and `card_to`; or `export_from` with
-    `index` (or null) and `voice_to`, beside which the index is written under its name in RVC programs.
-    """
+    """Do what the order says."""
     index = Path(order["index"]) if order["index"] else None
     if "import_from" in order:
         _import(order, index)
@@ -78,9 +72,7 @@ def added_index(rows: NDArray[np.float32]) -> faiss.IndexIVFFlat:
     """Index rows as RVC programs do: an inverted file that looks into one cell; deterministic."""
     cells = max(1, min(int(16 * len(rows) ** 0.5), len(rows) // ROWS_PER_CELL))
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(rows.shape[1]), rows.shape[1], cells)
-    index.cp.niter = _ROUNDS
-    index.cp.seed = _SEED
-    index.cp.min_points_per_centroid = 1
+    index.cp.niter, index.cp.seed, index.cp.min_points_per_centroid = 10, 1234, 1
     index.train(rows)
     index.add(rows)
     return index

@@ -27,10 +27,7 @@ from rvc.training.task import Features
 from rvc.vits.content_encoder import FRAMES_PER_CONTENT, ContentVec, HubertSizes
 
 LONGEST_FRAMES = 900  # of a longer slice a stretch is taken: more takes memory and teaches no more
-PEAK, OWN_SHARE = (
-    0.675,
-    0.25,
-)  # a slice gets this peak, and a quarter of itself: loud ones stay a little louder
+PEAK, OWN_SHARE = 0.675, 0.25  # a slice gets this peak and a quarter of itself: loud ones stay a bit louder
 _BREAK_HZ, _BREAK_MEL = 1_000.0, 1_000.0 / (200.0 / 3.0)  # Slaney's scale: linear below, logarithmic above
 _HZ_PER_MEL = 200.0 / 3.0
 _LOG_STEP = np.log(6.4) / 27.0
@@ -53,13 +50,9 @@ def published_spectrogram(sample_rate_hz: int) -> SpectrogramConfig:
     sizes = {32_000: (1_024, 80), 40_000: (2_048, 125), 48_000: (2_048, 128)}
     if sample_rate_hz not in sizes:
         raise ConfigError(f"No model was published at {sample_rate_hz} Hz; choose 32000, 40000 or 48000 Hz.")
-    fft_samples, mel_bands = sizes[sample_rate_hz]
-    return SpectrogramConfig(
-        sample_rate_hz=sample_rate_hz,
-        fft_samples=fft_samples,
-        hop_samples=sample_rate_hz // 100,
-        mel_bands=mel_bands,
-    )
+    fft, bands = sizes[sample_rate_hz]
+    hop = sample_rate_hz // 100
+    return SpectrogramConfig(sample_rate_hz=sample_rate_hz, fft_samples=fft, hop_samples=hop, mel_bands=bands)
 
 
 def linear_spectrogram(wave: Tensor, config: SpectrogramConfig) -> Tensor:
@@ -69,8 +62,7 @@ def linear_spectrogram(wave: Tensor, config: SpectrogramConfig) -> Tensor:
     padded = F.pad(wave.float()[:, None], (edge, edge), "reflect")[:, 0]
     window = torch.hann_window(fft, device=wave.device)
     spectrum = torch.stft(padded, fft, hop, fft, window, center=False, return_complex=True)
-    power = torch.view_as_real(spectrum).square().sum(-1)
-    return (power + config.power_floor).sqrt()
+    return (torch.view_as_real(spectrum).square().sum(-1) + config.power_floor).sqrt()
 
 
 def mel_of_linear(magnitudes: Tensor, config: SpectrogramConfig) -> Tensor:
@@ -176,9 +168,8 @@ def whole_frames(item: Features) -> Tensor:
 def _stretch(item: Features, generator: torch.Generator, hop_samples: int) -> dict[str, Tensor]:
     """Take all of a slice, or a stretch of 9 s from anywhere."""
     frames = len(item["f0_hz"])
-    spare = max(frames - LONGEST_FRAMES, 0)
     # Drawn in any case, so that the next slice's draw does not depend on this one's length.
-    start = int(torch.randint(spare + 1, (1,), generator=generator))
+    start = int(torch.randint(max(frames - LONGEST_FRAMES, 0) + 1, (1,), generator=generator))
     stop = min(start + LONGEST_FRAMES, frames)
     return {
         "content": whole_frames(item)[start:stop],

@@ -15,10 +15,8 @@ from torch.nn.utils.parametrizations import weight_norm
 from rvc.vits.config import SynthesizerConfig
 
 KERNEL_FRAMES = 5
-COUPLINGS = 4
-LAYERS = 3
+COUPLINGS, LAYERS, POSTERIOR_LAYERS = 4, 3, 16
 CONTEXT_FRAMES = COUPLINGS * LAYERS * 2  # on either side, that a frame of the latent depends on: 2 a layer
-POSTERIOR_LAYERS = 16
 
 
 class WaveNet(nn.Module):
@@ -26,8 +24,7 @@ class WaveNet(nn.Module):
 
     def __init__(self, config: SynthesizerConfig, layers: int) -> None:
         super().__init__()
-        hidden = config.hidden_channels
-        self.hidden = hidden
+        self.hidden = hidden = config.hidden_channels
         self.in_layers = nn.ModuleList(
             weight_norm(nn.Conv1d(hidden, 2 * hidden, KERNEL_FRAMES, padding=KERNEL_FRAMES // 2))
             for _ in range(layers)

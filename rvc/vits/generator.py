@@ -7,9 +7,8 @@ Names:   attributes are the entries of published files (`dec`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from math import prod
+from math import pi, prod
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +19,9 @@ from torch.utils.checkpoint import checkpoint
 from rvc.errors import ConfigError
 from rvc.vits.config import SynthesizerConfig
 
-SINE_AMPLITUDE = 0.1
-VOICED_NOISE = 0.003
+SINE_AMPLITUDE, VOICED_NOISE = 0.1, 0.003
 UNVOICED_NOISE = SINE_AMPLITUDE / 3
-SLOPE = 0.1
-LAST_SLOPE = 0.01  # published models were trained with another slope before the last layer
-EDGE_KERNEL = 7
+SLOPE, LAST_SLOPE = 0.1, 0.01  # published models were trained with another slope before the last layer
 INITIAL_DEVIATION = 0.01
 
 
@@ -63,7 +59,7 @@ class HarmonicSource(nn.Module):
             before = before + first_phase.double()[:, None]
         inside = torch.arange(1, self.hop_samples + 1, device=f0.device)
         cycles = before.frac().float()[..., None] + step.float()[..., None] * inside
-        return (2 * math.pi * cycles).flatten(1)
+        return (2 * pi * cycles).flatten(1)
 
 
 def _same_conv(channels: int, kernel: int, dilation: int) -> nn.Conv1d:
@@ -99,15 +95,12 @@ class SingleResBlock(nn.Module):
         return x
 
 
-ResBlock = PairedResBlock | SingleResBlock
-
-
 class Generator(nn.Module):
     """Upsamples the latent step by step to audio."""
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__()
-        self.recomputes = False  # each stage on the way back: the same gradients, less memory, more time
+        self.gradient_checkpointing = False  # the same gradients, less memory, more time
         rates, kernels, width = config.upsample_rates, config.upsample_kernels, config.upsample_channels
         stages = range(len(rates))
         self.blocks_per_stage = len(config.resblock_kernels)
@@ -118,7 +111,7 @@ class Generator(nn.Module):
             self.noise_convs = nn.ModuleList(
                 _source_conv(width >> (stage + 1), prod(rates[stage + 1 :])) for stage in stages
             )
-        self.conv_pre = nn.Conv1d(config.latent_channels, width, EDGE_KERNEL, padding=EDGE_KERNEL // 2)
+        self.conv_pre = nn.Conv1d(config.latent_channels, width, 7, padding=3)
         self.ups = nn.ModuleList(
             _upsampling(width >> stage, rates[stage], kernels[stage]) for stage in stages
         )
@@ -128,7 +121,7 @@ class Generator(nn.Module):
             for stage in stages
             for kernel, dilations in zip(config.resblock_kernels, config.resblock_dilations, strict=True)
         )
-        self.conv_post = nn.Conv1d(width >> len(rates), 1, EDGE_KERNEL, padding=EDGE_KERNEL // 2, bias=False)
+        self.conv_post = nn.Conv1d(width >> len(rates), 1, 7, padding=3, bias=False)
         self.cond = nn.Conv1d(config.speaker_channels, width, 1)
 
     def forward(self, latent: Tensor, speaker: Tensor, excitation: Tensor | None = None) -> Tensor:
@@ -137,7 +130,7 @@ class Generator(nn.Module):
             raise ConfigError("A voice model with F0 takes an F0 contour, one without takes none.")
         x = self.conv_pre(latent) + self.cond(speaker)
         for stage in range(len(self.ups)):
-            if self.recomputes and torch.is_grad_enabled():
+            if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(
                     self._stage, stage, x, excitation, use_reentrant=False, preserve_rng_state=False
                 )

@@ -8,7 +8,7 @@ Names:   attributes are the entries of published files (`enc_p`).
 
 from __future__ import annotations
 
-import math
+from math import sqrt
 
 import torch
 from torch import Tensor, nn
@@ -35,10 +35,7 @@ class ChannelNorm(nn.Module):
 
 
 class RelativeAttention(nn.Module):
-    """Self-attention, (B, H, T) -> (B, H, T), with relative positions (Shaw et al. 2018) within a window.
-
-    Keys and values are shifted by learned vectors for offsets within it, and by none beyond.
-    """
+    """Self-attention, (B, H, T) -> (B, H, T), with relative positions (Shaw et al. 2018) within a window."""
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__()
@@ -73,14 +70,13 @@ class RelativeAttention(nn.Module):
         start, end = max(first - WINDOW_FRAMES, 0), min(first + rows + WINDOW_FRAMES, frames)
         before, after = start - (first - WINDOW_FRAMES), (first + rows + WINDOW_FRAMES) - end
         near = _spread(query @ self.emb_rel_k.transpose(1, 2))
-        near = near[..., before : near.shape[-1] - after]
         scores = query @ key.transpose(2, 3)
-        scores[..., start:end] += near
+        scores[..., start:end] += near[..., before : near.shape[-1] - after]
         pair_mask = (mask[..., first : first + rows].transpose(1, 2) * mask)[:, None]  # (B, 1, rows, T)
         weights = scores.masked_fill_(pair_mask == 0, MASKED_SCORE).softmax(-1)
         weights = F.dropout(weights, self.dropout, self.training)
-        near = F.pad(weights[..., start:end], (before, after))
-        return weights @ value + _gather(near) @ self.emb_rel_v
+        windows = _gather(F.pad(weights[..., start:end], (before, after)))
+        return weights @ value + windows @ self.emb_rel_v
 
 
 def _spread(scores: Tensor) -> Tensor:
@@ -140,8 +136,7 @@ class Transformer(nn.Module):
 
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:
     """Tell frames from padding, (B,) -> (B, 1, frames)."""
-    positions = torch.arange(frames, device=lengths.device)
-    return (positions < lengths[:, None])[:, None].float()
+    return (torch.arange(frames, device=lengths.device) < lengths[:, None])[:, None].float()
 
 
 def random_starts(lengths: Tensor, segment_frames: int, draws: Tensor | None = None) -> Tensor:
@@ -167,7 +162,7 @@ class PriorEncoder(nn.Module):
 
     def __init__(self, config: SynthesizerConfig) -> None:
         super().__init__()
-        self.scale = math.sqrt(config.hidden_channels)
+        self.scale = sqrt(config.hidden_channels)
         self.emb_phone = nn.Linear(config.content_dim, config.hidden_channels)
         self.emb_pitch = nn.Embedding(PITCH_BINS, config.hidden_channels) if config.uses_f0 else None
         self.encoder = Transformer(config)
@@ -187,7 +182,6 @@ class PriorEncoder(nn.Module):
             x = x + self.emb_pitch(pitch)
         mask = frame_mask(lengths, content.shape[1])
         x = F.leaky_relu(x * self.scale, 0.1).transpose(1, 2) * mask  # (B, H, T)
-        x = self.encoder(x, mask)[..., dropped_frames:]
-        mask = mask[..., dropped_frames:]
+        x, mask = self.encoder(x, mask)[..., dropped_frames:], mask[..., dropped_frames:]
         mean, log_deviation = torch.chunk(self.proj(x) * mask, 2, dim=1)
         return mean, log_deviation, mask

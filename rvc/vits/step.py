@@ -28,11 +28,8 @@ from rvc.vits.discriminator import (
 )
 from rvc.vits.features import SpectrogramConfig, mel_of_linear, mel_spectrogram
 from rvc.vits.prior_encoder import segments
-from rvc.vits.synthesizer import Frames, Noise, Synthesizer, Target, TrainingOutput
-from rvc.vits.weight_norm import halves
+from rvc.vits.synthesizer import Noise, Target, TrainingOutput, VitsFrames, VitsSynthesizer, supports_fp16
 
-_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-BETAS, EPSILON, WEIGHT_DECAY = (0.8, 0.99), 1e-9, 0.01
 PARTS = ("synthesizer", "discriminators", "optimizer", "judge_optimizer", "scaler")
 
 
@@ -52,13 +49,13 @@ class Precision:
     @staticmethod
     def best(asked: str | None, device: torch.device) -> Precision:
         """Take what is asked for, else the fastest that is known to train well on the device."""
-        if asked is None and halves(device):
+        if asked is None and supports_fp16(device):
             asked = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
         return Precision(asked or "float32", device)
 
     def networks(self) -> torch.autocast:
         """Make the context in which networks are run; losses are computed outside of it."""
-        dtype = _AUTOCAST.get(self.name)
+        dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.name)
         return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
 
     def scaler(self) -> GradScaler:
@@ -81,10 +78,10 @@ class Precision:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Passage:
+class TrainingBatch:
     """A batch of recordings on the device."""
 
-    frames: Frames  # what is said in them, T frames
+    frames: VitsFrames  # what is said in them, T frames
     spectrogram: Tensor  # linear magnitudes, zero in the padding, (B, bins, T)
     wave: Tensor  # (B, 1, T * hop)
     frame_share: float = 1.0  # how many times more frames than the average process's part of the batch
@@ -94,7 +91,7 @@ class Passage:
 class Trainer:
     """A synthesizer and its discriminators in training, both on the group's device."""
 
-    synthesizer: Synthesizer  # with posterior encoder, not folded
+    synthesizer: VitsSynthesizer  # with posterior encoder, not folded
     discriminators: Discriminators
     spectrogram: SpectrogramConfig  # what the mel loss compares
     segment_frames: int  # how many frames of each item are spoken and judged
@@ -106,7 +103,7 @@ class Trainer:
         self.judge_optimizer = _optimizer(self.discriminators.train())
         self.scaler = self.precision.scaler()  # one for both, as published programs have it
 
-    def step(self, passage: Passage, noise: Noise, learning_rate: float) -> dict[str, Tensor]:
+    def step(self, passage: TrainingBatch, noise: Noise, learning_rate: float) -> dict[str, Tensor]:
         """Take one step of both; return the losses, weighted, detached, by name."""
         for optimizer in (self.optimizer, self.judge_optimizer):
             for group in optimizer.param_groups:
@@ -119,19 +116,17 @@ class Trainer:
             made = replace(made, audio=made.audio.float())
             hop = self.spectrogram.hop_samples
             real = segments(passage.wave, made.starts * hop, segment * hop)
-            caught = self._teach_discriminators(real, made.audio.detach())
-            losses = self._teach_synthesizer(passage, made, real)
+            with self.precision.networks():
+                of_both = self.discriminators(torch.cat([real, made.audio.detach()]))
+            losses = {"discriminator": discriminator_loss(*_halves(of_both))}
+            self._learn(losses["discriminator"], self.judge_optimizer, self.discriminators)
+            losses |= self._teach_synthesizer(passage, made, real)
             self.scaler.update()
-        return {"discriminator": caught.detach()} | {name: loss.detach() for name, loss in losses.items()}
+        return {name: loss.detach() for name, loss in losses.items()}
 
-    def _teach_discriminators(self, real: Tensor, made: Tensor) -> Tensor:
-        with self.precision.networks():
-            of_both = self.discriminators(torch.cat([real, made]))
-        loss = discriminator_loss(*_halves(of_both))
-        self._learn(loss, self.judge_optimizer, self.discriminators)
-        return loss
-
-    def _teach_synthesizer(self, passage: Passage, made: TrainingOutput, real: Tensor) -> dict[str, Tensor]:
+    def _teach_synthesizer(
+        self, passage: TrainingBatch, made: TrainingOutput, real: Tensor
+    ) -> dict[str, Tensor]:
         config, length = self.spectrogram, self.segment_frames
         self.discriminators.requires_grad_(requires_grad=False)
         try:
@@ -174,7 +169,7 @@ class Trainer:
 
 def _optimizer(network: nn.Module) -> torch.optim.AdamW:
     return torch.optim.AdamW(
-        network.parameters(), 1e-4, betas=BETAS, eps=EPSILON, weight_decay=WEIGHT_DECAY, fused=True
+        network.parameters(), 1e-4, betas=(0.8, 0.99), eps=1e-9, weight_decay=0.01, fused=True
     )
 
 

@@ -15,23 +15,35 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 from rvc.errors import ConfigError
 from rvc.noise import placed_noise
+from rvc.torch_file import load_published_state
 from rvc.vits.config import SynthesizerConfig
 from rvc.vits.flow import CONTEXT_FRAMES, Flow, PosteriorEncoder
 from rvc.vits.generator import Generator
 from rvc.vits.prior_encoder import PriorEncoder, frame_mask, random_starts, segments
 from rvc.vits.tiles import TiledGenerator
-from rvc.vits.weight_norm import fold_weight_norm, halves, load_published_state
 
 NOISE_SCALE = 0.66666  # how much of the prior's deviation is used when speaking; less is duller and steadier
 LATENT_NOISE, SOURCE_NOISE = 1, 2  # streams of placed noise
 NoiseSource = Callable[[int, int, int, int], Tensor]  # `placed_noise` or its like
 
 
+def supports_fp16(device: torch.device) -> bool:
+    """Tell whether networks shall compute in half precision on a device, as RVC's own programs choose.
+
+    GPUs without tensor cores are far slower with it, and the GTX 16 series is known to give NaN.
+    """
+    if device.type != "cuda":
+        return False
+    major, _ = torch.cuda.get_device_capability(device)
+    return major >= 7 and "GTX 16" not in torch.cuda.get_device_name(device)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Frames:
+class VitsFrames:
     """What is to be said, every 10 ms; models without F0 take neither pitch nor F0."""
 
     content: Tensor  # (B, T, content_dim)
@@ -43,9 +55,9 @@ class Frames:
     @staticmethod
     def of_one_speaker(
         config: SynthesizerConfig, content: Tensor, lengths: Tensor, pitch: Tensor, f0_hz: Tensor
-    ) -> Frames:
+    ) -> VitsFrames:
         """What the only speaker of a voice says; the melody is left out where it is not taken."""
-        return Frames(
+        return VitsFrames(
             content=content.float(),
             lengths=lengths,
             speaker=torch.zeros_like(lengths),
@@ -74,12 +86,9 @@ class Noise:
 
     @staticmethod
     def placed(
-        config: SynthesizerConfig,
-        first_frame: int,
-        frames: int,
-        device: torch.device,
+        config: SynthesizerConfig, first_frame: int, frames: int, device: torch.device,
         draw: NoiseSource = placed_noise,
-    ) -> Noise:
+    ) -> Noise:  # fmt: skip
         """Draw for one item by its place in the recording, so that a conversion can be repeated."""
         channels = config.latent_channels
         latent = draw(first_frame, frames, channels, LATENT_NOISE).reshape(1, frames, channels)
@@ -119,7 +128,7 @@ class TrainingOutput(InferenceOutput):
     posterior_log_deviation: Tensor  # (B, C, T)
 
 
-class Synthesizer(nn.Module):
+class VitsSynthesizer(nn.Module):
     """All networks of one voice model; only training needs the posterior encoder."""
 
     def __init__(self, config: SynthesizerConfig, *, with_posterior: bool = True) -> None:
@@ -134,19 +143,21 @@ class Synthesizer(nn.Module):
         self.emb_g = nn.Embedding(config.speakers, config.speaker_channels)
 
     @classmethod
-    def for_inference(cls, config: SynthesizerConfig, weights: Mapping[str, Tensor]) -> Synthesizer:
+    def for_inference(cls, config: SynthesizerConfig, weights: Mapping[str, Tensor]) -> VitsSynthesizer:
         """Build one that only speaks, of a voice model's weights: float32, folded, no gradients."""
         with torch.device("meta"):
             synthesizer = cls(config, with_posterior=False)
         # A copy, since folding must not reach the caller's tensors; float32 before weights are multiplied.
         copies = {name: tensor.detach().to(torch.float32, copy=True) for name, tensor in weights.items()}
         load_published_state(synthesizer, copies, assign=True)
-        fold_weight_norm(synthesizer)
+        for layer in list(synthesizer.modules()):
+            if parametrize.is_parametrized(layer, "weight"):
+                parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
         return synthesizer.eval().requires_grad_(requires_grad=False)
 
     @torch.inference_mode()
     def infer(
-        self, frames: Frames, noise: Noise | None = None, window: Window | None = None
+        self, frames: VitsFrames, noise: Noise | None = None, window: Window | None = None
     ) -> InferenceOutput:
         """Speak the frames, or a window of them."""
         noise = noise or Noise()
@@ -168,35 +179,35 @@ class Synthesizer(nn.Module):
         return replace(made, audio=self.dec(said, speaker, excitation), mask=mask, latent=latent)
 
     def speak(
-        self, frames: Frames, noise: Noise | None = None, spoken: tuple[int, int] | None = None
+        self, frames: VitsFrames, noise: Noise | None = None, spoken: tuple[int, int] | None = None
     ) -> Iterator[Tensor]:
         """Speak one item in passages of a second, (n,) each: what `infer` says without a window, in float32.
 
-        Between two the caller may look whether anybody still waits. On a GPU it is all one passage, where
-        that is fast in half precision but for the phase of the source. `spoken` is the first frame that is
-        spoken and the one after the last; the others serve as context.
+        On a GPU it is all one passage, where that is fast in half precision but for the phase of the source.
+        `spoken` is the first frame that is spoken and the one after the last; the others serve as context.
         """
         noise = noise or Noise()
         first, last = spoken or (0, frames.content.shape[1])
         self._check(frames, first, last)
         device = frames.content.device
         # Contexts end before each yield: what is done between two passages is the caller's.
-        with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=halves(device)):
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, torch.float16, enabled=supports_fp16(device)),
+        ):
             speaker = self.emb_g(frames.speaker)[..., None]
             made = self._prior(frames, speaker, noise, 0)
             latent = made.latent * made.mask
             excitation = self._source_signal(frames.f0_hz, noise)
-            hop = self.config.hop_samples
-            audio = None
-            if device.type != "cpu" or not self.in_tiles:
-                audio = self.dec(latent, speaker, excitation)[0, 0, first * hop : last * hop].float()
+            tiled = device.type == "cpu" and self.in_tiles
+            audio = None if tiled else self.dec(latent, speaker, excitation)[0, 0].float()
         if audio is not None:
-            yield audio
+            yield audio[first * self.config.hop_samples : last * self.config.hop_samples]
             return
         heard = None if excitation is None else excitation[0, 0]
         yield from TiledGenerator(self.dec).passages(latent[0], speaker[0], heard, (first, last))
 
-    def forward(self, frames: Frames, target: Target, noise: Noise | None = None) -> TrainingOutput:
+    def forward(self, frames: VitsFrames, target: Target, noise: Noise | None = None) -> TrainingOutput:
         """Take the training path: posterior, flow, and the generator on a random segment of each item."""
         noise = noise or Noise()
         self._check(frames, 0, frames.content.shape[1])
@@ -225,7 +236,7 @@ class Synthesizer(nn.Module):
             posterior_log_deviation=log_deviation,
         )
 
-    def _check(self, frames: Frames, first: int, last: int) -> None:
+    def _check(self, frames: VitsFrames, first: int, last: int) -> None:
         if {frames.pitch is not None, frames.f0_hz is not None} != {self.config.uses_f0}:
             raise ConfigError("A voice model with F0 takes pitch and an F0 contour, one without takes none.")
         _, length, channels = frames.content.shape
@@ -237,7 +248,7 @@ class Synthesizer(nn.Module):
         if not 0 <= first < last <= length:
             raise ConfigError(f"A window of frames {first}..{last} is not within {length} frames.")
 
-    def _prior(self, frames: Frames, speaker: Tensor, noise: Noise, dropped: int) -> InferenceOutput:
+    def _prior(self, frames: VitsFrames, speaker: Tensor, noise: Noise, dropped: int) -> InferenceOutput:
         """What the generator shall speak from frame `dropped` on, without audio yet."""
         mean, log_deviation, mask = self.enc_p(frames.content, frames.lengths, frames.pitch, dropped)
         latent_noise = torch.randn_like(mean) if noise.latent is None else noise.latent

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rvc.pitch.estimators import f0_estimator
 from rvc.pitch.f0 import F0Estimator
+from rvc.torch_file import load_published_state
 from rvc.training.group import Group
 from rvc.training.task import Features, Task
 from rvc.vits.config import SynthesizerConfig, Version, published_config
@@ -31,14 +32,19 @@ from rvc.vits.features import (
     published_spectrogram,
     whole_frames,
 )
-from rvc.vits.step import Passage, Precision, Trainer
-from rvc.vits.synthesizer import Frames, Noise, Synthesizer
-from rvc.vits.training_checkpoint import read_discriminators, read_generator, write_training_checkpoint
-from rvc.vits.voice_model import CONTENT_ENCODER, VoiceModel, card_of, save_voice_file
-from rvc.vits.weight_norm import load_published_state
+from rvc.vits.step import Precision, Trainer, TrainingBatch
+from rvc.vits.synthesizer import Noise, VitsFrames, VitsSynthesizer
+from rvc.vits.voice_model import (
+    CONTENT_ENCODER,
+    VoiceModel,
+    card_of,
+    read_discriminators,
+    read_generator,
+    save_voice_file,
+    write_training_checkpoint,
+)
 
-# How many frames of each slice are spoken at a step.
-SEGMENT_FRAMES = {
+SEGMENT_FRAMES = {  # how many frames of each slice are spoken at a step
     ("v1", 32_000): 40, ("v1", 40_000): 32, ("v1", 48_000): 24,
     ("v2", 32_000): 40, ("v2", 40_000): 32, ("v2", 48_000): 36,
 }  # fmt: skip
@@ -88,21 +94,21 @@ class RvcFiles:
         return f0_estimator(self.estimator_name, weights=self.estimator, device=str(device))
 
 
-def first_networks(sizes: RvcSizes, files: RvcFiles) -> tuple[Synthesizer, Discriminators]:
+def first_networks(sizes: RvcSizes, files: RvcFiles) -> tuple[VitsSynthesizer, Discriminators]:
     """Make the networks, on the CPU; new weights come from torch's global generator."""
-    config = sizes.synthesizer
+    config, version = sizes.synthesizer, sizes.synthesizer.version
     if files.generator is None or files.discriminators is None:
-        return Synthesizer(config), Discriminators(config.version, sizes.narrowing)
+        return VitsSynthesizer(config), Discriminators(version, sizes.narrowing)
     config, of_generator = read_generator(files.generator, config)
-    of_judges = read_discriminators(files.discriminators, config.version, sizes.narrowing)
-    synthesizer, discriminators = Synthesizer(config), Discriminators(config.version, sizes.narrowing)
-    load_published_state(synthesizer, of_generator)
-    load_published_state(discriminators, of_judges)
-    return synthesizer, discriminators
+    of_judges = read_discriminators(files.discriminators, version, sizes.narrowing)
+    networks = VitsSynthesizer(config), Discriminators(version, sizes.narrowing)
+    for network, weights in zip(networks, (of_generator, of_judges), strict=True):
+        load_published_state(network, weights)
+    return networks
 
 
 class RvcTask(Task):
-    """One voice in training; `recomputes` saves the generator's memory by computing twice."""
+    """One voice in training; `gradient_checkpointing` saves memory by computing twice."""
 
     def __init__(
         self,
@@ -111,7 +117,7 @@ class RvcTask(Task):
         group: Group | None = None,
         *,
         precision: str | None = None,
-        recomputes: bool = False,
+        gradient_checkpointing: bool = False,
     ) -> None:
         self.group = group or Group.alone()
         self.device = self.group.device
@@ -125,7 +131,7 @@ class RvcTask(Task):
             files.encoder, sizes.encoder, config.version, sizes.spectrogram, estimator, self.device
         )
         synthesizer, discriminators = first_networks(sizes, files)
-        synthesizer.dec.recomputes = recomputes
+        synthesizer.dec.gradient_checkpointing = gradient_checkpointing
         self.trainer = Trainer(
             synthesizer.to(self.device),
             discriminators.to(self.device),
@@ -155,12 +161,10 @@ class RvcTask(Task):
         self, batch: dict[str, Tensor], step: int, total_steps: int, generator: torch.Generator
     ) -> dict[str, float]:
         del total_steps
-        own = self.group.own(len(batch["lengths"]))
         items, frames = batch["f0_hz"].shape
         noise = self._noise(items, frames, generator)
-        passage = self._passage({name: row[own] for name, row in batch.items()}, batch["lengths"])
         rate = FIRST_LEARNING_RATE * EPOCH_DECAY**self.epoch
-        losses = self.trainer.step(passage, noise, rate)
+        losses = self.trainer.step(self._passage(batch), noise, rate)
         self._taken |= {"steps": step + 1, "epoch": self.epoch}
         # In one piece, because each look at a number waits for the GPU.
         return dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
@@ -177,14 +181,17 @@ class RvcTask(Task):
             source=own(torch.randn, items, 1, self.sizes.segment_frames * self.sizes.spectrogram.hop_samples),
         )
 
-    def _passage(self, own: dict[str, Tensor], lengths: Tensor) -> Passage:
-        rows = {name: row.to(self.device, non_blocking=True) for name, row in own.items()}
+    def _passage(self, batch: dict[str, Tensor]) -> TrainingBatch:
+        """Put this process's part of a batch on its device."""
+        lengths = batch["lengths"]
+        own = self.group.own(len(lengths))
+        rows = {name: row[own].to(self.device, non_blocking=True) for name, row in batch.items()}
         said = (rows[name] for name in ("content", "lengths", "pitch", "f0_hz"))
-        return Passage(
-            frames=Frames.of_one_speaker(self.sizes.synthesizer, *said),
+        return TrainingBatch(
+            frames=VitsFrames.of_one_speaker(self.sizes.synthesizer, *said),
             spectrogram=rows["spectrogram"].float(),
             wave=rows["audio"],
-            frame_share=self.group.size * int(own["lengths"].sum()) / int(lengths.sum()),
+            frame_share=self.group.size * int(lengths[own].sum()) / int(lengths.sum()),
         )
 
     @torch.no_grad()
@@ -192,7 +199,7 @@ class RvcTask(Task):
         """Speak a slice in the voice as it is now, with noise by its place."""
         synthesizer, config = self.trainer.synthesizer, self.sizes.synthesizer
         frames = len(item["f0_hz"])
-        said = Frames.of_one_speaker(
+        said = VitsFrames.of_one_speaker(
             config,
             whole_frames(item)[None].to(self.device),
             torch.tensor([frames], device=self.device),
@@ -227,14 +234,8 @@ class RvcTask(Task):
     def export(self, folder: Path) -> dict[str, Any]:
         """Write the voice as every RVC program has it: half precision, without the posterior encoder."""
         steps, epoch = self._taken["steps"], self._taken["epoch"]
-        model = VoiceModel.of(
-            self.trainer.synthesizer,
-            info=f"{epoch}epoch",
-            embedder_model=CONTENT_ENCODER,
-            epoch=epoch,
-            step=steps,
-            speakers_id=1,
-        )
+        facts = {"embedder_model": CONTENT_ENCODER, "epoch": epoch, "step": steps, "speakers_id": 1}
+        model = VoiceModel.of(self.trainer.synthesizer, f"{epoch}epoch", **facts)
         save_voice_file(folder / "model.safetensors", model)
         return card_of(model) | {"start": self._taken["start"]}
 

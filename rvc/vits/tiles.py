@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +22,6 @@ from rvc.errors import ConfigError
 from rvc.vits.generator import LAST_SLOPE, SLOPE, Generator, PairedResBlock, SingleResBlock
 
 Range = tuple[int, int]
-
 # Any choice gives the same samples, but for the last bits.
 PASSAGE_FRAMES = 100  # bounds the memory
 TILE_NUMBERS = 2**18  # channels times samples; best where 4 bytes each fill about half of a core's own cache
@@ -106,7 +107,10 @@ class _Stage:
 
     def tile(self, source: _Segment, excitation: Tensor | None, first: int, last: int) -> Tensor:
         """Compute a range of the output, (1, C, 1, last - first), of at least what `needs` says."""
-        x = self._upsampled(source.cut(*self.needs(first, last, source.whole)))
+        source = source.cut(*self.needs(first, last, source.whole))
+        heard = F.leaky_relu(source.numbers, SLOPE)
+        numbers = F.conv_transpose2d(heard, self.weight, self.bias, (1, self.rate), (0, self.padding))
+        x = _Segment(numbers, source.first * self.rate, source.whole * self.rate)
         x = x.cut(*_widened(first, last, self.reach, x.whole))
         if excitation is not None:
             x.numbers.add_(self._excited(excitation, x.first, x.last))
@@ -117,11 +121,6 @@ class _Stage:
         for other in made[1:]:
             made[0].add_(other)
         return made[0].div_(len(made))
-
-    def _upsampled(self, source: _Segment) -> _Segment:
-        heard = F.leaky_relu(source.numbers, SLOPE)
-        numbers = F.conv_transpose2d(heard, self.weight, self.bias, (1, self.rate), (0, self.padding))
-        return _Segment(numbers, source.first * self.rate, source.whole * self.rate)
 
     def _excited(self, excitation: Tensor, first: int, last: int) -> Tensor:
         """Bring a range of the excitation to the stage's rate, (1, C, 1, last - first)."""
@@ -153,9 +152,7 @@ class TiledGenerator:
         `spoken` is the first frame that is spoken and the one after the last; the others serve as context.
         """
         frames = latent.shape[-1]
-        lengths = [frames]
-        for stage in self._stages:
-            lengths.append(lengths[-1] * stage.rate)
+        lengths = list(accumulate((stage.rate for stage in self._stages), mul, initial=frames))
         hop = lengths[-1] // frames
         if (excitation is not None) != self._takes_f0:
             raise ConfigError("A voice model with F0 takes an F0 contour, one without takes none.")

@@ -1,10 +1,14 @@
-"""Voice models of RVC on disk, in two forms between which nothing is lost.
+"""Files of RVC: voice models in two forms between which nothing is lost, and training checkpoints.
 
     .pth          of WebUI and Applio, v1 and v2: weight (tensors by published name, half precision, without
                   the posterior encoder), config (18 sizes), info, sr, f0, version, and Applio's facts
     .safetensors  the same tensors; as metadata one entry, "rvc": the rest as JSON
+    checkpoints   G_*.pth, D_*.pth, f0G40k.pth and their like: model (all weights, float32, or half in
+                  pretrained files, which need nothing else), iteration (the epoch), learning_rate (the
+                  first), optimizer (AdamW's state, weights numbered in the order of model)
 
-Both may be a stranger's: reading runs nothing, and all is checked against the network of those sizes.
+All may be a stranger's: reading runs nothing, and all is checked against the network of those sizes;
+checkpoints have none, so whoever reads one says which network it is for.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -20,16 +24,16 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from rvc.errors import CheckpointError, ConfigError
 from rvc.files import atomic_write
-from rvc.torch_file import check_weights, read_document, tensors_by_name, write_document
+from rvc.torch_file import check_weights, published_state, read_document, tensors_by_name, write_document
 from rvc.vits.config import CONTENT_DIMS, SynthesizerConfig, Version
-from rvc.vits.synthesizer import Synthesizer
-from rvc.vits.weight_norm import published_state
+from rvc.vits.discriminator import Discriminators
+from rvc.vits.synthesizer import VitsSynthesizer
 
-MAX_MODEL_BYTES = 1_000_000_000
+MAX_MODEL_BYTES, MAX_CHECKPOINT_BYTES = 1_000_000_000, 2_000_000_000
 ENGINE = METADATA = "rvc"
 VOCODER = "HiFi-GAN"
 CONTENT_ENCODER = "contentvec"
@@ -64,7 +68,7 @@ class VoiceModel:
         return str(self.facts.get("embedder_model", CONTENT_ENCODER))
 
     @classmethod
-    def of(cls, synthesizer: Synthesizer, info: str = "", **facts: str | int) -> VoiceModel:
+    def of(cls, synthesizer: VitsSynthesizer, info: str = "", **facts: str | int) -> VoiceModel:
         """Take a voice model out of a synthesizer in training, not folded: a copy, as it is now."""
         weights = {
             name: tensor.detach().to("cpu", copy=True)
@@ -146,7 +150,7 @@ def card_of(model: VoiceModel) -> dict[str, Any]:
 def synthesizer_shapes(config: SynthesizerConfig, *, with_posterior: bool) -> Mapping[str, torch.Size]:
     """Give the shape of every weight of a synthesizer, by published name; nothing is allocated."""
     with torch.device("meta"):
-        synthesizer = Synthesizer(config, with_posterior=with_posterior)
+        synthesizer = VitsSynthesizer(config, with_posterior=with_posterior)
     return {name: tensor.shape for name, tensor in published_state(synthesizer).items()}
 
 
@@ -264,3 +268,50 @@ def _text(value: str) -> str:
 
 def _shown(value: object) -> str:
     return repr(value)[:40]
+
+
+def read_generator(path: Path, config: SynthesizerConfig) -> tuple[SynthesizerConfig, Mapping[str, Tensor]]:
+    """Read a synthesizer in training, or a pretrained one, with as many speakers as the file has."""
+    weights = _read_checkpoint(path)
+    table = weights.get("emb_g.weight")
+    if table is not None and table.ndim == 2 and table.shape[0]:
+        config = replace(config, speakers=table.shape[0])
+    check_weights(weights, synthesizer_shapes(config, with_posterior=True), path.name)
+    return config, weights
+
+
+def read_discriminators(path: Path, version: Version, narrowing: int = 1) -> Mapping[str, Tensor]:
+    """Read discriminators in training, or pretrained ones."""
+    weights = _read_checkpoint(path)
+    with torch.device("meta"):
+        state = published_state(Discriminators(version, narrowing))
+    check_weights(weights, {name: tensor.shape for name, tensor in state.items()}, path.name)
+    return weights
+
+
+def write_training_checkpoint(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, learning_rate: float
+) -> None:
+    """Write a network in training, not folded, and its optimizer as every RVC program reads it."""
+    state = optimizer.state_dict()
+    # Their schedules refuse a group that does not say its first rate; kernels are this machine's affair.
+    groups = [{"initial_lr": learning_rate, **group, "fused": None} for group in state["param_groups"]]
+    published = published_state(network).items()
+    weights = {name: tensor.detach().cpu().float().contiguous() for name, tensor in published}
+    document = {"model": weights, "iteration": epoch, "optimizer": {**state, "param_groups": groups}}
+    write_document(path, document | {"learning_rate": learning_rate})
+
+
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    document = read_document(path, MAX_CHECKPOINT_BYTES)
+    if "model" not in document:
+        kind = "a voice model" if "weight" in document else "something else"
+        raise CheckpointError(
+            f"{path.name} is {kind}, not a training checkpoint; choose a G or D file with all weights."
+        )
+    epoch, rate = document.get("iteration", 0), document.get("learning_rate", 0)
+    if not isinstance(epoch, int) or not isinstance(rate, int | float) or bool in (type(epoch), type(rate)):
+        raise CheckpointError(
+            f"{path.name} has no number for its epoch or learning rate; choose another checkpoint."
+        )
+    return tensors_by_name(document["model"], path)

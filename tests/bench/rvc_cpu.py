@@ -32,7 +32,7 @@ from rvc.engine.options import ConvertOptions
 from rvc.vits.config import SynthesizerConfig, Version, published_config
 from rvc.vits.content_encoder import ContentVec
 from rvc.vits.engine import RvcEngine
-from rvc.vits.synthesizer import Frames, Noise, Synthesizer
+from rvc.vits.synthesizer import Noise, VitsFrames, VitsSynthesizer
 from rvc.vits.voice_model import VoiceModel
 from rvc.voice import Voice
 from tests.bench.convert_speed import gflops
@@ -57,20 +57,20 @@ class StandIn(nn.Module):
         return torch.randn(1, vectors, self.content_dim(version), generator=torch.Generator().manual_seed(0))
 
 
-def whole_voice(config: SynthesizerConfig, synthesizer: Synthesizer) -> Voice:
+def whole_voice(config: SynthesizerConfig, synthesizer: VitsSynthesizer) -> Voice:
     """A voice as it is loaded for conversion, with the stand-in."""
     model = VoiceModel.of(synthesizer)
     encoder: ContentVec = StandIn()  # type: ignore[assignment]
-    engine = RvcEngine(encoder, Synthesizer.for_inference(model.config, model.weights))
+    engine = RvcEngine(encoder, VitsSynthesizer.for_inference(model.config, model.weights))
     card = {"format_version": 1, "engine": "rvc", "name": "Random", "content_encoder": "contentvec"}
     card |= {"sample_rate_hz": config.sample_rate_hz, "content_dim": config.content_dim}
     return Voice(parse_card(card), engine)
 
 
-def plainly(config: SynthesizerConfig, synthesizer: Synthesizer, seconds: int) -> Callable[[], object]:
+def plainly(config: SynthesizerConfig, synthesizer: VitsSynthesizer, seconds: int) -> Callable[[], object]:
     """The same synthesizer's modules as they are, for frames without any context."""
     frames = 100 * seconds
-    said = Frames(
+    said = VitsFrames(
         content=torch.randn(1, frames, config.content_dim),
         lengths=torch.tensor([frames]),
         speaker=torch.tensor([0]),
@@ -117,7 +117,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     config = published_config(arguments.version, arguments.rate)
-    synthesizer = Synthesizer(config).eval()
+    synthesizer = VitsSynthesizer(config).eval()
     voice = whole_voice(config, synthesizer)
     lengths = sorted(arguments.seconds)
     with tempfile.TemporaryDirectory() as name:

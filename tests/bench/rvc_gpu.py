@@ -32,8 +32,8 @@ from rvc.training.group import Group
 from rvc.vits.content_encoder import ContentVec
 from rvc.vits.discriminator import Discriminators
 from rvc.vits.engine import RvcEngine
-from rvc.vits.step import Passage, Precision, Trainer
-from rvc.vits.synthesizer import Frames, Noise, Synthesizer
+from rvc.vits.step import Precision, Trainer, TrainingBatch
+from rvc.vits.synthesizer import Noise, VitsFrames, VitsSynthesizer
 from rvc.vits.task import RvcSizes, published_sizes
 from rvc.vits.voice_model import VoiceModel
 from tests.tiny import song
@@ -74,8 +74,8 @@ def peak_tflops(precision: Precision, size: int) -> float:
 def conversion(sizes: RvcSizes, device: torch.device, seconds: int) -> dict[str, float]:
     """How many times faster than real time a recording is heard and spoken."""
     config = sizes.synthesizer
-    model = VoiceModel.of(Synthesizer(config))
-    synthesizer = Synthesizer.for_inference(model.config, model.weights)
+    model = VoiceModel.of(VitsSynthesizer(config))
+    synthesizer = VitsSynthesizer.for_inference(model.config, model.weights)
     encoder = ContentVec(sizes.encoder).eval().requires_grad_(requires_grad=False)
     engine = RvcEngine(encoder, synthesizer, str(device))
     wav16k = np.resize(song(5.0), seconds * 16_000).astype(np.float32)
@@ -94,7 +94,7 @@ def conversion(sizes: RvcSizes, device: torch.device, seconds: int) -> dict[str,
     return {"seconds": seconds, "takes_s": taken_s, "times_real_time": seconds / taken_s}
 
 
-def a_batch(sizes: RvcSizes, device: torch.device) -> tuple[Passage, Noise]:
+def a_batch(sizes: RvcSizes, device: torch.device) -> tuple[TrainingBatch, Noise]:
     """Random recordings of one length, and noise."""
     config, hop = sizes.synthesizer, sizes.spectrogram.hop_samples
     draws = torch.Generator(device).manual_seed(0)
@@ -103,14 +103,14 @@ def a_batch(sizes: RvcSizes, device: torch.device) -> tuple[Passage, Noise]:
         return torch.randn(shape, generator=draws, device=device)
 
     lengths = torch.full((BATCH,), SLICE_FRAMES, device=device)
-    frames = Frames(
+    frames = VitsFrames(
         content=normal(BATCH, SLICE_FRAMES, config.content_dim),
         lengths=lengths,
         speaker=torch.zeros_like(lengths),
         pitch=torch.full((BATCH, SLICE_FRAMES), 60, device=device),
         f0_hz=torch.full((BATCH, SLICE_FRAMES), 180.0, device=device),
     )
-    passage = Passage(
+    passage = TrainingBatch(
         frames=frames,
         spectrogram=normal(BATCH, sizes.synthesizer.spectrogram_bins, SLICE_FRAMES).abs(),
         wave=0.1 * normal(BATCH, 1, SLICE_FRAMES * hop),
@@ -128,7 +128,7 @@ def training(sizes: RvcSizes, precision: Precision) -> dict[str, Any]:
     device, config = precision.device, sizes.synthesizer
     torch.manual_seed(0)
     trainer = Trainer(
-        Synthesizer(config).to(device),
+        VitsSynthesizer(config).to(device),
         Discriminators(config.version, sizes.narrowing).to(device),
         sizes.spectrogram,
         sizes.segment_frames,

@@ -11,8 +11,7 @@ from pipelines.voices.bundle import check_weights, read_card
 from pipelines.voices.library import BUILTIN_VOICES
 from rvc.errors import AudioError
 from rvc.lite.weights import CONTENT_ENCODER_NAME
-from rvc.pretrain.dataset import read_corpus
-from rvc.pretrain.export import LICENCES
+from rvc.pretrain.dataset import LICENCES, read_corpus
 
 SHIPPED = sorted(BUILTIN_VOICES.iterdir())
 

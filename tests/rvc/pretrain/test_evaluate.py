@@ -9,7 +9,7 @@ import torch
 from rvc.lite.encoder import ContentEncoder, EncoderConfig
 from rvc.pretrain.dataset import Recording, Utterance
 from rvc.pretrain.evaluate import evaluate_encoder, path_distance, phones_said, same_sentence, speaker_probe
-from rvc.pretrain.networks import Heads
+from rvc.pretrain.train_encoder import Heads
 
 SIZES = EncoderConfig(channels=16, blocks=1, kernel_frames=3, content_dim=8)
 

@@ -23,9 +23,15 @@ from rvc.pretrain.dataset import (
     read_corpus,
 )
 from rvc.pretrain.labels import FOREIGN, PHONE_ID, PHONES, dictionary
-from rvc.pretrain.networks import contrast
 from rvc.pretrain.train_base import BaseTrainer, BaseTraining, low_pass
-from rvc.pretrain.train_encoder import EncoderTrainer, EncoderTraining, evaluate, load_state, save_state
+from rvc.pretrain.train_encoder import (
+    EncoderTrainer,
+    EncoderTraining,
+    contrast,
+    evaluate,
+    load_state,
+    save_state,
+)
 
 CPU = torch.device("cpu")
 SIZES = EncoderConfig(channels=16, blocks=1, kernel_frames=3, content_dim=8)

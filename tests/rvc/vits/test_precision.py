@@ -12,7 +12,7 @@ from torch import Tensor
 import rvc.vits.step as stepping
 from rvc.training.loop import on_cpu
 from rvc.vits.step import Precision
-from rvc.vits.weight_norm import halves
+from rvc.vits.synthesizer import supports_fp16
 from tests.rvc.training.test_resume import assert_equal
 from tests.tiny_rvc_training import tiny_rvc_task
 from tests.tiny_task import sung_tone
@@ -46,9 +46,9 @@ def test_gpus_that_gain_nothing_by_it_compute_in_float32(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: takes_bfloat16)
     assert Precision.best(None, device).name == best
-    assert halves(device) == (best != "float32")
+    assert supports_fp16(device) == (best != "float32")
     assert Precision.best("float16", device).name == "float16"  # who asks knows better
-    assert not halves(CPU)
+    assert not supports_fp16(CPU)
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from rvc.errors import ConfigError
+from rvc.torch_file import published_state
 from rvc.vits import prior_encoder as transformer
 from rvc.vits.config import Version, published_config
 from rvc.vits.discriminator import Discriminators
 from rvc.vits.flow import Flow
 from rvc.vits.generator import HarmonicSource
 from rvc.vits.prior_encoder import RelativeAttention, frame_mask, random_starts, segments
-from rvc.vits.synthesizer import Noise, Synthesizer, Target, Window
+from rvc.vits.synthesizer import Noise, Target, VitsSynthesizer, Window
 from rvc.vits.voice_model import VoiceModel
-from rvc.vits.weight_norm import published_state
 from tests.tiny_rvc import tiny_config, tiny_frames, tiny_synthesizer
 
 PUBLISHED: list[tuple[Version, int, int, int, int, int]] = [
@@ -35,7 +35,7 @@ def test_published_sizes_give_the_published_number_of_weights(
 ) -> None:
     version, rate, whole, spoken, keys, spoken_keys = row
     with torch.device("meta"):
-        state = published_state(Synthesizer(published_config(version, rate)))
+        state = published_state(VitsSynthesizer(published_config(version, rate)))
     rest = {name: tensor for name, tensor in state.items() if "enc_q" not in name}
     assert (len(state), len(rest)) == (keys, spoken_keys)
     assert sum(tensor.numel() for tensor in state.values()) == whole
@@ -54,7 +54,7 @@ def test_discriminators_have_the_published_number_of_weights(
 @pytest.mark.parametrize("uses_f0", [True, False])
 def test_folding_weight_norm_changes_nothing_that_is_heard(uses_f0: bool) -> None:
     synthesizer = tiny_synthesizer(uses_f0=uses_f0).eval()
-    folded = Synthesizer.for_inference(synthesizer.config, VoiceModel.of(synthesizer).weights)
+    folded = VitsSynthesizer.for_inference(synthesizer.config, VoiceModel.of(synthesizer).weights)
     assert not [name for name in folded.state_dict() if "original" in name or "enc_q" in name]
     frames = tiny_frames(synthesizer.config)
     noise = Noise(latent=torch.randn(1, 8, 30), source=torch.randn(1, 1, 30 * 400))
@@ -66,7 +66,7 @@ def test_folding_weight_norm_changes_nothing_that_is_heard(uses_f0: bool) -> Non
 def test_folding_leaves_the_weights_that_were_given_alone() -> None:
     weights = VoiceModel.of(tiny_synthesizer()).weights
     before = {name: tensor.clone() for name, tensor in weights.items()}
-    folded = Synthesizer.for_inference(tiny_config(), weights)
+    folded = VitsSynthesizer.for_inference(tiny_config(), weights)
     with torch.no_grad():
         for parameter in folded.parameters():
             parameter.zero_()
@@ -101,7 +101,7 @@ def test_contours_and_windows_that_do_not_fit_are_refused() -> None:
         with_f0.infer(frames, window=Window(skipped_frames=20, frames=20))
     with pytest.raises(ConfigError, match="256 numbers, not 768"):
         tiny_synthesizer("v1").infer(frames)
-    spoken = Synthesizer.for_inference(with_f0.config, VoiceModel.of(with_f0).weights)
+    spoken = VitsSynthesizer.for_inference(with_f0.config, VoiceModel.of(with_f0).weights)
     target = Target(spectrogram=torch.rand(1, 33, 30), lengths=torch.tensor([30]), segment_frames=10)
     with pytest.raises(ConfigError, match="made for conversion"):
         spoken(frames, target)

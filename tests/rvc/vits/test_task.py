@@ -13,16 +13,15 @@ from torch import Tensor
 
 from rvc.errors import CheckpointError
 from rvc.pitch.f0 import coarse_bins
+from rvc.torch_file import load_published_state, published_state
 from rvc.training.loop import Training
 from rvc.training.settings import TrainSettings
 from rvc.vits.content_encoder import ContentVec
 from rvc.vits.discriminator import Discriminators
 from rvc.vits.features import LONGEST_FRAMES, batch_of, linear_spectrogram, peak_normalized
-from rvc.vits.synthesizer import Synthesizer
+from rvc.vits.synthesizer import VitsSynthesizer
 from rvc.vits.task import EPOCH_DECAY, SEGMENT_FRAMES, RvcTask, published_sizes
-from rvc.vits.training_checkpoint import read_discriminators, read_generator
-from rvc.vits.voice_model import load_voice_file, write_voice_model
-from rvc.vits.weight_norm import load_published_state, published_state
+from rvc.vits.voice_model import load_voice_file, read_discriminators, read_generator, write_voice_model
 from tests.rvc.training.test_resume import assert_equal, stop_after
 from tests.tiny_rvc_training import tiny_data, tiny_files, tiny_rvc_task, tiny_sizes, write_pretrained
 from tests.tiny_rvc_voice import TOY_HUBERT
@@ -143,9 +142,9 @@ def test_rates_fall_with_each_pass_through_the_recordings(tmp_path: Path) -> Non
 
 def test_recomputing_changes_no_gradient(tmp_path: Path) -> None:
     losses, states = [], []
-    for recomputes in (False, True):
-        task = tiny_rvc_task(tmp_path, recomputes=recomputes)
-        assert task.trainer.synthesizer.dec.recomputes == recomputes
+    for gradient_checkpointing in (False, True):
+        task = tiny_rvc_task(tmp_path, gradient_checkpointing=gradient_checkpointing)
+        assert task.trainer.synthesizer.dec.gradient_checkpointing == gradient_checkpointing
         losses.append(take_steps(task, [features(task, 0.6)], 3))
         states.append(task.trainer.synthesizer.state_dict())
     for kept, recomputed in zip(*losses, strict=True):
@@ -211,7 +210,7 @@ def test_what_is_exported_is_the_voice_and_its_training(tmp_path: Path) -> None:
     paths = task.write_checkpoints(tmp_path)
     assert [path.name for path in paths] == ["G_2.pth", "D_2.pth"]
     config, of_generator = read_generator(paths[0], synthesizer.config)
-    again = Synthesizer(config)
+    again = VitsSynthesizer(config)
     load_published_state(again, of_generator)
     assert_equal(synthesizer.state_dict(), again.state_dict())
     written = torch.load(paths[0], weights_only=True)
@@ -228,7 +227,7 @@ def test_a_voice_begins_with_pretrained_weights_and_only_with_fitting_ones(tmp_p
     sizes = tiny_sizes()
     torch.manual_seed(5)
     networks: Mapping[str, Any] = {
-        "G": Synthesizer(sizes.synthesizer), "D": Discriminators("v1", sizes.narrowing),
+        "G": VitsSynthesizer(sizes.synthesizer), "D": Discriminators("v1", sizes.narrowing),
     }  # fmt: skip
     paths = {letter: tmp_path / f"f0{letter}40k.pth" for letter in networks}
     for letter, network in networks.items():

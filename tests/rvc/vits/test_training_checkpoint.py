@@ -8,16 +8,22 @@ import pytest
 import torch
 
 from rvc.errors import CheckpointError
+from rvc.torch_file import load_published_state, published_state
 from rvc.vits.discriminator import Discriminators
-from rvc.vits.synthesizer import Synthesizer
-from rvc.vits.training_checkpoint import read_discriminators, read_generator, write_training_checkpoint
-from rvc.vits.voice_model import VoiceModel, synthesizer_shapes, write_voice_model
-from rvc.vits.weight_norm import load_published_state, published_state
+from rvc.vits.synthesizer import VitsSynthesizer
+from rvc.vits.voice_model import (
+    VoiceModel,
+    read_discriminators,
+    read_generator,
+    synthesizer_shapes,
+    write_training_checkpoint,
+    write_voice_model,
+)
 from tests.tiny_rvc import tiny_config, tiny_synthesizer
 from tests.tiny_rvc_training import write_pretrained
 
 
-def stepped(synthesizer: Synthesizer) -> torch.optim.AdamW:
+def stepped(synthesizer: VitsSynthesizer) -> torch.optim.AdamW:
     """An optimizer that has taken one step, with moments that differ from weight to weight."""
     optimizer = torch.optim.AdamW(synthesizer.parameters(), lr=1e-4, betas=(0.8, 0.99), eps=1e-9)
     for number, parameter in enumerate(synthesizer.parameters()):
@@ -39,7 +45,7 @@ def test_a_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert shapes == synthesizer_shapes(synthesizer.config, with_posterior=True)
 
     config, weights = read_generator(path, synthesizer.config)
-    resumed = Synthesizer(config)
+    resumed = VitsSynthesizer(config)
     load_published_state(resumed, weights)
     for one, other in zip(synthesizer.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -79,7 +85,7 @@ def test_pretrained_weights_bring_their_own_number_of_speakers(tmp_path: Path) -
     assert {tensor.dtype for tensor in written["model"].values()} == {torch.float16}
     config, weights = read_generator(path, tiny_config(speakers=1))
     assert config.speakers == 7
-    load_published_state(Synthesizer(config), weights)
+    load_published_state(VitsSynthesizer(config), weights)
 
 
 @pytest.mark.slow
