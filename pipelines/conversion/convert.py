@@ -28,7 +28,9 @@ from pipelines.conversion.provenance import RunRecord
 from pipelines.events import Done, Events, Progress, timed
 from rvc.audio.level import HOP_16K, RATE_16K_HZ, frame_rms
 from rvc.audio.loudness import FrameLoudness, Gain, measure_frames
-from rvc.audio.reader import AudioWriter, StreamResampler, blocks, probe
+from rvc.audio.reader import blocks, probe
+from rvc.audio.resampling import StreamResampler
+from rvc.audio.writer import AudioWriter
 from rvc.engine.options import ConvertOptions
 from rvc.errors import AudioError, ConfigError
 from rvc.pitch.estimators import f0_estimator

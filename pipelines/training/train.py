@@ -37,10 +37,9 @@ from rvc.errors import AudioError, ConfigError, DownloadError, UnknownNameError
 from rvc.pitch.f0 import F0Statistics, f0_statistics
 from rvc.steps import relay, result_of
 from rvc.training.checkpoints import new_bundle
-from rvc.training.features import TrainingSet, extract_features
+from rvc.training.dataset import TrainingSet, extract_features, fixed_arithmetic, seed_of
 from rvc.training.group import Group
 from rvc.training.loop import Training
-from rvc.training.order import fixed_arithmetic, seed_of
 from rvc.training.settings import TrainSettings
 from rvc.training.task import Report, Task, TaskBuilder
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rvc.analysis.slicing import FRAMES_PER_S, runs
+from rvc.analysis.slicing import runs
+from rvc.audio.level import FRAMES_PER_S
 from rvc.steps import result_of
 
 Wave = NDArray[np.float32]

@@ -13,7 +13,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-FRAMES_PER_S = 100
 PADDING_FRAMES = 12  # kept before and after speech: a detector is late for a soft consonant
 LONGEST_PAUSE_FRAMES = 50
 STEP_FRAMES = 30

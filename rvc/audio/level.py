@@ -13,9 +13,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+# The clock of the whole program: every contour has 100 frames a second, at whatever rate the audio is.
+FRAMES_PER_S = 100
 RATE_16K_HZ = 16_000
-HOP_16K = 160
-"""Samples of 16 kHz audio per frame."""
+HOP_16K = RATE_16K_HZ // FRAMES_PER_S
 
 TARGET_RMS = 0.08
 """What `normalisation_gain` makes of the 90th percentile of the RMS of a frame."""

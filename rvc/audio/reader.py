@@ -22,25 +22,8 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from rvc.audio.containers import describe, is_cut_short, sniff, states_length
-from rvc.audio.resampling import StreamResampler, resample, resampled_length
-from rvc.audio.writer import WRITABLE, AudioWriter, save
+from rvc.audio.resampling import StreamResampler
 from rvc.errors import AudioError
-
-__all__ = [
-    "MAX_CHANNELS",
-    "MAX_RATE_HZ",
-    "MIN_RATE_HZ",
-    "WRITABLE",
-    "AudioInfo",
-    "AudioWriter",
-    "StreamResampler",
-    "blocks",
-    "load_mono",
-    "probe",
-    "resample",
-    "resampled_length",
-    "save",
-]
 
 Wave = NDArray[np.float32]
 

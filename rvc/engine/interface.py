@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from rvc.audio.level import HOP_16K, level_contour, normalisation_gain
@@ -21,6 +22,7 @@ from rvc.engine.card import VoiceCard
 from rvc.engine.options import EngineDefaults
 from rvc.pitch.f0 import cumulate_phase, interpolate_unvoiced
 
+NOISE_FRAMES = 100  # drawn at once
 GRID_FRAMES = 20  # pieces begin at multiples: an encoder may look at frames in pairs or larger groups
 # A transposed melody is kept within these: an engine divides by F0, and above there is no voice.
 LOWEST_F0_HZ, HIGHEST_F0_HZ = 40.0, 2000.0
@@ -232,3 +234,13 @@ def even_shares(voiced: Frames, index_rate: float, protect: float) -> Frames:
 
 def _on_grid(frames: int) -> int:
     return -(-frames // GRID_FRAMES) * GRID_FRAMES
+
+
+def placed_noise(first_frame: int, frames: int, frame_samples: int, stream: int = 0) -> torch.Tensor:
+    """Draw white noise of unit RMS, (1, frames * frame_samples): the same at a place however it is cut."""
+    first, last = first_frame // NOISE_FRAMES, (first_frame + max(frames, 1) - 1) // NOISE_FRAMES
+    seeds = [1_000_000_007 * stream + 7919 * block + 1 for block in range(first, last + 1)]
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    blocks = [torch.randn(NOISE_FRAMES * frame_samples, generator=own) for own in generators]
+    start = (first_frame - first * NOISE_FRAMES) * frame_samples
+    return torch.cat(blocks)[None, start : start + frames * frame_samples]

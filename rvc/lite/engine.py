@@ -18,14 +18,21 @@ from torch.nn import functional as F
 from rvc.audio.level import frame_rms, loud_of
 from rvc.audio.loudness import Contour, FrameLoudness, Gain, KnotGain, gain_contour
 from rvc.engine.card import VoiceCard
-from rvc.engine.interface import Piece, Source, at_one_level, even_shares, pieces_anywhere, with_context
+from rvc.engine.interface import (
+    Piece,
+    Source,
+    at_one_level,
+    even_shares,
+    pieces_anywhere,
+    placed_noise,
+    with_context,
+)
 from rvc.engine.options import LITE_DEFAULTS
 from rvc.errors import CheckpointError
 from rvc.lite.encoder import ContentEncoder
 from rvc.lite.synthesizer import Frames, Synthesizer, pulse_train
 from rvc.lite.tone import retoned
 from rvc.lite.weights import CONTENT_ENCODER_NAME, load_encoder, load_synthesizer
-from rvc.noise import placed_noise
 
 Wave = NDArray[np.float32]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rvc.lite.blocks import ConvNeXtBlock
+from rvc.lite.encoder import ConvNeXtBlock
 
 HALVES = 2  # filters per 10 ms frame
 PULSE_BAND = 0.485  # of the sample rate, up to which the pulses reach

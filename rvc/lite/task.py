@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rvc.audio.level import level_contour, normalisation_gain
-from rvc.audio.reader import resample
-from rvc.lite.encoder import RATE_HZ, ContentEncoder
+from rvc.audio.level import HOP_16K, RATE_16K_HZ, level_contour, normalisation_gain
+from rvc.audio.resampling import resample
+from rvc.engine.interface import placed_noise
+from rvc.lite.encoder import ContentEncoder
 from rvc.lite.losses import (
     JUDGED_SAMPLES,
     SPECTRAL_WEIGHT,
@@ -45,7 +46,6 @@ from rvc.lite.weights import (
     load_synthesizer,
     save_parts,
 )
-from rvc.noise import placed_noise
 from rvc.pitch.f0 import interpolate_unvoiced
 from rvc.pitch.praat import PraatF0
 from rvc.training.task import Features, Task
@@ -87,10 +87,10 @@ class LiteTask(Task):
     @torch.no_grad()
     def extract(self, wav: NDArray[np.float32], rate_hz: int, seed: int) -> dict[str, Tensor]:
         """Content in several versions, contours and audio of one slice, all (T, ...) with T 10 ms frames."""
-        wav16 = resample(wav, rate_hz, RATE_HZ)
+        wav16 = resample(wav, rate_hz, RATE_16K_HZ)
         gain = np.float32(normalisation_gain(wav16))
         wav16 = wav16 * gain
-        frames = len(wav16) // (RATE_HZ // 100)
+        frames = len(wav16) // HOP_16K
         f0 = PraatF0()(wav16)[:frames]
         samples = frames * self.synthesizer.config.frame_samples
         audio = resample(wav, rate_hz, self.sample_rate_hz) * gain
@@ -179,7 +179,7 @@ class LiteTask(Task):
 
     def describe(self, items: Iterable[Features]) -> dict[str, Any]:
         """Measure the tone of the voice's recordings, in which others are heard when they are converted."""
-        heard = (resample(item["audio"].numpy(), self.sample_rate_hz, RATE_HZ) for item in items)
+        heard = (resample(item["audio"].numpy(), self.sample_rate_hz, RATE_16K_HZ) for item in items)
         return {"tone_db": [round(level, 2) for level in mean_tone(heard).tolist()]}
 
     def state_dict(self) -> dict[str, Any]:

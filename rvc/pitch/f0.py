@@ -13,11 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rvc.audio.level import HOP_16K, RATE_16K_HZ
+from rvc.audio.level import FRAMES_PER_S
 from rvc.errors import ConfigError
 from rvc.steps import result_of
 
-FRAMES_PER_S = RATE_16K_HZ // HOP_16K
 FALLBACK_HZ = 150.0
 """F0 that a recording without any voiced frame is given where a number is needed."""
 

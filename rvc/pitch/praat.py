@@ -15,8 +15,8 @@ import numpy as np
 import parselmouth
 from numpy.typing import NDArray
 
-from rvc.audio.level import HOP_16K, RATE_16K_HZ, loud_rms
-from rvc.pitch.f0 import FRAMES_PER_S, F0Estimator, tidy_f0
+from rvc.audio.level import FRAMES_PER_S, HOP_16K, RATE_16K_HZ, loud_rms
+from rvc.pitch.f0 import F0Estimator, tidy_f0
 
 ANALYSIS_RATE_HZ = 8_000
 HOP_8K = ANALYSIS_RATE_HZ // FRAMES_PER_S

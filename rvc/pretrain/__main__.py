@@ -26,7 +26,8 @@ from typing import Any
 
 import torch
 
-from rvc.lite.encoder import RATE_HZ, ContentEncoder, EncoderConfig
+from rvc.audio.level import RATE_16K_HZ
+from rvc.lite.encoder import ContentEncoder, EncoderConfig
 from rvc.lite.perturb import OTHERS_FILE
 from rvc.lite.synthesizer import SynthesizerConfig
 from rvc.pretrain.dataset import Recording, SpeechStore, Utterance, cache_f0, load_recordings, read_corpus
@@ -60,7 +61,7 @@ def _unheard(options: argparse.Namespace) -> dict[str, list[Recording]]:
         if u.held_out and (options.work / "labels" / f"{u.key}.npy").exists()
     ]
     unheard = {name: [u for u in labelled if u.collection == name] for name in JUDGED}
-    return {name: _loaded(options, some, RATE_HZ) for name, some in unheard.items() if some}
+    return {name: _loaded(options, some, RATE_16K_HZ) for name, some in unheard.items() if some}
 
 
 def _loaded(options: argparse.Namespace, some: list[Utterance], rate_hz: int) -> list[Recording]:
@@ -95,9 +96,9 @@ def _f0(options: argparse.Namespace) -> None:
 def _encoder(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
     # All loading before the device is touched: it forks.
-    heard = _loaded(options, _heard(options, ENCODER_SHARES), RATE_HZ)
+    heard = _loaded(options, _heard(options, ENCODER_SHARES), RATE_16K_HZ)
     unheard = _unheard(options)
-    store = SpeechStore(heard, ENCODER_SHARES, RATE_HZ, device)
+    store = SpeechStore(heard, ENCODER_SHARES, RATE_16K_HZ, device)
     settings = EncoderTraining(steps=options.steps or EncoderTraining.steps, views=options.views)
     trainer = EncoderTrainer(store, EncoderConfig(), settings)
     train_encoder(trainer, unheard, options.work / "encoder.pt", options.seconds)
@@ -105,7 +106,7 @@ def _encoder(options: argparse.Namespace) -> None:
 
 def _base(options: argparse.Namespace) -> None:
     device, heard = torch.device(options.device), _heard(options, BASE_SHARES)
-    rates = (RATE_HZ, SynthesizerConfig.sample_rate_hz)
+    rates = (RATE_16K_HZ, SynthesizerConfig.sample_rate_hz)
     loaded = [(_loaded(options, heard, rate), rate) for rate in rates]  # before the device is touched
     low, high = (SpeechStore(some, BASE_SHARES, rate, device) for some, rate in loaded)
     encoder, _ = _trained_encoder(options.work)

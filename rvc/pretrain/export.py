@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rvc.audio.level import level_contour, normalisation_gain
+from rvc.audio.level import RATE_16K_HZ, level_contour, normalisation_gain
 from rvc.audio.reader import load_mono
 from rvc.lite.encoder import ContentEncoder, EncoderConfig
 from rvc.lite.perturb import OTHERS_FILE
@@ -100,7 +100,7 @@ def frames_of(encoder: ContentEncoder, corpus: Path, utterances: Sequence[Uttera
     chosen = random.Random(0).sample(list(utterances), len(utterances))
     rows: list[NDArray[np.float32]] = []
     while chosen and sum(len(row) for row in rows) < 100 * MOST_S:
-        wav, _ = load_mono(corpus / chosen.pop().file, rate_hz=16_000)
+        wav, _ = load_mono(corpus / chosen.pop().file, rate_hz=RATE_16K_HZ)
         wav = wav * np.float32(normalisation_gain(wav))
         content = encoder(torch.from_numpy(wav)[None])[0].numpy()
         level = level_contour(wav, len(content))

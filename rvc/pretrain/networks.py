@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from rvc.lite.blocks import ConvNeXtBlock
-from rvc.lite.encoder import MEL_BANDS
+from rvc.lite.encoder import MEL_BANDS, ConvNeXtBlock
 from rvc.lite.losses import Discriminator, Discriminators, whole_windows
 from rvc.pretrain.labels import PHONES
 

@@ -28,7 +28,6 @@ from scipy.linalg import eigh
 from rvc.analysis.quality import active_frames
 from rvc.analysis.speakers import (
     MEL_BANDS,
-    RATE_HZ,
     SpeakerStatistics,
     SpeakerWindows,
     cepstra,
@@ -37,6 +36,7 @@ from rvc.analysis.speakers import (
     responsibilities,
     speaker_windows,
 )
+from rvc.audio.level import RATE_16K_HZ
 from rvc.audio.reader import load_mono
 from rvc.files import atomic_write
 from rvc.pitch.praat import PraatF0
@@ -81,10 +81,10 @@ def speakers_of(corpus: Path, leave_out: Sequence[str]) -> dict[str, list[Uttera
 
 def windows_of(corpus: Path, utterance: Utterance) -> SpeakerWindows:
     """Read one recording as the detector does."""
-    wav, _ = load_mono(corpus / utterance.file, rate_hz=RATE_HZ)
+    wav, _ = load_mono(corpus / utterance.file, rate_hz=RATE_16K_HZ)
     bands = log_mel(wav)
     f0 = PraatF0()(wav)
-    speech = np.pad(active_frames(wav, RATE_HZ), (0, 1))[: len(bands)]
+    speech = np.pad(active_frames(wav, RATE_16K_HZ), (0, 1))[: len(bands)]
     return speaker_windows(bands, f0[: len(bands)], speech, [(0, len(bands))])
 
 

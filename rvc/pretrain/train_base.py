@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rvc.audio.level import FRAMES_PER_S
 from rvc.lite.encoder import ContentEncoder
 from rvc.lite.losses import (
     JUDGED_SAMPLES,
@@ -28,7 +29,7 @@ from rvc.lite.losses import (
 )
 from rvc.lite.perturb import Perturbation
 from rvc.lite.synthesizer import Frames, Synthesizer, SynthesizerConfig, random_source
-from rvc.pretrain.dataset import FRAMES_PER_S, SpeechStore
+from rvc.pretrain.dataset import SpeechStore
 from rvc.pretrain.networks import LargeDiscriminators
 from rvc.pretrain.train_encoder import LAST_RATE, Stateful
 

@@ -22,13 +22,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from rvc.audio.reader import save
+from rvc.audio.writer import save
 from rvc.errors import CheckpointError, ConfigError
 from rvc.pitch.praat import PraatF0
 from rvc.training.checkpoints import CheckpointStore, Found
-from rvc.training.features import Slice, TrainingSet
+from rvc.training.dataset import Order, Slice, TrainingSet, fixed_arithmetic, generator_of, seed_of
 from rvc.training.group import Group
-from rvc.training.order import Order, fixed_arithmetic, generator_of, seed_of
 from rvc.training.scoring import WORST, Score, mean_score, score_slice
 from rvc.training.settings import TrainSettings
 from rvc.training.task import EndReason, LoopState, Outcome, Report, Task

@@ -19,14 +19,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import butter, filtfilt
 
-from rvc.audio.level import HOP_16K, RATE_16K_HZ, frame_rms, level_contour
+from rvc.audio.level import FRAMES_PER_S, HOP_16K, RATE_16K_HZ, frame_rms, level_contour
 from rvc.audio.loudness import Contour, EnvelopeMix, FrameLoudness, Gain, slow_envelope
 from rvc.engine.card import VoiceCard
-from rvc.engine.interface import Piece, Source, frames_covering
+from rvc.engine.interface import Piece, Source, frames_covering, placed_noise
 from rvc.engine.options import RVC_DEFAULTS
 from rvc.errors import CheckpointError
-from rvc.noise import placed_noise
-from rvc.pitch.f0 import FRAMES_PER_S, coarse_bins
+from rvc.pitch.f0 import coarse_bins
 from rvc.vits.content_encoder import (
     BASE,
     FRAMES_PER_CONTENT,

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rvc.engine.interface import placed_noise
 from rvc.errors import ConfigError
-from rvc.noise import placed_noise
 from rvc.vits.config import SynthesizerConfig
 from rvc.vits.flow import CONTEXT_FRAMES, Flow, PosteriorEncoder
 from rvc.vits.generator import Generator

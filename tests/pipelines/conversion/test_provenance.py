@@ -15,8 +15,8 @@ import soundfile as sf
 from pipelines.conversion.convert import convert
 from pipelines.conversion.provenance import STATEMENT, VERSION, RunRecord
 from pipelines.events import finish
-from rvc.audio.reader import AudioWriter, load_mono
-from rvc.audio.writer import WRITABLE
+from rvc.audio.reader import load_mono
+from rvc.audio.writer import WRITABLE, AudioWriter
 from rvc.engine.options import ConvertOptions
 from tests.sounds import tone
 from tests.tiny import song, toy_voice

@@ -7,8 +7,8 @@ import parselmouth
 import pytest
 import torch
 
+from rvc.engine.interface import placed_noise
 from rvc.lite.synthesizer import Frames, Synthesizer, SynthesizerConfig, frame_phase, pulse_train
-from rvc.noise import placed_noise
 
 RATE_HZ = 24_000
 TINY = SynthesizerConfig(content_dim=8, channels=16, blocks=2, kernel_frames=3, voice_dim=4, voices=2)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 import rvc.lite.task
-from rvc.audio.reader import resample
+from rvc.audio.resampling import resample
 from rvc.engine.card import parse_card
 from rvc.engine.interface import Source
 from rvc.errors import CheckpointError

@@ -15,7 +15,8 @@ from pipelines.events import finish
 from pipelines.voices.library import BUILTIN_VOICES
 from rvc.audio.level import TARGET_RMS, frame_rms, loud_rms
 from rvc.audio.loudness import FrameLoudness
-from rvc.audio.reader import load_mono, resample
+from rvc.audio.reader import load_mono
+from rvc.audio.resampling import resample
 from rvc.audio.writer import AudioWriter
 from rvc.engine.card import TONE_BANDS
 from rvc.engine.options import ConvertOptions
