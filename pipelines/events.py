@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from rvc import steps
 
@@ -66,8 +66,7 @@ def timed(work: Generator[S, None, T], count: Callable[[float], None]) -> Genera
             try:
                 step = next(work)
             except StopIteration as stop:
-                result: T = stop.value
-                return result
+                return cast("T", stop.value)
             finally:
                 count(time.perf_counter() - started_s)
             yield step

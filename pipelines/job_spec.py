@@ -48,18 +48,15 @@ class WorkOrder:
     attempt: int = 1  # which try this is since a person last started the job
 
     @property
-    def work_folder(self) -> Path:
-        """What survives a stop and is resumed from: features, checkpoints, samples."""
+    def work_folder(self) -> Path:  # what survives a stop and is resumed from: features, checkpoints, samples
         return self.folder / "work"
 
     @property
-    def bundle_folder(self) -> Path:
-        """Where a training leaves the finished voice for the server to fetch."""
+    def bundle_folder(self) -> Path:  # where a training leaves the finished voice
         return self.folder / "bundle"
 
     @property
-    def result_folder(self) -> Path:
-        """Where a conversion leaves its audio."""
+    def result_folder(self) -> Path:  # where a conversion leaves its audio
         return self.folder / "result"
 
     def save(self) -> None:
@@ -104,9 +101,8 @@ class PrepareSettings:
 def divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Divide what was asked into settings of the preparation and of the training."""
     names = {field.name for field in fields(PrepareSettings)}
-    for_preparing = {name: value for name, value in settings.items() if name in names}
     for_training = {name: value for name, value in settings.items() if name not in {*names, *FOR_THE_CARD}}
-    return for_preparing, for_training
+    return {name: value for name, value in settings.items() if name in names}, for_training
 
 
 def check_training(settings: Mapping[str, Any]) -> None:

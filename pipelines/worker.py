@@ -88,13 +88,10 @@ class Stopped(Exception):
 
 
 class ParentConnection:
-    """The line to the server: commands in, events out.
-
-    `grace_s` lies between the end of stdin and a hard exit, should the work not end by itself.
-    """
+    """The line to the server: commands in, events out."""
 
     def __init__(self, grace_s: float = 30.0) -> None:
-        self.grace_s = grace_s
+        self.grace_s = grace_s  # from the end of stdin to a hard exit, should the work not end by itself
         self.commands: SimpleQueue[str] = SimpleQueue()
         # Whatever a library prints shall go to the log, not between the events.
         self._out = os.fdopen(os.dup(1), "wb", buffering=0)
@@ -346,12 +343,11 @@ def _options(kind: type[T], settings: Mapping[str, Any]) -> T:
     unknown = [name for name in settings if name not in known]
     if unknown:
         raise ConfigError(f"There is no setting {unknown[0]!r}; choose from: {', '.join(known)}.")
-    make = getattr(kind, "from_json", lambda given: kind(**given))
+    make: Callable[[Mapping[str, Any]], T] = getattr(kind, "from_json", lambda given: kind(**given))
     try:
-        made: T = make(settings)
+        return make(settings)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"A setting has a value of a wrong kind ({error}); correct it.") from error
-    return made
 
 
 def _facts_of(result: object) -> dict[str, Any]:
@@ -410,10 +406,7 @@ def in_a_line(error: Exception) -> str:
 
 
 def serve(parent: ParentConnection, tasks: Mapping[str, Task], own_log: Path) -> int:
-    """Be the warm converter: do what is told until told to leave; return the exit status.
-
-    The log goes to `own_log` between jobs, and during one to the job's folder.
-    """
+    """Be the warm converter until told to leave; between jobs the log goes to `own_log`."""
     while True:
         word, _, argument = parent.commands.get().partition(" ")
         if word == STOP:
@@ -448,9 +441,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parent = ParentConnection()
     level = os.environ.get("LOG_LEVEL", "INFO")
     start_logging("json" if os.environ.get("LOG_FORMAT") == "json" else "text", level, others=level)
-    tasks = dict(TASKS)
-    if options.tasks:
-        tasks |= importlib.import_module(options.tasks).TASKS
+    tasks = {**TASKS, **(importlib.import_module(options.tasks).TASKS if options.tasks else {})}
     if options.converter:
         return serve(parent, tasks, options.log)
     if options.folder is None:

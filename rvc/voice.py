@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,5 +140,4 @@ def _within(begun: int, frames: int, share: float) -> Spoken:
 
 def engine_loader(engine: str) -> EngineLoader:
     """Import an engine, and torch with it, only when a voice wants it."""
-    loader: EngineLoader = resolve_name(engine_defaults(engine).loader)()
-    return loader
+    return cast("EngineLoader", resolve_name(engine_defaults(engine).loader)())

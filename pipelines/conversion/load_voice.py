@@ -28,9 +28,7 @@ logger = logging.getLogger(__name__)
 
 WARM_VOICES = 2  # so many stay loaded
 DOWNLOAD_SHARE = 0.3  # of a conversion's progress bar, if anything must be downloaded
-RETRY_S = (
-    600.0  # for so long, weights that could not be had, and can be done without, are not asked for again
-)
+RETRY_S = 600.0  # so long, weights that could not be had, and can be done without, are not asked for again
 ESTIMATOR_WEIGHTS = {"rmvpe": "rmvpe"}  # F0 estimators that need weights -> their names in the manifest
 
 _gave_up_s: dict[str, float] = {}

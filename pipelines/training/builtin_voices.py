@@ -62,11 +62,7 @@ def recordings_of(corpus: Path, voice: BuiltinVoice) -> list[Utterance]:
 
 
 def make_voice(corpus: Path, voice: BuiltinVoice, work: Path, voices: Path = BUILTIN_VOICES) -> TrainResult:
-    """Prepare and train one voice and put its bundle among those that ship.
-
-    Raises:
-        AudioError: The corpus has no such speaker, or too little speech.
-    """
+    """Prepare and train one voice and put its bundle among those that ship."""
     chosen = recordings_of(corpus, voice)
     folder = work / voice.speaker
     files = [(corpus / utterance.file, Path(utterance.file).name) for utterance in chosen]

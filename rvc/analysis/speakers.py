@@ -100,8 +100,7 @@ def white_noise(frames: int, *, seed: int) -> Floats:
 @cache
 def _mean_of_white_noise() -> Floats:
     noise = np.random.default_rng(0).standard_normal(2_000 * HOP_16K, dtype=np.float32)
-    mean: Floats = np.exp(log_mel(noise)[2:-2]).mean(axis=0)
-    return mean
+    return np.exp(log_mel(noise)[2:-2]).mean(axis=0)
 
 
 def speaker_windows(
@@ -302,8 +301,7 @@ def _offsets(frames: Floats, statistics: SpeakerStatistics) -> Floats:
     shares = responsibilities(frames, statistics)
     counts = shares.sum(axis=0)[:, None]
     moved = (shares.T @ frames - counts * statistics.means) / (counts + RELEVANCE)
-    scaled: Floats = moved * np.sqrt(statistics.weights)[:, None] / np.sqrt(statistics.variances)
-    return scaled.ravel()
+    return (moved * np.sqrt(statistics.weights)[:, None] / np.sqrt(statistics.variances)).ravel()
 
 
 def _pitch(f0_hz: Floats) -> NDArray[np.float64]:

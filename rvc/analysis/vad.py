@@ -17,8 +17,7 @@ from rvc.audio.level import HOP_16K, RATE_16K_HZ
 
 CHUNK = 512
 ENTER, LEAVE = 0.5, 0.35  # speech begins above the first probability and ends below the second
-MIN_SPEECH_FRAMES = 10
-MIN_PAUSE_FRAMES = 10
+MIN_SPEECH_FRAMES = MIN_PAUSE_FRAMES = 10
 
 
 @cache

@@ -73,13 +73,14 @@ def probe(path: Path, *, name: str | None = None) -> AudioInfo:
         raise AudioError(f"{name} is empty (0 bytes); record or export it again.")
     container = sniff(path)
     if container is None:
-        kind = describe(path)
-        said = f"is {kind}" if kind else "is not a recording"
-        raise AudioError(f"{name} {said}; {_WAY_OUT}.")
+        raise AudioError(f"{name} is {describe(path) or 'not a recording'}; {_WAY_OUT}.")
     if is_cut_short(path, container):
         raise _cut_short(name)
     info = _probe_soundfile(path, container, name) or _probe_av(path, container, name)
-    _check_form(info, name)
+    if info.channels > MAX_CHANNELS:
+        raise AudioError(f"{name} has {info.channels} channels; export it as mono or stereo.")
+    if not MIN_RATE_HZ <= info.sample_rate_hz <= MAX_RATE_HZ:
+        raise AudioError(f"{name} is sampled at {info.sample_rate_hz} Hz; export it at 48000 Hz.")
     return info
 
 
@@ -197,13 +198,6 @@ def _open_av(path: Path, container: str) -> InputContainer:
     )
 
 
-def _check_form(info: AudioInfo, name: str) -> None:
-    if info.channels > MAX_CHANNELS:
-        raise AudioError(f"{name} has {info.channels} channels; export it as mono or stereo.")
-    if not MIN_RATE_HZ <= info.sample_rate_hz <= MAX_RATE_HZ:
-        raise AudioError(f"{name} is sampled at {info.sample_rate_hz} Hz; export it at 48000 Hz.")
-
-
 def _resampled(pieces: Iterator[Wave], resampler: StreamResampler) -> Iterator[Wave]:
     for piece in pieces:
         yield resampler.push(piece)
@@ -259,10 +253,7 @@ def _read_av(path: Path, info: AudioInfo, name: str) -> Iterator[Wave]:
 
 
 def _frames_av(file: InputContainer, container: str, name: str) -> Iterator[av.AudioFrame]:
-    """Decode the first audio stream.
-
-    A packet that does not decode is damage, unless it comes before the sound, or is an MP3's tag behind it.
-    """
+    """Decode the first audio stream; a bad packet is damage, but for one before the sound or an MP3's tag."""
     seen = failed = False
     try:
         for packet in file.demux(file.streams.audio[0]):

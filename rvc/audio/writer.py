@@ -29,8 +29,8 @@ _WRITE_SAMPLES = 65_536
 _WAV_LIMIT_BYTES = 2**32 - 2**16
 _DEFAULT_BITS = {"wav": 16, "flac": 24}
 _SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}
+# What a file of every format can say of itself: INFO chunk of WAV, ID3 of MP3, comments of FLAC and Ogg.
 TAGS = ("title", "artist", "software", "date", "comment")
-"""What a file of every format can say of itself: INFO chunk of WAV, ID3 of MP3, comments of FLAC and Ogg."""
 
 
 class AudioWriter:

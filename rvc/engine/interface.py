@@ -50,11 +50,7 @@ class Source:
 
     @staticmethod
     def of(wav16k: Frames, f0_hz: NDArray[np.float64]) -> Source:
-        """Put together what engines need that want F0 (0 where unvoiced) without holes.
-
-        Raises:
-            ValueError: The contour does not cover the audio.
-        """
+        """Put together what engines need that want F0 (0 where unvoiced) without holes."""
         frames = frames_covering(wav16k, f0_hz)
         filled = np.clip(interpolate_unvoiced(f0_hz), LOWEST_F0_HZ, HIGHEST_F0_HZ).astype(np.float32)
         return Source(
@@ -103,13 +99,9 @@ class Engine(Protocol):
     reuses_content: bool
 
     def hear(self, wav16k: Frames) -> Frames:
-        """Bring a whole recording into the form in which F0 is taken from it, and `source` is made.
+        """Bring a recording, (N,), into the form in which F0 is taken from it, (N + 2 * 160 * pad_frames,).
 
-        Args:
-            wav16k: As it was recorded, shape (N,), 16 kHz; it may be changed.
-
-        Returns:
-            Audio, shape (N + 2 * 160 * pad_frames,), 16 kHz.
+        What is given may be changed in place.
         """
         ...
 
@@ -118,10 +110,7 @@ class Engine(Protocol):
 
         Args:
             heard16k: What `hear` gave, shape (N,).
-            f0_hz: Its F0 as it shall sound, shape (N // 160 + 1,), 0 where unvoiced.
-
-        Raises:
-            ValueError: The contour does not cover the audio.
+            f0_hz: Its F0 as it shall sound, shape (N // 160 + 1,), 0 where unvoiced; ValueError for another.
         """
         ...
 
@@ -130,15 +119,9 @@ class Engine(Protocol):
         ...
 
     def content(self, source: Source, piece: Piece, since: int) -> Frames:
-        """Say what is said in the frames `since`..`piece.last` of a recording.
+        """Give the content vectors of the frames `since`..`piece.last`, shape (piece.last - since, C).
 
-        Args:
-            source: The recording.
-            piece: One of its pieces.
-            since: The piece's first frame, or a later one if the engine reuses content.
-
-        Returns:
-            Content vectors, shape (piece.last - since, C).
+        `since` is the piece's first frame, or a later one if the engine reuses content.
         """
         ...
 
@@ -152,7 +135,7 @@ class Engine(Protocol):
         Args:
             content: Content vectors of the frames `piece.first`..`piece.last`, shape (T, C).
             source: The recording, whose contours are followed.
-            piece: The piece.
+            piece: What of it is spoken.
 
         Yields:
             The share that is done, 0..1.

@@ -71,8 +71,7 @@ def mean_tone(waves16k: Iterable[Wave]) -> NDArray[np.float64]:
     """Measure the tone of several recordings together, each by its loud frames, shape (20,)."""
     tones = [measure_tone(wav) for wav in waves16k]
     weights = [max(tone.frames, 1e-9) for tone in tones]
-    mean: NDArray[np.float64] = np.average([tone.db for tone in tones], axis=0, weights=weights)
-    return mean
+    return np.average([tone.db for tone in tones], axis=0, weights=weights)
 
 
 def retoned(wav16k: Wave, tone_db: NDArray[np.float64]) -> Wave:
@@ -102,5 +101,4 @@ def _filter(gain_db: NDArray[np.float64]) -> Wave:
     centres_hz = band_edges_hz()[1:-1].reshape(TONE_BANDS, -1).mean(1).numpy()
     grid_hz = np.linspace(0.0, RATE_16K_HZ / 2, 257)
     gains = 10 ** (np.interp(grid_hz, centres_hz, gain_db) / 20)
-    taps: Wave = firwin2(TAPS, grid_hz, gains, fs=RATE_16K_HZ).astype(np.float32)
-    return taps
+    return firwin2(TAPS, grid_hz, gains, fs=RATE_16K_HZ).astype(np.float32)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -100,10 +100,9 @@ class Group:
         """Give every process the plain data that the first one has; the others wait for it."""
         if self.size == 1:
             return value
-        box: list[Any] = [value]
+        box = [value]
         dist.broadcast_object_list(box, device=self.device)
-        given: T = box[0]
-        return given
+        return box[0]
 
     def share_noise(self, noise: Tensor) -> Tensor:
         """Cut this process's items out of what was drawn for the whole batch."""

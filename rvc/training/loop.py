@@ -214,7 +214,10 @@ class Training:
         self._save()
         best = ", the best so far" if is_best else ""
         logger.info("step %d scored %s%s", state.step, state.scores[-1], best)
-        report = self._report("Scoring", _verdict(state, is_best=is_best))
+        verdict = "The best so far." if is_best else f"Step {state.best_step} was better."
+        if state.best_step is None:
+            verdict = "What it speaks cannot be scored yet."
+        report = self._report("Scoring", verdict)
         yield replace(report, score=dict(state.scores[-1]), sample=sample, reference=sample and REFERENCE)
 
     def _score_slice(self, piece: Slice) -> tuple[Score, str | None]:
@@ -327,14 +330,6 @@ class Training:
             seconds_left=seconds_left,
             message=message,
         )
-
-
-def _verdict(state: LoopState, *, is_best: bool) -> str:
-    if is_best:
-        return "The best so far."
-    if state.best_step is None:
-        return "What it speaks cannot be scored yet."
-    return f"Step {state.best_step} was better."
 
 
 def _ending(outcome: Outcome) -> str:

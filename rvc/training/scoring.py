@@ -27,8 +27,7 @@ MAX_SEMITONES = 12.0  # an estimator's slip of two octaves says no more than one
 
 Wave = NDArray[np.float32]
 Melody = NDArray[np.float64]
-EstimateF0 = Callable[[Wave], Melody]
-"""16 kHz audio, shape (N,) -> F0 in Hz, shape (N // 160 + 1,)."""
+EstimateF0 = Callable[[Wave], Melody]  # 16 kHz audio, (N,) -> F0 in Hz, (N // 160 + 1,)
 
 
 @dataclass(frozen=True, kw_only=True)

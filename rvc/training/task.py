@@ -19,8 +19,7 @@ from torch import Tensor
 
 from rvc.training.scoring import Score
 
-Features = Mapping[str, Tensor]
-"""What an engine knows of one slice: named tensors on the CPU, as its `extract` made them."""
+Features = Mapping[str, Tensor]  # what an engine knows of a slice, on the CPU, as its `extract` made it
 
 
 class Task(Protocol):
@@ -66,16 +65,10 @@ class Task(Protocol):
     def step(
         self, batch: dict[str, Tensor], step: int, total_steps: int, generator: torch.Generator
     ) -> dict[str, float]:
-        """Take one optimizer step of every network.
+        """Take one optimizer step of every network with what `batch` gave.
 
-        Args:
-            batch: What `batch` gave.
-            step: Number of this step, 0..total_steps - 1; rates and ramps follow from it.
-            total_steps: How many the whole training has.
-            generator: A generator on `device`, for noise and phases.
-
-        Returns:
-            Losses by name. One that is not finite ends the training.
+        Rates and ramps follow from `step`, 0..total_steps - 1; the generator, on `device`, is for noise and
+        phases. Returns losses by name; one that is not finite ends the training.
         """
         ...
 
@@ -106,9 +99,8 @@ class Task(Protocol):
     def export(self, folder: Path) -> dict[str, Any]:
         """Write the voice as it is now for use: `model.safetensors` in an existing folder.
 
-        Returns:
-            The card's fields that only the engine knows: at least `engine`, `sample_rate_hz`,
-            `content_encoder` and `content_dim`. JSON-able.
+        Returns the card's fields that only the engine knows, JSON-able: at least `engine`, `sample_rate_hz`,
+        `content_encoder` and `content_dim`.
         """
         ...
 
