@@ -24,11 +24,7 @@ _TICKS_HZ = (100, 200, 500, 1_000, 2_000, 4_000, 8_000)
 
 
 def draw_conversion(before: Path, after: Path, destination: Path, *, name: str = "the new voice") -> None:
-    """Draw the first 20 s of source and result above each other, on the same axes, as a PNG of 1200 x 800.
-
-    Raises:
-        AudioError: A recording cannot be read or holds no sound.
-    """
+    """Draw the first 20 s of source and result above each other, on the same axes, as a PNG of 1200 x 800."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

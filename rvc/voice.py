@@ -65,10 +65,6 @@ class Voice:
         """Load a voice from its bundle; the card alone, read here unless it is given, chooses the engine.
 
         `weights` are the files of `EngineLoader.weights`, by name.
-
-        Raises:
-            CheckpointError: A file is missing, damaged or does not fit the others.
-            UnknownNameError: The card names an engine that this program does not have.
         """
         card = card or read_card(folder)
         engine = engine_loader(card.engine)(folder, card, device, weights or {})

@@ -45,13 +45,7 @@ class LoadedVoice:
 
 
 def load_voice(folder: Path, asked: str | None, store: WeightStore) -> Events[LoadedVoice]:
-    """Get the voice of a bundle ready, and the asked estimator; None takes the best one that can be had.
-
-    Raises:
-        CheckpointError: The voice cannot be loaded, or needs a content encoder that is not known here.
-        DownloadError: Weights that it needs are not here and cannot be had.
-        UnknownNameError: There is no such engine or estimator.
-    """
+    """Get the voice of a bundle ready, and the asked estimator; None takes the best one that can be had."""
     card = read_card(folder)
     names = engine_loader(card.engine).weights(card)
     candidates = (asked,) if asked else engine_defaults(card.engine).f0_estimators

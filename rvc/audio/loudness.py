@@ -102,7 +102,6 @@ class Gain(Protocol):
 
     def apply(self, wav: NDArray[np.float32], first_frame: int) -> NDArray[np.float32]:
         """Multiply whole frames of samples, the first of which is frame `first_frame` of the recording."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

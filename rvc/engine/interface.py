@@ -103,7 +103,6 @@ class Engine(Protocol):
 
         What is given may be changed in place.
         """
-        ...
 
     def source(self, heard16k: Frames, f0_hz: NDArray[np.float64]) -> Source:
         """Put together what `content` and `speak` need.
@@ -112,22 +111,18 @@ class Engine(Protocol):
             heard16k: What `hear` gave, shape (N,).
             f0_hz: Its F0 as it shall sound, shape (N // 160 + 1,), 0 where unvoiced; ValueError for another.
         """
-        ...
 
     def pieces(self, source: Source, chunk_s: float) -> list[Piece]:
         """Cut a recording into pieces of about this many seconds; their results are joined as they are."""
-        ...
 
     def content(self, source: Source, piece: Piece, since: int) -> Frames:
         """Give the content vectors of the frames `since`..`piece.last`, shape (piece.last - since, C).
 
         `since` is the piece's first frame, or a later one if the engine reuses content.
         """
-        ...
 
     def shares(self, voiced: Frames, index_rate: float, protect: float) -> Frames:
         """Say how far each frame's content is drawn towards the voice's own, shape (T,), 0..1."""
-        ...
 
     def speak(self, content: Frames, source: Source, piece: Piece) -> Generator[float, None, Frames]:
         """Speak a piece in the voice, in steps; noise is the same at the same place wherever pieces are cut.
@@ -143,7 +138,6 @@ class Engine(Protocol):
         Returns:
             Audio of the frames `piece.start`..`piece.stop`, as many hops of samples.
         """
-        ...
 
     def loudness(
         self, source: Source, source_rms: Contour, spoken: FrameLoudness, follow_loudness: float
@@ -157,7 +151,6 @@ class Engine(Protocol):
             spoken: What was measured of the voice's own audio, frame by frame.
             follow_loudness: How far the source's loudness is followed, 0..1.
         """
-        ...
 
 
 class EngineLoader(Protocol):
@@ -166,18 +159,11 @@ class EngineLoader(Protocol):
     def weights(self, card: VoiceCard) -> Sequence[str]:
         """Name the published weights (entries of assets/manifest.json) that a voice needs beside its own.
 
-        Raises:
-            CheckpointError: The voice needs what this program does not have.
+        CheckpointError if this program does not have them.
         """
-        ...
 
     def __call__(self, folder: Path, card: VoiceCard, device: str, weights: Mapping[str, Path]) -> Engine:
-        """Load a bundle for a device ("cpu", "cuda"); the published weights are files by name.
-
-        Raises:
-            CheckpointError: They are missing, damaged or do not fit the card.
-        """
-        ...
+        """Load a bundle for a device ("cpu", "cuda"); CheckpointError if one is damaged or does not fit."""
 
 
 def at_one_level(wav16k: Frames) -> Frames:

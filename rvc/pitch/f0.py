@@ -39,7 +39,6 @@ class F0Estimator(Protocol):
 
     def track(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float64]]:
         """Estimate F0, (N,) -> (T,), in steps of well under a second; yields the share that is done."""
-        ...
 
     def __call__(self, wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
         """Estimate F0 at once; the same result as `track`."""
@@ -78,7 +77,11 @@ def tidy_f0(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
             away = np.median(octaves[start:stop]) - np.median(octaves[around][others])
             if abs(away) > STRAY_OCTAVES:
                 tidy[start:stop] *= 2.0 ** -np.sign(away) if _is_octave(octaves, start, stop) else 0.0
-    return _without_islands(tidy)
+    borders = np.flatnonzero(np.diff(tidy > 0, prepend=False, append=False))
+    for start, stop in borders.reshape(-1, 2).tolist():
+        if stop - start < MIN_VOICED_FRAMES:
+            tidy[start:stop] = 0.0
+    return tidy
 
 
 def _is_octave(octaves: NDArray[np.float64], start: int, stop: int) -> bool:
@@ -86,15 +89,6 @@ def _is_octave(octaves: NDArray[np.float64], start: int, stop: int) -> bool:
     steps = [octaves[start] - octaves[start - 1]] if start else []
     steps += [octaves[stop - 1] - octaves[stop]] if stop < octaves.size else []
     return any(abs(abs(step) - 1.0) < OCTAVE_TOLERANCE for step in steps)
-
-
-def _without_islands(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Drop voiced stretches that are too short."""
-    borders = np.flatnonzero(np.diff(f0_hz > 0, prepend=False, append=False))
-    for start, stop in borders.reshape(-1, 2):
-        if stop - start < MIN_VOICED_FRAMES:
-            f0_hz[start:stop] = 0.0
-    return f0_hz
 
 
 @dataclass(frozen=True, kw_only=True)
