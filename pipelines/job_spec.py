@@ -18,7 +18,7 @@ from rvc.errors import ConfigError
 from rvc.files import atomic_write
 from rvc.training.settings import TrainSettings
 
-ORDER_FILE = "job.json"
+SPEC_FILE = "job.json"
 RANGES = {
     "highpass_hz": (20.0, 120.0),
     "slice_level_db": (-35.0, -15.0),
@@ -29,7 +29,7 @@ FOR_THE_CARD = ("consent", "licence")  # what a person states with a training: n
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkOrder:
+class JobSpec:
     """One job, as its worker sees it. All folders are absolute."""
 
     id: str
@@ -60,12 +60,12 @@ class WorkOrder:
         return self.folder / "result"
 
     def save(self) -> None:
-        with atomic_write(self.folder / ORDER_FILE) as path:
+        with atomic_write(self.folder / SPEC_FILE) as path:
             path.write_text(json.dumps(asdict(self), default=str), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> WorkOrder:
-        values = json.loads((folder / ORDER_FILE).read_text(encoding="utf-8"))
+    def load(cls, folder: Path) -> JobSpec:
+        values = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8"))
         for name in ("folder", "upload_folder", "device_lock", "model_folder"):
             values[name] = None if values[name] is None else Path(values[name])
         return cls(**values)

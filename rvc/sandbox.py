@@ -39,8 +39,8 @@ class ChildDiedError(Exception):
     """The child ended without doing its work and without a sentence."""
 
 
-def run_child(module: str, order: Order, wall_s: float) -> None:
-    """Run `python -m module order`, whose main calls `obey`; it and what it started are gone afterwards.
+def run_sandboxed(module: str, order: Order, wall_s: float) -> None:
+    """Run `python -m module order`, whose main calls `serve`; it and what it started are gone afterwards.
 
     The order is JSON-able; its cpu_s, file_bytes (of each file that it writes) and memory_bytes (address
     space beyond what its libraries take) are the limits.
@@ -89,7 +89,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-def obey(arguments: list[str], work: Callable[[Order], None]) -> int:
+def serve(arguments: list[str], work: Callable[[Order], None]) -> int:
     """Do what a child's command line orders, within its limits; return the exit status."""
     order: Order = json.loads(arguments[0])
     # After the libraries are loaded, before a byte of the file is.

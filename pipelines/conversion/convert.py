@@ -24,7 +24,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.conversion.provenance import RunRecord
+from pipelines.conversion.provenance import Provenance
 from pipelines.events import Done, Events, Progress, timed
 from rvc.audio.level import HOP_16K, RATE_16K_HZ, frame_rms
 from rvc.audio.loudness import FrameLoudness, Gain, measure_frames
@@ -65,7 +65,7 @@ def convert(  # noqa: PLR0913  # what, where to, who, how, and what is said of i
     voice: Voice,
     options: ConvertOptions,
     estimator: F0Estimator | None = None,
-    record: RunRecord | None = None,
+    record: Provenance | None = None,
 ) -> Events[ConvertResult]:
     """Convert a recording into another voice; the tags of the result tell the record.
 
@@ -89,7 +89,7 @@ def _convert(  # noqa: PLR0913  # as `convert`
     voice: Voice,
     options: ConvertOptions,
     estimator: F0Estimator,
-    record: RunRecord | None,
+    record: Provenance | None,
 ) -> Generator[Progress, None, ConvertResult]:
     """Do the work; the fractions are those of each stage."""
     engine, rate_hz = voice.engine, voice.sample_rate_hz
@@ -98,7 +98,7 @@ def _convert(  # noqa: PLR0913  # as `convert`
     # Hear all of it, at the level and with the ends that the engine wants.
     recorded, length = yield from _read(source, rate_hz)
     source_rms = np.append(frame_rms(recorded), 0.0)[: recorded.size // HOP_16K + 1]
-    wav16k = engine.hear(recorded)
+    wav16k = engine.preprocess(recorded)
     del recorded
 
     # Find its melody, and move that to where the voice lies.

@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=get_settings().log_level, format=form)
     try:
-        group = Group.join()
+        group = Group.init()
     except ConfigError as error:
         parser.error(str(error))
     try:

@@ -108,7 +108,7 @@ def train(request: TrainRequest, group: Group | None = None) -> Events[TrainResu
         raise UnknownNameError.among("engine", request.settings.engine, STARTS)
     slices = _load_slices(request.prepared_folder)
     with new_bundle(request.bundle_dir) as folder:
-        card, content, result = yield from _train(request, slices, folder, group or Group.alone())
+        card, content, result = yield from _train(request, slices, folder, group or Group.single())
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()
         index = yield from _build_index(thinned(content, request.index_rows), folder / INDEX)
@@ -282,7 +282,7 @@ def start_rvc(settings: TrainSettings, group: Group, sizes: Callable[..., RvcSiz
     from rvc.vits.task import RvcFiles, RvcTask, published_sizes
 
     if settings.batch_size is not None:
-        group.own(settings.batch_size)
+        group.shard(settings.batch_size)
     store = weight_store()
     encoder = yield from passed_on(store.fetch(ENCODER), until=0.0)
     asked = settings.f0_estimator

@@ -98,7 +98,7 @@ class Engine(Protocol):
     defaults: EngineDefaults
     reuses_content: bool
 
-    def hear(self, wav16k: Frames) -> Frames:
+    def preprocess(self, wav16k: Frames) -> Frames:
         """Bring a recording, (N,), into the form in which F0 is taken from it, (N + 2 * 160 * pad_frames,).
 
         What is given may be changed in place.
@@ -108,7 +108,7 @@ class Engine(Protocol):
         """Put together what `content` and `speak` need.
 
         Args:
-            heard16k: What `hear` gave, shape (N,).
+            heard16k: What `preprocess` gave, shape (N,).
             f0_hz: Its F0 as it shall sound, shape (N // 160 + 1,), 0 where unvoiced; ValueError for another.
         """
 
@@ -121,7 +121,7 @@ class Engine(Protocol):
         `since` is the piece's first frame, or a later one if the engine reuses content.
         """
 
-    def shares(self, voiced: Frames, index_rate: float, protect: float) -> Frames:
+    def retrieval_weights(self, voiced: Frames, index_rate: float, protect: float) -> Frames:
         """Say how far each frame's content is drawn towards the voice's own, shape (T,), 0..1."""
 
     def speak(self, content: Frames, source: Source, piece: Piece) -> Generator[float, None, Frames]:

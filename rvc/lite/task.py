@@ -34,8 +34,8 @@ from rvc.lite.losses import (
     set_rate,
     spectral_loss,
 )
-from rvc.lite.perturb import OtherSpeakers, Perturbation, load_others
-from rvc.lite.synthesizer import Frames, Synthesizer, frame_phase, pulse_train, random_source
+from rvc.lite.perturb import ContentBank, Perturbation, load_others
+from rvc.lite.synthesizer import LiteFrames, LiteSynthesizer, frame_phase, pulse_train, random_source
 from rvc.lite.tone import mean_tone
 from rvc.lite.weights import (
     BASE_FILE,
@@ -66,8 +66,8 @@ class LiteTask(Task):
     """One voice in training: a fixed content encoder, and where its synthesizer and discriminators start."""
 
     def __init__(
-        self, encoder: ContentEncoder, synthesizer: Synthesizer, discriminators: SmallDiscriminators,
-        others: OtherSpeakers, encoder_key: str,
+        self, encoder: ContentEncoder, synthesizer: LiteSynthesizer, discriminators: SmallDiscriminators,
+        others: ContentBank, encoder_key: str,
     ) -> None:  # fmt: skip
         self.epoch = 0
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -112,7 +112,7 @@ class LiteTask(Task):
             self.perturbation.speaker_view(wav16[None], every, 0.0, generator) for _ in range(VERSIONS - 1)
         ]
         own = self.encoder.from_mel(torch.cat([plain, *perturbed]))
-        theirs = [self.others.say(own[0], generator) for _ in range(OTHER_VERSIONS)]
+        theirs = [self.others.augment(own[0], generator) for _ in range(OTHER_VERSIONS)]
         return torch.stack([*own, *theirs])
 
     def batch(self, items: Sequence[Features], generator: torch.Generator) -> dict[str, Tensor]:
@@ -153,7 +153,7 @@ class LiteTask(Task):
 
     def _speak(self, rows: Features, source: tuple[Tensor, Tensor]) -> Tensor:
         voice = torch.zeros(len(rows["f0_hz"]), dtype=torch.long, device=self.device)
-        frames = Frames(**{name: rows[name] for name in ("content", *CONTOURS)})
+        frames = LiteFrames(**{name: rows[name] for name in ("content", *CONTOURS)})
         return self.synthesizer(frames, voice, source)
 
     @torch.no_grad()

@@ -29,7 +29,7 @@ import torch
 from rvc.audio.level import RATE_16K_HZ
 from rvc.lite.encoder import ContentEncoder, EncoderConfig
 from rvc.lite.perturb import OTHERS_FILE
-from rvc.lite.synthesizer import SynthesizerConfig
+from rvc.lite.synthesizer import LiteSynthesizerConfig
 from rvc.pretrain.dataset import Recording, SpeechStore, Utterance, cache_f0, load_recordings, read_corpus
 from rvc.pretrain.evaluate import evaluate_encoder
 from rvc.pretrain.export import SCORES_FILE, export_builtin, group, save_others
@@ -106,11 +106,11 @@ def _encoder(options: argparse.Namespace) -> None:
 
 def _base(options: argparse.Namespace) -> None:
     device, heard = torch.device(options.device), _heard(options, BASE_SHARES)
-    rates = (RATE_16K_HZ, SynthesizerConfig.sample_rate_hz)
+    rates = (RATE_16K_HZ, LiteSynthesizerConfig.sample_rate_hz)
     loaded = [(_loaded(options, heard, rate), rate) for rate in rates]  # before the device is touched
     low, high = (SpeechStore(some, BASE_SHARES, rate, device) for some, rate in loaded)
     encoder, _ = _trained_encoder(options.work)
-    config = SynthesizerConfig(voices=len(low.speakers) + 1)
+    config = LiteSynthesizerConfig(voices=len(low.speakers) + 1)
     settings = BaseTraining(steps=options.steps or BaseTraining.steps, large=device.type == "cuda")
     run(BaseTrainer(encoder, (low, high), config, settings), options.work / "base.pt", options.seconds)
 

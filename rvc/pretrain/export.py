@@ -25,7 +25,7 @@ from rvc.audio.level import RATE_16K_HZ, level_contour, normalisation_gain
 from rvc.audio.reader import load_mono
 from rvc.lite.encoder import ContentEncoder, EncoderConfig
 from rvc.lite.perturb import OTHERS_FILE
-from rvc.lite.synthesizer import SynthesizerConfig
+from rvc.lite.synthesizer import LiteSynthesizerConfig
 from rvc.lite.weights import BASE_FILE, ENCODER_FILE, save_parts
 from rvc.pretrain.dataset import HELD_OUT_SPEAKERS, Utterance
 
@@ -59,7 +59,9 @@ def export_builtin(work: Path, out: Path) -> None:
         state = {**base["synthesizer"], "voice.weight": base["synthesizer"]["voice.weight"][:1]}
         small = {name[2:]: value for name, value in base["judges"].items() if name.startswith("0.")}
         parts = {"synthesizer": state, "discriminators": small}
-        save_parts(out / BASE_FILE.name, parts, {"synthesizer": SynthesizerConfig(voices=1)}, torch.float16)
+        save_parts(
+            out / BASE_FILE.name, parts, {"synthesizer": LiteSynthesizerConfig(voices=1)}, torch.float16
+        )
     if (work / OTHERS_FILE.name).exists():
         shutil.copyfile(work / OTHERS_FILE.name, out / OTHERS_FILE.name)
     card = {

@@ -79,7 +79,7 @@ class Training:
         self.task, self.data, self.settings, self.work_dir = task, data, settings, work_dir
         self.total_steps = settings.total_steps or task.default_steps(data.seconds)
         self._interval_s = report_interval_s
-        self._group = group or Group.alone()
+        self._group = group or Group.single()
         size = self._group.size
         self.batch_size = settings.batch_size or max(AUTOMATIC // size, 1) * size
         if tries_batch is None:

@@ -116,7 +116,7 @@ class RvcEngine:
         self._device = torch.device(device)
         self._lossless, self._noise = lossless, noise
 
-    def hear(self, wav16k: Wave) -> Wave:
+    def preprocess(self, wav16k: Wave) -> Wave:
         """Filter a recording and mirror its ends."""
         padding = PAD_FRAMES * HOP_16K
         filtered = high_passed(wav16k)
@@ -160,7 +160,7 @@ class RvcEngine:
         content = np.pad(content, ((0, missing), (0, 0)), mode="edge")
         return content.repeat(FRAMES_PER_CONTENT, axis=0)[:frames]
 
-    def shares(self, voiced: Wave, index_rate: float, protect: float) -> Wave:
+    def retrieval_weights(self, voiced: Wave, index_rate: float, protect: float) -> Wave:
         """Give unvoiced frames `protect` times the share of voiced ones, but all of it from 0.5 on."""
         if protect >= UNPROTECTED or not self.uses_f0:
             return np.full(voiced.shape, index_rate, np.float32)

@@ -113,7 +113,7 @@ class RvcTask(Task):
         precision: str | None = None,
         recomputes: bool = False,
     ) -> None:
-        self.group = group or Group.alone()
+        self.group = group or Group.single()
         self.device = self.group.device
         self.sizes, self.epoch = sizes, 0
         config = sizes.synthesizer
@@ -155,7 +155,7 @@ class RvcTask(Task):
         self, batch: dict[str, Tensor], step: int, total_steps: int, generator: torch.Generator
     ) -> dict[str, float]:
         del total_steps
-        own = self.group.own(len(batch["lengths"]))
+        own = self.group.shard(len(batch["lengths"]))
         items, frames = batch["f0_hz"].shape
         noise = self._noise(items, frames, generator)
         passage = self._passage({name: row[own] for name, row in batch.items()}, batch["lengths"])
