@@ -21,8 +21,6 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """One sign of life."""
-
     stage: str  # what is being done, in a word or three ("Training")
     fraction: float  # share of the whole pipeline that is done, 0..1
     message: str = ""  # one short sentence for a person

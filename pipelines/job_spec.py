@@ -73,8 +73,6 @@ class JobSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareSettings:
-    """How recordings are prepared."""
-
     reduce_noise: bool = False  # off by default: it dulls a clean recording
     highpass_hz: float = 50.0  # everything below is removed: rumble and hum
     slice_level_db: float = -23.0  # level of the speech that every slice is given, dBFS

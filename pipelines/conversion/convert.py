@@ -49,8 +49,6 @@ _WRITE_FRAMES = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertResult:
-    """What came of a conversion."""
-
     path: Path
     seconds: float
     sample_rate_hz: int

@@ -36,8 +36,6 @@ _gave_up_s: dict[str, float] = {}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoadedVoice:
-    """All that a conversion needs."""
-
     voice: Voice
     estimator: F0Estimator | None  # None where the voice has no use for one
     estimator_name: str | None

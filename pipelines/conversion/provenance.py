@@ -25,8 +25,6 @@ STATEMENT = "synthetic speech"
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """How recordings were made."""
-
     voice_name: str
     voice_id: str  # in the library
     settings: Mapping[str, Any] = field(default_factory=dict)  # JSON values; what was left open, as chosen

@@ -38,8 +38,6 @@ SOURCE = "Recordings published under CC0, to be used for synthetic voices."
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltinVoice:
-    """One voice to be made."""
-
     speaker: str  # whose recordings of the corpus it learns from
     name: str
     minutes: float = 8.0  # at most this much of them is used

@@ -57,8 +57,6 @@ FROM_NOTHING = "Without {name}.pth it starts from random weights and takes far l
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
-    """What to train, from where and to where."""
-
     prepared_folder: Path  # what `pipelines.recordings.prepare.load_prepared` reads
     work_dir: Path  # what survives a stop; one training per folder
     bundle_dir: Path  # where the voice shall be; replaced if it exists
@@ -75,8 +73,6 @@ class TrainRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """A trained voice."""
-
     bundle_dir: Path
     name: str
     engine: str

@@ -40,8 +40,6 @@ _MOST_QUANTILE_FRAMES = 4_000
 
 @dataclass(frozen=True, kw_only=True)
 class Measures:
-    """What was measured of one recording."""
-
     seconds: float
     sample_rate_hz: int
     speech_seconds: float

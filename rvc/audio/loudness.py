@@ -106,8 +106,6 @@ class Gain(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KnotGain:
-    """A gain contour."""
-
     knots: Contour
     hop: int
 

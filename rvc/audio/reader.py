@@ -48,8 +48,6 @@ _WAY_OUT = "upload WAV, MP3, FLAC, OGG, M4A or AAC"
 
 @dataclass(frozen=True, kw_only=True)
 class AudioInfo:
-    """What a sound file says about itself."""
-
     container: str  # one of `CONTAINERS`, by content
     codec: str  # "pcm_16", "float", "flac", "vorbis", "opus", "mp3", "aac", "alac", ...
     sample_rate_hz: int

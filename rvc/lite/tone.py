@@ -44,8 +44,6 @@ Wave = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tone:
-    """What was measured of a recording."""
-
     db: NDArray[np.float64]  # mean level of each band relative to the mean of all, (20,)
     certainty: float  # how much of it can be believed, 0..1
     frames: int  # loud frames behind it

@@ -73,8 +73,6 @@ def _blocks(channels_in: int, channels_out: int, count: int) -> nn.ModuleList:
 
 
 class Group(nn.Module):
-    """Residual blocks in a row."""
-
     def __init__(self, channels_in: int, channels_out: int, blocks: int) -> None:
         super().__init__()
         self.conv = _blocks(channels_in, channels_out, blocks)
@@ -194,8 +192,6 @@ class RmvpeNetwork(nn.Module):
 
 
 class RmvpeF0(F0Estimator):
-    """F0 by RMVPE."""
-
     def __init__(
         self, network: RmvpeNetwork, device: str = "cpu", *, chunk_frames: int = CHUNK_FRAMES
     ) -> None:

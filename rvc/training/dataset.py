@@ -120,8 +120,6 @@ class AudioSlice(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """One slice, ready for training."""
-
     key: str  # SHA-256 of the sound file's bytes
     seconds: float
     features: Features
