@@ -206,7 +206,7 @@ def _on_grid(frames: int) -> int:
 
 
 def placed_noise(first_frame: int, frames: int, frame_samples: int, stream: int = 0) -> torch.Tensor:
-    """Draw white noise of unit RMS, (1, frames * frame_samples): the same at a place however it is cut."""
+    """Draw white noise of unit RMS, (1, frames * frame_samples), by place and stream, wherever it is cut."""
     first, last = first_frame // NOISE_FRAMES, (first_frame + max(frames, 1) - 1) // NOISE_FRAMES
     seeds = [1_000_000_007 * stream + 7919 * block + 1 for block in range(first, last + 1)]
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
