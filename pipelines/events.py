@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from rvc import steps
 
@@ -21,8 +21,6 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """One sign of life."""
-
     stage: str  # what is being done, in a word or three ("Training")
     fraction: float  # share of the whole pipeline that is done, 0..1
     message: str = ""  # one short sentence for a person
@@ -66,8 +64,7 @@ def timed(work: Generator[S, None, T], count: Callable[[float], None]) -> Genera
             try:
                 step = next(work)
             except StopIteration as stop:
-                result: T = stop.value
-                return result
+                return cast("T", stop.value)
             finally:
                 count(time.perf_counter() - started_s)
             yield step

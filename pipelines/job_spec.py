@@ -18,7 +18,7 @@ from rvc.errors import ConfigError
 from rvc.files import atomic_write
 from rvc.training.settings import TrainSettings
 
-ORDER_FILE = "job.json"
+SPEC_FILE = "job.json"
 RANGES = {
     "highpass_hz": (20.0, 120.0),
     "slice_level_db": (-35.0, -15.0),
@@ -29,7 +29,7 @@ FOR_THE_CARD = ("consent", "licence")  # what a person states with a training: n
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkOrder:
+class JobSpec:
     """One job, as its worker sees it. All folders are absolute."""
 
     id: str
@@ -48,27 +48,24 @@ class WorkOrder:
     attempt: int = 1  # which try this is since a person last started the job
 
     @property
-    def work_folder(self) -> Path:
-        """What survives a stop and is resumed from: features, checkpoints, samples."""
+    def work_folder(self) -> Path:  # what survives a stop and is resumed from: features, checkpoints, samples
         return self.folder / "work"
 
     @property
-    def bundle_folder(self) -> Path:
-        """Where a training leaves the finished voice for the server to fetch."""
+    def bundle_folder(self) -> Path:  # where a training leaves the finished voice
         return self.folder / "bundle"
 
     @property
-    def result_folder(self) -> Path:
-        """Where a conversion leaves its audio."""
+    def result_folder(self) -> Path:  # where a conversion leaves its audio
         return self.folder / "result"
 
     def save(self) -> None:
-        with atomic_write(self.folder / ORDER_FILE) as path:
+        with atomic_write(self.folder / SPEC_FILE) as path:
             path.write_text(json.dumps(asdict(self), default=str), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> WorkOrder:
-        values = json.loads((folder / ORDER_FILE).read_text(encoding="utf-8"))
+    def load(cls, folder: Path) -> JobSpec:
+        values = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8"))
         for name in ("folder", "upload_folder", "device_lock", "model_folder"):
             values[name] = None if values[name] is None else Path(values[name])
         return cls(**values)
@@ -76,8 +73,6 @@ class WorkOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareSettings:
-    """How recordings are prepared."""
-
     reduce_noise: bool = False  # off by default: it dulls a clean recording
     highpass_hz: float = 50.0  # everything below is removed: rumble and hum
     slice_level_db: float = -23.0  # level of the speech that every slice is given, dBFS
@@ -104,9 +99,8 @@ class PrepareSettings:
 def divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Divide what was asked into settings of the preparation and of the training."""
     names = {field.name for field in fields(PrepareSettings)}
-    for_preparing = {name: value for name, value in settings.items() if name in names}
     for_training = {name: value for name, value in settings.items() if name not in {*names, *FOR_THE_CARD}}
-    return for_preparing, for_training
+    return {name: value for name, value in settings.items() if name in names}, for_training
 
 
 def check_training(settings: Mapping[str, Any]) -> None:

@@ -11,23 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rvc.audio.level import HOP_16K, RATE_16K_HZ
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-RATE_HZ = 16_000
 MAX_SECONDS = 20.0
 RANGE_DB = 70.0
-WINDOW, HOP = 640, 160  # 40 ms, so that harmonics can be told apart, every 10 ms
+WINDOW = 640  # 40 ms, so that harmonics can be told apart
 _TOP_HZ = 8_000
 _TICKS_HZ = (100, 200, 500, 1_000, 2_000, 4_000, 8_000)
 
 
 def draw_conversion(before: Path, after: Path, destination: Path, *, name: str = "the new voice") -> None:
-    """Draw the first 20 s of source and result above each other, on the same axes, as a PNG of 1200 x 800.
-
-    Raises:
-        AudioError: A recording cannot be read or holds no sound.
-    """
+    """Draw the first 20 s of source and result above each other, on the same axes, as a PNG of 1200 x 800."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -58,7 +55,7 @@ def spectrogram_db(wav: NDArray[np.float32]) -> NDArray[np.float64]:
     Shape (321, N // 160 + 1); column i is centred at sample i * 160, row k lies at k * 25 Hz.
     """
     padded = np.pad(wav, WINDOW // 2)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP_16K]
     magnitude = np.abs(np.fft.rfft(windows * np.hanning(WINDOW), axis=1)).T
     loudest = float(magnitude.max(initial=0.0))
     level = 20.0 * np.log10(np.maximum(magnitude, 1e-9) / max(loudest, 1e-4))
@@ -67,8 +64,8 @@ def spectrogram_db(wav: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _draw(axes: Axes, wav: NDArray[np.float32], f0_hz: NDArray[np.float64]) -> Any:  # noqa: ANN401 -- matplotlib's
     level = spectrogram_db(wav)
-    time_s = np.arange(level.shape[1]) * HOP / RATE_HZ
-    hz = np.arange(level.shape[0]) * RATE_HZ / WINDOW
+    time_s = np.arange(level.shape[1]) * HOP_16K / RATE_16K_HZ
+    hz = np.arange(level.shape[0]) * RATE_16K_HZ / WINDOW
     image = axes.pcolormesh(
         time_s, hz[2:], level[2:], cmap="magma", vmin=-RANGE_DB, vmax=0.0, shading="nearest", rasterized=True
     )
@@ -87,7 +84,7 @@ def _beginning(path: Path) -> NDArray[np.float32]:
     from rvc.audio.reader import blocks
     from rvc.errors import AudioError
 
-    first = next(blocks(path, rate_hz=RATE_HZ, block_s=MAX_SECONDS), None)
+    first = next(blocks(path, rate_hz=RATE_16K_HZ, block_s=MAX_SECONDS), None)
     if first is None:
         raise AudioError(f"{path.name} holds no sound, so there is nothing to draw.")
     return first

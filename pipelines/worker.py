@@ -19,7 +19,7 @@ stop, by closing the generator, which saves its checkpoint.
 
 A task takes a WorkOrder and is a pipeline whose result is a dict of JSON values. "quality_snr" in it goes to
 the job's row; a conversion names its file, relative to the job's folder, as "path" and its length as
-"seconds"; a training leaves the voice in order.bundle_folder, a batch its recordings and where each stands as
+"seconds"; a training leaves the voice in spec.bundle_folder, a batch its recordings and where each stands as
 batch.py says. A task imports its pipeline itself, so that a worker loads only what its job needs.
 """
 
@@ -47,7 +47,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from filelock import FileLock, Timeout
 
 from pipelines.events import Done, Events, Progress, result_of
-from pipelines.job_spec import PrepareSettings, WorkOrder, divided
+from pipelines.job_spec import JobSpec, PrepareSettings, divided
 from pipelines.logs import enter_job, start_logging
 from rvc.engine.options import ConvertOptions
 from rvc.errors import ConfigError, RvcError
@@ -76,7 +76,7 @@ STOP = "stop"  # in the command queue when the work shall end: after SIGTERM, or
 TOLD_SETTINGS = ("index_rate", "protect", "chunk_s", "follow_loudness", "f0_estimator", "format")
 
 T = TypeVar("T", bound="DataclassInstance")
-Task: TypeAlias = "Callable[[WorkOrder], Events[dict[str, Any]]]"
+Task: TypeAlias = "Callable[[JobSpec], Events[dict[str, Any]]]"
 
 
 class Stopped(Exception):
@@ -88,13 +88,10 @@ class Stopped(Exception):
 
 
 class ParentConnection:
-    """The line to the server: commands in, events out.
-
-    `grace_s` lies between the end of stdin and a hard exit, should the work not end by itself.
-    """
+    """The line to the server: commands in, events out."""
 
     def __init__(self, grace_s: float = 30.0) -> None:
-        self.grace_s = grace_s
+        self.grace_s = grace_s  # from the end of stdin to a hard exit, should the work not end by itself
         self.commands: SimpleQueue[str] = SimpleQueue()
         # Whatever a library prints shall go to the log, not between the events.
         self._out = os.fdopen(os.dup(1), "wb", buffering=0)
@@ -147,9 +144,9 @@ class ParentConnection:
 class Device:
     """The right to compute, as the server grants it, and the lock file that makes sure."""
 
-    def __init__(self, parent: ParentConnection, order: WorkOrder) -> None:
+    def __init__(self, parent: ParentConnection, spec: JobSpec) -> None:
         self._parent = parent
-        self._order = order
+        self._spec = spec
         self._lock: FileLock | None = None
 
     def check_commands(self, *, needs_device: bool) -> None:
@@ -157,10 +154,10 @@ class Device:
         while (command := self._parent.command()) is not None:
             if command == "pause" and self._lock is not None:
                 self.leave()
-                self._parent.send(self._order.id, "paused")
+                self._parent.send(self._spec.id, "paused")
                 self._await_grant()
         if needs_device and self._lock is None:
-            self._parent.send(self._order.id, "want_device")
+            self._parent.send(self._spec.id, "want_device")
             self._await_grant()
         elif not needs_device:
             self.release()
@@ -169,7 +166,7 @@ class Device:
         """Give the device back, if it is held."""
         if self._lock is not None:
             self.leave()
-            self._parent.send(self._order.id, "release_device")
+            self._parent.send(self._spec.id, "release_device")
 
     def leave(self) -> None:
         """Give the device back without a word, because the job's last word says it too."""
@@ -185,17 +182,15 @@ class Device:
         word = slot = ""
         while word not in ("grant", "continue"):
             word, _, slot = (self._parent.command(wait_s=GRANT_POLL_S) or "").partition(" ")
-        path = self._order.device_lock
+        path = self._spec.device_lock
         self._lock = self._parent.acquire(
             path if slot in ("", "0") else path.with_stem(f"{path.stem}-{slot}")
         )
 
 
-def run_pipeline(
-    pipeline: Events[dict[str, Any]], order: WorkOrder, parent: ParentConnection
-) -> dict[str, Any]:
+def run_pipeline(pipeline: Events[dict[str, Any]], spec: JobSpec, parent: ParentConnection) -> dict[str, Any]:
     """Take a pipeline to its end and return its result; on Stopped it has been closed."""
-    device = Device(parent, order)
+    device = Device(parent, spec)
     sent_s, sent_stage = float("-inf"), ""
     try:
         device.check_commands(needs_device=False)
@@ -205,7 +200,7 @@ def run_pipeline(
             moment_s = time.monotonic()
             if event.data or event.stage != sent_stage or moment_s - sent_s >= PROGRESS_INTERVAL_S:
                 sent_s, sent_stage = moment_s, event.stage
-                parent.send(order.id, "progress", **vars(event))
+                parent.send(spec.id, "progress", **vars(event))
             device.check_commands(needs_device=event.needs_device)
         raise RuntimeError("The pipeline ended without a result.")
     finally:
@@ -230,114 +225,114 @@ def plain(value: object) -> Any:  # noqa: ANN401  # JSON has no better name
     return str(value)
 
 
-def preparation(order: WorkOrder) -> Events[dict[str, Any]]:
+def preparation(spec: JobSpec) -> Events[dict[str, Any]]:
     """Recordings to clean slices and a report."""
     from pipelines.recordings.prepare import prepare  # loads the voice detector
 
-    settings = _options(PrepareSettings, order.settings)
-    prepared = yield from result_of(prepare(_files(order), order.upload_folder, settings))
+    settings = _options(PrepareSettings, spec.settings)
+    prepared = yield from result_of(prepare(_files(spec), spec.upload_folder, settings))
     yield Done(result=_quality_of(prepared))
 
 
-def training(order: WorkOrder) -> Events[dict[str, Any]]:
+def training(spec: JobSpec) -> Events[dict[str, Any]]:
     """Recordings, prepared if they are not yet, to a voice."""
     from pipelines.recordings.prepare import load_prepared, prepare  # loads the voice detector
     from pipelines.training.train import TrainRequest, train  # loads torch
 
-    asked, for_training = divided(order.settings)
-    for_preparing = order.prepare_settings | asked
+    asked, for_training = divided(spec.settings)
+    for_preparing = spec.prepare_settings | asked
     request = TrainRequest(
-        prepared_folder=order.upload_folder,
-        work_dir=order.work_folder,
-        bundle_dir=order.bundle_folder,
-        name=order.model_name or "",
+        prepared_folder=spec.upload_folder,
+        work_dir=spec.work_folder,
+        bundle_dir=spec.bundle_folder,
+        name=spec.model_name or "",
         settings=_options(TrainSettings, for_training),
-        consent=order.settings.get("consent"),
-        licence=order.settings.get("licence"),
+        consent=spec.settings.get("consent"),
+        licence=spec.settings.get("licence"),
     )
     share = 0.0
-    if for_preparing or not (order.upload_folder / "prepared" / "slices.json").is_file():
+    if for_preparing or not (spec.upload_folder / "prepared" / "slices.json").is_file():
         share = PREPARE_SHARE
         settings = _options(PrepareSettings, for_preparing)
-        prepared = yield from result_of(prepare(_files(order), order.upload_folder, settings), until=share)
+        prepared = yield from result_of(prepare(_files(spec), spec.upload_folder, settings), until=share)
     else:
-        prepared = load_prepared(order.upload_folder)
+        prepared = load_prepared(spec.upload_folder)
     trained = yield from result_of(train(request), since=share)
     yield Done(result=_quality_of(prepared) | _facts_of(trained))
 
 
-def conversion(order: WorkOrder) -> Events[dict[str, Any]]:
+def conversion(spec: JobSpec) -> Events[dict[str, Any]]:
     """One recording to the same in another voice."""
-    (stored,) = _files(order)
-    loaded, options = yield from _loaded(order)
-    order.result_folder.mkdir(exist_ok=True)
+    (stored,) = _files(spec)
+    loaded, options = yield from _loaded(spec)
+    spec.result_folder.mkdir(exist_ok=True)
     # A random name: Gradio serves a file to whoever knows its path.
-    destination = order.result_folder / f"{secrets.token_hex(8)}.{options.format}"
-    work = _converting(order, loaded, options, order.upload_folder / stored.audio, destination)
+    destination = spec.result_folder / f"{secrets.token_hex(8)}.{options.format}"
+    work = _converting(spec, loaded, options, spec.upload_folder / stored.audio, destination)
     result = yield from result_of(work, since=loaded.share)
-    path = str(result.path.relative_to(order.folder))
+    path = str(result.path.relative_to(spec.folder))
     yield Done(result=_facts_of(result) | {"path": path, "f0_estimator": loaded.estimator_name})
 
 
-def batch(order: WorkOrder) -> Events[dict[str, Any]]:
+def batch(spec: JobSpec) -> Events[dict[str, Any]]:
     """Many recordings to the same in another voice."""
     from pipelines.conversion.batch import convert_all
     from pipelines.recordings.uploads import decoding
 
-    loaded, options = yield from _loaded(order)
-    decoded = order.work_folder / "decoded.wav"
+    loaded, options = yield from _loaded(spec)
+    decoded = spec.work_folder / "decoded.wav"
 
     def convert_one(row: dict[str, Any], destination: Path) -> Events[float]:
-        source = order.folder.parent / row["upload_id"] / row["audio"]
+        source = spec.folder.parent / row["upload_id"] / row["audio"]
         try:
             if row["audio"] == row["original"]:  # kept as it came
-                reading = decoding(source, decoded, row["name"], order.max_audio_seconds)
+                reading = decoding(source, decoded, row["name"], spec.max_audio_seconds)
                 yield from relay(reading, lambda _: Progress(stage="Reading", fraction=0.0))
                 source = decoded
-            result = yield from result_of(_converting(order, loaded, options, source, destination))
+            result = yield from result_of(_converting(spec, loaded, options, source, destination))
             yield Done(result=result.seconds)
         finally:
             decoded.unlink(missing_ok=True)
 
-    work = convert_all(order.files, order.folder, options.format, convert_one, attempt=order.attempt)
+    work = convert_all(spec.files, spec.folder, options.format, convert_one, attempt=spec.attempt)
     result = yield from result_of(work, since=loaded.share)
     yield Done(result=_facts_of(result) | {"f0_estimator": loaded.estimator_name})
 
 
-def _loaded(order: WorkOrder) -> Generator[Progress, None, tuple[LoadedVoice, ConvertOptions]]:
+def _loaded(spec: JobSpec) -> Generator[Progress, None, tuple[LoadedVoice, ConvertOptions]]:
     """Check the settings of a conversion and get its voice loaded."""
-    options = _options(ConvertOptions, order.settings)
-    if order.model_folder is None:
+    options = _options(ConvertOptions, spec.settings)
+    if spec.model_folder is None:
         raise ConfigError("The conversion names no voice; choose one.")
     yield Progress(stage="Loading the voice", fraction=0.0)
     from pipelines.conversion.load_voice import load_voice  # loads torch
     from pipelines.weights import weight_store
 
-    loaded = yield from result_of(load_voice(order.model_folder, options.f0_estimator, weight_store()))
+    loaded = yield from result_of(load_voice(spec.model_folder, options.f0_estimator, weight_store()))
     return loaded, options
 
 
 def _converting(
-    order: WorkOrder, loaded: LoadedVoice, options: ConvertOptions, source: Path, destination: Path
+    spec: JobSpec, loaded: LoadedVoice, options: ConvertOptions, source: Path, destination: Path
 ) -> Events[ConvertResult]:
-    """Convert a recording into the order's voice; the tags of the result say how it was made."""
+    """Convert a recording into the voice of the spec; the tags of the result say how it was made."""
     from pipelines.conversion.convert import convert
-    from pipelines.conversion.provenance import RunRecord
+    from pipelines.conversion.provenance import Provenance
 
     chosen = loaded.voice.engine.defaults.with_asked(options)
     settings = {name: getattr(chosen, name) for name in TOLD_SETTINGS}
-    record = RunRecord(
-        voice_name=order.model_name or loaded.voice.card.name,
-        voice_id=order.model_id or "",
+    record = Provenance(
+        voice_name=spec.model_name or loaded.voice.card.name,
+        voice_id=spec.model_id or "",
         settings=settings | {"f0_estimator": loaded.estimator_name},
     )
     return convert(source, destination, loaded.voice, options, loaded.estimator, record)
 
 
-def _files(order: WorkOrder) -> list[StoredFile]:
+def _files(spec: JobSpec) -> list[StoredFile]:
     from pipelines.recordings.uploads import StoredFile  # loads the decoders
 
-    return [StoredFile.from_json(file) for file in order.files]
+    return [StoredFile.from_json(file) for file in spec.files]
 
 
 def _options(kind: type[T], settings: Mapping[str, Any]) -> T:
@@ -346,12 +341,11 @@ def _options(kind: type[T], settings: Mapping[str, Any]) -> T:
     unknown = [name for name in settings if name not in known]
     if unknown:
         raise ConfigError(f"There is no setting {unknown[0]!r}; choose from: {', '.join(known)}.")
-    make = getattr(kind, "from_json", lambda given: kind(**given))
+    make: Callable[[Mapping[str, Any]], T] = getattr(kind, "from_json", lambda given: kind(**given))
     try:
-        made: T = make(settings)
+        return make(settings)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"A setting has a value of a wrong kind ({error}); correct it.") from error
-    return made
 
 
 def _facts_of(result: object) -> dict[str, Any]:
@@ -373,31 +367,31 @@ TASKS: Mapping[str, Task] = {
 
 def run_job(folder: Path, parent: ParentConnection, tasks: Mapping[str, Task]) -> int:
     """Do the job of a folder and tell the server how it ended; return the exit status."""
-    order = WorkOrder.load(folder)
-    enter_job(order.id)
-    parent.grace_s = max(order.grace_s, 1.0) * 6
+    spec = JobSpec.load(folder)
+    enter_job(spec.id)
+    parent.grace_s = max(spec.grace_s, 1.0) * 6
     started_s = time.monotonic()
     try:
         # Two workers of one job, the first an orphan that still saves, would spoil its checkpoints.
         lock = parent.acquire(folder / "worker.lock")
         try:
-            result = run_pipeline(tasks[order.type](order), order, parent)
+            result = run_pipeline(tasks[spec.type](spec), spec, parent)
         finally:
             lock.release()
     except Stopped as stop:
-        parent.send(order.id, "stopped")
+        parent.send(spec.id, "stopped")
         return STOPPED if stop.leave else DONE
     except RvcError as error:
         logger.warning("refused: %s", error)
-        parent.send(order.id, "failed", kind="input", message=str(error))
+        parent.send(spec.id, "failed", kind="input", message=str(error))
         return INPUT_FAULT
     except Exception as error:
         # The one place that catches everything: the fault must cross the process to be seen.
         logger.exception("failed")
-        parent.send(order.id, "failed", kind="internal", message=in_a_line(error))
+        parent.send(spec.id, "failed", kind="internal", message=in_a_line(error))
         return INTERNAL_FAULT
     logger.info("done after %.1f s", time.monotonic() - started_s)
-    parent.send(order.id, "done", result=result)
+    parent.send(spec.id, "done", result=result)
     return DONE
 
 
@@ -410,10 +404,7 @@ def in_a_line(error: Exception) -> str:
 
 
 def serve(parent: ParentConnection, tasks: Mapping[str, Task], own_log: Path) -> int:
-    """Be the warm converter: do what is told until told to leave; return the exit status.
-
-    The log goes to `own_log` between jobs, and during one to the job's folder.
-    """
+    """Be the warm converter until told to leave; between jobs the log goes to `own_log`."""
     while True:
         word, _, argument = parent.commands.get().partition(" ")
         if word == STOP:
@@ -448,9 +439,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parent = ParentConnection()
     level = os.environ.get("LOG_LEVEL", "INFO")
     start_logging("json" if os.environ.get("LOG_FORMAT") == "json" else "text", level, others=level)
-    tasks = dict(TASKS)
-    if options.tasks:
-        tasks |= importlib.import_module(options.tasks).TASKS
+    tasks = {**TASKS, **(importlib.import_module(options.tasks).TASKS if options.tasks else {})}
     if options.converter:
         return serve(parent, tasks, options.log)
     if options.folder is None:

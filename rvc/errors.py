@@ -1,14 +1,5 @@
 """Every error that a user may see.
 
-    RvcError
-    ├── AudioError         the sound file cannot be read, is empty, silent, too long or of a wrong form
-    ├── CheckpointError    the file is not a voice model or checkpoint that this code understands
-    ├── ConfigError        a setting is out of range or contradicts another
-    ├── DownloadError      a published file is not here and cannot be had, or is not the one published
-    ├── UnknownNameError   there is nothing of that name
-    └── NotAllowedError    the caller may not see or change this, or the state of the job forbids it
-        └── LimitError     the caller has sent, started or stored as much as the server allows for now
-
 Each message is one sentence that names the thing and the way out; the page shows it as it stands.
 A job that ends in an RvcError failed because of its input and is not retried. Anything that is not
 an RvcError is a bug: let it reach the log with its traceback.
@@ -53,13 +44,8 @@ class NotAllowedError(RvcError):
 
 
 class LimitError(NotAllowedError):
-    """The caller has sent, started or stored as much as the server allows for now.
-
-    Args:
-        message: The sentence.
-        retry_after_s: Seconds after which the same wish is allowed; 0 where waiting does not help.
-    """
+    """The caller has sent, started or stored as much as the server allows for now."""
 
     def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = retry_after_s  # when the same wish is allowed; 0 where waiting does not help

@@ -8,20 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-"""The program's folder: what holds `app.py` and `assets`."""
+ROOT = Path(__file__).resolve().parents[1]  # the program's folder: what holds `app.py` and `assets`
 
 
 @contextmanager
 def atomic_write(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well, it takes its place, power cut or not.
 
-    Args:
-        path: The file; one that is there stays until the new one is whole.
-        private: Whether only this user may read it (0600).
-
-    Raises:
-        OSError: The disk refuses; nothing has changed.
+    A file that is there stays until then. A `private` one is for this user's eyes only (0600).
     """
     temporary = path.with_name(f".{path.name}.part")
     temporary.unlink(missing_ok=True)

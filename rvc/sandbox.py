@@ -1,8 +1,5 @@
 """Child processes that read strangers' files: one order each, with limits of memory, time and disk.
 
-    run_child    where something shall be read: start `python -m MODULE ORDER`, wait, tell how it ended
-    obey         in the child: take the limits, do the work, say a refusal as one sentence
-
 Libraries that parse what a file claims (torch, faiss) may be led to ask for all memory, or to crash. Here
 that costs one child. It answers in files that its order names, which whoever started it checks anew.
 """
@@ -42,27 +39,23 @@ class ChildDiedError(Exception):
     """The child ended without doing its work and without a sentence."""
 
 
-def run_child(module: str, order: Order, wall_s: float) -> None:
-    """Run a child to its end; it and what it started are gone afterwards.
+def run_sandboxed(module: str, order: Order, wall_s: float) -> None:
+    """Run `python -m module order`, whose main calls `serve`; it and what it started are gone afterwards.
 
-    Args:
-        module: What `python -m` shall run; its main calls `obey`.
-        order: What to do, JSON-able; cpu_s, file_bytes (of each file that it writes) and
-            memory_bytes (address space beyond what its libraries take) are its limits.
-        wall_s: Seconds that it may take.
+    The order is JSON-able; its cpu_s, file_bytes (of each file that it writes) and memory_bytes (address
+    space beyond what its libraries take) are the limits.
 
     Raises:
         CheckpointError: With the child's own sentence.
-        TooSlowError: It took longer.
+        TooSlowError: It took longer than `wall_s`.
         ChildDiedError: It ended in another way.
     """
-    # One thread: each would reserve address space of its own.
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each reserves address space of its own
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps(order)],
             cwd=ROOT,
-            env=environment,
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | threads,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -96,7 +89,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-def obey(arguments: list[str], work: Callable[[Order], None]) -> int:
+def serve(arguments: list[str], work: Callable[[Order], None]) -> int:
     """Do what a child's command line orders, within its limits; return the exit status."""
     order: Order = json.loads(arguments[0])
     # After the libraries are loaded, before a byte of the file is.

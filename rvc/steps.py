@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 Step = TypeVar("Step")
 Event = TypeVar("Event")
@@ -17,8 +17,7 @@ def result_of(steps: Generator[Any, None, Result]) -> Result:
         try:
             next(steps)
         except StopIteration as stop:
-            result: Result = stop.value
-            return result
+            return cast("Result", stop.value)
 
 
 def relay(
@@ -30,6 +29,5 @@ def relay(
             try:
                 step = next(steps)
             except StopIteration as stop:
-                result: Result = stop.value
-                return result
+                return cast("Result", stop.value)
             yield to_event(step)

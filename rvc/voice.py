@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ ALIGNING_ROUNDS, ALIGNED_FRAMES, CAUTIOUS_FRAMES = 4, 800, 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Spoken:
+class Chunk:
     """A sign of life while a voice speaks."""
 
     done_frames: float  # whole steps of work lie between two signs
@@ -64,10 +65,6 @@ class Voice:
         """Load a voice from its bundle; the card alone, read here unless it is given, chooses the engine.
 
         `weights` are the files of `EngineLoader.weights`, by name.
-
-        Raises:
-            CheckpointError: A file is missing, damaged or does not fit the others.
-            UnknownNameError: The card names an engine that this program does not have.
         """
         card = card or read_card(folder)
         engine = engine_loader(card.engine)(folder, card, device, weights or {})
@@ -75,7 +72,7 @@ class Voice:
         index = RetrievalIndex.load(path, card.content_dim) if path.is_file() else None
         return Voice(card, engine, index)
 
-    def speak(self, source: Source, options: ConvertOptions) -> Iterator[Spoken]:
+    def speak(self, source: Source, options: ConvertOptions) -> Iterator[Chunk]:
         """Speak a recording in this voice; the signs' `wav` joined are a hop of samples per spoken frame."""
         engine, chosen = self.engine, self.engine.defaults.with_asked(options)
         aligns = chosen.align_content and chosen.index_rate > 0
@@ -89,7 +86,7 @@ class Voice:
             known, known_from = known[piece.first - known_from :], piece.first
             if known_until < piece.last:
                 fresh = engine.content(source, piece, known_until) + offset
-                yield Spoken(done_frames=begun + frames / 6)
+                yield Chunk(done_frames=begun + frames / 6)
                 voiced = source.voiced[known_until : piece.last]
                 known = np.concatenate([known, self._drawn(fresh, voiced, chosen.index_rate, chosen.protect)])
                 known_until = piece.last
@@ -97,7 +94,7 @@ class Voice:
             yield sign(0.0)
             steps = engine.speak(known[: piece.last - piece.first], source, piece)
             wav = yield from relay(steps, sign)
-            yield Spoken(done_frames=piece.stop - source.pad_frames, wav=wav)
+            yield Chunk(done_frames=piece.stop - source.pad_frames, wav=wav)
 
     def _offset(self, source: Source) -> NDArray[np.float32]:
         """Measure how far the voice's own content lies from that of the recording, sound for sound.
@@ -129,15 +126,14 @@ class Voice:
         """Draw content towards the voice's own, unvoiced frames less."""
         if self.index is None or index_rate == 0.0:
             return content
-        return self.index.blend(content, self.engine.shares(voiced, index_rate, protect))
+        return self.index.blend(content, self.engine.retrieval_weights(voiced, index_rate, protect))
 
 
-def _within(begun: int, frames: int, share: float) -> Spoken:
+def _within(begun: int, frames: int, share: float) -> Chunk:
     """Say how far a piece is; its content took a third of the time."""
-    return Spoken(done_frames=begun + frames * (1 + 2 * share) / 3)
+    return Chunk(done_frames=begun + frames * (1 + 2 * share) / 3)
 
 
 def engine_loader(engine: str) -> EngineLoader:
     """Import an engine, and torch with it, only when a voice wants it."""
-    loader: EngineLoader = resolve_name(engine_defaults(engine).loader)()
-    return loader
+    return cast("EngineLoader", resolve_name(engine_defaults(engine).loader)())

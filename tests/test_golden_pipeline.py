@@ -99,7 +99,7 @@ def spoken_by(
         file = faiss.read_index(str(golden_path("index_pipe.index")))
         assert isinstance(file, faiss.IndexIVFFlat | faiss.IndexFlat)
         index = RetrievalIndex(file)
-    heard = engine.hear(wav.copy())
+    heard = engine.preprocess(wav.copy())
     frames = heard.size // HOP_16K + 1
     source = engine.source(heard, np.resize(f0_hz, frames).astype(np.float64))
     how = ConvertOptions(chunk_s=CENTER_S, **options)
@@ -139,7 +139,7 @@ def test_pieces_have_upstream_s_sizes() -> None:
     wav = recording(whole=True)
     (path, *_) = of_kind(uses_f0=True, samples=data()["short_plain"].size)
     engine = RvcEngine(StandIn(), voice(path), lossless=False)  # type: ignore[arg-type]
-    heard = engine.hear(wav)
+    heard = engine.preprocess(wav)
     source = engine.source(heard, np.zeros(heard.size // HOP_16K + 1))
     pieces = engine.pieces(source, CENTER_S)
     hop = engine.sample_rate_hz // 100
@@ -175,7 +175,7 @@ def test_a_short_recording_sounds_as_upstream_has_it(
 def test_the_source_s_envelope_is_mixed_in_as_upstream_does_it() -> None:
     for path in of_kind(uses_f0=True, samples=data()["short_plain"].size):
         wav, engine = spoken_by(voice(path), recording(), data()["f0_short"].astype(np.float64), **PLAIN)
-        heard = engine.hear(recording())
+        heard = engine.preprocess(recording())
         source = engine.source(heard, np.zeros(heard.size // HOP_16K + 1))
         spoken = measure_frames(wav, engine.sample_rate_hz // 100)
         gain = engine.loudness(source, frame_rms(recording()), spoken, 1 - 0.25)

@@ -38,8 +38,9 @@ LEVELS = (
     ("rvc.training",),
     ("rvc.engine",),
     ("rvc.pitch",),
-    ("rvc.audio", "rvc.analysis"),
-    ("rvc.torch_file", "rvc.sandbox", "rvc.noise"),
+    ("rvc.analysis",),
+    ("rvc.audio",),
+    ("rvc.torch_file", "rvc.sandbox"),
     ("rvc.errors", "rvc.files", "rvc.steps"),
 )
 LEVEL = {room: number for number, level in enumerate(LEVELS) for room in level}

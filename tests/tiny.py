@@ -19,7 +19,7 @@ from scipy.ndimage import uniform_filter1d
 from rvc.audio.loudness import Contour, FrameLoudness, Gain, KnotGain, gain_contour
 from rvc.engine.card import VoiceCard, read_card
 from rvc.engine.interface import Piece, Source, at_one_level, even_shares, pieces_anywhere, with_context
-from rvc.engine.options import ENGINE_DEFAULTS, LITE_DEFAULTS
+from rvc.engine.options import ENGINES, LITE_DEFAULTS
 from rvc.engine.retrieval import RetrievalIndex
 from rvc.steps import result_of
 from rvc.voice import Voice
@@ -44,8 +44,8 @@ class ToyEngine:
     defaults = LITE_DEFAULTS
     uses_f0 = True
     reuses_content = True
-    hear = staticmethod(at_one_level)
-    shares = staticmethod(even_shares)
+    preprocess = staticmethod(at_one_level)
+    retrieval_weights = staticmethod(even_shares)
 
     def __init__(self, sample_rate_hz: int = 24_000) -> None:
         self.sample_rate_hz = sample_rate_hz
@@ -125,7 +125,7 @@ class ToyLoader:
         return ToyEngine(card.sample_rate_hz)
 
 
-ENGINE_DEFAULTS["toy"] = replace(LITE_DEFAULTS, loader="tests.tiny:ToyLoader")
+ENGINES["toy"] = replace(LITE_DEFAULTS, loader="tests.tiny:ToyLoader")
 
 
 def toy_content(rows: int = 300, seed: int = 0) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rvc.training.features import TrainingSet, extract_features
+from rvc.training.dataset import TrainingSet, extract_features
 from rvc.training.group import Group
 from rvc.vits.features import SpectrogramConfig
 from rvc.vits.task import RvcFiles, RvcSizes, RvcTask

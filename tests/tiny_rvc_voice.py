@@ -14,7 +14,7 @@ import torch
 
 from pipelines.weights import Weight, WeightStore
 from rvc.engine.interface import EngineLoader
-from rvc.engine.options import ENGINE_DEFAULTS, RVC_DEFAULTS
+from rvc.engine.options import ENGINES, RVC_DEFAULTS
 from rvc.vits.content_encoder import HOP_SAMPLES, WINDOW_SAMPLES, ContentVec, HubertSizes
 from rvc.vits.engine import RvcEngine, RvcLoader
 from rvc.vits.synthesizer import VitsSynthesizer
@@ -99,4 +99,4 @@ def toy_rvc_loader() -> EngineLoader:
     return RvcLoader(TOY_HUBERT)
 
 
-ENGINE_DEFAULTS["rvc-toy"] = replace(RVC_DEFAULTS, loader="tests.tiny_rvc_voice:toy_rvc_loader")
+ENGINES["rvc-toy"] = replace(RVC_DEFAULTS, loader="tests.tiny_rvc_voice:toy_rvc_loader")

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.events import Progress
-from rvc.audio.reader import resample, save
+from rvc.audio.resampling import resample
+from rvc.audio.writer import save
 from rvc.pitch.praat import PraatF0
-from rvc.training.features import TrainingSet, extract_features
+from rvc.training.dataset import TrainingSet, extract_features
 from rvc.training.group import Group
 from rvc.training.settings import TrainSettings
 from rvc.training.task import Features, Task, TaskBuilder

@@ -24,11 +24,13 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.conversion.provenance import RunRecord
+from pipelines.conversion.provenance import Provenance
 from pipelines.events import Done, Events, Progress, timed
 from rvc.audio.level import HOP_16K, RATE_16K_HZ, frame_rms
 from rvc.audio.loudness import FrameLoudness, Gain, measure_frames
-from rvc.audio.reader import AudioWriter, StreamResampler, blocks, probe
+from rvc.audio.reader import blocks, probe
+from rvc.audio.resampling import StreamResampler
+from rvc.audio.writer import AudioWriter
 from rvc.engine.options import ConvertOptions
 from rvc.errors import AudioError, ConfigError
 from rvc.pitch.estimators import f0_estimator
@@ -47,8 +49,6 @@ _WRITE_FRAMES = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertResult:
-    """What came of a conversion."""
-
     path: Path
     seconds: float
     sample_rate_hz: int
@@ -63,7 +63,7 @@ def convert(  # noqa: PLR0913  # what, where to, who, how, and what is said of i
     voice: Voice,
     options: ConvertOptions,
     estimator: F0Estimator | None = None,
-    record: RunRecord | None = None,
+    record: Provenance | None = None,
 ) -> Events[ConvertResult]:
     """Convert a recording into another voice; the tags of the result tell the record.
 
@@ -87,7 +87,7 @@ def _convert(  # noqa: PLR0913  # as `convert`
     voice: Voice,
     options: ConvertOptions,
     estimator: F0Estimator,
-    record: RunRecord | None,
+    record: Provenance | None,
 ) -> Generator[Progress, None, ConvertResult]:
     """Do the work; the fractions are those of each stage."""
     engine, rate_hz = voice.engine, voice.sample_rate_hz
@@ -96,7 +96,7 @@ def _convert(  # noqa: PLR0913  # as `convert`
     # Hear all of it, at the level and with the ends that the engine wants.
     recorded, length = yield from _read(source, rate_hz)
     source_rms = np.append(frame_rms(recorded), 0.0)[: recorded.size // HOP_16K + 1]
-    wav16k = engine.hear(recorded)
+    wav16k = engine.preprocess(recorded)
     del recorded
 
     # Find its melody, and move that to where the voice lies.

@@ -28,9 +28,7 @@ logger = logging.getLogger(__name__)
 
 WARM_VOICES = 2  # so many stay loaded
 DOWNLOAD_SHARE = 0.3  # of a conversion's progress bar, if anything must be downloaded
-RETRY_S = (
-    600.0  # for so long, weights that could not be had, and can be done without, are not asked for again
-)
+RETRY_S = 600.0  # so long, weights that could not be had, and can be done without, are not asked for again
 ESTIMATOR_WEIGHTS = {"rmvpe": "rmvpe"}  # F0 estimators that need weights -> their names in the manifest
 
 _gave_up_s: dict[str, float] = {}
@@ -38,8 +36,6 @@ _gave_up_s: dict[str, float] = {}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoadedVoice:
-    """All that a conversion needs."""
-
     voice: Voice
     estimator: F0Estimator | None  # None where the voice has no use for one
     estimator_name: str | None
@@ -47,13 +43,7 @@ class LoadedVoice:
 
 
 def load_voice(folder: Path, asked: str | None, store: WeightStore) -> Events[LoadedVoice]:
-    """Get the voice of a bundle ready, and the asked estimator; None takes the best one that can be had.
-
-    Raises:
-        CheckpointError: The voice cannot be loaded, or needs a content encoder that is not known here.
-        DownloadError: Weights that it needs are not here and cannot be had.
-        UnknownNameError: There is no such engine or estimator.
-    """
+    """Get the voice of a bundle ready, and the asked estimator; None takes the best one that can be had."""
     card = read_card(folder)
     names = engine_loader(card.engine).weights(card)
     candidates = (asked,) if asked else engine_defaults(card.engine).f0_estimators

@@ -4,7 +4,7 @@
     artist    the voice's name
     software  the program and its version
     date      the day
-    comment   all of it as one JSON object in ASCII, for programs: see `RunRecord.document`
+    comment   all of it as one JSON object in ASCII, for programs: see `Provenance.document`
 
 It stands in the file's own tags (WAV: INFO chunk; FLAC, Ogg: comments; MP3: ID3), so it stays with a file
 that is renamed or sent on. It is no watermark: whoever wants to can remove it.
@@ -24,9 +24,7 @@ STATEMENT = "synthetic speech"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """How recordings were made."""
-
+class Provenance:
     voice_name: str
     voice_id: str  # in the library
     settings: Mapping[str, Any] = field(default_factory=dict)  # JSON values; what was left open, as chosen

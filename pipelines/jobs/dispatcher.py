@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipelines.jobs.outcome import RESUMABLE, JobOutcome, count_use, make_order, resolve
+from pipelines.jobs.outcome import RESUMABLE, JobOutcome, count_use, make_job_spec, resolve
 from pipelines.jobs.processes import Child, RunningJob, WorkerPool
 from pipelines.jobs.progress import EventLog, Subscriptions
 from pipelines.jobs.schedule import BACKGROUND, URGENCY, DeviceRequest, DeviceScheduler, next_job, positions
@@ -280,7 +280,7 @@ class Dispatcher:
         changes |= {"message": "Starting", "error_message": None, "updated_at": now()}
         row = self._registry.update("jobs", row["id"], **changes)
         try:
-            make_order(row, folder, self._registry, self._library, self._settings).save()
+            make_job_spec(row, folder, self._registry, self._library, self._settings).save()
             log = self.event_log(row["id"])
             child = self._pool.assign(row, folder)
         except Exception as error:  # of a damaged row too: it fails by itself and the queue goes on

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import orjson
 
-from pipelines.conversion.provenance import RunRecord
+from pipelines.conversion.provenance import Provenance
 from pipelines.recordings.report import validate
 from pipelines.recordings.uploads import StoredFile
 from pipelines.store.records import ENDED, RESULTS, STATES, Caller, Row, Rows, unknown_job
@@ -153,7 +153,7 @@ def _results_zip(row: Row, folder: Path) -> Path:
 
 def _write_tables(row: Row, folder: Path) -> None:
     voice = {"voice_name": str(row["model_name"]), "voice_id": str(row["model_id"])}
-    record = RunRecord(**voice, settings=row["settings"], made_at=row["updated_at"])
+    record = Provenance(**voice, settings=row["settings"], made_at=row["updated_at"])
     files = [{name: file.get(name) for name in COLUMNS} for file in row["files"]]
     for file in files:
         if file["status"] != "completed":

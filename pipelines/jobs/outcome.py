@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.job_spec import WorkOrder
+from pipelines.job_spec import JobSpec
 from pipelines.jobs.job_files import upload_of
 from pipelines.settings import Settings
 from pipelines.store.records import CONVERTING, Caller, Row, now, saved_states
@@ -49,7 +49,9 @@ def require_training(settings: Settings) -> None:
         )
 
 
-def make_order(row: Row, folder: Path, registry: Registry, library: Library, settings: Settings) -> WorkOrder:
+def make_job_spec(
+    row: Row, folder: Path, registry: Registry, library: Library, settings: Settings
+) -> JobSpec:
     """Put together what the child of a job is told; RvcError if it cannot be done any more."""
     if row["type"] == "training":
         require_training(settings)
@@ -57,7 +59,7 @@ def make_order(row: Row, folder: Path, registry: Registry, library: Library, set
     source = registry.get("jobs", row["input_job_id"]) or upload
     # Whether the owner may use the voice was decided when the job was submitted.
     anyone = Caller(row["user_id"], admin=True)
-    return WorkOrder(
+    return JobSpec(
         **{name: row[name] for name in ("id", "type", "files", "settings", "model_name", "model_id")},
         folder=folder,
         upload_folder=settings.data_dir / "jobs" / upload["id"],

@@ -35,11 +35,12 @@ from pipelines.recordings.segments import Recording, SliceRef, SliceRendering, n
 from pipelines.recordings.uploads import StoredFile
 from rvc.analysis.fingerprint import fingerprint
 from rvc.analysis.quality import Measures, measuring
-from rvc.analysis.slicing import FRAMES_PER_S, cut_speech, runs
+from rvc.analysis.slicing import cut_speech, runs
 from rvc.analysis.speakers import SpeakerWindows, log_mel, speaker_windows
-from rvc.analysis.vad import HOP, RATE_HZ, SpeechDetector
-from rvc.audio.level import loud_rms
-from rvc.audio.reader import AudioWriter, blocks
+from rvc.analysis.vad import SpeechDetector
+from rvc.audio.level import FRAMES_PER_S, HOP_16K, RATE_16K_HZ, loud_rms
+from rvc.audio.reader import blocks
+from rvc.audio.writer import AudioWriter
 from rvc.errors import AudioError
 from rvc.files import atomic_write
 from rvc.pitch.praat import PraatF0
@@ -251,12 +252,12 @@ def turns(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
 def _analyse(audio: Path, name: str) -> Generator[float, None, _Analysis]:
     """Read a recording at 16 kHz; find speech, F0, loudness and spectrum."""
     parts: list[Floats] = []
-    for block in blocks(audio, rate_hz=RATE_HZ, block_s=_BLOCK_S, name=name):
+    for block in blocks(audio, rate_hz=RATE_16K_HZ, block_s=_BLOCK_S, name=name):
         parts.append(block)
         yield 0.05
     wav = np.concatenate(parts)
     parts.clear()
-    step = round(_BLOCK_S * RATE_HZ)
+    step = round(_BLOCK_S * RATE_16K_HZ)
     loud = loud_rms(wav)
     detector = SpeechDetector(min(DETECTOR_RMS / loud, MAX_DETECTOR_GAIN) if loud > 0 else 1.0)
     for start in range(0, wav.size, step):
@@ -268,11 +269,11 @@ def _analyse(audio: Path, name: str) -> Generator[float, None, _Analysis]:
     bands = []
     for start in range(0, frames, _MEL_FRAMES):
         first = max(start - 2, 0)  # the half windows on either side of them
-        part = wav[first * HOP : (start + _MEL_FRAMES + 2) * HOP]
+        part = wav[first * HOP_16K : (start + _MEL_FRAMES + 2) * HOP_16K]
         bands.append(log_mel(part)[start - first :][:_MEL_FRAMES])
         yield 0.9 + 0.1 * min(start + _MEL_FRAMES, frames) / frames
-    blocks_of_10_ms = wav[: frames * HOP].reshape(-1, HOP)
-    power = np.einsum("ij,ij->i", blocks_of_10_ms, blocks_of_10_ms, dtype=np.float64) / HOP
+    blocks_of_10_ms = wav[: frames * HOP_16K].reshape(-1, HOP_16K)
+    power = np.einsum("ij,ij->i", blocks_of_10_ms, blocks_of_10_ms, dtype=np.float64) / HOP_16K
     return _Analysis(speech=speech, power=power, log_mel=np.concatenate(bands)[:frames], f0_hz=f0_hz[:frames])
 
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
 from pipelines.job_spec import PrepareSettings
-from rvc.analysis.slicing import FRAMES_PER_S, Cut, runs
-from rvc.audio.reader import resample
+from rvc.analysis.slicing import Cut, runs
+from rvc.audio.level import FRAMES_PER_S
+from rvc.audio.resampling import resample
 from rvc.errors import AudioError
 
 Wave = NDArray[np.float32]

@@ -35,7 +35,8 @@ from pipelines.zips import (
     opened,
     refuse_encrypted,
 )
-from rvc.audio.reader import AudioInfo, AudioWriter, blocks, probe
+from rvc.audio.reader import AudioInfo, blocks, probe
+from rvc.audio.writer import AudioWriter
 from rvc.errors import AudioError, ConfigError
 
 MIN_SECONDS = 0.5

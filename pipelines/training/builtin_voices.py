@@ -37,8 +37,6 @@ SOURCE = "Recordings published under CC0, to be used for synthetic voices."
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltinVoice:
-    """One voice to be made."""
-
     speaker: str  # whose recordings of the corpus it learns from
     name: str
     minutes: float = 8.0  # at most this much of them is used
@@ -61,11 +59,7 @@ def recordings_of(corpus: Path, voice: BuiltinVoice) -> list[Utterance]:
 
 
 def make_voice(corpus: Path, voice: BuiltinVoice, work: Path, voices: Path = BUILTIN_VOICES) -> TrainResult:
-    """Prepare and train one voice and put its bundle among those that ship.
-
-    Raises:
-        AudioError: The corpus has no such speaker, or too little speech.
-    """
+    """Prepare and train one voice and put its bundle among those that ship."""
     chosen = recordings_of(corpus, voice)
     folder = work / voice.speaker
     files = [(corpus / utterance.file, Path(utterance.file).name) for utterance in chosen]

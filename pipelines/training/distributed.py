@@ -40,11 +40,7 @@ TELL_S = 10.0  # between two lines of progress
 def train_together(
     recordings: Path, name: str, work: Path, settings: dict[str, Any], group: Group
 ) -> TrainResult | None:
-    """Prepare a folder of recordings, and train a voice on them in a group; only the first process gets it.
-
-    Raises:
-        RvcError: The recordings or the settings are refused.
-    """
+    """Prepare a folder of recordings, and train a voice on them; only a group's first process gets it."""
     for_preparing, for_training = divided(settings)
     request = TrainRequest(
         prepared_folder=work / "recordings",
@@ -115,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=get_settings().log_level, format=form)
     try:
-        group = Group.join()
+        group = Group.init()
     except ConfigError as error:
         parser.error(str(error))
     try:

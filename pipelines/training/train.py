@@ -37,10 +37,9 @@ from rvc.errors import AudioError, ConfigError, DownloadError, UnknownNameError
 from rvc.pitch.f0 import F0Statistics, f0_statistics
 from rvc.steps import relay, result_of
 from rvc.training.checkpoints import new_bundle
-from rvc.training.features import TrainingSet, extract_features
+from rvc.training.dataset import TrainingSet, extract_features, fixed_arithmetic, seed_of
 from rvc.training.group import Group
 from rvc.training.loop import Training
-from rvc.training.order import fixed_arithmetic, seed_of
 from rvc.training.settings import TrainSettings
 from rvc.training.task import Report, Task, TaskBuilder
 
@@ -58,8 +57,6 @@ FROM_NOTHING = "Without {name}.pth it starts from random weights and takes far l
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
-    """What to train, from where and to where."""
-
     prepared_folder: Path  # what `pipelines.recordings.prepare.load_prepared` reads
     work_dir: Path  # what survives a stop; one training per folder
     bundle_dir: Path  # where the voice shall be; replaced if it exists
@@ -76,8 +73,6 @@ class TrainRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """A trained voice."""
-
     bundle_dir: Path
     name: str
     engine: str
@@ -109,7 +104,7 @@ def train(request: TrainRequest, group: Group | None = None) -> Events[TrainResu
         raise UnknownNameError.among("engine", request.settings.engine, STARTS)
     slices = _load_slices(request.prepared_folder)
     with new_bundle(request.bundle_dir) as folder:
-        card, content, result = yield from _train(request, slices, folder, group or Group.alone())
+        card, content, result = yield from _train(request, slices, folder, group or Group.single())
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()
         index = yield from _build_index(thinned(content, request.index_rows), folder / INDEX)
@@ -283,7 +278,7 @@ def start_rvc(settings: TrainSettings, group: Group, sizes: Callable[..., RvcSiz
     from rvc.vits.task import RvcFiles, RvcTask, published_sizes
 
     if settings.batch_size is not None:
-        group.own(settings.batch_size)
+        group.shard(settings.batch_size)
     store = weight_store()
     encoder = yield from passed_on(store.fetch(ENCODER), until=0.0)
     asked = settings.f0_estimator

@@ -23,7 +23,7 @@ from pipelines.store.records import MAX_NAME_CHARACTERS, now
 from pipelines.voices.bundle import CARD, INDEX, REFUSALS, WEIGHTS, extract, unpack, write_card
 from rvc.engine.card import FORMAT_VERSION
 from rvc.errors import CheckpointError
-from rvc.sandbox import ChildDiedError, TooSlowError, run_child
+from rvc.sandbox import ChildDiedError, TooSlowError, run_sandboxed
 
 WALL_S, CPU_S = 600.0, 400
 MEMORY_BYTES = 4_000_000_000
@@ -162,7 +162,7 @@ def _run(order: Mapping[str, Any], name: str) -> None:
     limits = {"memory_bytes": MEMORY_BYTES, "cpu_s": CPU_S, "file_bytes": FILE_BYTES}
     try:
         with _ONE_AT_A_TIME:
-            run_child(_MODULE, {**order, **limits}, WALL_S)
+            run_sandboxed(_MODULE, {**order, **limits}, WALL_S)
     except TooSlowError as error:
         raise CheckpointError(
             f"{name} takes more than {WALL_S / 60:.0f} minutes to convert; try again without its index."

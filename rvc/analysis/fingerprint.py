@@ -38,8 +38,7 @@ def fingerprint(log_mel: Floats) -> Floats:
     level = np.maximum(level, level.max(axis=0) - RANGE_DB)
     whole = 10 * np.log10(power.sum(axis=1) + 1e-12)
     sounding = whole > whole.max() - RANGE_DB
-    result: Floats = (level - level[sounding].mean(axis=0)).astype(np.float32)
-    return result
+    return (level - level[sounding].mean(axis=0)).astype(np.float32)
 
 
 def find_duplicates(prints: Sequence[Floats]) -> Generator[float, None, list[tuple[int, int]]]:

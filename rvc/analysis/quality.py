@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rvc.analysis.slicing import FRAMES_PER_S, runs
+from rvc.analysis.slicing import runs
+from rvc.audio.level import FRAMES_PER_S
 from rvc.steps import result_of
 
 Wave = NDArray[np.float32]
@@ -39,8 +40,6 @@ _MOST_QUANTILE_FRAMES = 4_000
 
 @dataclass(frozen=True, kw_only=True)
 class Measures:
-    """What was measured of one recording."""
-
     seconds: float
     sample_rate_hz: int
     speech_seconds: float
@@ -115,11 +114,7 @@ def power_spectra(wav: Wave, rate_hz: int, first: int = 0, last: int | None = No
 
 def active_frames(wav: Wave, rate_hz: int) -> Mask:
     """Find where somebody speaks, shape (T,), by the loudness; this cannot tell speech from knocks."""
-    from scipy.ndimage import (  # takes a second: not in the server
-        binary_closing,
-        binary_dilation,
-        median_filter,
-    )
+    from scipy.ndimage import binary_closing, binary_dilation, median_filter  # slow: not in the server
 
     spectra = power_spectra(wav, rate_hz)
     hz = np.linspace(0, rate_hz / 2, spectra.shape[1])
@@ -135,8 +130,7 @@ def active_frames(wav: Wave, rate_hz: int) -> Mask:
     threshold = max(floor + 0.3 * (top - floor), top - 35.0)
     if top - floor < 6.0:  # all alike: a hum, or speech without a pause
         return sounding
-    active: Mask = level > threshold
-    return binary_dilation(binary_closing(active, iterations=8), iterations=3)
+    return binary_dilation(binary_closing(level > threshold, iterations=8), iterations=3)
 
 
 def noise_spectrum(spectra: Spectra, speech: Mask) -> NDArray[np.float64]:

@@ -13,7 +13,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-FRAMES_PER_S = 100
 PADDING_FRAMES = 12  # kept before and after speech: a detector is late for a soft consonant
 LONGEST_PAUSE_FRAMES = 50
 STEP_FRAMES = 30
@@ -24,9 +23,7 @@ _JOIN_COST = 1.5
 _SLICE_COST = 1.0
 _LEAST_RANGE_DB = 20.0
 
-
-Cut = tuple[tuple[int, int], ...]
-"""One slice: stretches of the recording, frames from..to in order, to be joined."""
+Cut = tuple[tuple[int, int], ...]  # a slice: stretches of the recording, frames from..to, to be joined
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
 
+from rvc.audio.level import HOP_16K, RATE_16K_HZ
 from rvc.files import ROOT
 
 Floats = NDArray[np.float32]
@@ -29,8 +30,6 @@ Labels = NDArray[np.int64]
 
 STATISTICS = ROOT / "assets" / "builtin" / "speaker_stats.npz"
 
-RATE_HZ = 16_000
-HOP = 160
 MEL_BANDS = 40
 MEL_RANGE_HZ = (100.0, 7_600.0)
 WINDOW_FRAMES = 250
@@ -74,7 +73,7 @@ def _mel_filters() -> Floats:
     """Return triangles on the mel scale, shape (257, 40)."""
     low, high = (2595 * np.log10(1 + hz / 700) for hz in MEL_RANGE_HZ)
     edges = 700 * (10 ** (np.linspace(low, high, MEL_BANDS + 2) / 2595) - 1)
-    hz = np.fft.rfftfreq(_FFT, 1 / RATE_HZ)[:, None]
+    hz = np.fft.rfftfreq(_FFT, 1 / RATE_16K_HZ)[:, None]
     rise = (hz - edges[:-2]) / (edges[1:-1] - edges[:-2])
     fall = (edges[2:] - hz) / (edges[2:] - edges[1:-1])
     return np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
@@ -84,7 +83,7 @@ def log_mel(wav16k: Floats) -> Floats:
     """Measure the power in mel bands, shape (N // 160 + 1, 40), of audio at 16 kHz."""
     window = np.hanning(402)[1:-1].astype(np.float32)
     padded = np.pad(wav16k, (200, 200))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, 400)[::HOP]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, 400)[::HOP_16K]
     result = np.empty((len(frames), MEL_BANDS), dtype=np.float32)
     for start in range(0, len(frames), 2_000):
         power = np.square(np.abs(np.fft.rfft(frames[start : start + 2_000] * window, _FFT)))
@@ -94,15 +93,14 @@ def log_mel(wav16k: Floats) -> Floats:
 
 def white_noise(frames: int, *, seed: int) -> Floats:
     """Make white noise as mel frames see it, shape (frames, 40), each band of mean power 1."""
-    noise = np.random.default_rng(seed).standard_normal(max(frames - 1, 0) * HOP, dtype=np.float32)
+    noise = np.random.default_rng(seed).standard_normal(max(frames - 1, 0) * HOP_16K, dtype=np.float32)
     return log_mel(noise)[:frames] - np.log(_mean_of_white_noise())
 
 
 @cache
 def _mean_of_white_noise() -> Floats:
-    noise = np.random.default_rng(0).standard_normal(2_000 * HOP, dtype=np.float32)
-    mean: Floats = np.exp(log_mel(noise)[2:-2]).mean(axis=0)
-    return mean
+    noise = np.random.default_rng(0).standard_normal(2_000 * HOP_16K, dtype=np.float32)
+    return np.exp(log_mel(noise)[2:-2]).mean(axis=0)
 
 
 def speaker_windows(
@@ -183,15 +181,15 @@ def load_statistics(path: Path = STATISTICS) -> SpeakerStatistics:
 
 def comparable_bandwidth_hz(bandwidths_hz: Sequence[float]) -> float:
     """Return the narrowest bandwidth; 8 kHz if they differ little, for then there is nothing to make up."""
-    narrowest = min(bandwidths_hz, default=RATE_HZ / 2)
-    widest = min(max(bandwidths_hz, default=RATE_HZ / 2), RATE_HZ / 2)
-    return narrowest if narrowest < _ALIKE_BANDWIDTHS * widest else RATE_HZ / 2
+    narrowest = min(bandwidths_hz, default=RATE_16K_HZ / 2)
+    widest = min(max(bandwidths_hz, default=RATE_16K_HZ / 2), RATE_16K_HZ / 2)
+    return narrowest if narrowest < _ALIKE_BANDWIDTHS * widest else RATE_16K_HZ / 2
 
 
 def comparing_speakers(
     recordings: Sequence[SpeakerWindows],
     *,
-    bandwidth_hz: float = RATE_HZ / 2,
+    bandwidth_hz: float = RATE_16K_HZ / 2,
     statistics: SpeakerStatistics | None = None,
 ) -> Generator[float, None, SpeakerFinding]:
     """Tell whether more than one person speaks in these recordings, compared up to `bandwidth_hz`."""
@@ -214,7 +212,7 @@ def comparing_speakers(
 
 
 def describing_windows(
-    recordings: Sequence[SpeakerWindows], statistics: SpeakerStatistics, bandwidth_hz: float = RATE_HZ / 2
+    recordings: Sequence[SpeakerWindows], statistics: SpeakerStatistics, bandwidth_hz: float = RATE_16K_HZ / 2
 ) -> Generator[float, None, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Describe each window before the projection; mel bands above `bandwidth_hz` are made alike.
 
@@ -303,8 +301,7 @@ def _offsets(frames: Floats, statistics: SpeakerStatistics) -> Floats:
     shares = responsibilities(frames, statistics)
     counts = shares.sum(axis=0)[:, None]
     moved = (shares.T @ frames - counts * statistics.means) / (counts + RELEVANCE)
-    scaled: Floats = moved * np.sqrt(statistics.weights)[:, None] / np.sqrt(statistics.variances)
-    return scaled.ravel()
+    return (moved * np.sqrt(statistics.weights)[:, None] / np.sqrt(statistics.variances)).ravel()
 
 
 def _pitch(f0_hz: Floats) -> NDArray[np.float64]:

@@ -13,13 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from rvc.analysis.slicing import runs
+from rvc.audio.level import HOP_16K, RATE_16K_HZ
 
-RATE_HZ = 16_000
 CHUNK = 512
-HOP = 160
 ENTER, LEAVE = 0.5, 0.35  # speech begins above the first probability and ends below the second
-MIN_SPEECH_FRAMES = 10
-MIN_PAUSE_FRAMES = 10
+MIN_SPEECH_FRAMES = MIN_PAUSE_FRAMES = 10
 
 
 @cache
@@ -55,13 +53,13 @@ class SpeechDetector:
         """Return where somebody speaks, shape (T,), T = N // 160."""
         if self._rest.size:
             self._listen(np.pad(self._rest * np.float32(self.gain), (0, CHUNK - self._rest.size)))
-        chunks = (np.arange(self._samples // HOP) * HOP + HOP // 2) // CHUNK
+        chunks = (np.arange(self._samples // HOP_16K) * HOP_16K + HOP_16K // 2) // CHUNK
         return tidy_mask(np.array(self._probabilities)[np.minimum(chunks, len(self._probabilities) - 1)])
 
     def _listen(self, wav: NDArray[np.float32]) -> None:
         with torch.inference_mode():
             for chunk in torch.from_numpy(wav).view(-1, 1, CHUNK):
-                self._probabilities.append(float(self._network(chunk, RATE_HZ)))
+                self._probabilities.append(float(self._network(chunk, RATE_16K_HZ)))
 
 
 def tidy_mask(probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:

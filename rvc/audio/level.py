@@ -3,9 +3,7 @@
 Shapes:  N = samples at 16 kHz, T = frames (100 per second), frame i centred at sample i * 160.
 Units:   levels are natural logarithms of the RMS of a full scale of 1.
 Why:     the networks hear every voice at one loudness, so the gain is a fact of the whole recording
-         (training and conversion must agree on it), and the contour tells the synthesizer how loud
-         each frame shall be.
-Not here: making a result as loud as its source (loudness.py).
+         (training and conversion must agree on it). Making a result as loud as its source: loudness.py.
 """
 
 from __future__ import annotations
@@ -13,24 +11,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+# The clock of the whole program: every contour has 100 frames a second, at whatever rate the audio is.
+FRAMES_PER_S = 100
 RATE_16K_HZ = 16_000
-HOP_16K = 160
-"""Samples of 16 kHz audio per frame."""
+HOP_16K = RATE_16K_HZ // FRAMES_PER_S
 
-TARGET_RMS = 0.08
-"""What `normalisation_gain` makes of the 90th percentile of the RMS of a frame."""
-
+TARGET_RMS = 0.08  # what `normalisation_gain` makes of the 90th percentile of the RMS of a frame
 LOUD_PERCENTILE = 90.0
-SILENCE_RMS = 1e-5
-"""-100 dBFS: no microphone is this quiet; below it a frame counts as digital silence."""
-
-GATE_DB = 30.0
-"""Frames this far below the mean power are pauses and have no say in the gain."""
-
+SILENCE_RMS = 1e-5  # -100 dBFS: no microphone is this quiet; below it a frame counts as digital silence
+GATE_DB = 30.0  # frames this far below the mean power are pauses and have no say in the gain
 GATE_ROUNDS = 3
 MAX_GAIN = 1_000.0
-LEVEL_FLOOR = float(np.log(1e-4))
-"""The level of a silent frame; the contour goes down to it smoothly."""
+LEVEL_FLOOR = float(np.log(1e-4))  # of a silent frame; the contour goes down to it smoothly
 
 
 def frame_rms(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -75,9 +67,8 @@ def _stretch_energies(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
     whole = wav16k.size // HOP_16K
     stretches = wav16k[: whole * HOP_16K].reshape(whole, HOP_16K)
     energies = np.zeros(-(-wav16k.size // HOP_16K))
-    block = 6_000
-    for start in range(0, whole, block):
-        part = stretches[start : start + block].astype(np.float64)
+    for start in range(0, whole, 6_000):
+        part = stretches[start : start + 6_000].astype(np.float64)
         energies[start : start + len(part)] = np.einsum("ij,ij->i", part, part)
     rest = wav16k[whole * HOP_16K :].astype(np.float64)
     if rest.size:

@@ -20,21 +20,13 @@ from rvc.audio.level import TARGET_RMS, loud_of
 
 Contour = NDArray[np.float64]
 
-CEILING = 0.97
-"""Largest sample of a result: a little room for what MP3 and Ogg encoders add."""
-
+CEILING = 0.97  # largest sample of a result: a little room for what MP3 and Ogg encoders add
+# At the networks' level: below the first a source is silent, from the second on it is heard in full.
 SILENT_RMS, AUDIBLE_RMS = 1e-4, 4e-4
-"""At the networks' level: below the first a source is silent, from the second on it is heard in full."""
-
+# -20 to +9 dB: more would lift the hiss of a frame that the voice chose to speak softly.
 MIN_CORRECTION, MAX_CORRECTION = 0.1, 2.8
-"""-20 to +9 dB: more would lift the hiss of a frame that the voice chose to speak softly."""
-
-RVC_CEILING = 0.99
-"""The largest sample that RVC lets pass."""
-
-_ENVELOPE_FRAMES = 50
-"""RVC measures its envelope every half second, over a second around it."""
-
+RVC_CEILING = 0.99  # the largest sample that RVC lets pass
+_ENVELOPE_FRAMES = 50  # RVC measures its envelope every half second, over a second around it
 _FAINTEST_RMS = 1e-6
 _SMOOTH_FRAMES = 3.0
 _LIMITER_FRAMES = 6
@@ -74,8 +66,7 @@ def gain_contour(source_rms: Contour, spoken: FrameLoudness, follow_loudness: fl
 
 def _smooth_rms(rms: Contour) -> Contour:
     """Smooth the power over some 60 ms, so that a correction does not wobble with the pitch periods."""
-    smooth: Contour = np.sqrt(gaussian_filter1d(np.square(rms), _SMOOTH_FRAMES, mode="constant"))
-    return smooth
+    return np.sqrt(gaussian_filter1d(np.square(rms), _SMOOTH_FRAMES, mode="constant"))
 
 
 def _audible(rms: Contour) -> Contour:
@@ -103,16 +94,7 @@ def _limited(gain: Contour, peak: Contour) -> Contour:
     width = 2 * _LIMITER_FRAMES + 1
     # The mean of minima over the same width never exceeds the minimum at its centre.
     lowest = minimum_filter1d(at_knots, width, mode="nearest")
-    limited: Contour = gain * uniform_filter1d(lowest, width, mode="nearest")
-    return limited
-
-
-def apply_gain(wav: NDArray[np.float32], gain: Contour, hop: int) -> NDArray[np.float32]:
-    """Multiply samples, shape (T * hop,), with the gain at each knot, shape (T + 1,)."""
-    rise = np.arange(hop, dtype=np.float32) / hop
-    start = gain[:-1, None].astype(np.float32)
-    step = np.diff(gain)[:, None].astype(np.float32)
-    return np.asarray(wav.reshape(-1, hop) * (start + step * rise), dtype=np.float32).reshape(-1)
+    return gain * uniform_filter1d(lowest, width, mode="nearest")
 
 
 class Gain(Protocol):
@@ -120,19 +102,18 @@ class Gain(Protocol):
 
     def apply(self, wav: NDArray[np.float32], first_frame: int) -> NDArray[np.float32]:
         """Multiply whole frames of samples, the first of which is frame `first_frame` of the recording."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KnotGain:
-    """A gain contour."""
-
     knots: Contour
     hop: int
 
     def apply(self, wav: NDArray[np.float32], first_frame: int) -> NDArray[np.float32]:
         knots = self.knots[first_frame : first_frame + wav.size // self.hop + 1]
-        return apply_gain(wav, knots, self.hop)
+        rise = np.arange(self.hop, dtype=np.float32) / self.hop
+        start, step = knots[:-1, None].astype(np.float32), np.diff(knots)[:, None].astype(np.float32)
+        return np.asarray(wav.reshape(-1, self.hop) * (start + step * rise), dtype=np.float32).reshape(-1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -177,17 +158,13 @@ class EnvelopeMix:
 
 
 def slow_envelope(rms: Contour, frames: float) -> Contour:
-    """Measure the RMS over a second around every half second: (T,) -> (frames // 50 + 1,).
-
-    The last stretch may be the beginning of one only, so `frames` may have a fraction.
-    """
+    """Measure the RMS over a second around every half second, (T,) -> (frames // 50 + 1,), the last cut."""
     count = int(frames // _ENVELOPE_FRAMES) + 1
     power = np.zeros((count + 1) * _ENVELOPE_FRAMES)
     held = np.square(rms)[: power.size - _ENVELOPE_FRAMES]
     power[_ENVELOPE_FRAMES : _ENVELOPE_FRAMES + held.size] = held
     halves = power.reshape(-1, _ENVELOPE_FRAMES).mean(axis=1)
-    envelope: Contour = np.sqrt(0.5 * (halves[1:] + halves[:-1]))
-    return envelope
+    return np.sqrt(0.5 * (halves[1:] + halves[:-1]))
 
 
 def _stretched(values: Contour, places: NDArray[np.int64], length: int) -> Contour:

@@ -22,25 +22,8 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from rvc.audio.containers import describe, is_cut_short, sniff, states_length
-from rvc.audio.resampling import StreamResampler, resample, resampled_length
-from rvc.audio.writer import WRITABLE, AudioWriter, save
+from rvc.audio.resampling import StreamResampler
 from rvc.errors import AudioError
-
-__all__ = [
-    "MAX_CHANNELS",
-    "MAX_RATE_HZ",
-    "MIN_RATE_HZ",
-    "WRITABLE",
-    "AudioInfo",
-    "AudioWriter",
-    "StreamResampler",
-    "blocks",
-    "load_mono",
-    "probe",
-    "resample",
-    "resampled_length",
-    "save",
-]
 
 Wave = NDArray[np.float32]
 
@@ -65,8 +48,6 @@ _WAY_OUT = "upload WAV, MP3, FLAC, OGG, M4A or AAC"
 
 @dataclass(frozen=True, kw_only=True)
 class AudioInfo:
-    """What a sound file says about itself."""
-
     container: str  # one of `CONTAINERS`, by content
     codec: str  # "pcm_16", "float", "flac", "vorbis", "opus", "mp3", "aac", "alac", ...
     sample_rate_hz: int
@@ -90,13 +71,14 @@ def probe(path: Path, *, name: str | None = None) -> AudioInfo:
         raise AudioError(f"{name} is empty (0 bytes); record or export it again.")
     container = sniff(path)
     if container is None:
-        kind = describe(path)
-        said = f"is {kind}" if kind else "is not a recording"
-        raise AudioError(f"{name} {said}; {_WAY_OUT}.")
+        raise AudioError(f"{name} is {describe(path) or 'not a recording'}; {_WAY_OUT}.")
     if is_cut_short(path, container):
         raise _cut_short(name)
     info = _probe_soundfile(path, container, name) or _probe_av(path, container, name)
-    _check_form(info, name)
+    if info.channels > MAX_CHANNELS:
+        raise AudioError(f"{name} has {info.channels} channels; export it as mono or stereo.")
+    if not MIN_RATE_HZ <= info.sample_rate_hz <= MAX_RATE_HZ:
+        raise AudioError(f"{name} is sampled at {info.sample_rate_hz} Hz; export it at 48000 Hz.")
     return info
 
 
@@ -214,13 +196,6 @@ def _open_av(path: Path, container: str) -> InputContainer:
     )
 
 
-def _check_form(info: AudioInfo, name: str) -> None:
-    if info.channels > MAX_CHANNELS:
-        raise AudioError(f"{name} has {info.channels} channels; export it as mono or stereo.")
-    if not MIN_RATE_HZ <= info.sample_rate_hz <= MAX_RATE_HZ:
-        raise AudioError(f"{name} is sampled at {info.sample_rate_hz} Hz; export it at 48000 Hz.")
-
-
 def _resampled(pieces: Iterator[Wave], resampler: StreamResampler) -> Iterator[Wave]:
     for piece in pieces:
         yield resampler.push(piece)
@@ -276,10 +251,7 @@ def _read_av(path: Path, info: AudioInfo, name: str) -> Iterator[Wave]:
 
 
 def _frames_av(file: InputContainer, container: str, name: str) -> Iterator[av.AudioFrame]:
-    """Decode the first audio stream.
-
-    A packet that does not decode is damage, unless it comes before the sound, or is an MP3's tag behind it.
-    """
+    """Decode the first audio stream; a bad packet is damage, but for one before the sound or an MP3's tag."""
     seen = failed = False
     try:
         for packet in file.demux(file.streams.audio[0]):

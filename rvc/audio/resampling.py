@@ -14,17 +14,12 @@ from numpy.typing import NDArray
 _QUALITY = "HQ"
 
 
-def resampled_length(samples: int, from_hz: int, to_hz: int) -> int:
-    return round(samples * to_hz / from_hz)
-
-
 def resample(wav: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[np.float32]:
     """Convert the sample rate of a whole recording; the input itself if the rates are equal."""
     wav = np.asarray(wav, dtype=np.float32)
     if from_hz == to_hz:
         return wav
-    length = resampled_length(wav.size, from_hz, to_hz)
-    return _fitted(soxr.resample(wav, from_hz, to_hz, _QUALITY), length)
+    return _fitted(soxr.resample(wav, from_hz, to_hz, _QUALITY), round(wav.size * to_hz / from_hz))
 
 
 class StreamResampler:
@@ -34,8 +29,7 @@ class StreamResampler:
         self.from_hz = from_hz
         self.to_hz = to_hz
         self._stream = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality=_QUALITY)
-        self._taken = 0
-        self._given = 0
+        self._taken = self._given = 0
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take the next samples, shape (n,), and return those that are ready, shape (m,); m may be 0."""
@@ -52,7 +46,7 @@ class StreamResampler:
         if self.from_hz == self.to_hz:
             return np.empty(0, dtype=np.float32)
         rest = self._stream.resample_chunk(np.empty(0, dtype=np.float32), last=True)
-        return _fitted(rest, resampled_length(self._taken, self.from_hz, self.to_hz) - self._given)
+        return _fitted(rest, round(self._taken * self.to_hz / self.from_hz) - self._given)
 
 
 def _fitted(wav: NDArray[np.float32], length: int) -> NDArray[np.float32]:

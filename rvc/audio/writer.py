@@ -29,8 +29,8 @@ _WRITE_SAMPLES = 65_536
 _WAV_LIMIT_BYTES = 2**32 - 2**16
 _DEFAULT_BITS = {"wav": 16, "flac": 24}
 _SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}
+# What a file of every format can say of itself: INFO chunk of WAV, ID3 of MP3, comments of FLAC and Ogg.
 TAGS = ("title", "artist", "software", "date", "comment")
-"""What a file of every format can say of itself: INFO chunk of WAV, ID3 of MP3, comments of FLAC and Ogg."""
 
 
 class AudioWriter:
@@ -57,6 +57,8 @@ class AudioWriter:
         if bits is not None and bits not in allowed:
             raise ConfigError(f"A {format} file cannot have {bits} bits per sample; leave the bits out.")
         self._tags = dict(tags or {})
+        if unknown := set(self._tags) - set(TAGS):
+            raise ValueError(f"A sound file has no tags {unknown}.")
         self.path = path
         self.rate_hz = rate_hz
         self.format = format

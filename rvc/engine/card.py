@@ -39,11 +39,7 @@ class VoiceCard:
 
 
 def read_card(folder: Path) -> VoiceCard:
-    """Read and check the card of a voice model; `folder` is where card.json lies.
-
-    Raises:
-        CheckpointError: It is missing, no JSON object, of a newer format, or a field is missing or wrong.
-    """
+    """Read and check the card.json of a folder; CheckpointError if it is missing or anything in it wrong."""
     path = folder / CARD_FILE
     try:
         if path.stat().st_size > MAX_CARD_BYTES:

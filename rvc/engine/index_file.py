@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvc.errors import CheckpointError
-from rvc.sandbox import ChildDiedError, Order, TooSlowError, obey, run_child
+from rvc.sandbox import ChildDiedError, Order, TooSlowError, run_sandboxed, serve
 
 MOST_ROWS = 20_000  # of more, this many are taken: as many as an index of our own keeps
 FILE_BYTES = 1_500_000_000  # RVC keeps at most 200,000 rows of 768: 620 MB
@@ -47,7 +47,7 @@ def read_rows(path: Path, content_dim: int) -> NDArray[np.float32]:
             "file_bytes": MOST_ROWS * content_dim * 4 + _HEADER_BYTES,
         }
         try:
-            run_child("rvc.engine.index_file", order, WALL_S)
+            run_sandboxed("rvc.engine.index_file", order, WALL_S)
         except TooSlowError as error:
             raise CheckpointError(
                 f"{path.name} takes more than {WALL_S:.0f} s to read; make the index again or leave it out."
@@ -93,4 +93,4 @@ def _write_rows(order: Order) -> None:
 if __name__ == "__main__":
     import rvc.engine.retrieval  # noqa: F401 -- before the limits, which do not count what libraries take
 
-    sys.exit(obey(sys.argv[1:], _write_rows))
+    sys.exit(serve(sys.argv[1:], _write_rows))

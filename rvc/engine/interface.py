@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from rvc.audio.level import HOP_16K, level_contour, normalisation_gain
@@ -21,6 +22,7 @@ from rvc.engine.card import VoiceCard
 from rvc.engine.options import EngineDefaults
 from rvc.pitch.f0 import cumulate_phase, interpolate_unvoiced
 
+NOISE_FRAMES = 100  # drawn at once
 GRID_FRAMES = 20  # pieces begin at multiples: an encoder may look at frames in pairs or larger groups
 # A transposed melody is kept within these: an engine divides by F0, and above there is no voice.
 LOWEST_F0_HZ, HIGHEST_F0_HZ = 40.0, 2000.0
@@ -48,11 +50,7 @@ class Source:
 
     @staticmethod
     def of(wav16k: Frames, f0_hz: NDArray[np.float64]) -> Source:
-        """Put together what engines need that want F0 (0 where unvoiced) without holes.
-
-        Raises:
-            ValueError: The contour does not cover the audio.
-        """
+        """Put together what engines need that want F0 (0 where unvoiced) without holes."""
         frames = frames_covering(wav16k, f0_hz)
         filled = np.clip(interpolate_unvoiced(f0_hz), LOWEST_F0_HZ, HIGHEST_F0_HZ).astype(np.float32)
         return Source(
@@ -100,49 +98,31 @@ class Engine(Protocol):
     defaults: EngineDefaults
     reuses_content: bool
 
-    def hear(self, wav16k: Frames) -> Frames:
-        """Bring a whole recording into the form in which F0 is taken from it, and `source` is made.
+    def preprocess(self, wav16k: Frames) -> Frames:
+        """Bring a recording, (N,), into the form in which F0 is taken from it, (N + 2 * 160 * pad_frames,).
 
-        Args:
-            wav16k: As it was recorded, shape (N,), 16 kHz; it may be changed.
-
-        Returns:
-            Audio, shape (N + 2 * 160 * pad_frames,), 16 kHz.
+        What is given may be changed in place.
         """
-        ...
 
     def source(self, heard16k: Frames, f0_hz: NDArray[np.float64]) -> Source:
         """Put together what `content` and `speak` need.
 
         Args:
-            heard16k: What `hear` gave, shape (N,).
-            f0_hz: Its F0 as it shall sound, shape (N // 160 + 1,), 0 where unvoiced.
-
-        Raises:
-            ValueError: The contour does not cover the audio.
+            heard16k: What `preprocess` gave, shape (N,).
+            f0_hz: Its F0 as it shall sound, shape (N // 160 + 1,), 0 where unvoiced; ValueError for another.
         """
-        ...
 
     def pieces(self, source: Source, chunk_s: float) -> list[Piece]:
         """Cut a recording into pieces of about this many seconds; their results are joined as they are."""
-        ...
 
     def content(self, source: Source, piece: Piece, since: int) -> Frames:
-        """Say what is said in the frames `since`..`piece.last` of a recording.
+        """Give the content vectors of the frames `since`..`piece.last`, shape (piece.last - since, C).
 
-        Args:
-            source: The recording.
-            piece: One of its pieces.
-            since: The piece's first frame, or a later one if the engine reuses content.
-
-        Returns:
-            Content vectors, shape (piece.last - since, C).
+        `since` is the piece's first frame, or a later one if the engine reuses content.
         """
-        ...
 
-    def shares(self, voiced: Frames, index_rate: float, protect: float) -> Frames:
+    def retrieval_weights(self, voiced: Frames, index_rate: float, protect: float) -> Frames:
         """Say how far each frame's content is drawn towards the voice's own, shape (T,), 0..1."""
-        ...
 
     def speak(self, content: Frames, source: Source, piece: Piece) -> Generator[float, None, Frames]:
         """Speak a piece in the voice, in steps; noise is the same at the same place wherever pieces are cut.
@@ -150,7 +130,7 @@ class Engine(Protocol):
         Args:
             content: Content vectors of the frames `piece.first`..`piece.last`, shape (T, C).
             source: The recording, whose contours are followed.
-            piece: The piece.
+            piece: What of it is spoken.
 
         Yields:
             The share that is done, 0..1.
@@ -158,7 +138,6 @@ class Engine(Protocol):
         Returns:
             Audio of the frames `piece.start`..`piece.stop`, as many hops of samples.
         """
-        ...
 
     def loudness(
         self, source: Source, source_rms: Contour, spoken: FrameLoudness, follow_loudness: float
@@ -172,7 +151,6 @@ class Engine(Protocol):
             spoken: What was measured of the voice's own audio, frame by frame.
             follow_loudness: How far the source's loudness is followed, 0..1.
         """
-        ...
 
 
 class EngineLoader(Protocol):
@@ -181,18 +159,11 @@ class EngineLoader(Protocol):
     def weights(self, card: VoiceCard) -> Sequence[str]:
         """Name the published weights (entries of assets/manifest.json) that a voice needs beside its own.
 
-        Raises:
-            CheckpointError: The voice needs what this program does not have.
+        CheckpointError if this program does not have them.
         """
-        ...
 
     def __call__(self, folder: Path, card: VoiceCard, device: str, weights: Mapping[str, Path]) -> Engine:
-        """Load a bundle for a device ("cpu", "cuda"); the published weights are files by name.
-
-        Raises:
-            CheckpointError: They are missing, damaged or do not fit the card.
-        """
-        ...
+        """Load a bundle for a device ("cpu", "cuda"); CheckpointError if one is damaged or does not fit."""
 
 
 def at_one_level(wav16k: Frames) -> Frames:
@@ -232,3 +203,13 @@ def even_shares(voiced: Frames, index_rate: float, protect: float) -> Frames:
 
 def _on_grid(frames: int) -> int:
     return -(-frames // GRID_FRAMES) * GRID_FRAMES
+
+
+def placed_noise(first_frame: int, frames: int, frame_samples: int, stream: int = 0) -> torch.Tensor:
+    """Draw white noise of unit RMS, (1, frames * frame_samples), by place and stream, wherever it is cut."""
+    first, last = first_frame // NOISE_FRAMES, (first_frame + max(frames, 1) - 1) // NOISE_FRAMES
+    seeds = [1_000_000_007 * stream + 7919 * block + 1 for block in range(first, last + 1)]
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    blocks = [torch.randn(NOISE_FRAMES * frame_samples, generator=own) for own in generators]
+    start = (first_frame - first * NOISE_FRAMES) * frame_samples
+    return torch.cat(blocks)[None, start : start + frames * frame_samples]

@@ -89,11 +89,11 @@ RVC_DEFAULTS = EngineDefaults(
     training={"score_every": 500, "checkpoint_every": 500, "patience": 12},
 )
 
-ENGINE_DEFAULTS = {LITE: LITE_DEFAULTS, RVC: RVC_DEFAULTS}
+ENGINES = {LITE: LITE_DEFAULTS, RVC: RVC_DEFAULTS}
 
 
 def engine_defaults(name: str) -> EngineDefaults:
     """Look an engine up; UnknownNameError lists those that exist."""
-    if name not in ENGINE_DEFAULTS:
-        raise UnknownNameError.among("engine", name, ENGINE_DEFAULTS)
-    return ENGINE_DEFAULTS[name]
+    if name not in ENGINES:
+        raise UnknownNameError.among("engine", name, ENGINES)
+    return ENGINES[name]

@@ -21,14 +21,13 @@ from numpy.typing import NDArray
 
 from rvc.errors import CheckpointError
 from rvc.files import atomic_write
+from rvc.steps import result_of
 
 logger = logging.getLogger(__name__)
 
 NEIGHBOURS = 8
 MIN_RECALL = 0.95
-MAX_ROWS = (
-    20_000  # frames of 10 ms are nearly their neighbours; as many, evenly taken, hold a voice's variety
-)
+MAX_ROWS = 20_000  # frames are nearly their neighbours; so many, evenly taken, hold a voice's variety
 MAX_EXACT_ROWS = 2_000  # beyond it an inverted file (IVF) is faster (measured with rows of 96 numbers)
 
 _QUERIES = 400
@@ -88,9 +87,9 @@ class RetrievalIndex:
         return RetrievalIndex(index)
 
     def blend(self, content: Rows, share: float | NDArray[np.floating[Any]]) -> Rows:
-        """Draw content vectors (T, C) towards the stored ones: (1 - share) * content + share * found.
+        """Draw content (T, C) towards the stored: (1 - share) * content + share * found, if anything is.
 
-        `share` is 0..1, one number or one per frame. Frames for which nothing is found stay as they are.
+        `share` is 0..1, one number or one per frame.
         """
         shares = np.broadcast_to(np.asarray(share, dtype=np.float32), (len(content),))
         blended = np.array(content, dtype=np.float32)
@@ -150,7 +149,7 @@ class RetrievalIndex:
 
     @staticmethod
     def load(path: Path, content_dim: int, *, searched: bool = True) -> RetrievalIndex:
-        """Read an index and check that it is one that a voice with this `content_dim` can use.
+        """Read an index and check that a voice with this `content_dim` can use it.
 
         One that is not `searched` is not made ready for it, which takes long for a large one.
         """
@@ -160,10 +159,8 @@ class RetrievalIndex:
             raise CheckpointError(
                 f"{path.name} is not a readable faiss index; export the voice again or leave the index out."
             ) from error
-        if (
-            not isinstance(index, faiss.IndexFlat | faiss.IndexIVFFlat)
-            or index.metric_type != faiss.METRIC_L2
-        ):
+        kinds = (faiss.IndexFlat, faiss.IndexIVFFlat)
+        if not isinstance(index, kinds) or index.metric_type != faiss.METRIC_L2:
             raise CheckpointError(
                 f"{path.name} is a faiss index of another kind ({type(index).__name__}); "
                 "build it as Flat or IVF,Flat with Euclidean distances."
@@ -185,17 +182,13 @@ class RetrievalIndex:
         return loaded
 
     def self_test(self, name: str = "The index") -> None:
-        """Check that the index finds its own vectors, and look into more cells if it must.
-
-        An inverted file that probes one cell only is one that nobody tuned (RVC writes such files): the
-        number is then chosen anew.
-        """
+        """Check that the index finds its own vectors, and look into more cells if it must."""
         rows = self._sample()
         found = rows.size > 0 and bool(np.isfinite(rows).all())
         if found:
+            # One that probes one cell only is one that nobody tuned: RVC writes such files.
             if isinstance(self._index, faiss.IndexIVF) and self._index.nlist > 1 == self._index.nprobe:
-                for _ in _choose_nprobe(self._index, rows):
-                    pass
+                result_of(_choose_nprobe(self._index, rows))
             again, known = self._found(rows)
             scale = float(np.sqrt(np.mean(np.square(rows)))) + 1e-9
             found = bool(known.all()) and float(np.abs(again - rows).max()) < 1e-3 * scale

@@ -14,10 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rvc.lite.blocks import ConvNeXtBlock
+from rvc.audio.level import HOP_16K, RATE_16K_HZ
 
-RATE_HZ = 16_000
-HOP_SAMPLES = 160
 WINDOW_SAMPLES = 400
 FFT_SAMPLES = 512
 MEL_BANDS = 80
@@ -30,7 +28,7 @@ def power_spectrum(wav: Tensor) -> Tensor:
     """Short-time power, (B, N) -> (B, T, 257)."""
     window = torch.hann_window(WINDOW_SAMPLES, device=wav.device)
     spectrum = torch.stft(
-        wav, FFT_SAMPLES, HOP_SAMPLES, WINDOW_SAMPLES, window, pad_mode="constant", return_complex=True
+        wav, FFT_SAMPLES, HOP_16K, WINDOW_SAMPLES, window, pad_mode="constant", return_complex=True
     )
     return torch.view_as_real(spectrum).square().sum(-1).transpose(1, 2)
 
@@ -47,7 +45,7 @@ def mel_bank(warp: float = 1.0) -> Tensor:
     if warp > 1:
         bent = KNEE_HZ + (edges - KNEE_HZ) * (TOP_HZ - KNEE_HZ) / max(float(edges[-1]) - KNEE_HZ, 1.0)
         edges = torch.where(edges > KNEE_HZ, torch.minimum(edges, bent), edges)
-    hz = torch.linspace(0, RATE_HZ / 2, FFT_SAMPLES // 2 + 1, dtype=torch.float64)
+    hz = torch.linspace(0, RATE_16K_HZ / 2, FFT_SAMPLES // 2 + 1, dtype=torch.float64)
     low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising = (hz - low) / (centre - low).clamp(min=1e-9)
     falling = (high - hz) / (high - centre).clamp(min=1e-9)
@@ -58,6 +56,41 @@ def mel_bank(warp: float = 1.0) -> Tensor:
 def log_mel(power: Tensor, bank: Tensor) -> Tensor:
     """Natural logarithm of band power: (B, T, 257) and (80, 257) or (B, 80, 257) -> (B, T, 80)."""
     return (power @ bank.transpose(-1, -2) + POWER_FLOOR).log()
+
+
+class ConvNeXtBlock(nn.Module):
+    """The layer that both networks are made of; frames (B, T, C) -> (B, T, C), as rows.
+
+    Liu et al. 2022 in one dimension (Siuzdak's Vocos, 2023). The linear layers, which hold nearly all of the
+    arithmetic, run without transposing. A condition, (B, 1, ...), shifts and scales after the norm.
+    """
+
+    def __init__(
+        self, channels: int, kernel_frames: int, expansion: int, condition_channels: int = 0
+    ) -> None:
+        super().__init__()
+        # A flat image with channels last is these rows as they lie in memory; a CPU runs it many times
+        # faster than Conv1d.
+        self.depthwise = nn.Conv2d(
+            channels, channels, (1, kernel_frames), padding=(0, kernel_frames // 2), groups=channels
+        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # fmt: skip
+        self.norm = nn.LayerNorm(channels)
+        self.widen = nn.Linear(channels, channels * expansion)
+        self.narrow = nn.Linear(channels * expansion, channels)
+        self.scale = nn.Parameter(0.3 * torch.ones(channels))
+        self.condition = nn.Linear(condition_channels, 2 * channels) if condition_channels else None
+        if self.condition is not None:
+            nn.init.zeros_(self.condition.weight)
+            nn.init.zeros_(self.condition.bias)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        h = self.depthwise(x.unsqueeze(1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).squeeze(1)
+        h = self.norm(h)
+        if self.condition is not None:
+            scale, shift = self.condition(condition).chunk(2, dim=-1)
+            h = h * (1 + scale) + shift
+        h = self.narrow(F.gelu(self.widen(h), approximate="tanh"))
+        return x + self.scale * h
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,14 +18,21 @@ from torch.nn import functional as F
 from rvc.audio.level import frame_rms, loud_of
 from rvc.audio.loudness import Contour, FrameLoudness, Gain, KnotGain, gain_contour
 from rvc.engine.card import VoiceCard
-from rvc.engine.interface import Piece, Source, at_one_level, even_shares, pieces_anywhere, with_context
+from rvc.engine.interface import (
+    Piece,
+    Source,
+    at_one_level,
+    even_shares,
+    pieces_anywhere,
+    placed_noise,
+    with_context,
+)
 from rvc.engine.options import LITE_DEFAULTS
 from rvc.errors import CheckpointError
 from rvc.lite.encoder import ContentEncoder
-from rvc.lite.synthesizer import Frames, Synthesizer, pulse_train
+from rvc.lite.synthesizer import LiteFrames, LiteSynthesizer, pulse_train
 from rvc.lite.tone import retoned
 from rvc.lite.weights import CONTENT_ENCODER_NAME, load_encoder, load_synthesizer
-from rvc.noise import placed_noise
 
 Wave = NDArray[np.float32]
 
@@ -39,11 +46,11 @@ class LiteEngine:
     defaults = LITE_DEFAULTS
     uses_f0 = True
     reuses_content = True
-    hear = staticmethod(at_one_level)
-    shares = staticmethod(even_shares)
+    preprocess = staticmethod(at_one_level)
+    retrieval_weights = staticmethod(even_shares)
 
     def __init__(
-        self, encoder: ContentEncoder, synthesizer: Synthesizer, tone_db: Sequence[float] | None = None
+        self, encoder: ContentEncoder, synthesizer: LiteSynthesizer, tone_db: Sequence[float] | None = None
     ) -> None:
         self.encoder = encoder.eval()
         self.synthesizer = synthesizer.eval()
@@ -85,7 +92,7 @@ class LiteEngine:
         def row(values: NDArray[Any], dtype: type[np.floating[Any]] = np.float32) -> torch.Tensor:
             return torch.from_numpy(np.ascontiguousarray(values, dtype=dtype))[None]
 
-        frames = Frames(
+        frames = LiteFrames(
             # Content is normalised; a mean of several rows of the retrieval index no longer is.
             content=F.layer_norm(row(content), (self.content_dim,)),
             f0_hz=row(source.f0_hz[part]),

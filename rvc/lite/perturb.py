@@ -1,7 +1,7 @@
 """Speech in another voice: what keeps a synthesizer from reading the voice out of what is said.
 
 `Perturbation` changes the vocal tract and the tone of the sound, on power spectra (after Qian et al. 2022,
-ContentVec, and Choi et al. 2021, NANSY). `OtherSpeakers` changes the content, which still tells a little of
+ContentVec, and Choi et al. 2021, NANSY). `ContentBank` changes the content, which still tells a little of
 who speaks: frames of other speakers, found by retrieval, with the mean of the content itself, just as a
 conversion moves the mean of what it hears (`rvc.voice`).
 """
@@ -69,13 +69,13 @@ class Perturbation:
         return torch.rand(size, generator=generator, device=self.device) * (high - low) + low
 
 
-class OtherSpeakers:
+class ContentBank:
     """Content frames of several speakers or groups of them, (speakers, frames, C)."""
 
     def __init__(self, frames: Tensor) -> None:
         self.frames = frames
 
-    def say(self, content: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(self, content: Tensor, generator: torch.Generator) -> Tensor:
         """Let one of them, drawn at random, say the content, (T, C): mixed with it, its mean kept."""
         draws = torch.rand(2, generator=generator, device=content.device).tolist()
         theirs = self.frames[int(draws[0] * len(self.frames))].to(content)
@@ -86,9 +86,9 @@ class OtherSpeakers:
         return content + share * (found - content)
 
 
-def load_others(path: Path = OTHERS_FILE) -> OtherSpeakers:
+def load_others(path: Path = OTHERS_FILE) -> ContentBank:
     """Load the shipped frames; CheckpointError if the file is missing or damaged."""
     try:
-        return OtherSpeakers(load_file(path)["frames"].float())
+        return ContentBank(load_file(path)["frames"].float())
     except (SafetensorError, OSError, KeyError) as error:
         raise CheckpointError(f"{path.name} of the built-in engine cannot be read ({error}).") from error

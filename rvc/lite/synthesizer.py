@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rvc.lite.blocks import ConvNeXtBlock
+from rvc.lite.encoder import ConvNeXtBlock
 
 HALVES = 2  # filters per 10 ms frame
 PULSE_BAND = 0.485  # of the sample rate, up to which the pulses reach
 
 
 @dataclass(frozen=True, kw_only=True)
-class SynthesizerConfig:
+class LiteSynthesizerConfig:
     """Sizes of one synthesizer. Fixed by training; stored with the weights."""
 
     sample_rate_hz: int = 24_000
@@ -55,7 +55,7 @@ class SynthesizerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frames:
+class LiteFrames:
     """What is to be said, every 10 ms."""
 
     content: Tensor  # (B, T, content_dim)
@@ -105,12 +105,12 @@ def pulse_train(f0_hz: Tensor, phase: Tensor, voiced: Tensor, sample_rate_hz: in
     return (pulses * gate).flatten(1)
 
 
-class Synthesizer(nn.Module):
+class LiteSynthesizer(nn.Module):
     """Content, F0, voicing and level -> audio."""
 
     window: Tensor
 
-    def __init__(self, config: SynthesizerConfig) -> None:
+    def __init__(self, config: LiteSynthesizerConfig) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("window", torch.hann_window(config.fft_samples), persistent=False)
@@ -126,7 +126,7 @@ class Synthesizer(nn.Module):
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
-    def filters(self, frames: Frames, voice: Tensor) -> Tensor:
+    def filters(self, frames: LiteFrames, voice: Tensor) -> Tensor:
         """Log-magnitude and phase (half turns) of pulses, log-magnitude of noise: (B, 3, 2 * T, bins)."""
         pitch, level = (frames.f0_hz.log() - 5.1) * 2, (frames.level + 4) / 2
         contours = torch.stack([pitch, frames.voiced, level], -1)
@@ -137,7 +137,7 @@ class Synthesizer(nn.Module):
         y = self.head(self.norm(x)).float()
         return y.reshape(y.shape[0], y.shape[1] * HALVES, 3, self.config.bins).transpose(1, 2)
 
-    def forward(self, frames: Frames, voice: Tensor, source: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, frames: LiteFrames, voice: Tensor, source: tuple[Tensor, Tensor]) -> Tensor:
         """Synthesize audio, (B, T * 240), in voices by number, (B,).
 
         `source` is a pulse train and white noise of unit RMS, each (B, T * 240). The outermost 512 samples

@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rvc.audio.level import level_contour, normalisation_gain
-from rvc.audio.reader import resample
-from rvc.lite.encoder import RATE_HZ, ContentEncoder
+from rvc.audio.level import HOP_16K, RATE_16K_HZ, level_contour, normalisation_gain
+from rvc.audio.resampling import resample
+from rvc.engine.interface import placed_noise
+from rvc.lite.encoder import ContentEncoder
 from rvc.lite.losses import (
     JUDGED_SAMPLES,
     SPECTRAL_WEIGHT,
@@ -33,8 +34,8 @@ from rvc.lite.losses import (
     set_rate,
     spectral_loss,
 )
-from rvc.lite.perturb import OtherSpeakers, Perturbation, load_others
-from rvc.lite.synthesizer import Frames, Synthesizer, frame_phase, pulse_train, random_source
+from rvc.lite.perturb import ContentBank, Perturbation, load_others
+from rvc.lite.synthesizer import LiteFrames, LiteSynthesizer, frame_phase, pulse_train, random_source
 from rvc.lite.tone import mean_tone
 from rvc.lite.weights import (
     BASE_FILE,
@@ -45,7 +46,6 @@ from rvc.lite.weights import (
     load_synthesizer,
     save_parts,
 )
-from rvc.noise import placed_noise
 from rvc.pitch.f0 import interpolate_unvoiced
 from rvc.pitch.praat import PraatF0
 from rvc.training.task import Features, Task
@@ -66,8 +66,8 @@ class LiteTask(Task):
     """One voice in training: a fixed content encoder, and where its synthesizer and discriminators start."""
 
     def __init__(
-        self, encoder: ContentEncoder, synthesizer: Synthesizer, discriminators: SmallDiscriminators,
-        others: OtherSpeakers, encoder_key: str,
+        self, encoder: ContentEncoder, synthesizer: LiteSynthesizer, discriminators: SmallDiscriminators,
+        others: ContentBank, encoder_key: str,
     ) -> None:  # fmt: skip
         self.epoch = 0
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -87,10 +87,10 @@ class LiteTask(Task):
     @torch.no_grad()
     def extract(self, wav: NDArray[np.float32], rate_hz: int, seed: int) -> dict[str, Tensor]:
         """Content in several versions, contours and audio of one slice, all (T, ...) with T 10 ms frames."""
-        wav16 = resample(wav, rate_hz, RATE_HZ)
+        wav16 = resample(wav, rate_hz, RATE_16K_HZ)
         gain = np.float32(normalisation_gain(wav16))
         wav16 = wav16 * gain
-        frames = len(wav16) // (RATE_HZ // 100)
+        frames = len(wav16) // HOP_16K
         f0 = PraatF0()(wav16)[:frames]
         samples = frames * self.synthesizer.config.frame_samples
         audio = resample(wav, rate_hz, self.sample_rate_hz) * gain
@@ -112,7 +112,7 @@ class LiteTask(Task):
             self.perturbation.speaker_view(wav16[None], every, 0.0, generator) for _ in range(VERSIONS - 1)
         ]
         own = self.encoder.from_mel(torch.cat([plain, *perturbed]))
-        theirs = [self.others.say(own[0], generator) for _ in range(OTHER_VERSIONS)]
+        theirs = [self.others.augment(own[0], generator) for _ in range(OTHER_VERSIONS)]
         return torch.stack([*own, *theirs])
 
     def batch(self, items: Sequence[Features], generator: torch.Generator) -> dict[str, Tensor]:
@@ -153,7 +153,7 @@ class LiteTask(Task):
 
     def _speak(self, rows: Features, source: tuple[Tensor, Tensor]) -> Tensor:
         voice = torch.zeros(len(rows["f0_hz"]), dtype=torch.long, device=self.device)
-        frames = Frames(**{name: rows[name] for name in ("content", *CONTOURS)})
+        frames = LiteFrames(**{name: rows[name] for name in ("content", *CONTOURS)})
         return self.synthesizer(frames, voice, source)
 
     @torch.no_grad()
@@ -179,7 +179,7 @@ class LiteTask(Task):
 
     def describe(self, items: Iterable[Features]) -> dict[str, Any]:
         """Measure the tone of the voice's recordings, in which others are heard when they are converted."""
-        heard = (resample(item["audio"].numpy(), self.sample_rate_hz, RATE_HZ) for item in items)
+        heard = (resample(item["audio"].numpy(), self.sample_rate_hz, RATE_16K_HZ) for item in items)
         return {"tone_db": [round(level, 2) for level in mean_tone(heard).tolist()]}
 
     def state_dict(self) -> dict[str, Any]:

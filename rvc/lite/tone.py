@@ -17,12 +17,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import firwin2, oaconvolve
 
-from rvc.audio.level import GATE_ROUNDS, normalisation_gain
+from rvc.audio.level import GATE_ROUNDS, HOP_16K, RATE_16K_HZ, normalisation_gain
 from rvc.engine.card import TONE_BANDS
 from rvc.lite.encoder import (
-    HOP_SAMPLES,
     POWER_FLOOR,
-    RATE_HZ,
     band_edges_hz,
     log_mel,
     mel_bank,
@@ -38,7 +36,7 @@ CAUTIOUS_FRAMES = 100  # so many loud frames are believed by half
 SPEECH_SPREAD_DB = 8.0
 MAX_DB = 20.0  # the equaliser raises and lowers a band by no more, from the mean of what all bands lack
 TAPS = 511
-BLOCK_SAMPLES = 60 * RATE_HZ
+BLOCK_SAMPLES = 60 * RATE_16K_HZ
 DB_PER_NEPER = 10.0 / math.log(10.0)
 
 Wave = NDArray[np.float32]
@@ -46,8 +44,6 @@ Wave = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tone:
-    """What was measured of a recording."""
-
     db: NDArray[np.float64]  # mean level of each band relative to the mean of all, (20,)
     certainty: float  # how much of it can be believed, 0..1
     frames: int  # loud frames behind it
@@ -73,8 +69,7 @@ def mean_tone(waves16k: Iterable[Wave]) -> NDArray[np.float64]:
     """Measure the tone of several recordings together, each by its loud frames, shape (20,)."""
     tones = [measure_tone(wav) for wav in waves16k]
     weights = [max(tone.frames, 1e-9) for tone in tones]
-    mean: NDArray[np.float64] = np.average([tone.db for tone in tones], axis=0, weights=weights)
-    return mean
+    return np.average([tone.db for tone in tones], axis=0, weights=weights)
 
 
 def retoned(wav16k: Wave, tone_db: NDArray[np.float64]) -> Wave:
@@ -95,14 +90,13 @@ def _band_levels(wav16k: Wave) -> Iterator[NDArray[np.float32]]:
     bank, gain = mel_bank(), np.float32(normalisation_gain(wav16k))
     for start in range(0, wav16k.size + 1, BLOCK_SAMPLES):
         part = torch.from_numpy(gain * wav16k[start : start + BLOCK_SAMPLES])[None]
-        fine = log_mel(power_spectrum(part), bank)[0, : BLOCK_SAMPLES // HOP_SAMPLES]
+        fine = log_mel(power_spectrum(part), bank)[0, : BLOCK_SAMPLES // HOP_16K]
         yield fine.reshape(len(fine), TONE_BANDS, -1).mean(2).numpy()
 
 
 def _filter(gain_db: NDArray[np.float64]) -> Wave:
     """Design the equaliser: a filter of linear phase whose gain goes straight from band to band, (511,)."""
     centres_hz = band_edges_hz()[1:-1].reshape(TONE_BANDS, -1).mean(1).numpy()
-    grid_hz = np.linspace(0.0, RATE_HZ / 2, 257)
+    grid_hz = np.linspace(0.0, RATE_16K_HZ / 2, 257)
     gains = 10 ** (np.interp(grid_hz, centres_hz, gain_db) / 20)
-    taps: Wave = firwin2(TAPS, grid_hz, gains, fs=RATE_HZ).astype(np.float32)
-    return taps
+    return firwin2(TAPS, grid_hz, gains, fs=RATE_16K_HZ).astype(np.float32)

@@ -20,7 +20,7 @@ from torch import Tensor
 from rvc.errors import CheckpointError
 from rvc.files import ROOT, atomic_write
 from rvc.lite.encoder import ContentEncoder, EncoderConfig
-from rvc.lite.synthesizer import Synthesizer, SynthesizerConfig
+from rvc.lite.synthesizer import LiteSynthesizer, LiteSynthesizerConfig
 
 BUILTIN = ROOT / "assets" / "builtin"
 ENCODER_FILE = BUILTIN / "encoder.safetensors"
@@ -30,7 +30,7 @@ CONTENT_ENCODER_NAME = "timbre-lite-2"
 # What a file may ask for at most, so that it cannot ask for all memory; 4,096 for every other size.
 LARGEST_SIZE = {"sample_rate_hz": 48_000, "blocks": 64, "kernel_frames": 63, "expansion": 8}
 
-Config = TypeVar("Config", EncoderConfig, SynthesizerConfig)
+Config = TypeVar("Config", EncoderConfig, LiteSynthesizerConfig)
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 
@@ -70,9 +70,9 @@ def load_encoder(path: Path = ENCODER_FILE) -> ContentEncoder:
     return encoder.eval().requires_grad_(requires_grad=False)
 
 
-def load_synthesizer(path: Path) -> Synthesizer:
+def load_synthesizer(path: Path) -> LiteSynthesizer:
     """Load a synthesizer: the base or a voice."""
-    return _filled(path, "synthesizer", SynthesizerConfig, Synthesizer)
+    return _filled(path, "synthesizer", LiteSynthesizerConfig, LiteSynthesizer)
 
 
 def _filled(path: Path, part: str, sizes: type[Config], network: Callable[[Config], Network]) -> Network:
@@ -89,7 +89,8 @@ def _configured(kind: type[Config], sizes: object, path: Path) -> Config:
     """Read a configuration that a stranger may have written: known names, small positive whole numbers."""
     known = {field.name for field in fields(kind)}
     if not isinstance(sizes, dict) or set(sizes) - known:
-        raise CheckpointError(f"{path.name} has sizes that no {kind.__name__} has; export the voice again.")
+        name = kind.__name__.removeprefix("Lite")
+        raise CheckpointError(f"{path.name} has sizes that no {name} has; export the voice again.")
     for name, size in sizes.items():
         # bool is an int in Python, but never a size.
         if type(size) is not int or not 0 < size <= LARGEST_SIZE.get(name, 4_096):

@@ -6,20 +6,29 @@ Units:   F0 in Hz, 0 where unvoiced; transposition in semitones.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rvc.audio.level import HOP_16K, RATE_16K_HZ
+from rvc.audio.level import FRAMES_PER_S
 from rvc.errors import ConfigError
 from rvc.steps import result_of
 
-FRAMES_PER_S = RATE_16K_HZ // HOP_16K
-FALLBACK_HZ = 150.0
-"""F0 that a recording without any voiced frame is given where a number is needed."""
+FALLBACK_HZ = 150.0  # F0 of a recording without any voiced frame where a number is needed
+MIN_VOICED_FRAMES = 3  # shorter islands are bursts of noise that chance made periodic
+MAX_STRAY_FRAMES = 15
+STRAY_OCTAVES = 0.75
+SURROUNDINGS_FRAMES = 75
+JUMP_OCTAVES = 0.4  # a larger step from one frame to the next is none that a throat makes
+OCTAVE_TOLERANCE = 0.15
+# RVC's law, bit for bit, because every published voice was trained on it: 255 bins of the mel scale, and bin
+# 1 for unvoiced frames as for low ones. They stay 0 in Hz (newer RVC programs fill them; the voices that
+# people share were trained without).
+LOWEST_HZ, HIGHEST_HZ = 50.0, 1100.0
+BINS = 255
 
 
 class F0Estimator(Protocol):
@@ -29,25 +38,18 @@ class F0Estimator(Protocol):
     cost_s: float = 0.006  # of work for a second of sound, roughly; to tell how long all will take
 
     def track(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float64]]:
-        """Estimate F0 of a whole recording at 16 kHz, (N,) -> (T,), in steps of well under a second.
-
-        What is yielded is the share that is done, 0..1.
-        """
-        ...
+        """Estimate F0, (N,) -> (T,), in steps of well under a second; yields the share that is done."""
 
     def __call__(self, wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
         """Estimate F0 at once; the same result as `track`."""
         return result_of(self.track(wav16k))
 
 
-MIN_VOICED_FRAMES = 3
-"""Shorter islands are bursts of noise that chance made periodic."""
-MAX_STRAY_FRAMES = 15
-STRAY_OCTAVES = 0.75
-SURROUNDINGS_FRAMES = 75
-JUMP_OCTAVES = 0.4
-"""A larger step from one frame to the next is none that a throat makes."""
-OCTAVE_TOLERANCE = 0.15
+def chunks(frames: int, chunk: int, overlap: int) -> Iterator[tuple[int, int, int, int]]:
+    """List start and stop of each chunk without and with its overlap, in frames."""
+    for start in range(0, frames, chunk):
+        stop = min(start + chunk, frames)
+        yield start, stop, max(start - overlap, 0), min(stop + overlap, frames)
 
 
 def tidy_f0(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -57,8 +59,6 @@ def tidy_f0(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
     from the median of the 0.75 s on either side strays: estimators do that, voices hardly. If it jumps
     there by an octave it is brought back by one, else it is called unvoiced. Longer runs are
     believed, for a voice may creak or yodel.
-
-    Returns: New contour, shape (T,).
     """
     tidy = f0_hz.copy()
     voiced = f0_hz > 0
@@ -77,7 +77,11 @@ def tidy_f0(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
             away = np.median(octaves[start:stop]) - np.median(octaves[around][others])
             if abs(away) > STRAY_OCTAVES:
                 tidy[start:stop] *= 2.0 ** -np.sign(away) if _is_octave(octaves, start, stop) else 0.0
-    return _without_islands(tidy)
+    borders = np.flatnonzero(np.diff(tidy > 0, prepend=False, append=False))
+    for start, stop in borders.reshape(-1, 2).tolist():
+        if stop - start < MIN_VOICED_FRAMES:
+            tidy[start:stop] = 0.0
+    return tidy
 
 
 def _is_octave(octaves: NDArray[np.float64], start: int, stop: int) -> bool:
@@ -85,15 +89,6 @@ def _is_octave(octaves: NDArray[np.float64], start: int, stop: int) -> bool:
     steps = [octaves[start] - octaves[start - 1]] if start else []
     steps += [octaves[stop - 1] - octaves[stop]] if stop < octaves.size else []
     return any(abs(abs(step) - 1.0) < OCTAVE_TOLERANCE for step in steps)
-
-
-def _without_islands(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Drop voiced stretches that are too short."""
-    borders = np.flatnonzero(np.diff(f0_hz > 0, prepend=False, append=False))
-    for start, stop in borders.reshape(-1, 2):
-        if stop - start < MIN_VOICED_FRAMES:
-            f0_hz[start:stop] = 0.0
-    return f0_hz
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,16 +128,7 @@ def cumulate_phase(f0_hz: NDArray[np.float64]) -> NDArray[np.float64]:
     """Count the cycles since frame 0 of a contour without holes; only their fraction, 0 <= phase < 1."""
     cycles = np.zeros(f0_hz.size)
     np.cumsum(0.5 * (f0_hz[1:] + f0_hz[:-1]) / FRAMES_PER_S, out=cycles[1:])
-    phase: NDArray[np.float64] = cycles % 1.0
-    return phase
-
-
-LOWEST_HZ, HIGHEST_HZ = 50.0, 1100.0
-BINS = 255
-"""RVC's law, bit for bit, because every published voice was trained on it: 255 bins of the mel scale, and
-bin 1 for unvoiced frames as for low ones. They stay 0 in Hz (newer RVC programs fill them; the voices that
-people share were trained without).
-"""
+    return cycles % 1.0
 
 
 def coarse_bins(f0_hz: NDArray[np.floating[Any]]) -> NDArray[np.int64]:

@@ -15,27 +15,20 @@ import numpy as np
 import parselmouth
 from numpy.typing import NDArray
 
-from rvc.audio.level import HOP_16K, RATE_16K_HZ, loud_rms
-from rvc.pitch.f0 import FRAMES_PER_S, F0Estimator, tidy_f0
+from rvc.audio.level import FRAMES_PER_S, HOP_16K, RATE_16K_HZ, loud_rms
+from rvc.pitch.f0 import F0Estimator, chunks, tidy_f0
 
 ANALYSIS_RATE_HZ = 8_000
 HOP_8K = ANALYSIS_RATE_HZ // FRAMES_PER_S
-HUM_HZ = 75.0
-"""Corner of the high-pass: mains hum lies below, at 50 or 60 Hz."""
+HUM_HZ = 75.0  # corner of the high-pass: mains hum lies below, at 50 or 60 Hz
 TAPER_HZ = 3_400.0
-CLEAR_STRENGTH = 0.85
-"""From here on a frame is so periodic that its F0 is hardly an error."""
-FILTER_SHARE, RANGE_SHARE = 0.05, 0.2
-"""Shares of the time that filtering and the first pass take."""
-
-
+CLEAR_STRENGTH = 0.85  # from here on a frame is so periodic that its F0 is hardly an error
+FILTER_SHARE, RANGE_SHARE = 0.05, 0.2  # of the time
 FLOOR_HZ, CEILING_HZ = 60.0, 1100.0  # a soprano's notes are found
-VOICING_THRESHOLD = 0.45
-"""Periodic share of a frame's energy from which it is voiced: higher loses voice, lower voices noise."""
-SILENCE_THRESHOLD = 0.15
-"""Peak of a frame, in units of the recording's loud RMS, below which it is ever more likely unvoiced."""
+VOICING_THRESHOLD = 0.45  # periodic share of the energy: higher loses voice, lower voices noise
+SILENCE_THRESHOLD = 0.15  # of a frame's peak, in loud RMS; below it is ever more likely unvoiced
+# Analysed at once, and on either side besides, so that filters settle and the path forgets its start.
 CHUNK_S, OVERLAP_S = 20.0, 2.0
-"""Analysed at once, and on either side besides, so that filters settle and the path forgets its start."""
 
 
 class PraatF0(F0Estimator):
@@ -60,11 +53,7 @@ class PraatF0(F0Estimator):
         return tidy_f0(contour)
 
     def _chunks(self, frames: int) -> Iterator[tuple[int, int, int, int]]:
-        """List start and stop of each chunk without and with its overlap, in frames."""
-        chunk, overlap = self._chunk_frames, round(OVERLAP_S * FRAMES_PER_S)
-        for start in range(0, frames, chunk):
-            stop = min(start + chunk, frames)
-            yield start, stop, max(start - overlap, 0), min(stop + overlap, frames)
+        return chunks(frames, self._chunk_frames, round(OVERLAP_S * FRAMES_PER_S))
 
     def _filtered(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float32]]:
         """Take out hum and what is above 4 kHz, and halve the rate, which halves the work."""
@@ -121,8 +110,7 @@ class PraatF0(F0Estimator):
 def _speech_band(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
     """Keep what lies between mains hum and 4 kHz, without delay; return it at 8 kHz.
 
-    Hum in a pause is perfectly periodic: it would be taken for a voice at 50 or 60 Hz. A voice
-    that low is heard, and found, by its harmonics.
+    Hum in a pause would be taken for a voice at 50 or 60 Hz; one that low is found by its harmonics.
     """
     # The filter rings for a while at either end; zeros keep that from wrapping around.
     size = (wav16k.size // 640 + 8) * 640

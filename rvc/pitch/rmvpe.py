@@ -11,7 +11,7 @@ Network: a U-Net over the log-mel (B, 128, F), F a multiple of 32, then a bidire
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,19 +22,27 @@ from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
 from rvc.audio.level import HOP_16K, RATE_16K_HZ
-from rvc.pitch.f0 import F0Estimator
+from rvc.pitch.f0 import F0Estimator, chunks
 from rvc.steps import result_of
 from rvc.torch_file import fill, read_state
 
 MEL_BANDS = 128
 PITCHES = 360
 LEVELS = 5
-GRID_FRAMES = 2**LEVELS
-"""The U-Net halves the time that often; its input must be a whole number of these."""
-GROUPS = 4
-"""Groups of residual blocks at the bottom."""
-STAGES = 2 * LEVELS + GROUPS
-"""How often `RmvpeNetwork.stages` yields."""
+GRID_FRAMES = 2**LEVELS  # the U-Net halves the time that often; its input is a whole number of these
+GROUPS = 4  # of residual blocks at the bottom
+STAGES = 2 * LEVELS + GROUPS  # how often `RmvpeNetwork.stages` yields
+
+WINDOW_SAMPLES = 1024
+LOW_HZ, HIGH_HZ = 30.0, 8000.0
+MEL_FLOOR = 1e-5
+VOICING_THRESHOLD = 0.03  # salience up to which a frame is unvoiced
+FIRST_CENTS = 1997.3794084376191  # the lowest pitch in cents above 10 Hz: 31.7 Hz
+STEP_CENTS = 20.0
+REACH = 4  # pitches on either side of the strongest that have a say in where it lies
+# Computed at once, and on either side besides and thrown away: multiples of 32, on the U-Net's grid.
+CHUNK_FRAMES, OVERLAP_FRAMES = 2016, 128
+INSTEAD = "use the published rmvpe.pt"
 
 
 class ResidualBlock(nn.Module):
@@ -65,8 +73,6 @@ def _blocks(channels_in: int, channels_out: int, count: int) -> nn.ModuleList:
 
 
 class Group(nn.Module):
-    """Residual blocks in a row."""
-
     def __init__(self, channels_in: int, channels_out: int, blocks: int) -> None:
         super().__init__()
         self.conv = _blocks(channels_in, channels_out, blocks)
@@ -142,8 +148,6 @@ class UNet(nn.Module):
 
 
 class BiGRU(nn.Module):
-    """One bidirectional layer."""
-
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
         self.gru = nn.GRU(channels, hidden, batch_first=True, bidirectional=True)
@@ -187,26 +191,7 @@ class RmvpeNetwork(nn.Module):
         return self.fc(x)
 
 
-WINDOW_SAMPLES = 1024
-LOW_HZ, HIGH_HZ = 30.0, 8000.0
-MEL_FLOOR = 1e-5
-VOICING_THRESHOLD = 0.03
-"""Salience up to which a frame is unvoiced."""
-FIRST_CENTS = 1997.3794084376191
-"""The lowest pitch in cents above 10 Hz: 31.7 Hz."""
-STEP_CENTS = 20.0
-REACH = 4
-"""Pitches on either side of the strongest that have a say in where it lies."""
-INSTEAD = "use the published rmvpe.pt"
-
-
-CHUNK_FRAMES, OVERLAP_FRAMES = 2016, 128
-"""Computed at once, and on either side besides and thrown away: multiples of 32, on the U-Net's grid."""
-
-
 class RmvpeF0(F0Estimator):
-    """F0 by RMVPE."""
-
     def __init__(
         self, network: RmvpeNetwork, device: str = "cpu", *, chunk_frames: int = CHUNK_FRAMES
     ) -> None:
@@ -218,7 +203,6 @@ class RmvpeF0(F0Estimator):
 
     @staticmethod
     def load(weights: Path, device: str = "cpu") -> RmvpeF0:
-        """Read the published weights."""
         with torch.device("meta"):
             network = RmvpeNetwork()
         fill(network, read_state(weights, INSTEAD), weights, INSTEAD)
@@ -236,7 +220,7 @@ class RmvpeF0(F0Estimator):
             return salience
         # Mirrored at its ends, as a centred STFT does it, but once: chunks see their true neighbours.
         mirrored = np.pad(wav16k, WINDOW_SAMPLES // 2, mode="reflect")
-        for start, stop, first, last in self._chunks(frames):
+        for start, stop, first, last in chunks(frames, self._chunk_frames, OVERLAP_FRAMES):
             samples = mirrored[first * HOP_16K : (last - 1) * HOP_16K + WINDOW_SAMPLES]
             # Contexts of torch are the thread's, so none may be open while this generator waits.
             with torch.inference_mode():
@@ -250,12 +234,6 @@ class RmvpeF0(F0Estimator):
                 found = result_of(stages)[0].cpu().numpy()
             salience[start:stop] = found[start - first : stop - first]
         return salience
-
-    def _chunks(self, frames: int) -> Iterator[tuple[int, int, int, int]]:
-        """List start and stop of each chunk without and with its overlap, in frames."""
-        for start in range(0, frames, self._chunk_frames):
-            stop = min(start + self._chunk_frames, frames)
-            yield start, stop, max(start - OVERLAP_FRAMES, 0), min(stop + OVERLAP_FRAMES, frames)
 
 
 def log_mel(mirrored: Tensor) -> Tensor:

@@ -35,11 +35,11 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rvc.audio.level import level_contour, normalisation_gain
+from rvc.audio.level import RATE_16K_HZ, level_contour, normalisation_gain
 from rvc.audio.reader import load_mono
-from rvc.lite.encoder import RATE_HZ, ContentEncoder, EncoderConfig
+from rvc.lite.encoder import ContentEncoder, EncoderConfig
 from rvc.lite.perturb import OTHERS_FILE
-from rvc.lite.synthesizer import SynthesizerConfig
+from rvc.lite.synthesizer import LiteSynthesizerConfig
 from rvc.lite.weights import BASE_FILE, ENCODER_FILE, save_parts
 from rvc.pretrain.dataset import (
     HELD_OUT_SPEAKERS,
@@ -84,7 +84,7 @@ def _unheard(options: argparse.Namespace) -> dict[str, list[Recording]]:
         if u.held_out and (options.work / "labels" / f"{u.key}.npy").exists()
     ]
     unheard = {name: [u for u in labelled if u.collection == name] for name in JUDGED}
-    return {name: _loaded(options, some, RATE_HZ) for name, some in unheard.items() if some}
+    return {name: _loaded(options, some, RATE_16K_HZ) for name, some in unheard.items() if some}
 
 
 def _loaded(options: argparse.Namespace, some: list[Utterance], rate_hz: int) -> list[Recording]:
@@ -119,9 +119,9 @@ def _f0(options: argparse.Namespace) -> None:
 def _encoder(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
     # All loading before the device is touched: it forks.
-    heard = _loaded(options, _heard(options, ENCODER_SHARES), RATE_HZ)
+    heard = _loaded(options, _heard(options, ENCODER_SHARES), RATE_16K_HZ)
     unheard = _unheard(options)
-    store = SpeechStore(heard, ENCODER_SHARES, RATE_HZ, device)
+    store = SpeechStore(heard, ENCODER_SHARES, RATE_16K_HZ, device)
     settings = EncoderTraining(steps=options.steps or EncoderTraining.steps, views=options.views)
     trainer = EncoderTrainer(store, EncoderConfig(), settings)
     train_encoder(trainer, unheard, options.work / "encoder.pt", options.seconds)
@@ -129,11 +129,11 @@ def _encoder(options: argparse.Namespace) -> None:
 
 def _base(options: argparse.Namespace) -> None:
     device, heard = torch.device(options.device), _heard(options, BASE_SHARES)
-    rates = (RATE_HZ, SynthesizerConfig.sample_rate_hz)
+    rates = (RATE_16K_HZ, LiteSynthesizerConfig.sample_rate_hz)
     loaded = [(_loaded(options, heard, rate), rate) for rate in rates]  # before the device is touched
     low, high = (SpeechStore(some, BASE_SHARES, rate, device) for some, rate in loaded)
     encoder, _ = _trained_encoder(options.work)
-    config = SynthesizerConfig(voices=len(low.speakers) + 1)
+    config = LiteSynthesizerConfig(voices=len(low.speakers) + 1)
     settings = BaseTraining(steps=options.steps or BaseTraining.steps, large=device.type == "cuda")
     run(BaseTrainer(encoder, (low, high), config, settings), options.work / "base.pt", options.seconds)
 
@@ -202,7 +202,9 @@ def _export(options: argparse.Namespace) -> None:
         state = {**base["synthesizer"], "voice.weight": base["synthesizer"]["voice.weight"][:1]}
         small = {name[2:]: value for name, value in base["judges"].items() if name.startswith("0.")}
         parts = {"synthesizer": state, "discriminators": small}
-        save_parts(out / BASE_FILE.name, parts, {"synthesizer": SynthesizerConfig(voices=1)}, torch.float16)
+        save_parts(
+            out / BASE_FILE.name, parts, {"synthesizer": LiteSynthesizerConfig(voices=1)}, torch.float16
+        )
     if (options.work / OTHERS_FILE.name).exists():
         shutil.copyfile(options.work / OTHERS_FILE.name, out / OTHERS_FILE.name)
     card = {

@@ -24,16 +24,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rvc.audio.level import level_contour, normalisation_gain
-from rvc.audio.reader import load_mono, resample
-from rvc.lite.encoder import RATE_HZ, power_spectrum
+from rvc.audio.level import FRAMES_PER_S, RATE_16K_HZ, level_contour, normalisation_gain
+from rvc.audio.reader import load_mono
+from rvc.audio.resampling import resample
+from rvc.lite.encoder import power_spectrum
 from rvc.lite.perturb import Perturbation
 from rvc.pitch.f0 import interpolate_unvoiced
 from rvc.pitch.praat import PraatF0
 
 logger = logging.getLogger(__name__)
 
-FRAMES_PER_S = 100
 LICENCES = {
     "kathleen_en": "CC0 (Rhasspy voice data set 'kathleen')",
     "kerstin_de": "CC0 (Rhasspy voice data set 'kerstin')",
@@ -110,17 +110,17 @@ def cache_f0(corpus: Path, folder: Path, utterance: Utterance) -> None:
     """Compute the F0 of one recording into `folder`, unless it is there."""
     target = folder / f"{utterance.key}.npy"
     if not target.exists():
-        wav, _ = load_mono(corpus / utterance.file, rate_hz=RATE_HZ)
+        wav, _ = load_mono(corpus / utterance.file, rate_hz=RATE_16K_HZ)
         np.save(target, PraatF0()(wav).astype(np.float16))
 
 
 def load_recording(corpus: Path, work: Path, rate_hz: int, utterance: Utterance) -> Recording:
     """Decode one recording, level-normalised as at conversion, and read its contours from `work`."""
     wav, native_hz = load_mono(corpus / utterance.file)
-    wav16 = resample(wav, native_hz, RATE_HZ)
+    wav16 = resample(wav, native_hz, RATE_16K_HZ)
     gain = normalisation_gain(wav16)
-    audio = wav16 if rate_hz == RATE_HZ else resample(wav, native_hz, rate_hz)
-    frames = len(wav16) * FRAMES_PER_S // RATE_HZ
+    audio = wav16 if rate_hz == RATE_16K_HZ else resample(wav, native_hz, rate_hz)
+    frames = len(wav16) * FRAMES_PER_S // RATE_16K_HZ
     per_frame = rate_hz // FRAMES_PER_S
     label_file = work / "labels" / f"{utterance.key}.npy"
     labels = np.load(label_file) if label_file.exists() else np.zeros(0, np.int8)
@@ -254,9 +254,9 @@ class RoughPerturbation(Perturbation):
     def _reverberate(self, wav: Tensor, share: float, generator: torch.Generator) -> Tensor:
         """Add a room (decaying noise, 0.1 to 0.6 s) to a share of the batch; (B, N) -> (B, N)."""
         batch, samples = wav.shape
-        tail = RATE_HZ * 6 // 10
+        tail = RATE_16K_HZ * 6 // 10
         decay_s = self.uniform((batch, 1), 0.1, 0.6, generator)
-        time = torch.arange(tail, device=self.device) / RATE_HZ
+        time = torch.arange(tail, device=self.device) / RATE_16K_HZ
         hiss = torch.randn((batch, tail), generator=generator, device=self.device)
         room = hiss * torch.exp(-6.9 * time / decay_s)
         room = room / room.square().sum(1, keepdim=True).sqrt()

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from rvc.audio.level import HOP_16K, RATE_16K_HZ
 from rvc.audio.reader import load_mono
-from rvc.lite.encoder import HOP_SAMPLES, RATE_HZ
 from rvc.pretrain.dataset import Utterance
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Aligner:
 
     def labels(self, wav: NDArray[np.float32], text: str, language: str) -> NDArray[np.int8]:
         """Align 16 kHz audio, (N,), with its text ("": recognise it); -1 throughout if it failed."""
-        labels = np.full(len(wav) // HOP_SAMPLES + 1, -1, np.int8)
+        labels = np.full(len(wav) // HOP_16K + 1, -1, np.int8)
         peak = max(1e-4, float(np.percentile(np.abs(wav), 99.9)))
         pcm = (np.clip(0.5 * wav / peak, -1, 1) * 32767).astype(np.int16).tobytes()
         try:
@@ -140,7 +140,7 @@ _aligner = lru_cache(maxsize=1)(Aligner)  # one a process
 
 
 def _label_one(path: Path, utterance: Utterance, target: Path) -> bool:
-    wav, _ = load_mono(path, rate_hz=RATE_HZ, max_seconds=MAX_SECONDS)
+    wav, _ = load_mono(path, rate_hz=RATE_16K_HZ, max_seconds=MAX_SECONDS)
     labels = _aligner().labels(wav, utterance.text, utterance.language)
     np.save(target, labels)
     return bool((labels >= 0).any())

@@ -28,7 +28,6 @@ from scipy.linalg import eigh
 from rvc.analysis.quality import active_frames
 from rvc.analysis.speakers import (
     MEL_BANDS,
-    RATE_HZ,
     SpeakerStatistics,
     SpeakerWindows,
     cepstra,
@@ -37,6 +36,7 @@ from rvc.analysis.speakers import (
     responsibilities,
     speaker_windows,
 )
+from rvc.audio.level import RATE_16K_HZ
 from rvc.audio.reader import load_mono
 from rvc.files import atomic_write
 from rvc.pitch.praat import PraatF0
@@ -76,9 +76,9 @@ def cached_windows(corpus: Path, work: Path, utterance: Utterance) -> SpeakerWin
     """Read one recording as the detector does, or what was kept of it."""
     path = work / "speaker_stats" / f"{utterance.key}.npz"
     if not path.exists():
-        wav, _ = load_mono(corpus / utterance.file, rate_hz=RATE_HZ)
+        wav, _ = load_mono(corpus / utterance.file, rate_hz=RATE_16K_HZ)
         bands, f0 = log_mel(wav), PraatF0()(wav)
-        speech = np.pad(active_frames(wav, RATE_HZ), (0, 1))[: len(bands)]
+        speech = np.pad(active_frames(wav, RATE_16K_HZ), (0, 1))[: len(bands)]
         found = speaker_windows(bands, f0[: len(bands)], speech, [(0, len(bands))])
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary, temporary.open("wb") as file:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from rvc.audio.level import FRAMES_PER_S
 from rvc.lite.encoder import ContentEncoder
 from rvc.lite.losses import (
     JUDGED_SAMPLES,
@@ -32,8 +33,8 @@ from rvc.lite.losses import (
     whole_windows,
 )
 from rvc.lite.perturb import Perturbation
-from rvc.lite.synthesizer import Frames, Synthesizer, SynthesizerConfig, random_source
-from rvc.pretrain.dataset import FRAMES_PER_S, SpeechStore
+from rvc.lite.synthesizer import LiteFrames, LiteSynthesizer, LiteSynthesizerConfig, random_source
+from rvc.pretrain.dataset import SpeechStore
 from rvc.pretrain.train_encoder import LAST_RATE, Stateful
 
 CONTEXT_FRAMES = 40  # of audio on either side of a crop, for the encoder
@@ -118,14 +119,14 @@ class BaseTrainer:
     name = "base"
 
     def __init__(
-        self, encoder: ContentEncoder, stores: tuple[SpeechStore, SpeechStore], config: SynthesizerConfig,
+        self, encoder: ContentEncoder, stores: tuple[SpeechStore, SpeechStore], config: LiteSynthesizerConfig,
         settings: BaseTraining,
     ) -> None:  # fmt: skip
         torch.manual_seed(0)
         self.low, self.store, self.settings, self.steps = *stores, settings, settings.steps
         self.device = self.store.device
         self.encoder = encoder.eval().requires_grad_(requires_grad=False).to(self.device)
-        self.synthesizer = Synthesizer(config).to(self.device)
+        self.synthesizer = LiteSynthesizer(config).to(self.device)
         sets = [SmallDiscriminators(), *([LargeDiscriminators()] if settings.large else [])]
         self.judges = nn.ModuleList(sets).to(self.device)
         self.perturbation = Perturbation(self.device)
@@ -168,7 +169,7 @@ class BaseTrainer:
         with torch.no_grad():
             every = torch.arange(wide, device=self.device).expand(batch, -1)
             view = self.perturbation.speaker_view(low.audio, every, PLAIN_SHARE, generator)
-            rows = Frames(
+            rows = LiteFrames(
                 content=self.encoder.from_mel(view)[:, inner].float(),
                 f0_hz=crops.f0_hz[:, inner],
                 voiced=crops.voiced[:, inner],

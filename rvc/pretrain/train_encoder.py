@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rvc.files import atomic_write
-from rvc.lite.blocks import ConvNeXtBlock
-from rvc.lite.encoder import MEL_BANDS, ContentEncoder, EncoderConfig, log_mel, power_spectrum
+from rvc.lite.encoder import MEL_BANDS, ContentEncoder, ConvNeXtBlock, EncoderConfig, log_mel, power_spectrum
 from rvc.lite.losses import descend, rate_at, set_rate
 from rvc.pretrain.dataset import Crops, Recording, RoughPerturbation, SpeechStore
 from rvc.pretrain.labels import PHONES

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -116,8 +116,7 @@ class CheckpointStore:
         try:
             with self._path(step).open("rb") as file:
                 file.readline()
-                best: int | None = json.loads(file.readline())["best_step"]
-                return best
+                return cast("int | None", json.loads(file.readline())["best_step"])
         except (OSError, ValueError, KeyError):
             return None
 
@@ -142,12 +141,11 @@ def _read(file: BufferedReader, name: str) -> dict[str, Any]:
     file.seek(start)
     file.readline()
     try:
-        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        return cast("dict[str, Any]", torch.load(file, map_location="cpu", weights_only=True))
     except (RuntimeError, UnpicklingError, EOFError, ValueError) as error:
         raise CheckpointError(
             f"The checkpoint {name} holds something else than weights and numbers."
         ) from error
-    return state
 
 
 @contextmanager

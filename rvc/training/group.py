@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -34,12 +34,12 @@ class Group:
     device: torch.device
 
     @staticmethod
-    def alone() -> Group:
+    def single() -> Group:
         """Train by oneself, on the GPU if there is one."""
         return Group(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     @staticmethod
-    def join() -> Group:
+    def init() -> Group:
         """Join the group that torchrun describes in the environment, over nccl on GPUs and gloo without."""
         if not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"} <= set(os.environ):
             raise ConfigError(
@@ -65,7 +65,7 @@ class Group:
         if dist.is_initialized():
             dist.destroy_process_group()
 
-    def own(self, items: int) -> slice:
+    def shard(self, items: int) -> slice:
         """Say which items of a whole batch are this process's; ConfigError if they cannot be divided."""
         if items % self.size:
             raise ConfigError(
@@ -100,11 +100,10 @@ class Group:
         """Give every process the plain data that the first one has; the others wait for it."""
         if self.size == 1:
             return value
-        box: list[Any] = [value]
+        box = [value]
         dist.broadcast_object_list(box, device=self.device)
-        given: T = box[0]
-        return given
+        return box[0]
 
     def share_noise(self, noise: Tensor) -> Tensor:
         """Cut this process's items out of what was drawn for the whole batch."""
-        return noise[self.own(len(noise))]
+        return noise[self.shard(len(noise))]

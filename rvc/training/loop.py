@@ -22,13 +22,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from rvc.audio.reader import save
+from rvc.audio.writer import save
 from rvc.errors import CheckpointError, ConfigError
 from rvc.pitch.praat import PraatF0
 from rvc.training.checkpoints import CheckpointStore, Found
-from rvc.training.features import Slice, TrainingSet
+from rvc.training.dataset import Order, Slice, TrainingSet, fixed_arithmetic, generator_of, seed_of
 from rvc.training.group import Group
-from rvc.training.order import Order, fixed_arithmetic, generator_of, seed_of
 from rvc.training.scoring import WORST, Score, mean_score, score_slice
 from rvc.training.settings import TrainSettings
 from rvc.training.task import EndReason, LoopState, Outcome, Report, Task
@@ -80,7 +79,7 @@ class Training:
         self.task, self.data, self.settings, self.work_dir = task, data, settings, work_dir
         self.total_steps = settings.total_steps or task.default_steps(data.seconds)
         self._interval_s = report_interval_s
-        self._group = group or Group.alone()
+        self._group = group or Group.single()
         size = self._group.size
         self.batch_size = settings.batch_size or max(AUTOMATIC // size, 1) * size
         if tries_batch is None:
@@ -215,7 +214,10 @@ class Training:
         self._save()
         best = ", the best so far" if is_best else ""
         logger.info("step %d scored %s%s", state.step, state.scores[-1], best)
-        report = self._report("Scoring", _verdict(state, is_best=is_best))
+        verdict = "The best so far." if is_best else f"Step {state.best_step} was better."
+        if state.best_step is None:
+            verdict = "What it speaks cannot be scored yet."
+        report = self._report("Scoring", verdict)
         yield replace(report, score=dict(state.scores[-1]), sample=sample, reference=sample and REFERENCE)
 
     def _score_slice(self, piece: Slice) -> tuple[Score, str | None]:
@@ -328,14 +330,6 @@ class Training:
             seconds_left=seconds_left,
             message=message,
         )
-
-
-def _verdict(state: LoopState, *, is_best: bool) -> str:
-    if is_best:
-        return "The best so far."
-    if state.best_step is None:
-        return "What it speaks cannot be scored yet."
-    return f"Step {state.best_step} was better."
 
 
 def _ending(outcome: Outcome) -> str:

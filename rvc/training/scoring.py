@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rvc.audio.reader import resample
+from rvc.audio.level import RATE_16K_HZ
+from rvc.audio.resampling import resample
 
-RATE_16K_HZ = 16_000
 RESOLUTIONS = ((2048, 128), (1024, 80), (512, 40))  # FFT size in samples, mel bands; the hop is a quarter
 FLOOR_DB = 60.0  # quieter than this below the loudest band of the recording, nothing is compared
 SEMITONE_DB = 1.0  # what an error of one semitone costs, in dB of mel distance
@@ -27,8 +27,7 @@ MAX_SEMITONES = 12.0  # an estimator's slip of two octaves says no more than one
 
 Wave = NDArray[np.float32]
 Melody = NDArray[np.float64]
-EstimateF0 = Callable[[Wave], Melody]
-"""16 kHz audio, shape (N,) -> F0 in Hz, shape (N // 160 + 1,)."""
+EstimateF0 = Callable[[Wave], Melody]  # 16 kHz audio, (N,) -> F0 in Hz, (N // 160 + 1,)
 
 
 @dataclass(frozen=True, kw_only=True)

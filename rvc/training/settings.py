@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from rvc.engine.options import ENGINE_DEFAULTS
+from rvc.engine.options import ENGINES
 from rvc.errors import ConfigError
 
 # Lowest and highest value of each whole-number setting, and those that may be None.
@@ -37,7 +37,7 @@ CHOICES: dict[str, tuple[object, ...]] = {
 class TrainSettings:
     """How to train. Everything is counted in steps, so that a slow machine gives the same voice."""
 
-    engine: str = "lite"  # one of `ENGINE_DEFAULTS`
+    engine: str = "lite"  # one of `ENGINES`
     total_steps: int | None = None  # optimizer steps at most; None: by the length of the audio
     batch_size: int | None = None  # None is 8, or on a GPU what its memory holds if that is less
     score_every: int = 100
@@ -83,7 +83,7 @@ class TrainSettings:
                 raise ConfigError(
                     f"The setting {name!r} is for the engine 'rvc' alone; leave it out or choose that engine."
                 )
-        own = ENGINE_DEFAULTS[engine].training if engine in ENGINE_DEFAULTS else {}
+        own = ENGINES[engine].training if engine in ENGINES else {}
         return cls(**{**own, **settings})  # type: ignore[arg-type]  # __post_init__ checks every value
 
     @property

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from rvc.training.scoring import Score
 
-Features = Mapping[str, Tensor]
-"""What an engine knows of one slice: named tensors on the CPU, as its `extract` made them."""
+Features = Mapping[str, Tensor]  # what an engine knows of a slice, on the CPU, as its `extract` made it
 
 
 class Task(Protocol):
@@ -53,64 +52,46 @@ class Task(Protocol):
 
     def default_steps(self, seconds_of_audio: float) -> int:
         """Say how many steps suit so much audio, the held-out slices included; at least 1."""
-        ...
 
     def extract(self, wav: NDArray[np.float32], rate_hz: int, seed: int) -> dict[str, Tensor]:
         """Compute the features of one slice, (samples,) at its own rate, random only by the seed."""
-        ...
 
     def batch(self, items: Sequence[Features], generator: torch.Generator) -> dict[str, Tensor]:
         """Put together one batch as `step` wants it, random only by the CPU generator."""
-        ...
 
     def step(
         self, batch: dict[str, Tensor], step: int, total_steps: int, generator: torch.Generator
     ) -> dict[str, float]:
-        """Take one optimizer step of every network.
+        """Take one optimizer step of every network with what `batch` gave.
 
-        Args:
-            batch: What `batch` gave.
-            step: Number of this step, 0..total_steps - 1; rates and ramps follow from it.
-            total_steps: How many the whole training has.
-            generator: A generator on `device`, for noise and phases.
-
-        Returns:
-            Losses by name. One that is not finite ends the training.
+        Rates and ramps follow from `step`, 0..total_steps - 1; the generator, on `device`, is for noise and
+        phases. Returns losses by name; one that is not finite ends the training.
         """
-        ...
 
     def render(self, item: Features) -> NDArray[np.float32]:
         """Speak one slice in the voice as it is now, (N,); the same weights give the same samples."""
-        ...
 
     def reference(self, item: Features) -> NDArray[np.float32]:
         """Give the recording at the level of training, (N,), as long as `render` to within a frame."""
-        ...
 
     def f0(self, item: Features) -> NDArray[np.float64]:
         """Give the melody of a slice, (T,), frame i centred at 10 ms times i."""
-        ...
 
     def content(self, item: Features) -> NDArray[np.float32]:
         """Give the content vectors of a slice, for the retrieval index, (T, C), at least one."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that training changes: networks and optimizers, readable with `weights_only=True`."""
-        ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a state that `state_dict` gave, as read from disk, tensors on the CPU."""
-        ...
 
     def export(self, folder: Path) -> dict[str, Any]:
         """Write the voice as it is now for use: `model.safetensors` in an existing folder.
 
-        Returns:
-            The card's fields that only the engine knows: at least `engine`, `sample_rate_hz`,
-            `content_encoder` and `content_dim`. JSON-able.
+        Returns the card's fields that only the engine knows, JSON-able: at least `engine`, `sample_rate_hz`,
+        `content_encoder` and `content_dim`.
         """
-        ...
 
     def describe(self, items: Iterable[Features]) -> dict[str, Any]:
         """Measure the voice from the features of all slices: further fields of the card, JSON-able."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
+from rvc.audio.level import FRAMES_PER_S
 from rvc.errors import ConfigError
 
 Version = Literal["v1", "v2"]
 CONTENT_DIMS: dict[str, int] = {"v1": 256, "v2": 768}
 PITCH_BINS = 256
-FRAMES_PER_SECOND = 100
 
 _LIMITS = {
     "sample_rate_hz": (8_000, 96_000), "spectrogram_bins": (2, 4_097), "latent_channels": (2, 1_024),
@@ -84,7 +84,7 @@ class SynthesizerConfig:
             _require(even, f"An upsample rate of {rate} with kernel {kernel} is not even.")
         width, hop, rate_hz = self.upsample_channels, self.hop_samples, self.sample_rate_hz
         _require(width % 2**stages == 0, f"{width} channels cannot be halved {stages} times.")
-        whole = hop * FRAMES_PER_SECOND == rate_hz
+        whole = hop * FRAMES_PER_S == rate_hz
         _require(whole, f"A hop of {hop} samples is not 10 ms at {rate_hz} Hz.")
 
     def _check_resblocks(self) -> None:

@@ -19,14 +19,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import butter, filtfilt
 
-from rvc.audio.level import HOP_16K, RATE_16K_HZ, frame_rms, level_contour
+from rvc.audio.level import FRAMES_PER_S, HOP_16K, RATE_16K_HZ, frame_rms, level_contour
 from rvc.audio.loudness import Contour, EnvelopeMix, FrameLoudness, Gain, slow_envelope
 from rvc.engine.card import VoiceCard
-from rvc.engine.interface import Piece, Source, frames_covering
+from rvc.engine.interface import Piece, Source, frames_covering, placed_noise
 from rvc.engine.options import RVC_DEFAULTS
 from rvc.errors import CheckpointError
-from rvc.noise import placed_noise
-from rvc.pitch.f0 import FRAMES_PER_S, coarse_bins
+from rvc.pitch.f0 import coarse_bins
 from rvc.vits.content_encoder import (
     BASE,
     FRAMES_PER_CONTENT,
@@ -116,7 +115,7 @@ class RvcEngine:
         self._device = torch.device(device)
         self._lossless, self._noise = lossless, noise
 
-    def hear(self, wav16k: Wave) -> Wave:
+    def preprocess(self, wav16k: Wave) -> Wave:
         """Filter a recording and mirror its ends."""
         padding = PAD_FRAMES * HOP_16K
         if not wav16k.size:
@@ -164,7 +163,7 @@ class RvcEngine:
         content = np.pad(content, ((0, missing), (0, 0)), mode="edge")
         return content.repeat(FRAMES_PER_CONTENT, axis=0)[:frames]
 
-    def shares(self, voiced: Wave, index_rate: float, protect: float) -> Wave:
+    def retrieval_weights(self, voiced: Wave, index_rate: float, protect: float) -> Wave:
         """Give unvoiced frames `protect` times the share of voiced ones, but all of it from 0.5 on."""
         if protect >= UNPROTECTED or not self.uses_f0:
             return np.full(voiced.shape, index_rate, np.float32)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rvc.engine.index_file import read_rows
 from rvc.engine.retrieval import RetrievalIndex
 from rvc.errors import CheckpointError
-from rvc.sandbox import Order, obey
+from rvc.sandbox import Order, serve
 from rvc.steps import result_of
 from rvc.vits.voice_model import (
     CONTENT_ENCODER,
@@ -79,4 +79,4 @@ def added_index(rows: NDArray[np.float32]) -> faiss.IndexIVFFlat:
 
 
 if __name__ == "__main__":
-    sys.exit(obey(sys.argv[1:], exchange))
+    sys.exit(serve(sys.argv[1:], exchange))

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rvc.audio.level import RATE_16K_HZ
-from rvc.audio.reader import resample
+from rvc.audio.resampling import resample
 from rvc.errors import ConfigError
 from rvc.pitch.f0 import F0Estimator, coarse_bins
 from rvc.training.task import Features

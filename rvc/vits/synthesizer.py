@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from rvc.engine.interface import placed_noise
 from rvc.errors import ConfigError
-from rvc.noise import placed_noise
 from rvc.torch_file import load_published_state
 from rvc.vits.config import SynthesizerConfig
 from rvc.vits.flow import CONTEXT_FRAMES, Flow, PosteriorEncoder

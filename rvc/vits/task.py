@@ -119,7 +119,7 @@ class RvcTask(Task):
         precision: str | None = None,
         gradient_checkpointing: bool = False,
     ) -> None:
-        self.group = group or Group.alone()
+        self.group = group or Group.single()
         self.device = self.group.device
         self.sizes, self.epoch = sizes, 0
         config = sizes.synthesizer
@@ -184,7 +184,7 @@ class RvcTask(Task):
     def _passage(self, batch: dict[str, Tensor]) -> TrainingBatch:
         """Put this process's part of a batch on its device."""
         lengths = batch["lengths"]
-        own = self.group.own(len(lengths))
+        own = self.group.shard(len(lengths))
         rows = {name: row[own].to(self.device, non_blocking=True) for name, row in batch.items()}
         said = (rows[name] for name in ("content", "lengths", "pitch", "f0_hz"))
         return TrainingBatch(

@@ -36,7 +36,8 @@ from rvc.analysis.speakers import (
     load_statistics,
     white_noise,
 )
-from rvc.audio.reader import load_mono, resample
+from rvc.audio.reader import load_mono
+from rvc.audio.resampling import resample
 from rvc.pretrain.dataset import Utterance, read_corpus
 from rvc.pretrain.speaker_stats import is_held_out
 from rvc.steps import result_of

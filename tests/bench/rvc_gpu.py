@@ -81,7 +81,7 @@ def conversion(sizes: RvcSizes, device: torch.device, seconds: int) -> dict[str,
     wav16k = np.resize(song(5.0), seconds * 16_000).astype(np.float32)
 
     def convert() -> int:
-        heard = engine.hear(wav16k.copy())
+        heard = engine.preprocess(wav16k.copy())
         source = engine.source(heard, np.full(heard.size // 160 + 1, 180.0))
         samples = 0
         for piece in engine.pieces(source, engine.defaults.chunk_s):

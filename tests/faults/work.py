@@ -15,7 +15,7 @@ from typing import Any
 import tests.tiny  # noqa: F401 -- registers the engine "toy", which the conversions speak with
 from pipelines import worker
 from pipelines.events import Events
-from pipelines.job_spec import WorkOrder
+from pipelines.job_spec import JobSpec
 from pipelines.training.train import STARTS
 from rvc.training import checkpoints
 from tests.tiny_task import start_tiny
@@ -29,9 +29,9 @@ STARTS["tiny"] = start_tiny
 def paced(task: worker.Task) -> worker.Task:
     """The same work, slower."""
 
-    def slowly(order: WorkOrder) -> Events[dict[str, Any]]:
+    def slowly(spec: JobSpec) -> Events[dict[str, Any]]:
         pause_s = float(os.environ.get(PACE_VARIABLE, "0"))
-        work = task(order)
+        work = task(spec)
         try:
             for event in work:
                 time.sleep(pause_s)

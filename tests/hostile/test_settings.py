@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.job_spec import PrepareSettings, WorkOrder
+from pipelines.job_spec import JobSpec, PrepareSettings
 from pipelines.worker import TASKS
 from rvc.engine.options import ConvertOptions
 from rvc.errors import RvcError
@@ -57,10 +57,10 @@ def wishes() -> Iterator[tuple[str, dict[str, Any]]]:
         yield from ((kind, {field.name: wrong}) for field in fields(options) for wrong in WRONG)
 
 
-def order(kind: str, settings: dict[str, Any], folder: Path) -> WorkOrder:
+def spec(kind: str, settings: dict[str, Any], folder: Path) -> JobSpec:
     stored = {"name": "a.wav", "original": "a.wav", "audio": "a.wav", "seconds": 1.0, "sha256": ""}
     stored |= {"sample_rate_hz": 16_000, "channels": 1, "codec": "pcm_16", "size_bytes": 1}
-    return WorkOrder(
+    return JobSpec(
         id="job",
         type=kind,
         folder=folder,
@@ -77,7 +77,7 @@ def order(kind: str, settings: dict[str, Any], folder: Path) -> WorkOrder:
 def test_wrong_settings_are_refused_before_anything_is_touched(tmp_path: Path) -> None:
     tried = refused = 0
     for kind, settings in wishes():
-        work = TASKS[kind](order(kind, settings, tmp_path))
+        work = TASKS[kind](spec(kind, settings, tmp_path))
         tried += 1
         try:
             with pytest.raises((RvcError, OSError)) as caught:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from pipelines.job_spec import WorkOrder
+from pipelines.job_spec import JobSpec
 from pipelines.worker import STOPPED, plain
 
 ROOT = Path(__file__).parents[2]
@@ -91,13 +91,13 @@ def children() -> Iterator[list[Child]]:
             child.hang_up()
 
 
-def order(tmp_path: Path, job_id: str = "a", kind: str = "training", **settings: object) -> WorkOrder:
+def spec(tmp_path: Path, job_id: str = "a", kind: str = "training", **settings: object) -> JobSpec:
     upload = tmp_path / "upload"
     upload.mkdir(exist_ok=True)
     (upload / "000.wav").write_bytes(b"sound")
     folder = tmp_path / job_id
     folder.mkdir()
-    made = WorkOrder(
+    made = JobSpec(
         id=job_id,
         type=kind,
         folder=folder,
@@ -111,13 +111,13 @@ def order(tmp_path: Path, job_id: str = "a", kind: str = "training", **settings:
     return made
 
 
-Start = Callable[[WorkOrder], Child]
+Start = Callable[[JobSpec], Child]
 
 
 @pytest.fixture
 def work(tmp_path: Path, children: list[Child]) -> Start:
-    def start(order: WorkOrder) -> Child:
-        children.append(Child([str(order.folder)], order.folder / "worker.log"))
+    def start(spec: JobSpec) -> Child:
+        children.append(Child([str(spec.folder)], spec.folder / "worker.log"))
         return children[-1]
 
     return start
@@ -135,12 +135,12 @@ def steps_of(heard: list[dict[str, Any]]) -> list[int]:
 
 
 def test_an_order_survives_its_file(tmp_path: Path) -> None:
-    made = order(tmp_path, steps=3)
-    assert WorkOrder.load(made.folder) == made
+    made = spec(tmp_path, steps=3)
+    assert JobSpec.load(made.folder) == made
 
 
 def test_no_step_is_taken_on_the_device_before_the_grant(tmp_path: Path, work: Start) -> None:
-    child = work(order(tmp_path, steps=3))
+    child = work(spec(tmp_path, steps=3))
     assert [event["event"] for event in child.until("want_device")] == ["progress", "want_device"]
     assert child.is_silent_for(0.3)
     assert not (tmp_path / "device.log").exists()
@@ -157,7 +157,7 @@ def test_no_step_is_taken_on_the_device_before_the_grant(tmp_path: Path, work: S
 def test_a_pause_is_obeyed_at_the_next_step_and_nothing_is_done_until_continue(
     tmp_path: Path, work: Start
 ) -> None:
-    child = work(order(tmp_path, steps=30, step_s=0.02))
+    child = work(spec(tmp_path, steps=30, step_s=0.02))
     child.until("want_device")
     child.say("grant 0")
     child.until("progress")
@@ -173,7 +173,7 @@ def test_a_pause_is_obeyed_at_the_next_step_and_nothing_is_done_until_continue(
 
 
 def test_an_orphan_that_holds_the_lock_file_is_waited_for(tmp_path: Path, work: Start) -> None:
-    child = work(order(tmp_path, steps=2))
+    child = work(spec(tmp_path, steps=2))
     with FileLock(tmp_path / "gpu.lock", timeout=0):
         child.until("want_device")
         child.say("grant 0")
@@ -185,7 +185,7 @@ def test_an_orphan_that_holds_the_lock_file_is_waited_for(tmp_path: Path, work: 
 
 @pytest.mark.parametrize("moment", ["working", "waiting", "paused"])
 def test_sigterm_saves_and_leaves(moment: str, tmp_path: Path, work: Start) -> None:
-    child = work(order(tmp_path, steps=1000, step_s=0.02))
+    child = work(spec(tmp_path, steps=1000, step_s=0.02))
     child.until("want_device")
     if moment != "waiting":
         child.say("grant 0")
@@ -203,7 +203,7 @@ def test_sigterm_saves_and_leaves(moment: str, tmp_path: Path, work: Start) -> N
 def test_the_end_of_stdin_means_that_the_server_died_so_it_saves_and_leaves(
     tmp_path: Path, work: Start
 ) -> None:
-    child = work(order(tmp_path, steps=1000, step_s=0.02))
+    child = work(spec(tmp_path, steps=1000, step_s=0.02))
     child.until("want_device")
     child.say("grant 0")
     child.until("progress")
@@ -215,7 +215,7 @@ def test_the_end_of_stdin_means_that_the_server_died_so_it_saves_and_leaves(
 def test_a_second_worker_of_a_job_waits_for_the_first_and_goes_on_from_what_it_saved(
     tmp_path: Path, work: Start
 ) -> None:
-    made = order(tmp_path, steps=40, step_s=0.05)
+    made = spec(tmp_path, steps=40, step_s=0.05)
     orphan = work(made)
     orphan.until("want_device")
     orphan.say("grant 0")
@@ -233,7 +233,7 @@ def test_a_second_worker_of_a_job_waits_for_the_first_and_goes_on_from_what_it_s
 def test_a_refused_input_and_a_fault_are_told_apart(tmp_path: Path, work: Start) -> None:
     failed = {}
     for fault in ("input", "internal"):
-        child = work(order(tmp_path, fault, fault=fault, needs_device=False))
+        child = work(spec(tmp_path, fault, fault=fault, needs_device=False))
         failed[fault] = child.until("failed")[-1]
         assert child.status() != 0
     assert failed["input"]["kind"] == "input"
@@ -247,7 +247,7 @@ def test_a_refused_input_and_a_fault_are_told_apart(tmp_path: Path, work: Start)
 def test_what_a_library_prints_goes_to_the_log_and_not_between_the_events(
     tmp_path: Path, work: Start
 ) -> None:
-    child = work(order(tmp_path, chatty=True, steps=1, needs_device=False))
+    child = work(spec(tmp_path, chatty=True, steps=1, needs_device=False))
     child.until("done")
     assert "chatter" in (tmp_path / "a" / "worker.log").read_text()
 
@@ -257,7 +257,7 @@ def test_the_converter_does_one_job_after_another_and_a_cancel_ends_only_the_job
 ) -> None:
     pids = []
     for job_id in ("a", "b"):
-        made = order(tmp_path, job_id, "conversion", steps=2, chatty=True)
+        made = spec(tmp_path, job_id, "conversion", steps=2, chatty=True)
         converter.say(f"run {made.folder}")
         converter.until("want_device")
         converter.say("grant 0")
@@ -268,7 +268,7 @@ def test_the_converter_does_one_job_after_another_and_a_cancel_ends_only_the_job
         pids.append(heard[-1]["result"]["pid"])
     assert pids[0] == pids[1] == converter.process.pid
     converter.say("cancel")  # came too late: nothing runs
-    long = order(tmp_path, "c", "conversion", steps=1000, step_s=0.02)
+    long = spec(tmp_path, "c", "conversion", steps=1000, step_s=0.02)
     converter.say(f"run {long.folder}")
     converter.until("want_device")
     converter.say("grant 0")
@@ -285,7 +285,7 @@ def test_after_a_fault_the_converter_leaves_and_after_a_refusal_it_stays(
     tmp_path: Path, converter: Child
 ) -> None:
     for fault in ("input", "internal"):
-        made = order(tmp_path, fault, "conversion", fault=fault, needs_device=False)
+        made = spec(tmp_path, fault, "conversion", fault=fault, needs_device=False)
         converter.say(f"run {made.folder}")
         assert converter.until("failed")[-1]["kind"] == fault
     assert converter.status() not in (0, STOPPED)
@@ -312,7 +312,7 @@ def test_facts_become_json_whatever_their_kind() -> None:
 def test_a_worker_whose_work_never_ends_leaves_hard_when_the_server_has_died(
     tmp_path: Path, work: Start
 ) -> None:
-    child = work(order(tmp_path, deaf=True, needs_device=False))
+    child = work(spec(tmp_path, deaf=True, needs_device=False))
     deadline = time.monotonic() + PATIENCE_S
     while not (tmp_path / "a" / "work" / "deaf").exists():
         assert time.monotonic() < deadline

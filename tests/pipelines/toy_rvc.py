@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.jobs.dispatcher import WORKER_COMMAND
 from pipelines.training.train import STARTS, start_rvc
-from rvc.engine.options import ENGINE_DEFAULTS
+from rvc.engine.options import ENGINES
 from tests.tiny_rvc_training import tiny_sizes
 from tests.tiny_rvc_voice import encoder_file
 
@@ -25,7 +25,7 @@ SETTINGS = {
 
 
 STARTS["rvc"] = partial(start_rvc, sizes=tiny_sizes)
-ENGINE_DEFAULTS["rvc"] = ENGINE_DEFAULTS["rvc-toy"]
+ENGINES["rvc"] = ENGINES["rvc-toy"]
 
 
 def weights_folder(folder: Path) -> Path:

@@ -21,7 +21,7 @@ from typing import Any
 
 from pipelines.conversion.batch import convert_all
 from pipelines.events import Done, Events, Progress
-from pipelines.job_spec import WorkOrder
+from pipelines.job_spec import JobSpec
 from rvc.errors import AudioError
 
 
@@ -37,17 +37,17 @@ def write_voice(folder: Path, name: str = "Toy") -> Path:
     return folder
 
 
-def count(order: WorkOrder) -> Events[dict[str, Any]]:
+def count(spec: JobSpec) -> Events[dict[str, Any]]:
     """Count steps; resume where the last try was closed."""
-    wish = order.settings
+    wish = spec.settings
     if wish.get("chatty"):
         os.system("echo chatter")  # noqa: S605  # past Python's own stdout, as native code does
-    work = order.work_folder
+    work = spec.work_folder
     work.mkdir(exist_ok=True)
     checkpoint = work / "step.txt"
     step = start = int(checkpoint.read_text()) if checkpoint.exists() else 0
     steps = int(wish.get("steps", 3))
-    needs_device = bool(wish.get("needs_device", order.type != "preprocessing"))
+    needs_device = bool(wish.get("needs_device", spec.type != "preprocessing"))
     try:
         while step < steps:
             yield Progress(
@@ -58,43 +58,43 @@ def count(order: WorkOrder) -> Events[dict[str, Any]]:
                 needs_device=needs_device,
                 data={"step": step, "losses": {"toy": 1 / (step + 1)}},
             )
-            _take_step(order, step, needs_device=needs_device)
+            _take_step(spec, step, needs_device=needs_device)
             step += 1
     finally:
         checkpoint.write_text(str(step))
     result: dict[str, Any] = {"start": start, "steps": steps, "pid": os.getpid(), "quality_snr": 20.0}
-    if order.type == "training":
-        write_voice(order.bundle_folder)
-    if order.type == "conversion":
-        order.result_folder.mkdir(exist_ok=True)
-        audio = order.result_folder / "toy.wav"
-        audio.write_bytes((order.upload_folder / order.files[0]["audio"]).read_bytes())
+    if spec.type == "training":
+        write_voice(spec.bundle_folder)
+    if spec.type == "conversion":
+        spec.result_folder.mkdir(exist_ok=True)
+        audio = spec.result_folder / "toy.wav"
+        audio.write_bytes((spec.upload_folder / spec.files[0]["audio"]).read_bytes())
         result |= {"path": "result/toy.wav", "seconds": 1.5}
     yield Done(result=result)
 
 
-def _take_step(order: WorkOrder, step: int, *, needs_device: bool) -> None:
-    wish = order.settings
+def _take_step(spec: JobSpec, step: int, *, needs_device: bool) -> None:
+    wish = spec.settings
     if wish.get("deaf"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        (order.work_folder / "deaf").touch()
+        (spec.work_folder / "deaf").touch()
         time.sleep(60)
-    first_try = not (order.work_folder / "failed").exists()
+    first_try = not (spec.work_folder / "failed").exists()
     if step == wish.get("fault_at", 0) and (first_try or not wish.get("once")):
-        _go_wrong(str(wish.get("fault")), order)
+        _go_wrong(str(wish.get("fault")), spec)
     begin = time.time()
     time.sleep(_step_s(wish))
     if needs_device:
-        with (order.device_lock.parent / "device.log").open("a") as log:
-            log.write(f"{begin} {time.time()} {order.id}\n")
+        with (spec.device_lock.parent / "device.log").open("a") as log:
+            log.write(f"{begin} {time.time()} {spec.id}\n")
 
 
 def _step_s(wish: Mapping[str, Any]) -> float:
     return float(wish.get("step_s", os.environ.get("TOY_STEP_S", 0.0)))
 
 
-def _go_wrong(fault: str, order: WorkOrder) -> None:
-    (order.work_folder / "failed").touch()
+def _go_wrong(fault: str, spec: JobSpec) -> None:
+    (spec.work_folder / "failed").touch()
     if fault == "input":
         raise AudioError("The recording is not good enough; record it again.")
     if fault == "internal":
@@ -107,19 +107,19 @@ def _go_wrong(fault: str, order: WorkOrder) -> None:
         os._exit(7)
 
 
-def batch(order: WorkOrder) -> Events[dict[str, Any]]:
+def batch(spec: JobSpec) -> Events[dict[str, Any]]:
     """Count steps for every recording; `fault` strikes at the recording whose name it is in."""
-    wish = order.settings
+    wish = spec.settings
 
     def convert(row: dict[str, Any], destination: Path) -> Events[float]:
         for step in range(int(wish.get("steps", 3))):
             yield Progress(stage="Counting", fraction=step / int(wish.get("steps", 3)), needs_device=True)
             fault = str(wish.get("fault", ""))
-            _take_step(order, 0 if fault and fault in row["name"] else -1, needs_device=True)
+            _take_step(spec, 0 if fault and fault in row["name"] else -1, needs_device=True)
         destination.write_bytes(row["name"].encode())
         yield Done(result=row["seconds"])
 
-    for event in convert_all(order.files, order.folder, "wav", convert, attempt=order.attempt):
+    for event in convert_all(spec.files, spec.folder, "wav", convert, attempt=spec.attempt):
         yield Done(result=vars(event.result)) if isinstance(event, Done) else event
 
 

@@ -19,7 +19,7 @@ import soundfile as sf
 
 from pipelines.conversion.batch import convert_all
 from pipelines.events import Done, Events, Progress
-from pipelines.job_spec import WorkOrder
+from pipelines.job_spec import JobSpec
 from pipelines.recordings.uploads import decoding
 from rvc.errors import AudioError
 
@@ -31,79 +31,79 @@ def steps() -> int:
     return int(os.environ.get("TOY_STEPS", "10"))
 
 
-def preparation(order: WorkOrder) -> Events[dict[str, Any]]:
+def preparation(spec: JobSpec) -> Events[dict[str, Any]]:
     """Report on the files as they were described at the upload."""
     for number in range(steps()):
         time.sleep(STEP_S)
         yield Progress(stage="Listening", fraction=number / steps(), message="Listening to the recordings")
-    folder = order.upload_folder / "prepared"
+    folder = spec.upload_folder / "prepared"
     folder.mkdir(exist_ok=True)
     report = json.loads((Path(__file__).parent / "report.json").read_text(encoding="utf-8"))
     (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
     yield Done(result={"quality_snr": 31.0})
 
 
-def training(order: WorkOrder) -> Events[dict[str, Any]]:
+def training(spec: JobSpec) -> Events[dict[str, Any]]:
     """Give losses that fall, a sample at each scoring, and a bundle."""
-    if order.settings.get("total_steps") == 13:
+    if spec.settings.get("total_steps") == 13:
         raise AudioError("There are only 4 s of speech in these recordings; add at least 30 s more.")
-    saved = order.work_folder / "step"
+    saved = spec.work_folder / "step"
     saved.parent.mkdir(exist_ok=True)
     first = int(saved.read_text()) if saved.exists() else 0
     total = steps()
     try:
         for step in range(first, total):
             time.sleep(STEP_S)
-            yield _report(order, step, total)
+            yield _report(spec, step, total)
             first = step
     except GeneratorExit:
         saved.write_text(str(first))
         raise
-    _bundle(order.bundle_folder, order.settings.get("consent"))
+    _bundle(spec.bundle_folder, spec.settings.get("consent"))
     yield Done(result={"best_step": total, "quality_snr": 31.0})
 
 
-def conversion(order: WorkOrder) -> Events[dict[str, Any]]:
+def conversion(spec: JobSpec) -> Events[dict[str, Any]]:
     """Give the recording back, half as loud."""
     for number in range(steps()):
         time.sleep(STEP_S)
         yield Progress(stage="Converting", fraction=number / steps(), eta_s=STEP_S * (steps() - number))
-    wav, rate_hz = sf.read(order.upload_folder / order.files[0]["audio"], dtype="float32")
-    order.result_folder.mkdir(exist_ok=True)
-    form = order.settings.get("format", "wav")
-    sf.write(order.result_folder / f"converted.{form}", 0.5 * wav, rate_hz)
+    wav, rate_hz = sf.read(spec.upload_folder / spec.files[0]["audio"], dtype="float32")
+    spec.result_folder.mkdir(exist_ok=True)
+    form = spec.settings.get("format", "wav")
+    sf.write(spec.result_folder / f"converted.{form}", 0.5 * wav, rate_hz)
     yield Done(
         result={
             "path": f"result/converted.{form}",
             "seconds": len(wav) / rate_hz,
-            "transpose_semitones": order.settings.get("transpose_semitones") or 3.2,
+            "transpose_semitones": spec.settings.get("transpose_semitones") or 3.2,
         }
     )
 
 
-def batch(order: WorkOrder) -> Events[dict[str, Any]]:
+def batch(spec: JobSpec) -> Events[dict[str, Any]]:
     """Give the recordings back, half as loud."""
-    form = order.settings.get("format", "wav")
+    form = spec.settings.get("format", "wav")
 
     def convert(row: dict[str, Any], destination: Path) -> Events[float]:
         for number in range(steps()):
             time.sleep(STEP_S)
             yield Progress(stage="Converting", fraction=number / steps(), needs_device=True)
-        original = order.folder.parent / row["upload_id"] / row["original"]
-        decoded = order.work_folder / "decoded.wav"
+        original = spec.folder.parent / row["upload_id"] / row["original"]
+        decoded = spec.work_folder / "decoded.wav"
         seconds = list(decoding(original, decoded, row["name"], 60.0))[-1]
         wav, rate_hz = sf.read(decoded, dtype="float32")
         sf.write(destination, 0.5 * wav, rate_hz, format=form.upper())
         yield Done(result=seconds)
 
-    for event in convert_all(order.files, order.folder, form, convert, attempt=order.attempt):
+    for event in convert_all(spec.files, spec.folder, form, convert, attempt=spec.attempt):
         yield Done(result=vars(event.result)) if isinstance(event, Done) else event
 
 
 TASKS = {"preprocessing": preparation, "training": training, "conversion": conversion, "batch": batch}
 
 
-def _report(order: WorkOrder, step: int, total: int) -> Progress:
+def _report(spec: JobSpec, step: int, total: int) -> Progress:
     data: dict[str, Any] = {
         "step": 10 * step,
         "total_steps": 10 * total,
@@ -116,10 +116,10 @@ def _report(order: WorkOrder, step: int, total: int) -> Progress:
     if step % max(1, total // 5) == max(1, total // 5) - 1:
         data["score"] = {"total": 5 + 3 * math.exp(-3 * step / total), "step": 10 * step}
         data["sample"] = f"samples/{10 * step:06d}.wav"
-        folder = order.work_folder / "samples"
+        folder = spec.work_folder / "samples"
         folder.mkdir(exist_ok=True)
         tone = 0.3 * np.sin(2 * np.pi * 220 * np.arange(24_000) / 24_000)
-        for path in (folder / "reference.wav", order.work_folder / data["sample"]):
+        for path in (folder / "reference.wav", spec.work_folder / data["sample"]):
             sf.write(path, tone, 24_000)
     return Progress(
         stage="Training",

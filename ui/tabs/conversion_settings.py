@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from rvc.engine.options import ENGINE_DEFAULTS, LITE_DEFAULTS
+from rvc.engine.options import ENGINES, LITE_DEFAULTS
 from rvc.errors import ConfigError
 from rvc.pitch.estimators import F0_ESTIMATORS
 
@@ -76,7 +76,7 @@ class ConversionSettings:
         pitch = {self.pitch: gr.Radio(info=PITCH_INFO if voice.get("f0") else UNKNOWN_PITCH_INFO)}
         if engine == shown_engine:
             return pitch  # what a person set stays until a voice of another engine is chosen
-        defaults = ENGINE_DEFAULTS.get(engine, LITE_DEFAULTS)
+        defaults = ENGINES.get(engine, LITE_DEFAULTS)
         wording = engine if engine in PROTECT_INFO else "lite"
         return pitch | {
             self.index_rate: gr.Slider(value=defaults.index_rate),

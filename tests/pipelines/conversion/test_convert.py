@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pipelines.conversion.convert import ConvertResult, convert
 from pipelines.events import Done, Progress, finish
 from rvc.audio.level import frame_rms, loud_rms
-from rvc.audio.reader import load_mono, probe, resample
+from rvc.audio.reader import load_mono, probe
+from rvc.audio.resampling import resample
 from rvc.engine.options import ConvertOptions
 from rvc.errors import AudioError, ConfigError
 from rvc.pitch.f0 import f0_statistics

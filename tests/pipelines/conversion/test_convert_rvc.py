@@ -14,7 +14,7 @@ from pipelines.events import Progress, finish
 from rvc.audio.level import frame_rms
 from rvc.audio.loudness import RVC_CEILING
 from rvc.audio.reader import load_mono
-from rvc.engine.options import ENGINE_DEFAULTS, RVC_DEFAULTS, ConvertOptions
+from rvc.engine.options import ENGINES, RVC_DEFAULTS, ConvertOptions
 from rvc.errors import ConfigError
 from rvc.voice import Voice
 from tests.tiny import song
@@ -82,7 +82,7 @@ def test_what_is_not_asked_for_is_the_engine_s_default(voice: Voice, tmp_path: P
         name: getattr(RVC_DEFAULTS, name) for name in ("index_rate", "protect", "follow_loudness", "chunk_s")
     }
     np.testing.assert_array_equal(run(source, voice)[0], run(source, voice, **spelled)[0])
-    assert ENGINE_DEFAULTS["rvc"] is voice.engine.defaults
+    assert ENGINES["rvc"] is voice.engine.defaults
 
 
 def test_the_slow_envelope_is_followed_as_far_as_asked(voice: Voice, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import soundfile as sf
 from pipelines.conversion import load_voice as loading
 from pipelines.conversion.load_voice import LoadedVoice, load_voice
 from pipelines.events import Done, Progress, finish
-from pipelines.job_spec import WorkOrder
+from pipelines.job_spec import JobSpec
 from pipelines.recordings.uploads import receive
 from pipelines.settings import get_settings
 from pipelines.worker import TASKS
@@ -102,7 +102,7 @@ def test_a_conversion_job_says_who_found_the_melody_and_keeps_its_progress_risin
     sf.write(tmp_path / "source.wav", song(1.5), 16_000)
     stored = receive([(tmp_path / "source.wav", "source.wav")], tmp_path / "upload", get_settings())
     (tmp_path / "job").mkdir()
-    order = WorkOrder(
+    spec = JobSpec(
         id="job",
         type="conversion",
         folder=tmp_path / "job",
@@ -111,10 +111,10 @@ def test_a_conversion_job_says_who_found_the_melody_and_keeps_its_progress_risin
         model_folder=rvc_bundle(tmp_path / "voice"),
         device_lock=tmp_path / "lock",
     )
-    events = list(TASKS["conversion"](order))
+    events = list(TASKS["conversion"](spec))
     fractions = [event.fraction for event in events if isinstance(event, Progress)]
     assert fractions == sorted(fractions)
     assert isinstance(events[-1], Done)
     result = events[-1].result
     assert result["f0_estimator"] == "praat"
-    assert load_mono(order.folder / result["path"])[0].size == 60_000
+    assert load_mono(spec.folder / result["path"])[0].size == 60_000

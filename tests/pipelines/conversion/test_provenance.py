@@ -13,15 +13,15 @@ import pytest
 import soundfile as sf
 
 from pipelines.conversion.convert import convert
-from pipelines.conversion.provenance import STATEMENT, VERSION, RunRecord
+from pipelines.conversion.provenance import STATEMENT, VERSION, Provenance
 from pipelines.events import finish
-from rvc.audio.reader import AudioWriter, load_mono
-from rvc.audio.writer import WRITABLE
+from rvc.audio.reader import load_mono
+from rvc.audio.writer import WRITABLE, AudioWriter
 from rvc.engine.options import ConvertOptions
 from tests.sounds import tone
 from tests.tiny import song, toy_voice
 
-RECORD = RunRecord(
+RECORD = Provenance(
     voice_name='Zoë "the voice" 声', voice_id="0123abcd", settings={"index_rate": 0.5, "format": None}
 )
 
@@ -37,7 +37,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return said if isinstance(said, dict) and said.get("statement") == STATEMENT else None
 
 
-def written(path: Path, record: RunRecord | None) -> Path:
+def written(path: Path, record: Provenance | None) -> Path:
     tags = None if record is None else record.tags(transpose_semitones=2.5)
     with AudioWriter(path, 24_000, path.suffix[1:], tags=tags) as out:
         out.write(tone(1.5, 24_000)[:, 0])

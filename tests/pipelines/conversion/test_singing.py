@@ -14,7 +14,8 @@ from pipelines.conversion.convert import convert
 from pipelines.events import finish
 from pipelines.voices.library import BUILTIN_VOICES
 from rvc.audio.level import frame_rms
-from rvc.audio.reader import load_mono, resample
+from rvc.audio.reader import load_mono
+from rvc.audio.resampling import resample
 from rvc.engine.options import ConvertOptions
 from rvc.pitch.praat import PraatF0
 from rvc.voice import Voice

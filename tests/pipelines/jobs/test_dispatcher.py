@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.jobs.outcome import make_order
+from pipelines.jobs.outcome import make_job_spec
 from pipelines.jobs.service import Jobs
 from pipelines.store.registry import AtomicStorage, Tables
 from rvc.errors import ConfigError, NotAllowedError
@@ -59,12 +59,12 @@ def test_a_fault_at_the_start_of_one_job_fails_that_job_and_the_others_go_on(
     source = upload(jobs, tmp_path)
     damaged, whole = (submit(jobs, "preprocessing", source) for _ in range(2))
 
-    def order(row: dict[str, Any], *args: Any, **named: Any) -> Any:  # noqa: ANN401 -- passed on
+    def spec(row: dict[str, Any], *args: Any, **named: Any) -> Any:  # noqa: ANN401 -- passed on
         if row["id"] == damaged:
             raise KeyError("a part of a damaged row")
-        return make_order(row, *args, **named)
+        return make_job_spec(row, *args, **named)
 
-    monkeypatch.setattr("pipelines.jobs.dispatcher.make_order", order)
+    monkeypatch.setattr("pipelines.jobs.dispatcher.make_job_spec", spec)
     jobs.start()
     assert end_of(jobs, whole)["status"] == "completed"
     last = end_of(jobs, damaged, "failed")

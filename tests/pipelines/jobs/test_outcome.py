@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.jobs.outcome import JobOutcome, make_order, resolve
+from pipelines.jobs.outcome import JobOutcome, make_job_spec, resolve
 from pipelines.jobs.service import Jobs
 from pipelines.store.records import new_job
 from rvc.errors import ConfigError, NotAllowedError
@@ -82,9 +82,9 @@ def test_an_order_is_not_written_for_what_cannot_be_done(open_jobs: Open, tmp_pa
     assert row is not None
     house: dict[str, Any] = {"registry": jobs.registry, "library": jobs.library, "settings": settings}
     with pytest.raises(NotAllowedError, match="train elsewhere"):
-        make_order(row, tmp_path, **house)
+        make_job_spec(row, tmp_path, **house)
     with pytest.raises(ConfigError, match="expired"):
-        make_order(row | {"type": "preprocessing", "upload_id": "0" * 32}, tmp_path, **house)
+        make_job_spec(row | {"type": "preprocessing", "upload_id": "0" * 32}, tmp_path, **house)
 
 
 def test_a_voice_that_is_deleted_while_its_job_waits_fails_that_job(

@@ -10,7 +10,8 @@ import soundfile as sf
 
 from rvc.analysis.fingerprint import find_duplicates, fingerprint
 from rvc.analysis.speakers import log_mel
-from rvc.audio.reader import load_mono, resample
+from rvc.audio.reader import load_mono
+from rvc.audio.resampling import resample
 from tests.voices import MAN, OTHER_WOMAN, WOMAN, Wave, speak
 
 

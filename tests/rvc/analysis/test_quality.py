@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 
 from rvc.analysis.quality import MAX_SNR_DB, active_frames, measure, measuring, power_spectra
-from rvc.analysis.slicing import FRAMES_PER_S
+from rvc.audio.level import FRAMES_PER_S
 from rvc.audio.resampling import resample
 from tests.voices import MAN, WOMAN, Voice, Wave, speak, spoken_samples, with_noise
 

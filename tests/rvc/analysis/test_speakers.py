@@ -11,7 +11,6 @@ from scipy.signal import lfilter
 
 from rvc.analysis.quality import active_frames
 from rvc.analysis.speakers import (
-    RATE_HZ,
     STATISTICS,
     SpeakerFinding,
     SpeakerWindows,
@@ -22,6 +21,7 @@ from rvc.analysis.speakers import (
     speaker_windows,
     thinned,
 )
+from rvc.audio.level import RATE_16K_HZ
 from rvc.pitch.praat import PraatF0
 from rvc.steps import result_of
 from tests.voices import MAN, OTHER_WOMAN, WOMAN, Wave, speak
@@ -38,7 +38,7 @@ def windows_of(wav: Wave) -> SpeakerWindows:
 
 
 def find_second_speaker(
-    recordings: list[SpeakerWindows], bandwidth_hz: float = RATE_HZ / 2
+    recordings: list[SpeakerWindows], bandwidth_hz: float = RATE_16K_HZ / 2
 ) -> SpeakerFinding:
     return result_of(comparing_speakers(recordings, bandwidth_hz=bandwidth_hz))
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rvc.audio.level import loud_of
-from rvc.audio.loudness import CEILING, FrameLoudness, apply_gain, gain_contour, measure_frames
+from rvc.audio.loudness import CEILING, FrameLoudness, KnotGain, gain_contour, measure_frames
 
 HOP = 240
 FRAMES = 500
@@ -28,7 +28,7 @@ def swelling() -> NDArray[np.float64]:
 def converted(source_rms: NDArray[np.float64], spoken: NDArray[np.float32], follow: float) -> FrameLoudness:
     gain = gain_contour(source_rms, measure_frames(spoken, HOP), follow)
     assert gain.shape == (source_rms.size + 1,)
-    return measure_frames(apply_gain(spoken, gain, HOP), HOP)
+    return measure_frames(KnotGain(knots=gain, hop=HOP).apply(spoken, 0), HOP)
 
 
 def test_what_is_measured_is_rms_and_peak_of_each_stretch() -> None:
@@ -93,5 +93,5 @@ def test_no_sample_exceeds_the_ceiling_and_what_lies_far_from_peaks_is_untouched
 
 def test_gains_are_straight_between_knots() -> None:
     gain = np.linspace(0.0, 1.0, FRAMES + 1)
-    wav = apply_gain(np.ones(FRAMES * HOP, np.float32), gain, HOP)
+    wav = KnotGain(knots=gain, hop=HOP).apply(np.ones(FRAMES * HOP, np.float32), 0)
     np.testing.assert_allclose(wav, np.arange(FRAMES * HOP) / (FRAMES * HOP), atol=1e-6)

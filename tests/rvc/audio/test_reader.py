@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from rvc.audio.reader import blocks, load_mono, probe, resample
+from rvc.audio.reader import blocks, load_mono, probe
+from rvc.audio.resampling import resample
 from rvc.audio.writer import AudioWriter
 from rvc.errors import AudioError
 from tests.sounds import CONTAINERS, KINDS, tone, write, write_silence

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from rvc.audio.reader import AudioWriter, load_mono, probe, save
-from rvc.audio.writer import WRITABLE
+from rvc.audio.reader import load_mono, probe
+from rvc.audio.writer import WRITABLE, AudioWriter, save
 from rvc.errors import AudioError, ConfigError
 from tests.sounds import tone
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rvc.errors import CheckpointError
-from rvc.lite.perturb import OTHERS_FILE, OtherSpeakers, load_others
+from rvc.lite.perturb import OTHERS_FILE, ContentBank, load_others
 from rvc.lite.weights import load_encoder
 
 
@@ -18,7 +18,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def test_another_speaker_says_the_same_with_the_same_mean() -> None:
     content = torch.randn(50, 6, generator=generator())
-    said = OtherSpeakers(torch.randn(3, 40, 6, generator=generator(1))).say(content, generator())
+    said = ContentBank(torch.randn(3, 40, 6, generator=generator(1))).augment(content, generator())
     assert said.shape == content.shape
     assert not torch.allclose(said, content)
     torch.testing.assert_close(said.mean(0), content.mean(0))
@@ -28,13 +28,13 @@ def test_who_has_just_these_frames_moved_by_a_vector_says_them_unchanged() -> No
     """A speaker who differs by one constant vector is no other speaker once the mean is made alike."""
     content = 100 * torch.eye(8)
     theirs = (content + 5.0)[None].repeat_interleave(4, dim=1)  # as many copies as neighbours are asked for
-    torch.testing.assert_close(OtherSpeakers(theirs).say(content, generator()), content)
+    torch.testing.assert_close(ContentBank(theirs).augment(content, generator()), content)
 
 
 def test_draws_decide_who_says_it() -> None:
     content = torch.randn(20, 6, generator=generator())
-    others = OtherSpeakers(torch.randn(3, 40, 6, generator=generator(1)))
-    said = [others.say(content, generator(seed)) for seed in (1, 1, 2)]
+    others = ContentBank(torch.randn(3, 40, 6, generator=generator(1)))
+    said = [others.augment(content, generator(seed)) for seed in (1, 1, 2)]
     assert torch.equal(said[0], said[1])
     assert not torch.equal(said[0], said[2])
 

@@ -7,11 +7,11 @@ import parselmouth
 import pytest
 import torch
 
-from rvc.lite.synthesizer import Frames, Synthesizer, SynthesizerConfig, frame_phase, pulse_train
-from rvc.noise import placed_noise
+from rvc.engine.interface import placed_noise
+from rvc.lite.synthesizer import LiteFrames, LiteSynthesizer, LiteSynthesizerConfig, frame_phase, pulse_train
 
 RATE_HZ = 24_000
-TINY = SynthesizerConfig(content_dim=8, channels=16, blocks=2, kernel_frames=3, voice_dim=4, voices=2)
+TINY = LiteSynthesizerConfig(content_dim=8, channels=16, blocks=2, kernel_frames=3, voice_dim=4, voices=2)
 
 
 def contour(hz: float, frames: int) -> torch.Tensor:
@@ -29,12 +29,12 @@ def inputs(frames: int) -> dict[str, torch.Tensor]:
 
 
 def speak(
-    model: Synthesizer, rows: dict[str, torch.Tensor], phase: torch.Tensor, first_frame: int = 0
+    model: LiteSynthesizer, rows: dict[str, torch.Tensor], phase: torch.Tensor, first_frame: int = 0
 ) -> torch.Tensor:
     pulses = pulse_train(rows["f0_hz"], phase, rows["voiced"], RATE_HZ)
     noise = placed_noise(first_frame, rows["f0_hz"].shape[1], 240)
     with torch.inference_mode():
-        return model(Frames(**rows), torch.zeros(1, dtype=torch.long), (pulses, noise))
+        return model(LiteFrames(**rows), torch.zeros(1, dtype=torch.long), (pulses, noise))
 
 
 @pytest.mark.parametrize("hz", [60.0, 110.0, 220.0, 523.25, 900.0])
@@ -71,14 +71,14 @@ def test_an_unvoiced_frame_has_no_pulses() -> None:
 
 
 def test_audio_is_as_long_as_its_frames() -> None:
-    model = Synthesizer(TINY).eval()
+    model = LiteSynthesizer(TINY).eval()
     rows = inputs(37)
     assert speak(model, rows, frame_phase(rows["f0_hz"])).shape == (1, 37 * 240)
 
 
 def test_a_chunk_with_context_equals_the_same_stretch_of_the_whole() -> None:
     torch.manual_seed(0)
-    model = Synthesizer(TINY).eval()
+    model = LiteSynthesizer(TINY).eval()
     torch.nn.init.normal_(model.head.weight, std=0.2)
     rows = inputs(300)
     phase = frame_phase(rows["f0_hz"])

@@ -11,22 +11,22 @@ import torch
 from numpy.typing import NDArray
 
 import rvc.lite.task
-from rvc.audio.reader import resample
+from rvc.audio.resampling import resample
 from rvc.engine.card import parse_card
 from rvc.engine.interface import Source
 from rvc.errors import CheckpointError
 from rvc.lite.encoder import ContentEncoder, EncoderConfig
 from rvc.lite.engine import LiteEngine, LiteLoader
 from rvc.lite.losses import SmallDiscriminators
-from rvc.lite.perturb import OtherSpeakers
-from rvc.lite.synthesizer import Synthesizer, SynthesizerConfig
+from rvc.lite.perturb import ContentBank
+from rvc.lite.synthesizer import LiteSynthesizer, LiteSynthesizerConfig
 from rvc.lite.task import OTHER_VERSIONS, VERSIONS, LiteTask
 from rvc.lite.tone import mean_tone
 from rvc.lite.weights import CONTENT_ENCODER_NAME, load_part, load_synthesizer, save_parts
 from tests.tiny import CARD, toy_card
 
 ENCODER = EncoderConfig(channels=16, blocks=2, kernel_frames=3, content_dim=8)
-SYNTHESIZER = SynthesizerConfig(content_dim=8, channels=24, blocks=2, kernel_frames=3, voice_dim=4)
+SYNTHESIZER = LiteSynthesizerConfig(content_dim=8, channels=24, blocks=2, kernel_frames=3, voice_dim=4)
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Foreign:
 def tiny_task() -> LiteTask:
     torch.manual_seed(0)
     judges = SmallDiscriminators(channels=4)
-    others = OtherSpeakers(torch.randn(2, 30, ENCODER.content_dim))
-    return LiteTask(ContentEncoder(ENCODER), Synthesizer(SYNTHESIZER), judges, others, "tiny")
+    others = ContentBank(torch.randn(2, 30, ENCODER.content_dim))
+    return LiteTask(ContentEncoder(ENCODER), LiteSynthesizer(SYNTHESIZER), judges, others, "tiny")
 
 
 def hum(hz: float = 160.0, seconds: float = 2.0, rate_hz: int = 32_000) -> NDArray[np.float32]:
@@ -126,7 +126,7 @@ def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read"):
         load_synthesizer(path)
     torch.manual_seed(0)
-    state = {"synthesizer": Synthesizer(SYNTHESIZER).state_dict()}
+    state = {"synthesizer": LiteSynthesizer(SYNTHESIZER).state_dict()}
     for sizes, said in (
         (Foreign(), "sizes that no"),
         (replace(SYNTHESIZER, channels=10**9), "1000000000 for"),

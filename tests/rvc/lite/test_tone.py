@@ -15,7 +15,8 @@ from pipelines.events import finish
 from pipelines.voices.library import BUILTIN_VOICES
 from rvc.audio.level import TARGET_RMS, frame_rms, loud_rms
 from rvc.audio.loudness import FrameLoudness
-from rvc.audio.reader import load_mono, resample
+from rvc.audio.reader import load_mono
+from rvc.audio.resampling import resample
 from rvc.audio.writer import AudioWriter
 from rvc.engine.card import TONE_BANDS
 from rvc.engine.options import ConvertOptions
@@ -164,7 +165,7 @@ def test_a_recording_is_heard_at_the_one_level_and_its_silence_stays_silent(spee
     pause = np.zeros(16_000, np.float32)
     recorded = np.concatenate([speech, pause, speech])
     rms = np.append(frame_rms(recorded), 0.0)[: recorded.size // 160 + 1]
-    heard = voice.engine.source(voice.engine.hear(recorded.copy()), np.zeros(rms.size))
+    heard = voice.engine.source(voice.engine.preprocess(recorded.copy()), np.zeros(rms.size))
     assert loud_rms(heard.wav16k) == pytest.approx(TARGET_RMS, rel=0.01)
     spoken = FrameLoudness(rms=np.full(rms.size, 0.05), peak=np.full(rms.size, 0.1))
     hop = voice.sample_rate_hz // 100

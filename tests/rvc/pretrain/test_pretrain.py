@@ -12,7 +12,7 @@ import torch
 
 from rvc.lite.encoder import ContentEncoder, EncoderConfig
 from rvc.lite.perturb import Perturbation
-from rvc.lite.synthesizer import SynthesizerConfig
+from rvc.lite.synthesizer import LiteSynthesizerConfig
 from rvc.pretrain.dataset import (
     HELD_OUT_SPEAKERS,
     Recording,
@@ -154,7 +154,9 @@ def test_the_base_synthesizer_learns_and_its_judges_take_part(corpus: Path) -> N
     stores = [
         SpeechStore(recordings(corpus, rate), {"librispeech": 1.0}, rate, CPU) for rate in (16_000, 24_000)
     ]
-    sizes = SynthesizerConfig(content_dim=8, channels=16, blocks=1, kernel_frames=3, voice_dim=4, voices=3)
+    sizes = LiteSynthesizerConfig(
+        content_dim=8, channels=16, blocks=1, kernel_frames=3, voice_dim=4, voices=3
+    )
     settings = BaseTraining(
         steps=14, batch=2, frames=40, learning_rate=1e-2, warmup_steps=2, adversarial_from=12,
         judged_samples=4096, large=False,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rvc.errors import ConfigError
-from rvc.training.features import TrainingSet
+from rvc.training.dataset import TrainingSet
 from rvc.training.loop import AUTOMATIC, Training, fitting_batch_size, on_cpu
 from rvc.training.settings import TrainSettings
 from tests.rvc.training.test_resume import assert_equal, stop_after

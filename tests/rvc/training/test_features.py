@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rvc.errors import AudioError
-from rvc.training.features import Slice, TrainingSet, extract_features
+from rvc.training.dataset import Slice, TrainingSet, extract_features
 from tests.tiny_task import TinyTask, drain, write_tones
 
 LENGTHS_S = [1.0, 1.2, 1.4]

@@ -71,7 +71,7 @@ def together(folder: Path, processes: int) -> list[dict[str, Any]]:
 def member(folder: str) -> None:
     """Be one of the processes."""
     torch.set_num_threads(1)
-    group = Group.join()
+    group = Group.init()
     try:
         train_here(Path(folder) / f"own-{group.rank}", group)
     finally:
@@ -107,21 +107,21 @@ def test_two_processes_give_what_one_gives_with_the_same_batch(tmp_path: Path) -
 
 def test_a_batch_is_shared_evenly_or_refused() -> None:
     group = Group(1, 2, torch.device("cpu"))
-    assert group.own(6) == slice(3, 6)
+    assert group.shard(6) == slice(3, 6)
     assert torch.equal(group.share_noise(torch.arange(6)), torch.arange(3, 6))
     with pytest.raises(ConfigError, match="batch of 5 cannot be divided among 2 processes"):
-        group.own(5)
+        group.shard(5)
 
 
 def test_without_torchrun_there_is_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigError, match="started by torchrun"):
-        Group.join()
+        Group.init()
 
 
 def test_alone_nothing_is_averaged() -> None:
-    group = Group.alone()
+    group = Group.single()
     parameter = torch.nn.Parameter(torch.ones(2))
     parameter.grad = torch.full((2,), 3.0)
     group.average_gradients([parameter])

@@ -16,7 +16,7 @@ from torch import Tensor
 from rvc.audio.reader import load_mono
 from rvc.errors import ConfigError
 from rvc.training.checkpoints import CheckpointStore
-from rvc.training.features import TrainingSet
+from rvc.training.dataset import TrainingSet
 from rvc.training.loop import Training
 from rvc.training.settings import TrainSettings
 from rvc.training.task import Features

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
-from rvc.training.order import Order, fixed_arithmetic, generator_of, seed_of, split_held_out
+from rvc.training.dataset import Order, fixed_arithmetic, generator_of, seed_of, split_held_out
 
 KEYS = [f"{number:064x}" for number in range(40)]
 LENGTHS_S = [2.0, 8.0, 3.5, 2.1, 6.0]

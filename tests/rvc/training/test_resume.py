@@ -17,7 +17,7 @@ import torch
 
 from rvc.errors import CheckpointError, ConfigError
 from rvc.training.checkpoints import CheckpointStore
-from rvc.training.features import TrainingSet
+from rvc.training.dataset import TrainingSet
 from rvc.training.loop import Training
 from rvc.training.settings import TrainSettings
 from rvc.training.task import Outcome, Report

@@ -40,7 +40,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def heard_by(engine: RvcEngine, wav: NDArray[np.float32], hz: float = 150.0) -> Source:
     """The recording with a melody that pauses now and then."""
-    padded = engine.hear(wav.copy())
+    padded = engine.preprocess(wav.copy())
     f0_hz = np.full(padded.size // 160 + 1, hz)
     f0_hz[::7] = f0_hz[1::7] = 0.0
     return engine.source(padded, f0_hz)
@@ -131,9 +131,9 @@ def test_the_source_s_phase_goes_on_from_piece_to_piece(short: None) -> None:
 @pytest.mark.parametrize(("protect", "unvoiced"), [(0.5, 1.0), (0.499, 0.499), (0.33, 0.33), (0.0, 0.0)])
 def test_protection_is_off_at_one_half_and_a_factor_below(protect: float, unvoiced: float) -> None:
     voiced = np.array([1, 0, 1], np.float32)
-    shares = tiny_engine().shares(voiced, 0.8, protect)
+    shares = tiny_engine().retrieval_weights(voiced, 0.8, protect)
     np.testing.assert_allclose(shares, [0.8, 0.8 * unvoiced, 0.8], rtol=1e-6)
-    without = tiny_engine(uses_f0=False).shares(voiced, 0.8, protect)
+    without = tiny_engine(uses_f0=False).retrieval_weights(voiced, 0.8, protect)
     np.testing.assert_allclose(without, 0.8)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from rvc.engine.options import ENGINE_DEFAULTS, ConvertOptions
+from rvc.engine.options import ENGINES, ConvertOptions
 from rvc.errors import AudioError, ConfigError, NotAllowedError
 from ui.server.services import calmly, hand_out, plain_errors, plain_id, received
 from ui.tabs.conversion_settings import (
@@ -103,7 +103,7 @@ def test_a_setting_of_another_kind_is_refused_in_words(expert: ConversionSetting
 def test_the_page_s_own_defaults_are_those_of_the_voice_s_engine(expert: ConversionSettings) -> None:
 
     shown = values_of(expert)
-    for engine, defaults in ENGINE_DEFAULTS.items():
+    for engine, defaults in ENGINES.items():
         updates = expert.suited_to({"engine": engine, "f0": {}}, "another")
         assert set(updates) == set(expert.suited)
         shown |= {part: update.value for part, update in updates.items() if update.value is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rvc.noise import placed_noise
+from rvc.engine.interface import placed_noise
 
 
 def test_noise_is_the_same_at_the_same_place() -> None:
