@@ -46,8 +46,6 @@ class SliceRef:
 
 @dataclass(frozen=True, kw_only=True)
 class SliceRendering:
-    """What is done to the sound of one recording."""
-
     settings: PrepareSettings
     noise: Wave | None  # from `noise_of`, to be taken out; empty if it is not known; None if the noise stays
     recording_db: float  # level of the speech in the whole recording, dBFS
@@ -85,7 +83,6 @@ class Recording:
 
 
 def high_passed(wav: Wave, rate_hz: int, highpass_hz: float) -> Wave:
-    """Remove what lies below a frequency, without delay."""
     if wav.size < 64:
         return wav
     sections = butter(2, highpass_hz, "highpass", fs=rate_hz, output="sos")
@@ -135,7 +132,6 @@ def render(recording: Recording, cut: Cut, slice_db: float, rendering: SliceRend
 
 
 def _joined(parts: list[Wave], rate_hz: int) -> Wave:
-    """Join stretches, each fading into the next."""
     wav = np.empty(0, dtype=np.float32)
     for part in parts:
         fade = min(round(_JOIN_S * rate_hz), wav.size, part.size)

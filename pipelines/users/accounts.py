@@ -71,9 +71,8 @@ class Accounts:
         """
         account = self.get(normal(name))
         try:
-            self._hasher.verify(
-                account.hash if account else self._nobody, normal(password)[:LONGEST_PASSWORD]
-            )
+            known = account.hash if account else self._nobody
+            self._hasher.verify(known, normal(password)[:LONGEST_PASSWORD])
         except (VerificationError, InvalidHashError):
             return None
         return account
@@ -91,8 +90,7 @@ class Accounts:
                 f"A password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters; choose another one."
             )
         users = _read(self.path) if self.path.exists() else {}
-        alike = [other for other in users if other != name and other.casefold() == name.casefold()]
-        if alike:
+        if alike := [other for other in users if other != name and other.casefold() == name.casefold()]:
             raise ConfigError(
                 f"There is a user {alike[0]} already; choose a name that nobody can mix up with it."
             )

@@ -91,8 +91,7 @@ class Tokens:
         return _public(row)
 
     def end(self, token: str) -> None:
-        row = self.find(token, "login")
-        if row is not None:
+        if (row := self.find(token, "login")) is not None:
             self._registry.delete("tokens", [row["id"]])
 
     def _make_room(self, user_id: str, kind: Kind) -> None:

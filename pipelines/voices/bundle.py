@@ -34,11 +34,10 @@ LONGEST_TEXT = 500
 MAX_FACTS = 12
 GIVEN = "Given by the person who made it"
 _LONGEST_SECONDS = 1e8
-_TOO_MANY = "The zip holds too many files for a voice; zip only the files of one voice."
 
 REFUSALS = zips.Refusals(
     error=CheckpointError,
-    too_many=_TOO_MANY,
+    too_many="The zip holds too many files for a voice; zip only the files of one voice.",
     damaged="The file is not a zip, or it is damaged; export the voice again.",
     encrypted="The zip is protected by a password; zip the voice without one.",
     lying="The zip is damaged: a file is not as long as it says; export the voice again.",
@@ -102,7 +101,6 @@ def pack_files(paths: Sequence[Path], archive: Path) -> None:
 
 
 def size_bytes(folder: Path) -> int:
-    """Return what the files of a bundle take on the disk."""
     return sum((folder / name).stat().st_size for name in ALLOWED if (folder / name).is_file())
 
 
@@ -126,7 +124,7 @@ def _checked_entries(zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Return by plain name the entries that make up a voice: at most one folder deep, and that the same."""
     infos = zips.files_of(zipped)
     if len(zipped.infolist()) > MAX_ENTRIES:
-        raise CheckpointError(_TOO_MANY)
+        raise CheckpointError(REFUSALS.too_many)
     paths = [PurePosixPath(info.filename) for info in infos]
     entries = {path.name: info for path, info in zip(paths, infos, strict=True)}
     plain = all(zips.is_plain(info) for info in infos) and all(len(path.parts) <= 2 for path in paths)
@@ -178,7 +176,6 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 
 
 def _text(text: str) -> str:
-    """Bound a text and make one printable line of it."""
     shown = "".join(character if character.isprintable() else " " for character in text[:LONGEST_TEXT])
     return " ".join(shown.split())
 
