@@ -73,7 +73,6 @@ def file_bytes(path: Path) -> int:
 
 
 def _receive(url: str, part: Path, size_bytes: int | None, timeout_s: float) -> Steps:
-    """Ask once for what is missing and append it."""
     had = file_bytes(part)
     with _answer(url, part, had, timeout_s) as response:
         if response.headers.get_content_type() == "text/html":
@@ -97,7 +96,6 @@ def _receive(url: str, part: Path, size_bytes: int | None, timeout_s: float) -> 
 
 
 def _answer(url: str, part: Path, had: int, timeout_s: float) -> HTTPResponse:
-    """Ask for what is behind the first `had` bytes."""
     headers = {"User-Agent": "Timbre", "Accept-Encoding": "identity"}
     if had:
         headers["Range"] = f"bytes={had}-"
@@ -134,7 +132,6 @@ def _append(response: HTTPResponse, part: Path, had: int, most: int) -> Steps:
 
 
 def _blocks(response: HTTPResponse) -> Iterator[bytes]:
-    """Read what has come, as soon as it has."""
     while True:
         try:
             block = response.read1(_BLOCK_BYTES)

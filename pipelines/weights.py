@@ -60,8 +60,6 @@ class Weight:
 
 
 class WeightStore:
-    """The weights on this machine, and the way to those that are not."""
-
     def __init__(  # noqa: PLR0913 -- by name, and all have a default
         self,
         folder: Path,
@@ -80,7 +78,6 @@ class WeightStore:
         self._patience = patience or Patience()
 
     def fetch(self, name: str) -> Events[Path]:
-        """Find a file or download it."""
         weight = self._weight(name)
         yield _progress(weight, "Looking for weights", 0)
         if (found := self.find(name)) is None:
@@ -142,7 +139,6 @@ class WeightStore:
             logger.warning("%s could not be written: %s", noted, error)
 
     def _download(self, weight: Weight) -> Steps:
-        """Bring a file here, alone among the processes of this machine."""
         if self._offline:
             raise self._out_of_reach(weight, "HF_HUB_OFFLINE is set")
         target = self.folder / weight.file
@@ -184,7 +180,6 @@ class WeightStore:
         raise self._out_of_reach(weight, "what is there now is not the published file")
 
     def _out_of_reach(self, weight: Weight, reason: str) -> DownloadError:
-        """Make the sentence that says which file to put where."""
         size = "" if weight.bytes is None else f" ({weight.bytes / 1e6:.0f} MB)"
         place = (self._own_folder or self.folder) / weight.file
         if wrong := [path for path in self._places(weight) if path.is_file()]:
@@ -208,14 +203,12 @@ def read_manifest(path: Path = MANIFEST) -> Mapping[str, Weight]:
 
 
 def pretrained(version: str, sample_rate_hz: int, *, uses_f0: bool) -> tuple[str, str]:
-    """Name the weights from which the training of an RVC voice starts."""
     folder = "pretrained_v2" if version == "v2" else "pretrained"
     kind, rate = ("f0" if uses_f0 else ""), f"{sample_rate_hz // 1000}k"
     return f"{folder}/{kind}G{rate}", f"{folder}/{kind}D{rate}"
 
 
 def weight_store() -> WeightStore:
-    """Return the store that the settings describe."""
     settings = get_settings()
     offline, unverified = settings.hf_hub_offline, settings.unverified_weights
     own = settings.weights_dir

@@ -85,7 +85,6 @@ def refuse_encrypted(infos: Iterable[zipfile.ZipInfo], refusals: Refusals) -> No
 
 
 def is_plain(info: zipfile.ZipInfo) -> bool:
-    """Whether it is an ordinary file whose name stays within the zip."""
     mode, name = info.external_attr >> 16, info.filename
     tricks = "\\" in name or ":" in name or name.startswith("/") or ".." in PurePosixPath(name).parts
     return not tricks and (not stat.S_IFMT(mode) or stat.S_ISREG(mode))

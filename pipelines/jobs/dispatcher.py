@@ -140,8 +140,6 @@ class Dispatcher:
             for other in self.public(*(pending for pending in self._queue() if pending["id"] in others)):
                 self.subscriptions.publish(other, state_changed=False)
 
-    # --- the thread --------------------------------------------------------------------------------
-
     def _run(self) -> None:
         while True:
             self._woken.wait(TICK_S)
@@ -247,8 +245,6 @@ class Dispatcher:
     def _set_grace(self, job: RunningJob) -> None:
         job.kill_at_s = job.kill_at_s or time.monotonic() + self._settings.cancel_grace_s
 
-    # --- beginning ---------------------------------------------------------------------------------
-
     def _queue(self) -> Rows:
         """Return the pending rows, read again only after the registry has changed."""
         version = self._registry.version
@@ -293,8 +289,6 @@ class Dispatcher:
         logger.info("%s: try %d in process %d", row["type"], row["attempts"], child.pid)
         self.announce(row, state_changed=True)
 
-    # --- ending ------------------------------------------------------------------------------------
-
     def _enforce(self, now_s: float, elapsed_s: float) -> None:
         """Count the time of work, stop what is out of time, kill what does not obey."""
         for job_id, job in self._running.items():
@@ -326,7 +320,6 @@ class Dispatcher:
             self._pool.finished(job.child, fault=fault)
 
     def _conclude(self, row: Row, outcome: JobOutcome) -> None:
-        """Write down how a job ended, with what it adds to its voice's use, and tell its followers."""
         kept = {name: row[name] for name in ("progress", "stage")}
         changes = resolve(row, outcome, self._folder(row["id"]), self._library, self._retry_pauses_s)
         before = row

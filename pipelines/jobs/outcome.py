@@ -127,7 +127,6 @@ def _completed(row: Row, result: Row, folder: Path, library: Library) -> Row:
 
 
 def _fault(row: Row, what: str, pauses_s: Sequence[float]) -> Row:
-    """Return the changes after a try that failed through no fault of its input."""
     tries = len(pauses_s) + 1
     if row["attempts"] < tries:
         pause_s = pauses_s[row["attempts"] - 1]

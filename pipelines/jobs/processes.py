@@ -79,7 +79,6 @@ class Child:
         self._process.terminate()
 
     def kill(self) -> None:
-        """End the child and everything that it started, now."""
         # macOS refuses permission for a group of which only zombies are left.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -186,7 +185,6 @@ class WorkerPool:
             self.converter = None
 
     def poll(self, now_s: float) -> None:
-        """Let an idle converter leave, and see off who is leaving."""
         converter = self.converter
         if converter is not None and converter not in self._working:
             if converter.returncode() is not None:

@@ -59,7 +59,6 @@ class DeviceScheduler:
         return [request.job_id for request in self._held.values()]
 
     def waits(self, job_id: str) -> bool:
-        """Whether the job stands still until it gets the device."""
         return job_id in self._waiting
 
     def request(self, request: DeviceRequest) -> None:

@@ -114,8 +114,6 @@ class Jobs:
                     if row["status"] in ENDED:
                         return
 
-    # --- beginning ---------------------------------------------------------------------------------
-
     def upload(self, caller: Caller, files: Sequence[tuple[Path, str]], purpose: str) -> Row:
         """Check, decode and keep recordings (path, what the person calls it), and return their row.
 
@@ -233,8 +231,6 @@ class Jobs:
             raise NotAllowedError(f"You have {len(waiting)} jobs waiting; wait for one, or cancel one.")
         self.limits.take("starts", caller)
 
-    # --- steering ----------------------------------------------------------------------------------
-
     def cancel(self, caller: Caller, job_id: str) -> Row:
         """Stop a job: a waiting one at once, a running one when it has saved; return its row."""
         with self.lock:
@@ -301,7 +297,6 @@ class Jobs:
         return shown
 
     def _no_longer_needed(self, row: Row) -> Sequence[str]:
-        """Return the ids of a job and of those of its uploads on which no other job works."""
         if row["status"] not in ENDED and row["status"] != "uploaded":
             raise NotAllowedError(f"This job is {row['status']}; stop it first, then delete it.")
         others = [other for other in self.registry.list("jobs") if other["id"] != row["id"]]
@@ -317,8 +312,6 @@ class Jobs:
             row["id"],
             *uploads_of(row).difference(*(uploads_of(other) for other in others)),
         ]
-
-    # --- for admins only ---------------------------------------------------------------------------
 
     def clean_up(self, caller: Caller, *, dry_run: bool) -> CleanUp:
         """Remove what had its time and what belongs to nothing, or only tell what it would be."""

@@ -157,7 +157,6 @@ def load_prepared(folder: Path) -> Prepared:
 
 
 def _key(file: StoredFile, settings: PrepareSettings) -> str:
-    """Name the work on a recording by all that decides its result."""
     said = json.dumps([VERSION, file.sha256, asdict(settings)], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:24]
 
@@ -225,7 +224,10 @@ def prepare_recording(
         slices = []
         for number, cut in enumerate(cuts):
             wav, rate_hz = render(recording, cut, _speech_db(analysis, cut), rendering)
-            slices.append(_write_slice(folder / f"{number:04d}.flac", wav, rate_hz, cut[0][0]))
+            path, seconds = folder / f"{number:04d}.flac", round(wav.size / rate_hz, 4)
+            with AudioWriter(path, rate_hz, "flac", bits=24) as out:
+                out.write(wav)
+            slices.append({"file": path.name, "seconds": seconds, "start_s": cut[0][0] / FRAMES_PER_S})
             yield 0.77 + 0.2 * (number + 1) / len(cuts)
     windows = speaker_windows(analysis.log_mel, analysis.f0_hz, analysis.speech, turns(analysis.speech))
     yield 0.98
@@ -238,7 +240,6 @@ def prepare_recording(
 
 
 def read_facts(folder: Path, name: str) -> RecordingFacts:
-    """Read what `prepare_recording` wrote of a recording that is called `name`."""
     facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     with np.load(folder / VOICE, allow_pickle=False) as voice:
         parts = {part: voice[part] for part in ("f0_hz", "ends", "floor")}
@@ -273,7 +274,6 @@ def turns(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def _analyse(audio: Path, name: str) -> Generator[float, None, _Analysis]:
-    """Read a recording at 16 kHz; find speech, F0, loudness and spectrum."""
     parts: list[Floats] = []
     for block in blocks(audio, rate_hz=RATE_HZ, block_s=_BLOCK_S, name=name):
         parts.append(block)
@@ -300,7 +300,6 @@ def _analyse(audio: Path, name: str) -> Generator[float, None, _Analysis]:
 
 
 def _measured(recording: Recording, speech: NDArray[np.bool_]) -> Generator[float, None, Measures]:
-    """Measure a recording, of a long one excerpts, at its own rate."""
     seconds = recording.samples / recording.rate_hz
     starts, length = [0.0], seconds
     if seconds > MEASURED_S:
@@ -326,13 +325,6 @@ def _speech_db(analysis: _Analysis, spans: Sequence[tuple[int, int]]) -> float:
     return float(10 * np.log10(chosen.mean() + 1e-12)) if chosen.size else -120.0
 
 
-def _write_slice(path: Path, wav: Floats, rate_hz: int, first_frame: int) -> dict[str, Any]:
-    with AudioWriter(path, rate_hz, "flac", bits=24) as out:
-        out.write(wav)
-    seconds = round(wav.size / rate_hz, 4)
-    return {"file": path.name, "seconds": seconds, "start_s": first_frame / FRAMES_PER_S}
-
-
 def _between(since: float, until: float, steps: Generator[float, None, T]) -> Generator[float, None, T]:
     return relay(steps, lambda share: since + (until - since) * share)
 
@@ -340,7 +332,6 @@ def _between(since: float, until: float, steps: Generator[float, None, T]) -> Ge
 def compare_recordings(
     pairs: Sequence[tuple[StoredFile, RecordingFacts]],
 ) -> Generator[float, None, DatasetReport]:
-    """Compare the recordings of a set, yield the share that is done, and return the report."""
     repeated = yield from _duplicates(pairs)
     used = [number for number in range(len(pairs)) if number not in repeated]
     finding = yield from _speakers([pairs[number][1] for number in used])

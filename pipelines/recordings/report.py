@@ -59,10 +59,8 @@ class FileReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicate:
-    """Two recordings that are one: the one that was left out, and the one that was kept."""
-
-    file: str
-    of: str
+    file: str  # the recording that was left out
+    of: str  # the one that was kept
     kind: str
 
 

@@ -66,7 +66,6 @@ class Recording:
         self._file.close()
 
     def read(self, start_s: float, stop_s: float) -> Wave:
-        """Read from..to, as far as there is something; shape (n,)."""
         start = min(max(round(start_s * self.rate_hz), 0), self.samples)
         stop = min(max(round(stop_s * self.rate_hz), start), self.samples)
         self._file.seek(start)
@@ -74,7 +73,6 @@ class Recording:
         return wav
 
     def filtered(self, start_s: float, stop_s: float, highpass_hz: float) -> Wave:
-        """Read from..to without what lies below `highpass_hz`."""
         before = min(_CONTEXT_S, start_s)
         wav = self.read(start_s - before, stop_s + _CONTEXT_S)
         first = round(start_s * self.rate_hz) - round((start_s - before) * self.rate_hz)

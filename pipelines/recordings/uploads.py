@@ -330,7 +330,6 @@ def _recordings_in(
 
 
 def _keep(source: _Source, place: Path, settings: Settings) -> Row:
-    """Put one recording into the folder and return its row."""
     path = source.path if source.entry is None else place.with_suffix(".part")
     try:
         _refuse_too_large(source.size_bytes, settings, f"{source.name} has")

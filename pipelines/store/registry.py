@@ -223,7 +223,6 @@ class Registry:
             ]
 
     def _migrate(self) -> None:
-        """Bring the document up, keeping a copy of an older file."""
         tables = self._storage.read()
         version = _version_of(tables)
         if version == SCHEMA_VERSION or not isinstance(version, int):

@@ -78,7 +78,6 @@ class Accounts:
         return account
 
     def put(self, name: str, password: str, *, admin: bool = False) -> Account:
-        """Add a user, or change the password of one; an admin stays one."""
         name = normal(name)
         if not _NAME.fullmatch(name) or name.startswith(_NOT_A_LOGIN):
             raise ConfigError(

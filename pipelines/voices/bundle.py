@@ -93,7 +93,6 @@ def pack(folder: Path, archive: Path) -> None:
 
 
 def pack_files(paths: Sequence[Path], archive: Path) -> None:
-    """Write files side by side into a zip, in one step."""
     # Weights hardly shrink, so they are stored: packing and unpacking stay as fast as the disk.
     with atomic_write(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as zipped:
         for path in paths:
@@ -142,7 +141,6 @@ def _checked_entries(zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def seconds_of_audio(card: Mapping[str, Any]) -> float | None:
-    """Return how much speech it was trained on; None if it does not say so."""
     seconds = card.get("training", {}).get("seconds_of_audio")
     return float(seconds) if _is_number(seconds) and 0 <= seconds < _LONGEST_SECONDS else None
 

@@ -104,7 +104,6 @@ def _unpack(archive: Path, folder: Path, unpacked: Path) -> list[Path]:
 
 
 def _sorted_out(files: Sequence[Path]) -> list[Path]:
-    """Tell by their content which file is the voice and which its index."""
     kinds = {path: _kind(path) for path in files}
     for path, kind in kinds.items():
         if kind == "zip":

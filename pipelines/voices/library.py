@@ -232,7 +232,6 @@ class Library:
 
 
 def _row_of(card: dict[str, Any], folder: Path, model_id: str) -> Row:
-    """Return the row that a bundle's card gives, as a built-in voice has it."""
     return {
         "id": model_id,
         "user_id": None,
