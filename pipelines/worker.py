@@ -282,7 +282,7 @@ def conversion(order: WorkOrder) -> Events[dict[str, Any]]:
 def batch(order: WorkOrder) -> Events[dict[str, Any]]:
     """Many recordings to the same in another voice."""
     from pipelines.conversion.batch import convert_all
-    from pipelines.recordings.uploads import decoding
+    from pipelines.recordings.uploads import decode
 
     loaded, options = yield from _loaded(order)
     decoded = order.work_folder / "decoded.wav"
@@ -291,7 +291,7 @@ def batch(order: WorkOrder) -> Events[dict[str, Any]]:
         source = order.folder.parent / row["upload_id"] / row["audio"]
         try:
             if row["audio"] == row["original"]:  # kept as it came
-                reading = decoding(source, decoded, row["name"], order.max_audio_seconds)
+                reading = decode(source, decoded, row["name"], order.max_audio_seconds)
                 yield from relay(reading, lambda _: Progress(stage="Reading", fraction=0.0))
                 source = decoded
             result = yield from result_of(_converting(order, loaded, options, source, destination))

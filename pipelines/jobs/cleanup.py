@@ -108,7 +108,7 @@ def find(registry: Registry, settings: Settings, *, untouched_s: float | None = 
     return CleanUp(jobs=jobs, uploads=uploads, orphans=orphans, size_bytes=size)
 
 
-def carry_out(registry: Registry, settings: Settings, *, untouched_s: float | None = UNTOUCHED_S) -> CleanUp:
+def remove(registry: Registry, settings: Settings, *, untouched_s: float | None = UNTOUCHED_S) -> CleanUp:
     """Find what can be removed, archive the jobs' rows, remove it, and return what it was."""
     found = find(registry, settings, untouched_s=untouched_s)
     if found.jobs:
@@ -131,7 +131,7 @@ def carry_out(registry: Registry, settings: Settings, *, untouched_s: float | No
 def daily(registry: Registry, settings: Settings) -> None:
     try:
         if back_up_daily(settings.data_dir) is not None:
-            carry_out(registry, settings)
+            remove(registry, settings)
     except ConfigError:
         logger.exception("today's backup could not be made")
 

@@ -59,7 +59,7 @@ class Jobs:
 
     def start(self) -> None:
         cleanup.recover_on_start(self.registry, self._jobs_dir, self.library)
-        self.library.sweep()
+        self.library.recover()
         self._housekeeping()
         self.dispatcher.start()
 
@@ -316,7 +316,7 @@ class Jobs:
     def clean_up(self, caller: Caller, *, dry_run: bool) -> CleanUp:
         """Remove what had its time and what belongs to nothing, or only tell what it would be."""
         records.require_admin(caller)
-        work = cleanup.find if dry_run else cleanup.carry_out
+        work = cleanup.find if dry_run else cleanup.remove
         with self.lock:
             return work(self.registry, self._settings)
 
@@ -339,6 +339,6 @@ class Jobs:
 
     def _housekeeping(self) -> None:
         with self.lock:
-            cleanup.carry_out(self.registry, self._settings, untouched_s=None)
+            cleanup.remove(self.registry, self._settings, untouched_s=None)
             self.library.expire_exports()
             cleanup.daily(self.registry, self._settings)

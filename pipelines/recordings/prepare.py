@@ -41,7 +41,7 @@ from pipelines.recordings.report import (
 from pipelines.recordings.segments import Recording, SliceRef, SliceRendering, noise_of, render
 from pipelines.recordings.uploads import StoredFile
 from rvc.analysis.fingerprint import find_duplicates, fingerprint
-from rvc.analysis.quality import Measures, measuring
+from rvc.analysis.quality import Measures, measure_in_steps
 from rvc.analysis.slicing import FRAMES_PER_S, cut_speech, runs
 from rvc.analysis.speakers import (
     SpeakerFinding,
@@ -313,7 +313,7 @@ def _measured(recording: Recording, speech: NDArray[np.bool_]) -> Generator[floa
         first = round(start * FRAMES_PER_S)
         masks.append(speech[first : first + round(length * FRAMES_PER_S)])
         yield 0.0
-    measures = yield from measuring(np.concatenate(wavs), recording.rate_hz, np.concatenate(masks))
+    measures = yield from measure_in_steps(np.concatenate(wavs), recording.rate_hz, np.concatenate(masks))
     return replace(measures, seconds=seconds, speech_seconds=float(speech.sum()) / FRAMES_PER_S)
 
 

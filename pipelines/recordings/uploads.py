@@ -92,7 +92,7 @@ def receive(files: Named, folder: Path, settings: Settings, spend: Spend | None 
             kept = _store_original(path, inputs / f"{number:03d}", name, info)
             original, audio = inputs / Path(kept.original).name, inputs / f"{number:03d}.wav"
             seconds = 0.0
-            with closing(decoding(original, audio, name, settings.max_audio_seconds, info)) as steps:
+            with closing(decode(original, audio, name, settings.max_audio_seconds, info)) as steps:
                 for decoded_s in steps:
                     meter.wrote(round((decoded_s - seconds) * info.sample_rate_hz) * _SAMPLE_BYTES)
                     seconds = decoded_s
@@ -157,7 +157,7 @@ def readable_name(name: str) -> str:
     return clean or "unnamed file"
 
 
-def decoding(
+def decode(
     original: Path, audio: Path, name: str, max_seconds: float, info: AudioInfo | None = None
 ) -> Generator[float, None, None]:
     """Decode to a WAV of mono float32 at the recording's own rate.

@@ -171,7 +171,7 @@ class Library:
         home = str(self._models / model_id)
         return self._registry.update("models", model_id, builtin=True, user_id=None, model_path=home)
 
-    def sweep(self) -> None:
+    def recover(self) -> None:
         """Remove what an interrupted import, export or deletion left, and exports that had their day."""
         for pattern in (".incoming-*", ".outgoing-*", ".deleted-*"):
             for path in self._models.glob(pattern):
