@@ -37,7 +37,7 @@ def clean_up(settings: Settings, *, dry_run: bool) -> list[str]:
     """Remove what had its time and what belongs to nothing, or tell what it would be; lines to show."""
     registry = Registry(settings.data_dir)
     try:
-        work = cleanup.find if dry_run else cleanup.carry_out
+        work = cleanup.find if dry_run else cleanup.remove
         found = work(registry, settings, untouched_s=0.0)
     finally:
         registry.close()

@@ -19,15 +19,9 @@ from urllib.parse import urlsplit
 
 logger = logging.getLogger(__name__)
 
-MOST_BYTES = 1_000_000_000
-"""What a file of unknown size may have at most."""
-
-SPARE_BYTES = 50_000_000
-"""What a download leaves free on the disk."""
-
-EVENT_S = 0.25
-"""How often it tells how far it is."""
-
+MOST_BYTES = 1_000_000_000  # what a file of unknown size may have at most
+SPARE_BYTES = 50_000_000  # what a download leaves free on the disk
+EVENT_S = 0.25  # how often it tells how far it is
 _BLOCK_BYTES = 1 << 18
 _DOES_NOT_FIT = 416
 _WORTH_RETRYING = {408, _DOES_NOT_FIT, 425, 429, 500, 502, 503, 504}
@@ -45,8 +39,6 @@ class _CutError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long a download waits."""
-
     timeout_s: float = 20.0
     tries: int = 5
     pause_s: float = 1.0
@@ -77,12 +69,10 @@ def download(url: str, part: Path, size_bytes: int | None, patience: Patience) -
 
 
 def file_bytes(path: Path) -> int:
-    """Return the size of a file, 0 if there is none."""
     return path.stat().st_size if path.is_file() else 0
 
 
 def _receive(url: str, part: Path, size_bytes: int | None, timeout_s: float) -> Steps:
-    """Ask once for what is missing and append it."""
     had = file_bytes(part)
     with _answer(url, part, had, timeout_s) as response:
         if response.headers.get_content_type() == "text/html":
@@ -97,17 +87,15 @@ def _receive(url: str, part: Path, size_bytes: int | None, timeout_s: float) -> 
             part.unlink(missing_ok=True)
             raise UnreachableError(f"the file there has {announced} bytes instead of {size_bytes}")
         most = size_bytes or announced or MOST_BYTES
-        if shutil.disk_usage(part.parent).free < most - had + SPARE_BYTES:
-            raise UnreachableError(
-                f"{part.parent} has less than {(most - had + SPARE_BYTES) / 1e6:.0f} MB free"
-            )
+        needed = most - had + SPARE_BYTES
+        if shutil.disk_usage(part.parent).free < needed:
+            raise UnreachableError(f"{part.parent} has less than {needed / 1e6:.0f} MB free")
         yield from _append(response, part, had, min(most, MOST_BYTES))
     if file_bytes(part) < (announced or 0):
         raise _CutError("the connection was cut")
 
 
 def _answer(url: str, part: Path, had: int, timeout_s: float) -> HTTPResponse:
-    """Ask for what is behind the first `had` bytes."""
     headers = {"User-Agent": "Timbre", "Accept-Encoding": "identity"}
     if had:
         headers["Range"] = f"bytes={had}-"
@@ -144,7 +132,6 @@ def _append(response: HTTPResponse, part: Path, had: int, most: int) -> Steps:
 
 
 def _blocks(response: HTTPResponse) -> Iterator[bytes]:
-    """Read what has come, as soon as it has."""
     while True:
         try:
             block = response.read1(_BLOCK_BYTES)
@@ -161,7 +148,6 @@ class _SafeRedirects(web.HTTPRedirectHandler):
     def redirect_request(  # noqa: PLR0913 -- the library's signature
         self, req: web.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> web.Request | None:
-        """Refuse what is less safe than what was asked for."""
         scheme = urlsplit(newurl).scheme
         if scheme not in {"https", urlsplit(req.full_url).scheme}:
             fp.close()
@@ -172,20 +158,13 @@ class _SafeRedirects(web.HTTPRedirectHandler):
 def _opener() -> web.OpenerDirector:
     """Return an opener for the web alone: an address can name no file and no other protocol."""
     opener = web.OpenerDirector()
-    for handler in (
-        web.ProxyHandler(),
-        web.HTTPHandler(),
-        web.HTTPSHandler(),
-        web.HTTPDefaultErrorHandler(),
-        web.HTTPErrorProcessor(),
-        _SafeRedirects(),
-    ):
-        opener.add_handler(handler)
+    web_alone = (web.ProxyHandler, web.HTTPHandler, web.HTTPSHandler)
+    for handler in (*web_alone, web.HTTPDefaultErrorHandler, web.HTTPErrorProcessor, _SafeRedirects):
+        opener.add_handler(handler())
     return opener
 
 
 def _goes_on_at(response: HTTPResponse, had: int) -> bool:
-    """Whether the answer is the rest that was asked for."""
     return response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {had}-")
 
 

@@ -41,8 +41,6 @@ Steps = Generator[Progress, None, None]
 
 @dataclass(frozen=True, kw_only=True)
 class Weight:
-    """One published file."""
-
     file: str
     url: str
     bytes: int | None
@@ -62,8 +60,6 @@ class Weight:
 
 
 class WeightStore:
-    """The weights on this machine, and the way to those that are not."""
-
     def __init__(  # noqa: PLR0913 -- by name, and all have a default
         self,
         folder: Path,
@@ -82,11 +78,9 @@ class WeightStore:
         self._patience = patience or Patience()
 
     def fetch(self, name: str) -> Events[Path]:
-        """Find a file or download it."""
         weight = self._weight(name)
         yield _progress(weight, "Looking for weights", 0)
-        found = self.find(name)
-        if found is None:
+        if (found := self.find(name)) is None:
             yield from self._download(weight)
             found = self.folder / weight.file
         yield Done(result=found)
@@ -121,12 +115,11 @@ class WeightStore:
             return True
         if self._verified().get(str(path)) == _mark(path, weight):
             return True
-        right = _has_the_sum(path, weight)
-        if right:
-            self._remember(path, weight)
-        else:
+        if not _has_the_sum(path, weight):
             logger.warning("%s is not the published file, so it is not used", path)
-        return right
+            return False
+        self._remember(path, weight)
+        return True
 
     def _verified(self) -> dict[str, Any]:
         try:
@@ -137,8 +130,7 @@ class WeightStore:
 
     def _remember(self, path: Path, weight: Weight) -> None:
         """Note that a file was verified; a note that is lost only costs a second, so nothing is locked."""
-        marks = self._verified() | {str(path): _mark(path, weight)}
-        noted = self.folder / "verified.json"
+        marks, noted = self._verified() | {str(path): _mark(path, weight)}, self.folder / "verified.json"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(noted) as temporary:
@@ -147,7 +139,6 @@ class WeightStore:
             logger.warning("%s could not be written: %s", noted, error)
 
     def _download(self, weight: Weight) -> Steps:
-        """Bring a file here, alone among the processes of this machine."""
         if self._offline:
             raise self._out_of_reach(weight, "HF_HUB_OFFLINE is set")
         target = self.folder / weight.file
@@ -189,11 +180,9 @@ class WeightStore:
         raise self._out_of_reach(weight, "what is there now is not the published file")
 
     def _out_of_reach(self, weight: Weight, reason: str) -> DownloadError:
-        """Make the sentence that says which file to put where."""
         size = "" if weight.bytes is None else f" ({weight.bytes / 1e6:.0f} MB)"
         place = (self._own_folder or self.folder) / weight.file
-        wrong = [path for path in self._places(weight) if path.is_file()]
-        if wrong:
+        if wrong := [path for path in self._places(weight) if path.is_file()]:
             reason += f", and {wrong[0]} is not the published file"
         return DownloadError(
             f"{weight.used_by[0].upper()}{weight.used_by[1:]}: {weight.file}{size} is needed and cannot be "
@@ -203,7 +192,6 @@ class WeightStore:
 
 @lru_cache(maxsize=1)
 def read_manifest(path: Path = MANIFEST) -> Mapping[str, Weight]:
-    """Read the published files by name."""
     try:
         entries: dict[str, dict[str, Any]] = json.loads(path.read_bytes())
         return {
@@ -215,21 +203,16 @@ def read_manifest(path: Path = MANIFEST) -> Mapping[str, Weight]:
 
 
 def pretrained(version: str, sample_rate_hz: int, *, uses_f0: bool) -> tuple[str, str]:
-    """Name the weights from which the training of an RVC voice starts."""
     folder = "pretrained_v2" if version == "v2" else "pretrained"
     kind, rate = ("f0" if uses_f0 else ""), f"{sample_rate_hz // 1000}k"
     return f"{folder}/{kind}G{rate}", f"{folder}/{kind}D{rate}"
 
 
 def weight_store() -> WeightStore:
-    """Return the store that the settings describe."""
     settings = get_settings()
-    return WeightStore(
-        settings.data_dir / "weights",
-        settings.weights_dir,
-        offline=settings.hf_hub_offline,
-        unverified=settings.unverified_weights,
-    )
+    offline, unverified = settings.hf_hub_offline, settings.unverified_weights
+    own = settings.weights_dir
+    return WeightStore(settings.data_dir / "weights", own, offline=offline, unverified=unverified)
 
 
 def _mark(path: Path, weight: Weight) -> list[Any]:

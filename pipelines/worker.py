@@ -277,7 +277,7 @@ def conversion(spec: JobSpec) -> Events[dict[str, Any]]:
 def batch(spec: JobSpec) -> Events[dict[str, Any]]:
     """Many recordings to the same in another voice."""
     from pipelines.conversion.batch import convert_all
-    from pipelines.recordings.uploads import decoding
+    from pipelines.recordings.uploads import decode
 
     loaded, options = yield from _loaded(spec)
     decoded = spec.work_folder / "decoded.wav"
@@ -286,7 +286,7 @@ def batch(spec: JobSpec) -> Events[dict[str, Any]]:
         source = spec.folder.parent / row["upload_id"] / row["audio"]
         try:
             if row["audio"] == row["original"]:  # kept as it came
-                reading = decoding(source, decoded, row["name"], spec.max_audio_seconds)
+                reading = decode(source, decoded, row["name"], spec.max_audio_seconds)
                 yield from relay(reading, lambda _: Progress(stage="Reading", fraction=0.0))
                 source = decoded
             result = yield from result_of(_converting(spec, loaded, options, source, destination))

@@ -52,7 +52,6 @@ class Refusals:
 
 
 def is_zip(path: Path) -> bool:
-    """Whether a file begins as a zip does, whatever it is called."""
     with path.open("rb") as file:
         return file.read(4) in (START_OF_ZIP, _END)
 
@@ -86,9 +85,7 @@ def refuse_encrypted(infos: Iterable[zipfile.ZipInfo], refusals: Refusals) -> No
 
 
 def is_plain(info: zipfile.ZipInfo) -> bool:
-    """Whether it is an ordinary file whose name stays within the zip."""
-    mode = info.external_attr >> 16
-    name = info.filename
+    mode, name = info.external_attr >> 16, info.filename
     tricks = "\\" in name or ":" in name or name.startswith("/") or ".." in PurePosixPath(name).parts
     return not tricks and (not stat.S_IFMT(mode) or stat.S_ISREG(mode))
 
@@ -113,15 +110,11 @@ def _is_short(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _END_BYTES - _LONGEST_COMMENT - 2 * _END64_BYTES))
         tail = file.read()
-    pointers = _places(tail, _END64_POINTER)
+    pointers = [found.start() for found in re.finditer(_END64_POINTER, tail)]
     # Of the 64-bit form, the end record stands before the pointer to it, and the old one has no length.
     lengths = [tail[at - _END64_BYTES :][40:48] for at in pointers if at >= _END64_BYTES]
-    for at in _places(tail, _END):
-        length = tail[at + 12 : at + 16]
-        if length != _ELSEWHERE or at - _POINTER_BYTES not in pointers:
+    for end in re.finditer(_END, tail):
+        length = tail[end.start() + 12 : end.start() + 16]
+        if length != _ELSEWHERE or end.start() - _POINTER_BYTES not in pointers:
             lengths.append(length)
     return all(int.from_bytes(length, "little") <= MAX_DIRECTORY_BYTES for length in lengths)
-
-
-def _places(content: bytes, mark: bytes) -> list[int]:
-    return [found.start() for found in re.finditer(re.escape(mark), content)]

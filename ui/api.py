@@ -387,7 +387,7 @@ class Endpoints:
         Returns:
             The voice's row.
         """
-        return self._services.take_in(caller, received(files), model_name)
+        return self._services.import_voice(caller, received(files), model_name)
 
     @endpoint()
     def export_model(self, caller: Caller, model_id: str, format: str = "bundle") -> FileData:

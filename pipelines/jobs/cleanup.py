@@ -14,7 +14,6 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -103,15 +102,13 @@ def find(registry: Registry, settings: Settings, *, untouched_s: float | None = 
     unused = [row for row in rows if row["id"] not in used]
     jobs = [row for row in unused if row["id"] in gone]
     uploads = [r for r in unused if r["status"] == "uploaded" and r["created_at"] < oldest_upload]
-    orphans: list[Path] = []
-    if untouched_s is not None:
-        orphans = list(_orphans(registry, settings.data_dir, time.time() - untouched_s))
+    orphans = [] if untouched_s is None else _orphans(registry, settings.data_dir, time.time() - untouched_s)
     folders = [settings.data_dir / "jobs" / row["id"] for row in (*jobs, *uploads)]
     size = sum(bytes_in(path) for path in (*folders, *orphans))
     return CleanUp(jobs=jobs, uploads=uploads, orphans=orphans, size_bytes=size)
 
 
-def carry_out(registry: Registry, settings: Settings, *, untouched_s: float | None = UNTOUCHED_S) -> CleanUp:
+def remove(registry: Registry, settings: Settings, *, untouched_s: float | None = UNTOUCHED_S) -> CleanUp:
     """Find what can be removed, archive the jobs' rows, remove it, and return what it was."""
     found = find(registry, settings, untouched_s=untouched_s)
     if found.jobs:
@@ -132,24 +129,24 @@ def carry_out(registry: Registry, settings: Settings, *, untouched_s: float | No
 
 
 def daily(registry: Registry, settings: Settings) -> None:
-    """Once a day, back up the registry and then remove what belongs to nothing."""
     try:
         if back_up_daily(settings.data_dir) is not None:
-            carry_out(registry, settings)
+            remove(registry, settings)
     except ConfigError:
         logger.exception("today's backup could not be made")
 
 
-def _orphans(registry: Registry, data_dir: Path, before_s: float) -> Iterator[Path]:
-    """Give what no row names and nobody has touched since `before_s` (seconds since 1970)."""
+def _orphans(registry: Registry, data_dir: Path, before_s: float) -> list[Path]:
+    """Return what no row names and nobody has touched since `before_s` (seconds since 1970)."""
     known = {table: {row["id"] for row in registry.list(table)} for table in ("jobs", "models")}
-    if not any(known.values()):
-        return
-    for table, ids in known.items():
-        for path in _entries(data_dir / table):
-            lost = _ID.fullmatch(path.name) is not None and path.name not in ids
-            if (lost or _TEMPORARY.fullmatch(path.name)) and _touched_s(path) < before_s:
-                yield path
+    return [
+        path
+        for table, ids in known.items()
+        if any(known.values())
+        for path in _entries(data_dir / table)
+        if (_ID.fullmatch(path.name) and path.name not in ids) or _TEMPORARY.fullmatch(path.name)
+        if _touched_s(path) < before_s
+    ]
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -70,8 +70,6 @@ class Dispatcher:
         self._ticked_s = self._housekept_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
-    # --- for service.py ----------------------------------------------------------------------------
-
     def start(self) -> None:
         self._thread.start()
 
@@ -108,13 +106,11 @@ class Dispatcher:
             self.lock.release()
 
     def wake(self) -> None:
-        """Have the dispatcher look at the rows now."""
         self._woken.set()
 
     def stop(self, job_id: str, reason: str) -> bool:
         """Ask the child of a running job to save and stop, in time; return whether the job runs."""
-        job = self._running.get(job_id)
-        if job is None:
+        if (job := self._running.get(job_id)) is None:
             return False
         if job.outcome.reason is None or reason == "shutdown":
             job.outcome.reason = job.outcome.reason or reason
@@ -140,11 +136,9 @@ class Dispatcher:
         if row["id"] in followed:
             self.subscriptions.publish(*self.public(row), state_changed=state_changed)
         if state_changed:
-            others = [o for o in self._queue() if o["id"] in followed and o["id"] != row["id"]]
-            for other in self.public(*others):
+            others = followed - {row["id"]}
+            for other in self.public(*(pending for pending in self._queue() if pending["id"] in others)):
                 self.subscriptions.publish(other, state_changed=False)
-
-    # --- the thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while True:
@@ -198,7 +192,7 @@ class Dispatcher:
                 job.child.send(job.grant)
                 job.grant = None
             elif not self._device.waits(job_id):
-                self._request_device(job)
+                self._request_device(job.row)
         elif kind == "release_device":
             job.asked, job.grant = False, None
             self._device.release(job_id)
@@ -244,15 +238,12 @@ class Dispatcher:
             else:
                 job.grant = line
 
-    def _request_device(self, job: RunningJob) -> None:
-        row, now_s = job.row, time.monotonic()
-        urgency = URGENCY.get(row["type"], BACKGROUND)
+    def _request_device(self, row: Row) -> None:
+        urgency, now_s = URGENCY.get(row["type"], BACKGROUND), time.monotonic()
         self._device.request(DeviceRequest(job_id=row["id"], urgency=urgency, seq=row["seq"], since_s=now_s))
 
     def _set_grace(self, job: RunningJob) -> None:
         job.kill_at_s = job.kill_at_s or time.monotonic() + self._settings.cancel_grace_s
-
-    # --- beginning ---------------------------------------------------------------------------------
 
     def _queue(self) -> Rows:
         """Return the pending rows, read again only after the registry has changed."""
@@ -291,14 +282,12 @@ class Dispatcher:
             self._conclude(row, JobOutcome(last={"event": "failed", "kind": kind, "message": message}))
             return
         shown = {name: row[name] for name in ("progress", "stage", "message", "eta_s", "updated_at")}
-        job = self._running[row["id"]] = RunningJob(row=row, child=child, log=log, shown=shown)
+        self._running[row["id"]] = RunningJob(row=row, child=child, log=log, shown=shown)
         if row["type"] == "conversion":
             # Already now, so that a training does not start and stop between two conversions.
-            self._request_device(job)
+            self._request_device(row)
         logger.info("%s: try %d in process %d", row["type"], row["attempts"], child.pid)
         self.announce(row, state_changed=True)
-
-    # --- ending ------------------------------------------------------------------------------------
 
     def _enforce(self, now_s: float, elapsed_s: float) -> None:
         """Count the time of work, stop what is out of time, kill what does not obey."""
@@ -331,7 +320,6 @@ class Dispatcher:
             self._pool.finished(job.child, fault=fault)
 
     def _conclude(self, row: Row, outcome: JobOutcome) -> None:
-        """Write down how a job ended, with what it adds to its voice's use, and tell its followers."""
         kept = {name: row[name] for name in ("progress", "stage")}
         changes = resolve(row, outcome, self._folder(row["id"]), self._library, self._retry_pauses_s)
         before = row

@@ -50,14 +50,11 @@ def upload_of(registry: Registry, row: Row) -> Row:
 
 
 def all_uploads_of(registry: Registry, row: Row) -> Rows:
-    """Return the uploads that a row is, or works on: a batch may have several."""
     ids = row.get("upload_ids") or [row["upload_id"]]
     return [upload_of(registry, row | {"upload_id": upload_id}) for upload_id in ids]
 
 
 class JobFiles:
-    """The files of the jobs of one data folder, each for who may see the job."""
-
     def __init__(self, registry: Registry, jobs_dir: Path) -> None:
         self._registry = registry
         self._jobs_dir = jobs_dir
@@ -128,7 +125,6 @@ class JobFiles:
 
 
 def _results_zip(row: Row, folder: Path) -> Path:
-    """Pack what a batch that has ended made so far, unless that is done already."""
     made = [file for file in row["files"] if file["status"] == "completed"]
     if not made:
         raise NotAllowedError(f"This batch ({row['status']}) has converted nothing; resume it, or look why.")
@@ -142,7 +138,6 @@ def _results_zip(row: Row, folder: Path) -> Path:
             results = [folder / RESULTS / file["output"] for file in made]
             pack_files([*results, *sorted(tables.iterdir())], archive)
         except OSError as error:
-            archive.with_name(archive.name + ".tmp").unlink(missing_ok=True)
             raise AudioError(
                 "The server's disk has no room for the zip; delete old jobs, or tell its owner."
             ) from error

@@ -34,8 +34,6 @@ RETRY_PAUSES_S = (5.0, 60.0)  # rest before the second and the third try
 
 @dataclass(kw_only=True)
 class JobOutcome:
-    """How the work on a job ended."""
-
     last: Row | None = None  # the child's "done", "failed" or "stopped" event; None if it left without a word
     returncode: int | None = None  # the child's exit status; None if it lives on (the converter)
     reason: str | None = None  # why the server had asked it to stop: "cancel", "timeout", "shutdown"
@@ -117,23 +115,20 @@ def _changes(row: Row, outcome: JobOutcome, folder: Path, library: Library, paus
 
 
 def _completed(row: Row, result: Row, folder: Path, library: Library) -> Row:
-    """Fetch what the worker left and return the changes of a completed job."""
-    changes = _ended("completed", progress=1.0, stage="", quality_snr=row["quality_snr"])
-    if result.get("quality_snr") is not None:
-        changes["quality_snr"] = result["quality_snr"]
+    measured = result.get("quality_snr")
+    snr = row["quality_snr"] if measured is None else measured
+    changes = _ended("completed", progress=1.0, stage="", quality_snr=snr)
     if row["type"] == "conversion":
         audio = (folder / str(result.pop("path", ""))).resolve()
         if not audio.is_file() or not audio.is_relative_to(folder.resolve()):
             raise CheckpointError("The conversion left no audio; retry it.")
         changes["output_audio_path"] = str(audio.relative_to(folder.resolve()))
     elif row["type"] == "training":
-        voice = library.adopt(row | {"quality_snr": changes["quality_snr"]}, folder / "bundle")
-        changes["model_id"] = voice["id"]
+        changes["model_id"] = library.adopt(row | {"quality_snr": snr}, folder / "bundle")["id"]
     return changes | {"result": result}
 
 
 def _fault(row: Row, what: str, pauses_s: Sequence[float]) -> Row:
-    """Return the changes after a try that failed through no fault of its input."""
     tries = len(pauses_s) + 1
     if row["attempts"] < tries:
         pause_s = pauses_s[row["attempts"] - 1]

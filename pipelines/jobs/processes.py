@@ -76,11 +76,9 @@ class Child:
                 self._process.stdin.close()
 
     def terminate(self) -> None:
-        """Ask the child to finish its step, save and leave."""
         self._process.terminate()
 
     def kill(self) -> None:
-        """End the child and everything that it started, now."""
         # macOS refuses permission for a group of which only zombies are left.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -121,10 +119,9 @@ class RunningJob:
     logged_s: float = float("-inf")  # monotonic time of the last event in the log
 
     def update_file(self, change: Row) -> None:
-        files = list(self.shown.get("files") or self.row["files"])
+        files = self.shown["files"] = list(self.shown.get("files") or self.row["files"])
         number = int(change["number"])
         files[number] = files[number] | {name: value for name, value in change.items() if name != "number"}
-        self.shown["files"] = files
 
 
 class WorkerPool:
@@ -151,11 +148,16 @@ class WorkerPool:
 
     def assign(self, row: Row, folder: Path) -> Child:
         """Give a job, whose folder holds the order, to a child, starting one if need be."""
-        if row["type"] == "conversion":
-            child = self._warm_converter(folder)
-            child.send(f"run {folder}")
-        else:
+        if row["type"] != "conversion":
             child = self._spawn([str(folder)], folder / "worker.log")
+        else:
+            if self.converter is None:
+                idle_log = self._settings.data_dir / "converter.log"
+                idle_log.unlink(missing_ok=True)
+                # Should it fail to start, the log is found with the job that it was started for.
+                self.converter = self._spawn(["--converter", "--log", str(idle_log)], folder / "worker.log")
+            child = self.converter
+            child.send(f"run {folder}")
         self._working.add(child)
         return child
 
@@ -183,7 +185,6 @@ class WorkerPool:
             self.converter = None
 
     def poll(self, now_s: float) -> None:
-        """Let an idle converter leave, and see off who is leaving."""
         converter = self.converter
         if converter is not None and converter not in self._working:
             if converter.returncode() is not None:
@@ -199,14 +200,6 @@ class WorkerPool:
                 del self._leaving[child]
             elif now_s >= kill_at_s:
                 child.kill()
-
-    def _warm_converter(self, folder: Path) -> Child:
-        if self.converter is None:
-            idle_log = self._settings.data_dir / "converter.log"
-            idle_log.unlink(missing_ok=True)
-            # Should it fail to start, the log is found with the job that it was started for.
-            self.converter = self._spawn(["--converter", "--log", str(idle_log)], folder / "worker.log")
-        return self.converter
 
     def _spawn(self, arguments: Sequence[str], log_path: Path) -> Child:
         environment = {

@@ -45,7 +45,6 @@ class EventLog:
         self._ends.append(self._ends[-1] + len(line))
 
     def read(self, since: int = 0) -> Rows:
-        """Return the events with greater numbers, oldest first."""
         start, end = self._ends[min(max(since, 0), len(self))], self._ends[-1]
         if start == end:
             return []
@@ -88,7 +87,6 @@ class Subscriptions:
         return {subscription.job_id for subscription in self._subscriptions}
 
     def publish(self, row: Row, *, state_changed: bool) -> None:
-        """Give the row to the job's followers and wake whoever waits."""
         for subscription in self._subscriptions:
             if subscription.job_id == row["id"]:
                 if subscription.rows and not subscription.rows[-1][0]:

@@ -59,7 +59,6 @@ class DeviceScheduler:
         return [request.job_id for request in self._held.values()]
 
     def waits(self, job_id: str) -> bool:
-        """Whether the job stands still until it gets the device."""
         return job_id in self._waiting
 
     def request(self, request: DeviceRequest) -> None:
@@ -71,8 +70,7 @@ class DeviceScheduler:
         self._take_back(job_id)
 
     def paused(self, job_id: str, now_s: float) -> None:
-        held = self._take_back(job_id)
-        if held is not None:
+        if (held := self._take_back(job_id)) is not None:
             self._waiting[job_id] = replace(held, since_s=now_s, paused=True)
 
     def decide(self, now_s: float) -> tuple[str, str] | None:
@@ -123,7 +121,7 @@ def positions(pending: Rows) -> dict[str, int]:
     """Return by job id the place in its lane, 1 for the job that starts next."""
     counts: Counter[str] = Counter()
     places = {}
-    for row in _in_order(pending):
+    for row in sorted(pending, key=lambda row: row["seq"]):
         counts[row["type"]] += 1
         places[row["id"]] = counts[row["type"]]
     return places
@@ -131,7 +129,7 @@ def positions(pending: Rows) -> dict[str, int]:
 
 def next_job(job_type: str, pending: Rows, running: Collection[Row], now_s: float) -> Row | None:
     """Return the job of this type that may start now (seconds since the epoch), None if there is none."""
-    for row in _in_order(pending):
+    for row in sorted(pending, key=lambda row: row["seq"]):
         # So far ahead no rest was ever set: the clock has been put back since.
         rests = 0 < row["not_before"] - now_s <= LONGEST_REST_S
         if row["type"] != job_type or rests:
@@ -141,10 +139,6 @@ def next_job(job_type: str, pending: Rows, running: Collection[Row], now_s: floa
         if job_type == "training":
             break  # it holds its place: what blocks it is short, or a training ahead of it
     return None
-
-
-def _in_order(pending: Rows) -> Rows:
-    return sorted(pending, key=lambda row: row["seq"])
 
 
 def _upload_is_busy(row: Row, pending: Rows, running: Collection[Row]) -> bool:

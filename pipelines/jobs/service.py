@@ -18,34 +18,12 @@ from pipelines.jobs.dispatcher import WORKER_COMMAND, Dispatcher
 from pipelines.jobs.job_files import JobFiles, all_uploads_of, job_of, upload_of
 from pipelines.jobs.outcome import RETRY_PAUSES_S
 from pipelines.logs import about_job
-from pipelines.recordings.uploads import (
-    batch_files,
-    has_more_to_do,
-    receive,
-    receive_batch,
-    require_enough,
-)
+from pipelines.recordings.uploads import batch_files, has_more_to_do, receive, receive_batch, require_enough
 from pipelines.settings import Settings
-from pipelines.store.records import (
-    CONVERTING,
-    ENDED,
-    JOB_TYPES,
-    RESTARTABLE,
-    UPLOAD_TYPES,
-    Caller,
-    Row,
-    Rows,
-    checked_name,
-    checked_settings,
-    new_id,
-    new_job,
-    now,
-    require_admin,
-    uploads_of,
-)
+from pipelines.store import records
+from pipelines.store.records import ENDED, UPLOAD_TYPES, Caller, Row, Rows, new_job, uploads_of
 from pipelines.store.registry import Registry
-from pipelines.users.quota import Quota, Share, Spend
-from pipelines.users.rate_limits import Limits
+from pipelines.users.limits import Limits, Quota, Share, Spend
 from pipelines.voices.library import Library
 from rvc.errors import AudioError, ConfigError, NotAllowedError
 
@@ -80,17 +58,14 @@ class Jobs:
         self._last_seq = max((row["seq"] for row in self.registry.list("jobs")), default=0)
 
     def start(self) -> None:
-        """Sweep up behind an earlier server, then run what is pending."""
         cleanup.recover_on_start(self.registry, self._jobs_dir, self.library)
-        self.library.sweep()
+        self.library.recover()
         self._housekeeping()
         self.dispatcher.start()
 
     def close(self) -> None:
         self.dispatcher.close()
         self.registry.close()
-
-    # --- looking -----------------------------------------------------------------------------------
 
     def get(self, caller: Caller, job_id: str) -> Row:
         with self.lock:
@@ -139,8 +114,6 @@ class Jobs:
                     if row["status"] in ENDED:
                         return
 
-    # --- beginning ---------------------------------------------------------------------------------
-
     def upload(self, caller: Caller, files: Sequence[tuple[Path, str]], purpose: str) -> Row:
         """Check, decode and keep recordings (path, what the person calls it), and return their row.
 
@@ -152,7 +125,7 @@ class Jobs:
         if purpose == "target" and len(files) > 1:
             raise AudioError("A conversion takes one recording; upload the others one by one.")
         self.limits.take("uploads", caller)
-        job_id = new_id()
+        job_id = records.new_id()
         folder = self._jobs_dir / job_id
         folder.mkdir()
         try:
@@ -194,13 +167,13 @@ class Jobs:
         A training has a model_name and uses the settings of the preparation that it names as its input; a
         conversion and a batch have a model_id. Every key of the settings is optional.
         """
-        if type not in JOB_TYPES:
-            raise ConfigError(f"Unknown type of job {type!r}. Choose one of: {', '.join(JOB_TYPES)}.")
-        options = checked_settings(settings)
+        if type not in records.JOB_TYPES:
+            raise ConfigError(f"Unknown type of job {type!r}. Choose one of: {', '.join(records.JOB_TYPES)}.")
+        options = records.checked_settings(settings)
         voice: Row = {}
         if type == "training":
-            voice = {"model_name": checked_name(model_name, "voice")}
-        elif type in CONVERTING:
+            voice = {"model_name": records.checked_name(model_name, "voice")}
+        elif type in records.CONVERTING:
             voice = self._speaking(caller, model_id)
         return self._enqueue(caller, type, [input_job_id], options, voice)
 
@@ -208,7 +181,7 @@ class Jobs:
         self, caller: Caller, input_job_ids: Sequence[str], *, model_id: str, settings: Row | None = None
     ) -> Row:
         """Queue the conversion of all recordings of some uploads or jobs that worked on them, as submit()."""
-        options = checked_settings(settings)
+        options = records.checked_settings(settings)
         return self._enqueue(caller, "batch", input_job_ids, options, self._speaking(caller, model_id))
 
     def _speaking(self, caller: Caller, model_id: str | None) -> Row:
@@ -258,8 +231,6 @@ class Jobs:
             raise NotAllowedError(f"You have {len(waiting)} jobs waiting; wait for one, or cancel one.")
         self.limits.take("starts", caller)
 
-    # --- steering ----------------------------------------------------------------------------------
-
     def cancel(self, caller: Caller, job_id: str) -> Row:
         """Stop a job: a waiting one at once, a running one when it has saved; return its row."""
         with self.lock:
@@ -271,7 +242,7 @@ class Jobs:
                 raise NotAllowedError(
                     f"This job is {row['status']}; only one that waits or runs is cancelled."
                 )
-            moment = now()
+            moment = records.now()
             changes = {"status": "cancelled", "message": "Cancelled", "updated_at": moment}
             return self._changed(self.registry.update("jobs", row["id"], completed_at=moment, **changes))
 
@@ -293,7 +264,7 @@ class Jobs:
         self.quota.require(caller)
         with self.lock:
             row = job_of(self.registry, caller, job_id)
-            if row["status"] not in RESTARTABLE and not has_more_to_do(row):
+            if row["status"] not in records.RESTARTABLE and not has_more_to_do(row):
                 raise NotAllowedError(
                     f"This job is {row['status']}; what failed or was cancelled or interrupted runs again."
                 )
@@ -308,7 +279,7 @@ class Jobs:
                 (folder / "events.jsonl").unlink(missing_ok=True)
             changes |= {"status": "pending", "seq": self._next_seq(), "attempts": 0, "not_before": 0.0}
             changes |= {"dead_letter": False, "error_message": None, "completed_at": None}
-            changes |= {"message": "Waiting", "stage": "", "updated_at": now()}
+            changes |= {"message": "Waiting", "stage": "", "updated_at": records.now()}
             return self._changed(self.registry.update("jobs", row["id"], **changes))
 
     def remove(self, caller: Caller, job_id: str) -> Row:
@@ -326,7 +297,6 @@ class Jobs:
         return shown
 
     def _no_longer_needed(self, row: Row) -> Sequence[str]:
-        """Return the ids of a job and of those of its uploads on which no other job works."""
         if row["status"] not in ENDED and row["status"] != "uploaded":
             raise NotAllowedError(f"This job is {row['status']}; stop it first, then delete it.")
         others = [other for other in self.registry.list("jobs") if other["id"] != row["id"]]
@@ -338,26 +308,25 @@ class Jobs:
             raise NotAllowedError(
                 "A job that was started from this one waits or runs; wait for it, or stop it."
             )
-        return [row["id"], *uploads_of(row).difference(*(uploads_of(other) for other in others))]
-
-    # --- for admins only ---------------------------------------------------------------------------
+        return [
+            row["id"],
+            *uploads_of(row).difference(*(uploads_of(other) for other in others)),
+        ]
 
     def clean_up(self, caller: Caller, *, dry_run: bool) -> CleanUp:
         """Remove what had its time and what belongs to nothing, or only tell what it would be."""
-        require_admin(caller)
-        work = cleanup.find if dry_run else cleanup.carry_out
+        records.require_admin(caller)
+        work = cleanup.find if dry_run else cleanup.remove
         with self.lock:
             return work(self.registry, self._settings)
 
     def shares(self, caller: Caller) -> Sequence[Share]:
-        require_admin(caller)
+        records.require_admin(caller)
         return self.quota.shares()
 
     def dead_letters(self, caller: Caller) -> Rows:
-        require_admin(caller)
+        records.require_admin(caller)
         return [row for row in self.list(caller, status="failed") if row["dead_letter"]]
-
-    # --- inside ------------------------------------------------------------------------------------
 
     def _changed(self, row: Row) -> Row:
         self.dispatcher.announce(row, state_changed=True)
@@ -370,6 +339,6 @@ class Jobs:
 
     def _housekeeping(self) -> None:
         with self.lock:
-            cleanup.carry_out(self.registry, self._settings, untouched_s=None)
+            cleanup.remove(self.registry, self._settings, untouched_s=None)
             self.library.expire_exports()
             cleanup.daily(self.registry, self._settings)

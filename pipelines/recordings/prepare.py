@@ -29,14 +29,29 @@ from numpy.typing import NDArray
 
 from pipelines.events import Done, Events, Progress
 from pipelines.job_spec import PrepareSettings
-from pipelines.recordings.compare import RecordingFacts, compare_recordings
-from pipelines.recordings.report import DatasetReport
+from pipelines.recordings.report import (
+    F0,
+    DatasetReport,
+    SecondSpeaker,
+    as_duplicate,
+    describe_file,
+    summarise,
+    with_other_speaker,
+)
 from pipelines.recordings.segments import Recording, SliceRef, SliceRendering, noise_of, render
 from pipelines.recordings.uploads import StoredFile
-from rvc.analysis.fingerprint import fingerprint
-from rvc.analysis.quality import Measures, measuring
+from rvc.analysis.fingerprint import find_duplicates, fingerprint
+from rvc.analysis.quality import Measures, measure_in_steps
 from rvc.analysis.slicing import cut_speech, runs
-from rvc.analysis.speakers import SpeakerWindows, log_mel, speaker_windows
+from rvc.analysis.speakers import (
+    SpeakerFinding,
+    SpeakerWindows,
+    comparable_bandwidth_hz,
+    comparing_speakers,
+    log_mel,
+    speaker_windows,
+    thinned,
+)
 from rvc.analysis.vad import SpeechDetector
 from rvc.audio.level import FRAMES_PER_S, HOP_16K, RATE_16K_HZ, loud_rms
 from rvc.audio.reader import blocks
@@ -62,8 +77,20 @@ MAX_DETECTOR_GAIN = 300.0
 MEASURED_S, EXCERPT_S = 300.0, 20.0
 # Nobody is expected to be interrupted within that much speech, or in a pause shorter than that.
 TURN_FRAMES, TURN_PAUSE_FRAMES = 180, 25
+MOST_WINDOWS = 480  # twenty minutes of speech are compared, spread over all there is
+# From the first on a second speaker is heard in a recording, from the second on it is hers.
+MIXED_SHARE, OTHER_SHARE = 0.15, 0.7
 _BLOCK_S = 5.0
 _MEL_FRAMES = 6_000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RecordingFacts:
+    folder: Path
+    measures: Measures
+    slices: list[SliceRef]
+    windows: SpeakerWindows  # to compare speakers with
+    fingerprint: NDArray[np.float32]  # to find duplicates with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,16 +135,13 @@ def prepare(files: Sequence[StoredFile], folder: Path, settings: PrepareSettings
         done_s += file.seconds
         yield _progress("Listening", COMPARING * done_s / total_s, f"{file.name} is cut.", begun)
         pairs.append((file, read_facts(place, file.name)))
+    steps = _between(COMPARING, 1.0, compare_recordings(pairs))
     report = yield from relay(
-        compare_recordings(pairs),
-        lambda share: _progress(
-            "Comparing", COMPARING + (1 - COMPARING) * share, "Comparing the recordings.", begun
-        ),
+        steps, lambda fraction: _progress("Comparing", fraction, "Comparing the recordings.", begun)
     )
     slices = _write(target, report, [facts for _, facts in pairs], settings)
-    logger.info(
-        "prepared %d recordings: %d slices, %.1f s of speech", len(files), len(slices), report.speech_s
-    )
+    said = "prepared %d recordings: %d slices, %.1f s of speech"
+    logger.info(said, len(files), len(slices), report.speech_s)
     yield Done(result=Prepared(slices=slices, report=report))
 
 
@@ -134,7 +158,6 @@ def load_prepared(folder: Path) -> Prepared:
 
 
 def _key(file: StoredFile, settings: PrepareSettings) -> str:
-    """Name the work on a recording by all that decides its result."""
     said = json.dumps([VERSION, file.sha256, asdict(settings)], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:24]
 
@@ -202,7 +225,10 @@ def prepare_recording(
         slices = []
         for number, cut in enumerate(cuts):
             wav, rate_hz = render(recording, cut, _speech_db(analysis, cut), rendering)
-            slices.append(_write_slice(folder / f"{number:04d}.flac", wav, rate_hz, cut[0][0]))
+            path, seconds = folder / f"{number:04d}.flac", round(wav.size / rate_hz, 4)
+            with AudioWriter(path, rate_hz, "flac", bits=24) as out:
+                out.write(wav)
+            slices.append({"file": path.name, "seconds": seconds, "start_s": cut[0][0] / FRAMES_PER_S})
             yield 0.77 + 0.2 * (number + 1) / len(cuts)
     windows = speaker_windows(analysis.log_mel, analysis.f0_hz, analysis.speech, turns(analysis.speech))
     yield 0.98
@@ -215,7 +241,6 @@ def prepare_recording(
 
 
 def read_facts(folder: Path, name: str) -> RecordingFacts:
-    """Read what `prepare_recording` wrote of a recording that is called `name`."""
     facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     with np.load(folder / VOICE, allow_pickle=False) as voice:
         parts = {part: voice[part] for part in ("f0_hz", "ends", "floor")}
@@ -250,15 +275,13 @@ def turns(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def _analyse(audio: Path, name: str) -> Generator[float, None, _Analysis]:
-    """Read a recording at 16 kHz; find speech, F0, loudness and spectrum."""
     parts: list[Floats] = []
     for block in blocks(audio, rate_hz=RATE_16K_HZ, block_s=_BLOCK_S, name=name):
         parts.append(block)
         yield 0.05
     wav = np.concatenate(parts)
     parts.clear()
-    step = round(_BLOCK_S * RATE_16K_HZ)
-    loud = loud_rms(wav)
+    step, loud = round(_BLOCK_S * RATE_16K_HZ), loud_rms(wav)
     detector = SpeechDetector(min(DETECTOR_RMS / loud, MAX_DETECTOR_GAIN) if loud > 0 else 1.0)
     for start in range(0, wav.size, step):
         detector.push(wav[start : start + step])
@@ -278,7 +301,6 @@ def _analyse(audio: Path, name: str) -> Generator[float, None, _Analysis]:
 
 
 def _measured(recording: Recording, speech: NDArray[np.bool_]) -> Generator[float, None, Measures]:
-    """Measure a recording, of a long one excerpts, at its own rate."""
     seconds = recording.samples / recording.rate_hz
     starts, length = [0.0], seconds
     if seconds > MEASURED_S:
@@ -292,7 +314,7 @@ def _measured(recording: Recording, speech: NDArray[np.bool_]) -> Generator[floa
         first = round(start * FRAMES_PER_S)
         masks.append(speech[first : first + round(length * FRAMES_PER_S)])
         yield 0.0
-    measures = yield from measuring(np.concatenate(wavs), recording.rate_hz, np.concatenate(masks))
+    measures = yield from measure_in_steps(np.concatenate(wavs), recording.rate_hz, np.concatenate(masks))
     return replace(measures, seconds=seconds, speech_seconds=float(speech.sum()) / FRAMES_PER_S)
 
 
@@ -304,13 +326,74 @@ def _speech_db(analysis: _Analysis, spans: Sequence[tuple[int, int]]) -> float:
     return float(10 * np.log10(chosen.mean() + 1e-12)) if chosen.size else -120.0
 
 
-def _write_slice(path: Path, wav: Floats, rate_hz: int, first_frame: int) -> dict[str, Any]:
-    with AudioWriter(path, rate_hz, "flac", bits=24) as out:
-        out.write(wav)
-    seconds = round(wav.size / rate_hz, 4)
-    return {"file": path.name, "seconds": seconds, "start_s": first_frame / FRAMES_PER_S}
-
-
 def _between(since: float, until: float, steps: Generator[float, None, T]) -> Generator[float, None, T]:
-    """Fit a step's shares between two shares of the whole."""
     return relay(steps, lambda share: since + (until - since) * share)
+
+
+def compare_recordings(
+    pairs: Sequence[tuple[StoredFile, RecordingFacts]],
+) -> Generator[float, None, DatasetReport]:
+    repeated = yield from _duplicates(pairs)
+    used = [number for number in range(len(pairs)) if number not in repeated]
+    finding = yield from _speakers([pairs[number][1] for number in used])
+    shares = {
+        number: float(second.mean()) if second.size else 0.0
+        for number, second in zip(used, finding.second, strict=True)
+    }
+    files = []
+    for number, (file, facts) in enumerate(pairs):
+        report = describe_file(file, facts.measures, len(facts.slices), _f0([facts.windows]))
+        if number in repeated:
+            original, kind = repeated[number]
+            report = as_duplicate(report, pairs[original][0].name, kind)
+        elif shares[number] >= MIXED_SHARE:
+            report = with_other_speaker(report, shares[number])
+        files.append(report)
+    second = SecondSpeaker(
+        checked=finding.checked,
+        heard=finding.heard,
+        share=round(finding.share, 3),
+        score=round(float(np.clip(finding.score, -999.0, 9999.0)), 1),
+        files=[file.name for file in files if file.other_speaker_share >= OTHER_SHARE],
+        mixed_files=[file.name for file in files if MIXED_SHARE <= file.other_speaker_share < OTHER_SHARE],
+    )
+    return summarise(files, second, _f0([pairs[number][1].windows for number in used]))
+
+
+def _duplicates(
+    pairs: Sequence[tuple[StoredFile, RecordingFacts]],
+) -> Generator[float, None, dict[int, tuple[int, str]]]:
+    """Find recordings that repeat another: for each its number, that of the one kept, and how."""
+    repeated: dict[int, tuple[int, str]] = {}
+    first_with: dict[str, int] = {}
+    for number, (file, _) in enumerate(pairs):
+        first = first_with.setdefault(file.sha256, number)
+        if first != number:
+            repeated[number] = (first, "same file")
+    left = list(first_with.values())
+    alike = yield from _between(0.0, 0.5, find_duplicates([pairs[number][1].fingerprint for number in left]))
+    for one, other in ((left[first], left[second]) for first, second in alike):
+        if one in repeated or other in repeated:
+            continue
+        # A part of the other goes; of two of one length, the one that came later.
+        drop, keep = (one, other) if pairs[one][0].seconds < pairs[other][0].seconds - 1.0 else (other, one)
+        repeated[drop] = (keep, "same recording")
+    return repeated
+
+
+def _speakers(facts: Sequence[RecordingFacts]) -> Generator[float, None, SpeakerFinding]:
+    windows = [known.windows for known in facts]
+    total = sum(len(w) for w in windows)
+    if total > MOST_WINDOWS:
+        windows = [thinned(w, max(3, round(len(w) * MOST_WINDOWS / total))) for w in windows]
+    bandwidth_hz = comparable_bandwidth_hz([f.measures.bandwidth_hz for f in facts if len(f.windows)])
+    return (yield from _between(0.5, 1.0, comparing_speakers(windows, bandwidth_hz=bandwidth_hz)))
+
+
+def _f0(recordings: Sequence[SpeakerWindows]) -> F0:
+    f0 = np.concatenate([np.empty(0, dtype=np.float32), *(windows.f0_hz for windows in recordings)])
+    voiced = f0[f0 > 0]
+    if voiced.size < 10:
+        return None
+    median, low, high = np.percentile(voiced, [50.0, 5.0, 95.0]).tolist()
+    return median, low, high

@@ -29,16 +29,12 @@ ENOUGH_MINUTES, GOOD_MINUTES = 1.0, 5.0
 UPSAMPLED_SHARE = 0.75
 VALIDATED_S = 120.0  # read of an upload: enough for stable numbers, little enough for the server
 
-Finding = tuple[str, str]
-"""A grade, and a sentence that says why."""
-F0 = tuple[float, float, float] | None
-"""Median, 5 % and 95 % of F0, in Hz; None without voice."""
+Finding = tuple[str, str]  # a grade, and a sentence that says why
+F0 = tuple[float, float, float] | None  # median, 5 % and 95 % of F0, in Hz; None without voice
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileReport:
-    """One recording of the set."""
-
     name: str
     verdict: str  # "good", "usable" or "problem"
     reason: str  # why, in a sentence or more
@@ -63,17 +59,13 @@ class FileReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicate:
-    """Two recordings that are one: the one that was left out, and the one that was kept."""
-
-    file: str
-    of: str
+    file: str  # the recording that was left out
+    of: str  # the one that was kept
     kind: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class SecondSpeaker:
-    """Whether somebody else speaks, too."""
-
     checked: bool  # whether there was enough speech to tell (some twenty seconds)
     heard: bool
     share: float = 0.0  # of the speech, 0..0.5
@@ -149,7 +141,6 @@ def judge(measures: Measures) -> tuple[str, list[str]]:
 
 
 def worst(grades: Sequence[str]) -> str:
-    """Return the worst of several grades; "good" of none."""
     return max(grades, key=_GRADES.index, default=GOOD)
 
 
@@ -182,7 +173,6 @@ def _faults(measures: Measures, snr_db: float) -> Iterator[Finding]:
 
 
 def describe_file(file: StoredFile, measures: Measures, slices: int = 0, f0: F0 = None) -> FileReport:
-    """Begin the report on one recording with what was measured."""
     verdict, reasons = judge(measures)
     median_hz, low_hz, high_hz = f0 or (None, None, None)
     return FileReport(
@@ -213,7 +203,6 @@ def as_duplicate(file: FileReport, of: str, kind: str) -> FileReport:
 
 
 def with_other_speaker(file: FileReport, share: float) -> FileReport:
-    """Mark a recording in which a second speaker is heard."""
     reason = f"A second speaker is heard in about {100 * share:.0f} % of its speech."
     if share > 0.7:
         reason = "It sounds like another speaker than the other recordings."
@@ -223,7 +212,6 @@ def with_other_speaker(file: FileReport, share: float) -> FileReport:
 
 
 def summarise(files: Sequence[FileReport], second_speaker: SecondSpeaker, f0: F0) -> DatasetReport:
-    """Put the report on the set together."""
     used = [file for file in files if file.duplicate_of is None]
     spoken = [file for file in used if file.snr_db is not None]
     speech_s = float(sum(file.speech_s for file in used))
@@ -281,15 +269,13 @@ def _advice_on_sound(report: DatasetReport, used: Sequence[FileReport]) -> Itera
         yield USABLE if report.snr_db >= USABLE_SNR_DB else PROBLEM, said
     elif noisy:
         yield USABLE, f"Noisy, better left out or recorded again: {_listed(noisy)}."
-    clipped = [file.name for file in used if file.clipping_fraction > GOOD_CLIPPING]
-    if clipped:
+    if clipped := [file.name for file in used if file.clipping_fraction > GOOD_CLIPPING]:
         yield USABLE, f"Cut off at the top (clipped), better recorded at a lower level: {_listed(clipped)}."
     if report.bandwidth_hz is not None and report.bandwidth_hz < GOOD_BANDWIDTH_HZ:
         said = f"The recordings end at {report.bandwidth_hz / 1000:.1f} kHz, so the voice will sound dull; "
         said += "originals at 44.1 or 48 kHz, not through a telephone or a meeting, sound brighter."
         yield USABLE, said
-    silent = [file.name for file in used if file.snr_db is None or file.speech_s < LITTLE_SPEECH_S]
-    if silent:
+    if silent := [file.name for file in used if file.snr_db is None or file.speech_s < LITTLE_SPEECH_S]:
         yield USABLE, f"Hardly any speech was heard in {_listed(silent)}."
     if report.duplicates:
         names = _listed([f"{pair.file} (the same as {pair.of})" for pair in report.duplicates])

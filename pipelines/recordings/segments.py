@@ -47,8 +47,6 @@ class SliceRef:
 
 @dataclass(frozen=True, kw_only=True)
 class SliceRendering:
-    """What is done to the sound of one recording."""
-
     settings: PrepareSettings
     noise: Wave | None  # from `noise_of`, to be taken out; empty if it is not known; None if the noise stays
     recording_db: float  # level of the speech in the whole recording, dBFS
@@ -69,7 +67,6 @@ class Recording:
         self._file.close()
 
     def read(self, start_s: float, stop_s: float) -> Wave:
-        """Read from..to, as far as there is something; shape (n,)."""
         start = min(max(round(start_s * self.rate_hz), 0), self.samples)
         stop = min(max(round(stop_s * self.rate_hz), start), self.samples)
         self._file.seek(start)
@@ -77,7 +74,6 @@ class Recording:
         return wav
 
     def filtered(self, start_s: float, stop_s: float, highpass_hz: float) -> Wave:
-        """Read from..to without what lies below `highpass_hz`."""
         before = min(_CONTEXT_S, start_s)
         wav = self.read(start_s - before, stop_s + _CONTEXT_S)
         first = round(start_s * self.rate_hz) - round((start_s - before) * self.rate_hz)
@@ -86,7 +82,6 @@ class Recording:
 
 
 def high_passed(wav: Wave, rate_hz: int, highpass_hz: float) -> Wave:
-    """Remove what lies below a frequency, without delay."""
     if wav.size < 64:
         return wav
     sections = butter(2, highpass_hz, "highpass", fs=rate_hz, output="sos")
@@ -136,7 +131,6 @@ def render(recording: Recording, cut: Cut, slice_db: float, rendering: SliceRend
 
 
 def _joined(parts: list[Wave], rate_hz: int) -> Wave:
-    """Join stretches, each fading into the next."""
     wav = np.empty(0, dtype=np.float32)
     for part in parts:
         fade = min(round(_JOIN_S * rate_hz), wav.size, part.size)

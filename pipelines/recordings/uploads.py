@@ -22,19 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from pipelines import zips
 from pipelines.settings import Settings
 from pipelines.store.records import Row, Rows
-from pipelines.users.quota import Spend
-from pipelines.zips import (
-    START_OF_ZIP,
-    Refusals,
-    extract,
-    files_of,
-    is_plain,
-    is_zip,
-    opened,
-    refuse_encrypted,
-)
+from pipelines.users.limits import Spend
 from rvc.audio.reader import AudioInfo, blocks, probe
 from rvc.audio.writer import AudioWriter
 from rvc.errors import AudioError, ConfigError
@@ -79,11 +70,8 @@ class StoredFile:
 def receive(files: Named, folder: Path, settings: Settings, spend: Spend | None = None) -> list[StoredFile]:
     """Check, keep and decode the files of one upload, in the order given; all of them or none.
 
-    `folder` is made if need be and holds no `inputs` yet; `spend` asks for room on the disk.
-
-    Raises:
-        AudioError: One is no recording that can be used, or is too much; nothing is left behind then.
-        LimitError: From `spend`; nothing is left behind either.
+    `folder` is made if need be and holds no `inputs` yet; `spend` asks for room on the disk. AudioError if
+    one is no recording that can be used, or is too much, LimitError from `spend`; nothing is left then.
     """
     _refuse(not files, "No file was chosen; choose at least one recording.")
     most = settings.max_files
@@ -105,7 +93,7 @@ def receive(files: Named, folder: Path, settings: Settings, spend: Spend | None 
             kept = _store_original(path, inputs / f"{number:03d}", name, info)
             original, audio = inputs / Path(kept.original).name, inputs / f"{number:03d}.wav"
             seconds = 0.0
-            with closing(decoding(original, audio, name, settings.max_audio_seconds, info)) as steps:
+            with closing(decode(original, audio, name, settings.max_audio_seconds, info)) as steps:
                 for decoded_s in steps:
                     meter.wrote(round((decoded_s - seconds) * info.sample_rate_hz) * _SAMPLE_BYTES)
                     seconds = decoded_s
@@ -117,15 +105,12 @@ def receive_batch(files: Named, folder: Path, settings: Settings, spend: Spend |
     """Keep the recordings of a batch, which may come in zips; `folder` exists, without `inputs` in it.
 
     Returns one row for each, in order: that of `StoredFile`, status "waiting" and reason None; or, of one
-    that is refused, name, size_bytes, seconds (0), status "failed" and reason.
-
-    Raises:
-        AudioError: They are too much, a zip is not in order, or not one can be used; nothing is left behind.
-        LimitError: From `spend`; nothing is left behind either.
+    that is refused, name, size_bytes, seconds (0), status "failed" and reason. AudioError if they are too
+    much, a zip is not in order, or not one can be used, LimitError from `spend`; nothing is left behind then.
     """
     _refuse(not files, "No file was chosen; choose recordings, or a zip of them.")
-    with ExitStack() as zips:
-        sources = _sources(files, settings, zips)
+    with ExitStack() as stack:
+        sources = _sources(files, settings, stack)
         needed = sum(source.size_bytes for source in sources)
         if spend is not None:
             spend(needed)
@@ -173,15 +158,13 @@ def readable_name(name: str) -> str:
     return clean or "unnamed file"
 
 
-def decoding(
+def decode(
     original: Path, audio: Path, name: str, max_seconds: float, info: AudioInfo | None = None
 ) -> Generator[float, None, None]:
     """Decode to a WAV of mono float32 at the recording's own rate.
 
     Yields the seconds so far before each block is written, so that a caller may refuse it; the last are all.
-
-    Raises:
-        AudioError: It is damaged, too short, too long or silent; nothing is left behind then.
+    AudioError if it is damaged, too short, too long or silent; nothing is left behind then.
     """
     info = info or probe(original, name=name)
     rate_hz, peak = info.sample_rate_hz, 0.0
@@ -237,10 +220,8 @@ class _Meter:
     """Counts what one upload takes on the disk, decoded: first what its files say, then what they are."""
 
     def __init__(self, settings: Settings, spend: Spend | None) -> None:
-        self._settings = settings
-        self._spend = spend
-        self._allowed = 0
-        self._written = 0
+        self._settings, self._spend = settings, spend
+        self._allowed = self._written = 0
 
     def plan(self, count: int) -> None:
         sentence = (
@@ -289,19 +270,17 @@ class _Source:
     entry: tuple[zipfile.ZipFile, zipfile.ZipInfo] | None = None
 
 
-def _sources(files: Named, settings: Settings, zips: ExitStack) -> list[_Source]:
+def _sources(files: Named, settings: Settings, stack: ExitStack) -> list[_Source]:
     """List what was sent in, zips opened, and check how much it is."""
     sources = []
     for path, called in files:
         name = readable_name(called)
-        if path.is_file() and is_zip(path):
+        if path.is_file() and zips.is_zip(path):
             refusals = _refusals(name)
-            zipped = zips.enter_context(opened(path, refusals))
+            zipped = stack.enter_context(zips.opened(path, refusals))
             for info in _recordings_in(zipped, name, settings, refusals):
-                inner = readable_name(info.filename)
-                sources.append(
-                    _Source(path=path, name=inner, size_bytes=info.file_size, entry=(zipped, info))
-                )
+                inner, size = readable_name(info.filename), info.file_size
+                sources.append(_Source(path=path, name=inner, size_bytes=size, entry=(zipped, info)))
         else:
             sources.append(_Source(path=path, name=name, size_bytes=_size_of(path)))
     most, total = settings.max_files, sum(source.size_bytes for source in sources)
@@ -320,9 +299,9 @@ def _refuse_too_large(size: int, settings: Settings, said: str) -> None:
     _refuse(size > settings.max_file_size_bytes, sentence)
 
 
-def _refusals(name: str) -> Refusals:
+def _refusals(name: str) -> zips.Refusals:
     damaged = f"{name} is damaged or of a kind that cannot be read; zip the files again."
-    return Refusals(
+    return zips.Refusals(
         error=AudioError,
         too_many=f"{name} holds too many files; {_ZIP_WAY_OUT}.",
         damaged=damaged,
@@ -332,32 +311,31 @@ def _refusals(name: str) -> Refusals:
 
 
 def _recordings_in(
-    zipped: zipfile.ZipFile, name: str, settings: Settings, refusals: Refusals
+    zipped: zipfile.ZipFile, name: str, settings: Settings, refusals: zips.Refusals
 ) -> list[zipfile.ZipInfo]:
     """Check a zip as a whole and return what may be recordings in it; what is none is found later."""
-    infos = files_of(zipped)
+    infos = zips.files_of(zipped)
     most, total = settings.max_files, sum(info.file_size for info in infos)
     _refuse(not infos, f"{name} holds no files; zip the recordings that shall be converted.")
     _refuse(len(infos) > most, f"{name} holds {len(infos)} files; send at most {most} at a time.")
-    refuse_encrypted(infos, refusals)
+    zips.refuse_encrypted(infos, refusals)
     for info in infos:
-        plain = is_plain(info) and info.filename.isprintable()
+        plain = zips.is_plain(info) and info.filename.isprintable()
         _refuse(not plain, f"{name} holds a link, or a file whose name points elsewhere; {_ZIP_WAY_OUT}.")
         _refuse_too_large(info.file_size, settings, f"{name} holds a file of")
     _refuse_too_much(total, settings, f"{name} unpacks to {total / 1e6:.4g} MB")
     for info in infos:
         with zipped.open(info) as file:
-            _refuse(file.read(4) == START_OF_ZIP, f"{name} holds another zip; {_ZIP_WAY_OUT}.")
+            _refuse(file.read(4) == zips.START_OF_ZIP, f"{name} holds another zip; {_ZIP_WAY_OUT}.")
     return infos
 
 
 def _keep(source: _Source, place: Path, settings: Settings) -> Row:
-    """Put one recording into the folder and return its row."""
     path = source.path if source.entry is None else place.with_suffix(".part")
     try:
         _refuse_too_large(source.size_bytes, settings, f"{source.name} has")
         if source.entry is not None:
-            extract(source.entry[0], {path: source.entry[1]})
+            zips.extract(source.entry[0], {path: source.entry[1]})
         info = probe(path, name=source.name)
     except AudioError as error:
         place.with_suffix(".part").unlink(missing_ok=True)

@@ -162,10 +162,9 @@ def saved_states(files: Sequence[Row], folder: Path) -> Rows:
 
 
 def save_states(states: Sequence[Row], folder: Path) -> None:
+    rows = [{key: state.get(key) for key in STATE_KEYS} for state in states]
     with atomic_write(folder / STATES) as path:
-        path.write_text(
-            json.dumps([{key: state.get(key) for key in STATE_KEYS} for state in states]), encoding="utf-8"
-        )
+        path.write_text(json.dumps(rows), encoding="utf-8")
 
 
 def read_states(files: Sequence[Row], folder: Path) -> Rows:

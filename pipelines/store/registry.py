@@ -148,6 +148,7 @@ class Registry:
                 "runs Timbre, or set DATA_DIR to another folder."
             ) from error
         try:
+            (folder / f"{REGISTRY_NAME}.tmp").unlink(missing_ok=True)  # a write of an earlier version, cut
             self._storage = AtomicStorage(self.path)
             self._database = _Database(storage=lambda: self._storage)
             self._migrate()
@@ -222,7 +223,6 @@ class Registry:
             ]
 
     def _migrate(self) -> None:
-        """Bring the document up, keeping a copy of an older file."""
         tables = self._storage.read()
         version = _version_of(tables)
         if version == SCHEMA_VERSION or not isinstance(version, int):

@@ -71,15 +71,13 @@ class Accounts:
         """
         account = self.get(normal(name))
         try:
-            self._hasher.verify(
-                account.hash if account else self._nobody, normal(password)[:LONGEST_PASSWORD]
-            )
+            known = account.hash if account else self._nobody
+            self._hasher.verify(known, normal(password)[:LONGEST_PASSWORD])
         except (VerificationError, InvalidHashError):
             return None
         return account
 
     def put(self, name: str, password: str, *, admin: bool = False) -> Account:
-        """Add a user, or change the password of one; an admin stays one."""
         name = normal(name)
         if not _NAME.fullmatch(name) or name.startswith(_NOT_A_LOGIN):
             raise ConfigError(
@@ -91,8 +89,7 @@ class Accounts:
                 f"A password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters; choose another one."
             )
         users = _read(self.path) if self.path.exists() else {}
-        alike = [other for other in users if other != name and other.casefold() == name.casefold()]
-        if alike:
+        if alike := [other for other in users if other != name and other.casefold() == name.casefold()]:
             raise ConfigError(
                 f"There is a user {alike[0]} already; choose a name that nobody can mix up with it."
             )

@@ -44,10 +44,7 @@ class Tokens:
         self._clock = clock
 
     def create(self, user_id: str, kind: Kind, name: str, *, stamp: str = "") -> tuple[str, Row]:
-        """Make a token and return it, the only time that it can be read, and its row.
-
-        The stamp of a login is that of the account, which changes with the password.
-        """
+        """Make a token; return it, for the only time, and its row. A login has the stamp of its account."""
         name = checked_name(name, "token")
         self._make_room(user_id, kind)
         token_id, secret = secrets.token_hex(8), secrets.token_hex(32)
@@ -91,8 +88,7 @@ class Tokens:
         return _public(row)
 
     def end(self, token: str) -> None:
-        row = self.find(token, "login")
-        if row is not None:
+        if (row := self.find(token, "login")) is not None:
             self._registry.delete("tokens", [row["id"]])
 
     def _make_room(self, user_id: str, kind: Kind) -> None:

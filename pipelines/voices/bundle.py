@@ -34,11 +34,10 @@ LONGEST_TEXT = 500
 MAX_FACTS = 12
 GIVEN = "Given by the person who made it"
 _LONGEST_SECONDS = 1e8
-_TOO_MANY = "The zip holds too many files for a voice; zip only the files of one voice."
 
 REFUSALS = zips.Refusals(
     error=CheckpointError,
-    too_many=_TOO_MANY,
+    too_many="The zip holds too many files for a voice; zip only the files of one voice.",
     damaged="The file is not a zip, or it is damaged; export the voice again.",
     encrypted="The zip is protected by a password; zip the voice without one.",
     lying="The zip is damaged: a file is not as long as it says; export the voice again.",
@@ -94,7 +93,6 @@ def pack(folder: Path, archive: Path) -> None:
 
 
 def pack_files(paths: Sequence[Path], archive: Path) -> None:
-    """Write files side by side into a zip, in one step."""
     # Weights hardly shrink, so they are stored: packing and unpacking stay as fast as the disk.
     with atomic_write(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as zipped:
         for path in paths:
@@ -102,7 +100,6 @@ def pack_files(paths: Sequence[Path], archive: Path) -> None:
 
 
 def size_bytes(folder: Path) -> int:
-    """Return what the files of a bundle take on the disk."""
     return sum((folder / name).stat().st_size for name in ALLOWED if (folder / name).is_file())
 
 
@@ -126,7 +123,7 @@ def _checked_entries(zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Return by plain name the entries that make up a voice: at most one folder deep, and that the same."""
     infos = zips.files_of(zipped)
     if len(zipped.infolist()) > MAX_ENTRIES:
-        raise CheckpointError(_TOO_MANY)
+        raise CheckpointError(REFUSALS.too_many)
     paths = [PurePosixPath(info.filename) for info in infos]
     entries = {path.name: info for path, info in zip(paths, infos, strict=True)}
     plain = all(zips.is_plain(info) for info in infos) and all(len(path.parts) <= 2 for path in paths)
@@ -144,7 +141,6 @@ def _checked_entries(zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def seconds_of_audio(card: Mapping[str, Any]) -> float | None:
-    """Return how much speech it was trained on; None if it does not say so."""
     seconds = card.get("training", {}).get("seconds_of_audio")
     return float(seconds) if _is_number(seconds) and 0 <= seconds < _LONGEST_SECONDS else None
 
@@ -178,7 +174,6 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 
 
 def _text(text: str) -> str:
-    """Bound a text and make one printable line of it."""
     shown = "".join(character if character.isprintable() else " " for character in text[:LONGEST_TEXT])
     return " ".join(shown.split())
 

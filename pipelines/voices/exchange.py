@@ -39,12 +39,9 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def import_files(files: Sequence[Path], folder: Path, unpacked: Path) -> None:
-    """Make a bundle, in `folder`, of one zip, or of a .pth and maybe its .index.
+    """Make a bundle, in `folder`, of one zip, or of a .pth and maybe its .index; else CheckpointError.
 
     Both folders exist and are empty; the caller removes `unpacked`, which takes what a zip holds.
-
-    Raises:
-        CheckpointError: It is not one voice, not whole, or one that Timbre cannot use.
     """
     zipped = len(files) == 1 and _kind(files[0]) == "zip"
     shared = _unpack(files[0], folder, unpacked) if zipped else _sorted_out(files)
@@ -78,7 +75,6 @@ def _kind(path: Path) -> str:
 
 
 def _names(zipped: zipfile.ZipFile) -> dict[str, list[zipfile.ZipInfo]]:
-    """List the files of a zip by name, whatever their folders."""
     found: dict[str, list[zipfile.ZipInfo]] = {}
     for info in zips.files_of(zipped):
         found.setdefault(PurePosixPath(info.filename).name, []).append(info)
@@ -108,7 +104,6 @@ def _unpack(archive: Path, folder: Path, unpacked: Path) -> list[Path]:
 
 
 def _sorted_out(files: Sequence[Path]) -> list[Path]:
-    """Tell by their content which file is the voice and which its index."""
     kinds = {path: _kind(path) for path in files}
     for path, kind in kinds.items():
         if kind == "zip":
@@ -149,16 +144,11 @@ def _import(voice: Path, index: Path | None = None, *, folder: Path) -> None:
     said: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
     name = said.get("facts", {}).get("model_name") or voice.stem
     shown = "".join(character if character.isprintable() else " " for character in str(name))
-    own = {
-        "format_version": FORMAT_VERSION,
-        "name": " ".join(shown.split())[:MAX_NAME_CHARACTERS] or "Voice",
-        "created_at": now(),
-    }
-    write_card(folder, said | own)
+    name = " ".join(shown.split())[:MAX_NAME_CHARACTERS] or "Voice"
+    write_card(folder, said | {"format_version": FORMAT_VERSION, "name": name, "created_at": now()})
 
 
 def _run(order: Mapping[str, Any], name: str) -> None:
-    """Have a child do what the order says, within limits."""
     limits = {"memory_bytes": MEMORY_BYTES, "cpu_s": CPU_S, "file_bytes": FILE_BYTES}
     try:
         with _ONE_AT_A_TIME:

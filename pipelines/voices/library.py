@@ -19,18 +19,8 @@ from typing import Any
 
 from pipelines.store.records import Caller, Row, Rows, checked_name, new_id, now
 from pipelines.store.registry import Registry
-from pipelines.users.quota import Spend
-from pipelines.voices import bundle as card_facts
-from pipelines.voices.bundle import (
-    CARD,
-    WEIGHTS,
-    check_weights,
-    pack,
-    pack_files,
-    read_card,
-    size_bytes,
-    write_card,
-)
+from pipelines.users.limits import Spend
+from pipelines.voices import bundle as bundles
 from pipelines.voices.exchange import ENGINE as RVC
 from pipelines.voices.exchange import export_files, import_files
 from rvc.errors import CheckpointError, ConfigError, NotAllowedError, UnknownNameError
@@ -76,10 +66,9 @@ class Library:
 
     def rename(self, caller: Caller, model_id: str, model_name: str) -> Row:
         """Give a voice another name, in its card too, unless it is built in, and return it."""
-        row = self._changeable(caller, model_id)
-        name = checked_name(model_name, "voice")
+        row, name = self._changeable(caller, model_id), checked_name(model_name, "voice")
         folder = self._models / row["id"]
-        write_card(folder, read_card(folder) | {"name": name})
+        bundles.write_card(folder, bundles.read_card(folder) | {"name": name})
         self._registry.update("models", row["id"], model_name=name)
         return self.get(caller, model_id)
 
@@ -88,8 +77,7 @@ class Library:
         row = self._changeable(caller, model_id)
         self._registry.delete("models", [row["id"]])
         self._registry.delete("usage", [row["id"]])
-        folder = self._models / row["id"]
-        leaving = self._models / f".deleted-{row['id']}"
+        folder, leaving = self._models / row["id"], self._models / f".deleted-{row['id']}"
         if folder.exists():
             # Renamed first: a voice is either whole or gone, whenever the power fails.
             folder.replace(leaving)
@@ -116,14 +104,11 @@ class Library:
     def import_voice(
         self, caller: Caller, files: Sequence[Path], model_name: str | None = None, spend: Spend | None = None
     ) -> Row:
-        """Take in a voice and return it; that of another program takes a child process and some seconds.
+        """Take in a voice, called by default what its files say, and return it; else nothing is left behind.
 
-        `files` is one zip, as the exports give it, or a .pth of an RVC program, maybe with its .index;
-        messages call them by their names. By default the voice is called what the files say.
-
-        Raises:
-            CheckpointError: It is not one voice, not whole, or of a kind that is not supported.
-            LimitError: From `spend`, which asks for room on the disk. Nothing is left behind.
+        `files` is one zip, as the exports give it, or a .pth of an RVC program, maybe with its .index; that
+        takes a child process and some seconds. CheckpointError if it is not one voice, not whole, or of a
+        kind that is not supported; LimitError from `spend`, which asks for room on the disk.
         """
         unnamed = model_name is None or (isinstance(model_name, str) and not model_name.strip())
         wanted = None if unnamed else checked_name(model_name, "voice")
@@ -134,7 +119,7 @@ class Library:
             unpacked.mkdir()
             import_files(files, bundle, unpacked)
             if spend is not None:
-                spend(size_bytes(bundle))
+                spend(bundles.size_bytes(bundle))
             facts = {"user_id": caller.user_id, "model_name": wanted, "imported_at": now()}
             row = self._adopt(bundle, model_id, facts)
         logger.info("imported voice %s: %.1f MB", model_id, row["size_bytes"] / 1e6)
@@ -143,7 +128,7 @@ class Library:
     def export_bundle(self, caller: Caller, model_id: str) -> Path:
         """Write a voice as a zip under a random name and return where; it is kept for a day."""
         folder, archive = self.folder(caller, model_id), self._new_export()
-        pack(folder, archive)
+        bundles.pack(folder, archive)
         return archive
 
     def export_rvc(self, caller: Caller, model_id: str) -> Path:
@@ -156,7 +141,7 @@ class Library:
             )
         archive = self._new_export()
         with self._staging("outgoing") as staging:
-            pack_files(export_files(folder, staging, row["model_name"]), archive)
+            bundles.pack_files(export_files(folder, staging, row["model_name"]), archive)
         return archive
 
     @contextmanager
@@ -186,7 +171,7 @@ class Library:
         home = str(self._models / model_id)
         return self._registry.update("models", model_id, builtin=True, user_id=None, model_path=home)
 
-    def sweep(self) -> None:
+    def recover(self) -> None:
         """Remove what an interrupted import, export or deletion left, and exports that had their day."""
         for pattern in (".incoming-*", ".outgoing-*", ".deleted-*"):
             for path in self._models.glob(pattern):
@@ -194,7 +179,6 @@ class Library:
         self.expire_exports()
 
     def expire_exports(self) -> None:
-        """Remove exported zips that had their day."""
         oldest = time.time() - EXPORT_LIFE_S
         for path in self._exports.glob("*voice-*"):  # half-written ones are hidden
             if path.stat().st_mtime < oldest:
@@ -204,14 +188,14 @@ class Library:
         """Move a bundle to its place, unless that was done before a crash; its card may give the name."""
         home = self._models / model_id
         moving = bundle.exists() or not home.exists()
-        card = read_card(bundle if moving else home)
+        card = bundles.read_card(bundle if moving else home)
         name = checked_name(facts["model_name"] or card["name"], "voice")
         if moving:
-            if not (bundle / WEIGHTS).is_file():
+            if not (bundle / bundles.WEIGHTS).is_file():
                 raise CheckpointError("The voice has no model.safetensors; export or train it again.")
-            check_weights(bundle / WEIGHTS)
+            bundles.check_weights(bundle / bundles.WEIGHTS)
             if card["name"] != name:
-                write_card(bundle, card | {"name": name})
+                bundles.write_card(bundle, card | {"name": name})
             if home.exists():
                 shutil.rmtree(home)
             bundle.replace(home)
@@ -220,10 +204,9 @@ class Library:
 
     def _builtin(self) -> Rows:
         rows: Rows = []
-        for path in sorted(self._builtin_dir.glob(f"*/{CARD}")):
-            folder = path.parent
+        for folder in sorted(path.parent for path in self._builtin_dir.glob(f"*/{bundles.CARD}")):
             try:
-                row = _row_of(read_card(folder), folder, BUILTIN_PREFIX + folder.name)
+                row = _row_of(bundles.read_card(folder), folder, BUILTIN_PREFIX + folder.name)
                 rows.append(row | {"model_path": str(folder)})
             except CheckpointError:
                 logger.exception("built-in voice %s is unusable", folder.name)
@@ -249,16 +232,14 @@ class Library:
 
 
 def _row_of(card: dict[str, Any], folder: Path, model_id: str) -> Row:
-    """Return the row that a bundle's card gives, as a built-in voice has it."""
-    of_a_training = ("training_job_id", "training_audio_path", "quality_snr")
     return {
         "id": model_id,
         "user_id": None,
         "model_name": card["name"],
         "model_path": f"models/{model_id}",
-        **dict.fromkeys(of_a_training),
-        "training_duration_seconds": card_facts.seconds_of_audio(card),
-        "created_at": card_facts.moment_of(card.get("created_at")) or now(),
+        **dict.fromkeys(("training_job_id", "training_audio_path", "quality_snr")),
+        "training_duration_seconds": bundles.seconds_of_audio(card),
+        "created_at": bundles.moment_of(card.get("created_at")) or now(),
         "builtin": True,
         "engine": card["engine"],
         "version": card["format_version"],
@@ -266,15 +247,14 @@ def _row_of(card: dict[str, Any], folder: Path, model_id: str) -> Row:
         "sample_rate_hz": card["sample_rate_hz"],
         "f0": card.get("f0", {}),
         "scores": card.get("training", {}).get("scores"),
-        "consent": card_facts.consent(card),
-        "told": card_facts.told(card),
+        "consent": bundles.consent(card),
+        "told": bundles.told(card),
         "imported_at": None,
-        "size_bytes": size_bytes(folder),
+        "size_bytes": bundles.size_bytes(folder),
     }
 
 
 def _public(row: Row, usage: Row | None) -> Row:
-    """Return the voice as callers see it."""
     whole = row | _UNUSED | (usage or {})
     whole["origin"] = "built in" if row["builtin"] else "trained" if row["training_job_id"] else "imported"
     # Rows of earlier versions know less.

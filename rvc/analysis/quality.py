@@ -52,10 +52,12 @@ class Measures:
 
 def measure(wav: Wave, rate_hz: int, speech: Mask | None = None) -> Measures:
     """Measure a recording, shape (N,); where somebody speaks, shape (T,), is found by loudness if None."""
-    return result_of(measuring(wav, rate_hz, active_frames(wav, rate_hz) if speech is None else speech))
+    return result_of(
+        measure_in_steps(wav, rate_hz, active_frames(wav, rate_hz) if speech is None else speech)
+    )
 
 
-def measuring(wav: Wave, rate_hz: int, speech: Mask) -> Generator[float, None, Measures]:
+def measure_in_steps(wav: Wave, rate_hz: int, speech: Mask) -> Generator[float, None, Measures]:
     """Measure a recording in steps of well under a second, yielding the share that is done; see `measure`."""
     frames = wav.size * FRAMES_PER_S // rate_hz
     blocks = [power_spectra(wav, rate_hz, 0, 0)]

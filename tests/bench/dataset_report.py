@@ -23,8 +23,7 @@ import soundfile as sf
 import torch
 
 from pipelines.job_spec import PrepareSettings
-from pipelines.recordings.compare import RecordingFacts
-from pipelines.recordings.prepare import FACTS, prepare_recording, read_facts
+from pipelines.recordings.prepare import FACTS, RecordingFacts, prepare_recording, read_facts
 from pipelines.recordings.uploads import StoredFile
 from rvc.analysis.quality import measure
 from rvc.analysis.speakers import (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 
-from pipelines.recordings.uploads import decoding, receive, receive_batch
+from pipelines.recordings.uploads import decode, receive, receive_batch
 from pipelines.settings import Settings
 from pipelines.store.records import Caller
 from pipelines.store.registry import Registry
@@ -74,7 +74,7 @@ def test_bad_recordings_of_a_batch_are_found_at_the_upload_or_when_they_are_deco
             failed += row["status"] == "failed"
             if row["status"] == "waiting":
                 try:
-                    list(decoding(folder / row["original"], decoded, row["name"], 60.0))
+                    list(decode(folder / row["original"], decoded, row["name"], 60.0))
                 except RvcError as error:
                     failed += 1
                     sentence_of(error, tmp_path)
@@ -149,7 +149,7 @@ def test_an_hour_of_silence_in_a_small_file_is_too_long(tmp_path: Path) -> None:
     with pytest.raises(RvcError, match=r"long|minutes|seconds"):
         receive([(path, "hole.wav")], tmp_path / "job", SETTINGS)
     with pytest.raises(RvcError, match=r"long|minutes|seconds"):
-        list(decoding(path, tmp_path / "out.wav", "hole.wav", 60.0))
+        list(decode(path, tmp_path / "out.wav", "hole.wav", 60.0))
     assert {path.name for path in tmp_path.iterdir()} == {"hole.wav"}
 
 

@@ -20,7 +20,7 @@ import soundfile as sf
 from pipelines.conversion.batch import convert_all
 from pipelines.events import Done, Events, Progress
 from pipelines.job_spec import JobSpec
-from pipelines.recordings.uploads import decoding
+from pipelines.recordings.uploads import decode
 from rvc.errors import AudioError
 
 STEP_S = 0.02
@@ -91,7 +91,7 @@ def batch(spec: JobSpec) -> Events[dict[str, Any]]:
             yield Progress(stage="Converting", fraction=number / steps(), needs_device=True)
         original = spec.folder.parent / row["upload_id"] / row["original"]
         decoded = spec.work_folder / "decoded.wav"
-        seconds = list(decoding(original, decoded, row["name"], 60.0))[-1]
+        seconds = list(decode(original, decoded, row["name"], 60.0))[-1]
         wav, rate_hz = sf.read(decoded, dtype="float32")
         sf.write(destination, 0.5 * wav, rate_hz, format=form.upper())
         yield Done(result=seconds)

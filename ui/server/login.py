@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from pipelines.store.records import Caller
 from pipelines.users.accounts import normal
-from pipelines.users.rate_limits import network_of
+from pipelines.users.limits import network_of
 from pipelines.users.tokens import LOGIN_LIFE
 from rvc.errors import LimitError
 from ui.server.identity import is_same_site, set_cookie

@@ -127,7 +127,7 @@ class Services:
             )
         return hand_out(archive, str(row["model_name"]))
 
-    def take_in(self, caller: Caller, files: list[tuple[Path, str]], name: str | None) -> Row:
+    def import_voice(self, caller: Caller, files: list[tuple[Path, str]], name: str | None) -> Row:
         """Import a voice, a zip or a .pth and maybe its .index, under a name or that of the files."""
         limit = self.settings.max_voice_file_mb
         sizes = [path.stat().st_size for path, _ in files]

@@ -24,7 +24,7 @@ from ui.tabs.jobs import batch_of, details_of, line_of, offered, title_of
 if TYPE_CHECKING:
     from pipelines.jobs.cleanup import CleanUp
     from pipelines.settings import Settings
-    from pipelines.users.quota import Share
+    from pipelines.users.limits import Share
 
 Answer = dict[Any, Any]
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

@@ -102,7 +102,7 @@ class VoicesTab:
         self.keep_button.click(lambda: gr.Column(visible=False), None, self.question, queue=False, **QUIET)
         self.sure_button.click(self.delete, self.choice, self.drawn, **QUIET)
         self.import_button.click(
-            self.take_in,
+            self.import_voice,
             [self.bundle, self.bundle_name],
             [*self.drawn, self.bundle, self.bundle_name],
             show_progress_on=[self.import_button],
@@ -166,11 +166,11 @@ class VoicesTab:
         gr.Info(f"{row['model_name']} is deleted.")
         return self.show(None, request)
 
-    def take_in(self, bundle: list[str] | None, name: str, request: gr.Request) -> Answer:
+    def import_voice(self, bundle: list[str] | None, name: str, request: gr.Request) -> Answer:
         if not bundle:
             remind("Add the files of a voice.")
             return gr.skip()
         with plain_errors():
-            row = self._services.take_in(self._services.caller(request), received(bundle), name)
+            row = self._services.import_voice(self._services.caller(request), received(bundle), name)
         gr.Info(f"{row['model_name']} is one of your voices now.")
         return self.show(row["id"], request) | {self.bundle: None, self.bundle_name: ""}

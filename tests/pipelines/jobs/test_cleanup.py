@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from pipelines import commands as maintenance
-from pipelines.jobs.cleanup import ARRIVING, carry_out, daily, find, recover_on_start
+from pipelines.jobs.cleanup import ARRIVING, daily, find, recover_on_start, remove
 from pipelines.settings import Settings
 from pipelines.store.records import new_id, new_job
 from pipelines.store.registry import Registry
@@ -85,7 +85,7 @@ def test_a_clean_up_removes_exactly_what_the_dry_run_named(settings: Settings, d
     new = keep(registry, data_dir, upload_id=used)
     orphan = aged(data_dir / "jobs" / new_id())
     named = find(registry, settings)
-    assert carry_out(registry, settings) == named
+    assert remove(registry, settings) == named
     assert {row["id"] for row in registry.list("jobs")} == {used, new}
     assert {path.name for path in (data_dir / "jobs").iterdir()} == {used, new}
     assert not orphan.exists()

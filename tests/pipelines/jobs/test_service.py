@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.jobs.cleanup import carry_out
+from pipelines.jobs.cleanup import remove
 from pipelines.jobs.service import MAX_PENDING_PER_USER, Jobs
 from pipelines.settings import Settings
 from pipelines.store.records import PUBLIC, Caller, new_job
@@ -209,7 +209,7 @@ def test_what_nobody_needs_any_more_is_removed_and_the_rest_is_kept(
     for job in (unused, used, old, kept):
         jobs.registry.update("jobs", job, created_at=long_ago, updated_at=long_ago)
     jobs.registry.update("jobs", old, status="failed")
-    carry_out(jobs.registry, settings, untouched_s=None)
+    remove(jobs.registry, settings, untouched_s=None)
     assert {row["id"] for row in jobs.list(ME)} == {used, fresh, kept}
     assert {path.name for path in (tmp_path / "data" / "jobs").iterdir()} == {used, fresh, kept}
     (archive,) = (tmp_path / "data" / "archive").iterdir()
@@ -217,7 +217,7 @@ def test_what_nobody_needs_any_more_is_removed_and_the_rest_is_kept(
     jobs.cancel(ME, kept)
     jobs.registry.update("jobs", kept, updated_at=long_ago)
     for _ in range(2):  # the job first, then the upload that only it used
-        carry_out(jobs.registry, settings, untouched_s=None)
+        remove(jobs.registry, settings, untouched_s=None)
     assert [row["id"] for row in jobs.list(ME)] == [fresh]
 
 

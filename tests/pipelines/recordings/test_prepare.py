@@ -216,10 +216,7 @@ def test_the_same_recording_twice_is_used_once(tmp_path: Path) -> None:
     files = upload(folder, one=wav, copy=wav, quieter=(0.3 * wav).astype(np.float32), other=wav[::-1].copy())
     prepared = finish(prepare(files, folder, PrepareSettings()))
     found = {(pair.file, pair.of, pair.kind) for pair in prepared.report.duplicates}
-    assert found == {
-        ("copy.wav", "one.wav", "same file"),
-        ("quieter.wav", "one.wav", "same recording"),
-    }
+    assert found == {("copy.wav", "one.wav", "same file"), ("quieter.wav", "one.wav", "same recording")}
     assert {piece.source_name for piece in prepared.slices} <= {"one.wav", "other.wav"}
 
 

@@ -286,7 +286,7 @@ def test_what_crashes_left_and_old_exports_are_swept(library: Library, tmp_path:
     half_written = old.with_name(f".{fresh.name}.part")
     half_written.touch()
     os.utime(half_written, (time.time() - EXPORT_LIFE_S - 1,) * 2)
-    library.sweep()
+    library.recover()
     assert leftovers(tmp_path) == [row["id"]]
     assert (old.exists(), half_written.exists(), fresh.exists()) == (False, False, True)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from rvc.analysis.quality import MAX_SNR_DB, active_frames, measure, measuring, power_spectra
+from rvc.analysis.quality import MAX_SNR_DB, active_frames, measure, measure_in_steps, power_spectra
 from rvc.audio.level import FRAMES_PER_S
 from rvc.audio.resampling import resample
 from tests.voices import MAN, WOMAN, Voice, Wave, speak, spoken_samples, with_noise
@@ -159,7 +159,7 @@ def test_spectra_hold_the_power_of_the_signal(rate_hz: int) -> None:
 
 
 def test_measuring_goes_in_steps_and_ends_the_same(woman48: Wave) -> None:
-    steps = measuring(woman48, 48_000, active_frames(woman48, 48_000))
+    steps = measure_in_steps(woman48, 48_000, active_frames(woman48, 48_000))
     shares = []
     while True:
         try:

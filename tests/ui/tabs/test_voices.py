@@ -81,18 +81,18 @@ def test_a_voice_that_was_exported_is_taken_in_again(tab: VoicesTab) -> None:
     assert (exported[tab.export_button].visible, download.visible) == (False, True)
     # As the browser sends it back.
     bundle = sent(Path(str(download.value["path"] if isinstance(download.value, dict) else download.value)))
-    taken = tab.take_in([bundle], "Copy", request(SOMEBODY_ELSE))
+    taken = tab.import_voice([bundle], "Copy", request(SOMEBODY_ELSE))
     assert set(taken) == {*tab.drawn, tab.bundle, tab.bundle_name}
     assert "Copy" in taken[tab.details]
     with pytest.raises(gr.Error, match="bundle"):
         tab.export("voice", "rvc", request())
     with pytest.raises(gr.Error, match="zip"):
-        tab.take_in([sent(RECORDING)], "", request())
+        tab.import_voice([sent(RECORDING)], "", request())
 
 
 def test_importing_nothing_is_answered_with_what_is_missing(tab: VoicesTab) -> None:
     with pytest.warns(UserWarning, match="Add the files"):
-        assert tab.take_in(None, "", request()) == gr.skip()
+        assert tab.import_voice(None, "", request()) == gr.skip()
 
 
 def test_a_voice_is_deleted_after_a_question_and_only_by_its_owner(tab: VoicesTab) -> None:
