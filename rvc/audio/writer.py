@@ -56,6 +56,8 @@ class AudioWriter:
         allowed = {"wav": (16, 24, 32), "flac": (16, 24)}.get(format, ())
         if bits is not None and bits not in allowed:
             raise ConfigError(f"A {format} file cannot have {bits} bits per sample; leave the bits out.")
+        if unknown := set(tags or {}) - set(TAGS):
+            raise ValueError(f"A sound file has no tags {unknown}.")
         self._tags = dict(tags or {})
         if unknown := set(self._tags) - set(TAGS):
             raise ValueError(f"A sound file has no tags {unknown}.")
