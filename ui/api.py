@@ -18,10 +18,9 @@ from gradio import FileData
 from pipelines.store.records import Caller, Row, Rows
 from rvc.errors import ConfigError, UnknownNameError
 from ui.server.monitoring import health_of, info_of
-from ui.server.services import Services, hand_out, plain_errors, plain_id, received
+from ui.server.services import WATCH, Services, hand_out, plain_errors, plain_id, received
 from ui.tabs.account import create_token
 
-WATCH = {"concurrency_id": "watch", "concurrency_limit": 20}
 GPU = {"concurrency_id": "gpu", "concurrency_limit": 1}
 Method = Callable[..., Any]
 Options = Row | None

@@ -1,20 +1,24 @@
-"""The page: five tabs, the named endpoints, and how to launch them."""
+"""The page: five tabs, the named endpoints, how it looks, and how to launch it.
+
+System fonts only: the page asks nothing of any server but its own.
+Contrast: text on its ground is 4.5:1 or better in the light and in the dark scheme.
+"""
 
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
 from ui.api import add_endpoints
-from ui.look.theme import CSS, theme
 from ui.server.identity import CallerCookie, believe_proxies
 from ui.server.login import Login, LoginGate, user_of
 from ui.server.middleware import UploadGate, fetch_nothing, gated
 from ui.server.monitoring import routes
-from ui.server.services import Services, Update, plain_errors
+from ui.server.services import QUIET, Services, Update, plain_errors
 from ui.tabs.account import account_bar
 from ui.tabs.admin import AdminTab
 from ui.tabs.clone import CloneState, CloneTab
@@ -26,8 +30,16 @@ HEAD = (
     '<header class="tm-head"><h1>Timbre</h1>'
     "<p>Clone a voice from a few minutes of recordings, then convert any recording into it.</p></header>"
 )
-CLEAN_EVERY_S = 3_600
-CLEAN_AFTER_S = 86_400
+CSS = (Path(__file__).parent / "look" / "page.css").read_text(encoding="utf-8")
+BUTTONS = {  # the same in the light and in the dark scheme
+    "button_primary_background_fill": "*primary_700",
+    "button_primary_background_fill_hover": "*primary_800",
+    "button_primary_text_color": "white",
+    "button_cancel_background_fill": "#b91c1c",
+    "button_cancel_background_fill_hover": "#991b1b",
+    "button_cancel_text_color": "white",
+}
+CLEAN_EVERY_S, CLEAN_AFTER_S = 3_600, 86_400
 MAX_WAITING = 200
 THREADS = 80  # enough for the followers (20 at most), a training that is followed, and all else at once
 
@@ -91,15 +103,37 @@ def launch_options(services: Services) -> dict[str, Any]:
     }
 
 
+def theme() -> gr.themes.Base:
+    """Return the theme: teal for what to press, stone for everything else."""
+    sans = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
+    mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+    return gr.themes.Default(
+        primary_hue="teal", secondary_hue="stone", neutral_hue="stone", font=sans, font_mono=mono
+    ).set(
+        **{name + scheme: value for name, value in BUTTONS.items() for scheme in ("", "_dark")},
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        block_title_text_color="*neutral_800",
+        block_title_text_color_dark="*neutral_100",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+    )
+
+
 def _wire_next_steps(
     tabs: gr.Tabs, parts: tuple[CloneTab, ConvertTab, VoicesTab], services: Services
 ) -> None:
     """'Convert with this voice' leads to the Convert tab with the voice chosen."""
     clone, convert, voices = parts
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     convert_of = _NextStep(services)
-    clone.view.next_step.click(convert_of.trained, clone.state, [tabs, convert.voice], **quiet)
-    voices.use.click(convert_of.chosen, voices.choice, [tabs, convert.voice], **quiet)
+    clone.view.next_step.click(convert_of.trained, clone.state, [tabs, convert.voice], **QUIET)
+    voices.use.click(convert_of.chosen, voices.choice, [tabs, convert.voice], **QUIET)
 
 
 class _NextStep:

@@ -16,7 +16,6 @@ from gradio.utils import get_upload_folder
 
 from pipelines.spectrogram_picture import draw_conversion
 from pipelines.store.records import ENDED
-from ui.look.theme import WAVE_RESULT, WAVE_SOURCE
 from ui.look.wording import KINDS, STATES, ago, duration, moment, position, size, time_left
 
 Row = Mapping[str, Any]
@@ -209,7 +208,7 @@ def player(label: str, elem_id: str, *, source: bool = False, download: bool = F
 
 def waveform(*, source: bool) -> gr.WaveformOptions:
     """Return how a waveform is drawn: grey for a source and teal for a voice."""
-    return gr.WaveformOptions(waveform_progress_color=WAVE_SOURCE if source else WAVE_RESULT)
+    return gr.WaveformOptions(waveform_progress_color="#8a8f98" if source else "#0f766e")
 
 
 def picture_of(before: Path, after: Path, name: str) -> str:

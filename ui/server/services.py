@@ -34,10 +34,12 @@ from ui.server.identity import Callers, is_local
 
 logger = logging.getLogger(__name__)
 Update = Any  # what Gradio takes as the new value or state of a component; it has no type of its own for it
+Answer = dict[Any, Any]  # a listener's: component -> Update; going in, component -> value
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}  # for listeners
+WATCH: dict[str, Any] = {"concurrency_id": "watch", "concurrency_limit": 20}  # for what follows a job
 CONSENT = "This is my voice, or I have permission to use it"  # stated before a training, kept on the card
 POLL_S = 0.5
 ACTIVE = ("pending", "preprocessing", "training", "converting")
-ENDED = ("completed", "failed", "cancelled", "interrupted")
 DISK_FULL = (
     "The server's disk is full, so nothing was kept; delete jobs or voices that you no longer need, "
     "or ask whoever runs the server."

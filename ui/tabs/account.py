@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from html import escape
-from typing import Any
 
 import gradio as gr
 
@@ -12,7 +11,7 @@ from pipelines.store.records import ENDED, Caller, Row
 from rvc.errors import NotAllowedError, RvcError
 from ui.look.wording import ago
 from ui.server.identity import personal_token
-from ui.server.services import Services, plain_errors, plain_id, remind
+from ui.server.services import QUIET, Answer, Services, plain_errors, plain_id, remind
 
 BAR = '<p class="tm-account">{who}<a href="logout">Log out</a></p>'
 PROGRAM = """from gradio_client import Client, handle_file
@@ -22,8 +21,6 @@ client = Client("{url}", headers={{"Authorization": f"Bearer {{token}}"}})
 voices = client.predict(api_name="/list_models")
 job = client.submit(handle_file("speech.wav"), voices[0]["id"], api_name="/convert_voice")
 print(job.result()["audio"])"""
-Answer = dict[Any, Any]
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 def account_bar(page: gr.Blocks, services: Services) -> None:

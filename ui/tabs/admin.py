@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
@@ -18,7 +18,7 @@ from rvc.errors import RvcError
 from ui.look.html import bullets, card, chip, facts, job_card, log_part, paragraph
 from ui.look.wording import ago, duration, size
 from ui.server.monitoring import health_of
-from ui.server.services import ACTIVE, Services, admin_of, plain_errors, plain_id
+from ui.server.services import ACTIVE, QUIET, Answer, Services, admin_of, plain_errors, plain_id
 from ui.tabs.jobs import batch_of, details_of, line_of, offered, title_of
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from pipelines.settings import Settings
     from pipelines.users.quota import Share
 
-Answer = dict[Any, Any]
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 SHOWN = 200  # jobs
 MOST_LINES = 30  # of a clean-up
 EVERYTHING, ACTIVE_ONES, FAILED, GIVEN_UP = "All", "Waiting and running", "Failed", "Given up"

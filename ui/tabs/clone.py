@@ -19,11 +19,20 @@ import gradio as gr
 from rvc.errors import ConfigError, RvcError
 from rvc.training.settings import CHOICES
 from ui.look.html import CLONE_START, card, job_card, paragraph, report_card
-from ui.server.services import ACTIVE, CONSENT, Services, hand_out, plain_errors, received, remind, told
+from ui.server.services import (
+    ACTIVE,
+    CONSENT,
+    QUIET,
+    Answer,
+    Services,
+    hand_out,
+    plain_errors,
+    received,
+    remind,
+    told,
+)
 from ui.tabs.training_view import TrainingState, TrainingView
 
-Answer = dict[Any, Any]
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 TICK_S = 2.0
 # How long after its end a training is shown to its owner who opens the page.
 NEWS_S = 3_600.0

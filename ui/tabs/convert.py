@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
@@ -19,6 +18,9 @@ from ui.look.wording import duration
 from ui.server.services import (
     ACTIVE,
     EXAMPLES,
+    QUIET,
+    WATCH,
+    Answer,
     Services,
     Update,
     calmly,
@@ -32,9 +34,6 @@ from ui.tabs.conversion_settings import ConversionSettings
 
 EXAMPLE = EXAMPLES / "recordings" / "visitor.flac"
 ONE, MANY = "One recording", "Many, or a .zip"
-Answer = dict[Any, Any]
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-WATCH: dict[str, Any] = {"concurrency_id": "watch", "concurrency_limit": 20, **QUIET}
 FILE_STATES = {  # status of a file of a batch: how it is called, the tone of its label
     "waiting": ("Waiting", ""),
     "converting": ("Converting", ""),
@@ -118,7 +117,7 @@ class ConvertTab:
             show_progress="minimal",
             show_progress_on=[self.status],
         )
-        started.then(self.rest, self.state, self.drawn, **WATCH)
+        started.then(self.rest, self.state, self.drawn, **WATCH, **QUIET)
         self.number.input(
             self.suited_to_number,
             self.number,
@@ -138,7 +137,7 @@ class ConvertTab:
         """When the page or the tab is opened: read the voices; follow a conversion that still runs."""
         page.load(self.voices, self.voice, self.voice, **QUIET)
         opened.select(self.voices, self.voice, self.voice, **QUIET)
-        page.load(self.reattach, self.state, self.drawn, **WATCH)
+        page.load(self.reattach, self.state, self.drawn, **WATCH, **QUIET)
 
     def voices(self, chosen: str | None, request: gr.Request) -> Answer:
         """Offer the voices that there are now; the choice stays if it can."""

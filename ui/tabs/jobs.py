@@ -8,19 +8,17 @@ from typing import Any
 
 import gradio as gr
 
+from pipelines.jobs.outcome import RESUMABLE
 from pipelines.recordings.uploads import has_more_to_do
 from pipelines.store.records import RESTARTABLE, Caller
 from rvc.errors import NotAllowedError, RvcError
 from ui.look.html import NO_JOBS, facts, job_card, log_part, player
 from ui.look.wording import STATES, ago, duration, moment
-from ui.server.services import ACTIVE, Services, admin_of, hand_out, plain_errors, plain_id
+from ui.server.services import ACTIVE, QUIET, Answer, Services, admin_of, hand_out, plain_errors, plain_id
 from ui.tabs.convert import batch_title, files_table, zip_button
 
-Answer = dict[Any, Any]
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 TICK_S = 3.0
 SHOWN = 100
-RESUMABLE = ("training", "batch")  # types of job that go on with what they have
 
 
 @dataclass(kw_only=True)

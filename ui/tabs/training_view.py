@@ -17,9 +17,8 @@ import pandas as pd
 from pipelines.store.records import RESTARTABLE, Caller
 from rvc.errors import RvcError
 from ui.look.html import card, job_card, paragraph, player
-from ui.server.services import ACTIVE, Services, hand_out
+from ui.server.services import ACTIVE, Answer, Services, hand_out
 
-Answer = dict[Any, Any]
 MOST_POINTS = 240  # per line; a plot of this width shows no more
 REFERENCE = "reference.wav"
 

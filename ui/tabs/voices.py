@@ -10,14 +10,12 @@ from typing import Any
 import gradio as gr
 
 from ui.look.html import NO_VOICES, voice_card
-from ui.server.services import Services, plain_errors, plain_id, received, remind
+from ui.server.services import QUIET, Answer, Services, plain_errors, plain_id, received, remind
 from ui.tabs.account import AccountPart
 from ui.tabs.convert import voice_choices
 
 # What a voice of RVC's engine can be exported for; others can be exported for Timbre alone.
 FORMS = [("Timbre (one .zip)", "bundle"), ("RVC programs (.pth and .index in a .zip)", "rvc")]
-Answer = dict[Any, Any]
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 BUSY: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
 
 # Starts the download as soon as its button is there; where a browser forbids that, it can be pressed.
