@@ -45,6 +45,10 @@ def card(title: str, body: str, *, tone: str = "") -> str:
     return f'<div class="tm-card{f" tm-{tone}" if tone else ""}">{head}{body}</div>'
 
 
+def empty_card(title: str, text: str) -> str:
+    return card(title, paragraph(text), tone="empty")
+
+
 def chip(text: str, tone: str = "") -> str:
     return f'<span class="tm-chip {tone}">{escape(text)}</span>'
 
@@ -206,6 +210,15 @@ def player(label: str, elem_id: str, *, source: bool = False, download: bool = F
     )
 
 
+def choice_list(label: str, elem_id: str) -> gr.Radio:
+    """Return a list to choose from, one line for each entry; hidden while it is empty."""
+    return gr.Radio(label=label, choices=[], visible=False, elem_id=elem_id, elem_classes=["tm-list"])
+
+
+def hidden_button(text: str, elem_id: str, **look: Any) -> gr.Button:  # noqa: ANN401
+    return gr.Button(text, visible=False, elem_id=elem_id, **look)
+
+
 def waveform(*, source: bool) -> gr.WaveformOptions:
     """Return how a waveform is drawn: grey for a source and teal for a voice."""
     return gr.WaveformOptions(waveform_progress_color="#8a8f98" if source else "#0f766e")
@@ -233,26 +246,17 @@ CLONE_START = card(
     + paragraph("As soon as you add recordings they are checked, and the result appears here.", quiet=True),
     tone="empty",
 )
-CONVERT_START = card(
+CONVERT_START = empty_card(
     "Your converted recording will appear here",
-    paragraph(
-        "Choose a voice, add a recording, and press Convert. The words, the timing and the melody stay; "
-        "only the voice changes."
-    ),
-    tone="empty",
+    "Choose a voice, add a recording, and press Convert. The words, the timing and the melody stay; "
+    "only the voice changes.",
 )
-NO_VOICES = card(
+NO_VOICES = empty_card(
     "No voices yet",
-    paragraph(
-        "Train one in the Clone tab (a few minutes of speech are enough), or import a voice file below."
-    ),
-    tone="empty",
+    "Train one in the Clone tab (a few minutes of speech are enough), or import a voice file below.",
 )
-NO_JOBS = card(
+NO_JOBS = empty_card(
     "Nothing here yet",
-    paragraph(
-        "Trainings and conversions that you start are listed here, also after you close this page, "
-        "until they are cleaned up."
-    ),
-    tone="empty",
+    "Trainings and conversions that you start are listed here, also after you close this page, "
+    "until they are cleaned up.",
 )

@@ -9,6 +9,7 @@ import gradio as gr
 
 from pipelines.store.records import ENDED, Caller, Row
 from rvc.errors import NotAllowedError, RvcError
+from ui.look.html import choice_list, hidden_button
 from ui.look.wording import ago
 from ui.server.identity import personal_token
 from ui.server.services import QUIET, Answer, Services, plain_errors, plain_id, remind
@@ -57,9 +58,7 @@ class AccountPart:
 
     def _lay_out_jobs(self) -> None:
         self.used = gr.HTML(elem_id="account-used", padding=False)
-        self.clear_button = gr.Button(
-            "Delete my jobs that have ended …", size="sm", visible=False, elem_id="account-clear"
-        )
+        self.clear_button = hidden_button("Delete my jobs that have ended …", "account-clear", size="sm")
         with gr.Column(
             visible=False, elem_classes=["tm-danger"], elem_id="account-question"
         ) as self.question:
@@ -82,12 +81,8 @@ class AccountPart:
         self.code = gr.Code(
             language="python", label="Python", visible=False, interactive=False, elem_id="token-code"
         )
-        self.tokens = gr.Radio(
-            label="Your tokens", choices=[], visible=False, elem_id="tokens", elem_classes=["tm-list"]
-        )
-        self.revoke_button = gr.Button(
-            "Revoke the chosen token", size="sm", visible=False, elem_id="token-revoke"
-        )
+        self.tokens = choice_list("Your tokens", "tokens")
+        self.revoke_button = hidden_button("Revoke the chosen token", "token-revoke", size="sm")
 
     def show(self, request: gr.Request) -> Answer:
         with plain_errors():

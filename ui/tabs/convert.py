@@ -13,7 +13,17 @@ import gradio as gr
 
 from pipelines.store.records import CONVERTING, ENDED, Caller, Row
 from rvc.errors import RvcError
-from ui.look.html import CONVERT_START, card, chip, job_card, paragraph, picture_of, player, waveform
+from ui.look.html import (
+    CONVERT_START,
+    card,
+    chip,
+    hidden_button,
+    job_card,
+    paragraph,
+    picture_of,
+    player,
+    waveform,
+)
 from ui.look.wording import duration
 from ui.server.services import (
     ACTIVE,
@@ -89,9 +99,7 @@ class ConvertTab:
 
     def _lay_out_results(self) -> None:
         self.status = gr.HTML(CONVERT_START, elem_id="convert-status", padding=False)
-        self.cancel_button = gr.Button(
-            "Stop converting", variant="stop", size="sm", visible=False, elem_id="convert-cancel"
-        )
+        self.cancel_button = hidden_button("Stop converting", "convert-cancel", variant="stop", size="sm")
         self.download = gr.DownloadButton(
             "Download all as a .zip", variant="primary", visible=False, elem_id="convert-zip"
         )
@@ -218,10 +226,8 @@ class ConvertTab:
         with plain_errors():
             jobs, caller = self._services.jobs, self._services.caller(request)
             row = jobs.get(caller, state.job_id)
-            before, after = (
-                jobs.files.input_path(caller, row["id"]),
-                jobs.files.result_path(caller, row["id"]),
-            )
+            before = jobs.files.input_path(caller, row["id"])
+            after = jobs.files.result_path(caller, row["id"])
             return {self.image: picture_of(before, after, str(row["model_name"]))}
 
     def _follow(self, state: ConvertState, caller: Caller, job: Row) -> Iterator[Answer]:

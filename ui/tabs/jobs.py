@@ -12,7 +12,7 @@ from pipelines.jobs.outcome import RESUMABLE
 from pipelines.recordings.uploads import has_more_to_do
 from pipelines.store.records import RESTARTABLE, Caller
 from rvc.errors import NotAllowedError, RvcError
-from ui.look.html import NO_JOBS, facts, job_card, log_part, player
+from ui.look.html import NO_JOBS, choice_list, facts, hidden_button, job_card, log_part, player
 from ui.look.wording import STATES, ago, duration, moment
 from ui.server.services import ACTIVE, QUIET, Answer, Services, admin_of, hand_out, plain_errors, plain_id
 from ui.tabs.convert import batch_title, files_table, zip_button
@@ -37,45 +37,22 @@ class JobsTab:
         self.timer = gr.Timer(TICK_S, active=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
-                self.choice = gr.Radio(
-                    label="Your jobs, newest first",
-                    choices=[],
-                    visible=False,
-                    elem_id="jobs",
-                    elem_classes=["tm-list"],
-                )
+                self.choice = choice_list("Your jobs, newest first", "jobs")
             with gr.Column(scale=6, min_width=320):
                 self.details = gr.HTML(NO_JOBS, elem_id="job-details", padding=False)
                 with gr.Row():
-                    self.cancel_button = gr.Button(
-                        "Stop", variant="stop", visible=False, elem_id="job-cancel"
-                    )
-                    self.resume_button = gr.Button(
-                        "Resume", variant="primary", visible=False, elem_id="job-resume"
-                    )
-                    self.retry_button = gr.Button("Start again", visible=False, elem_id="job-retry")
+                    self.buttons = job_buttons("job")
                     self.download = gr.DownloadButton(
                         "Download the result", visible=False, elem_id="job-download"
                     )
                 with gr.Column(visible=False) as self.listening:
                     self.result = player("Result", "job-result")
                 self.log = gr.HTML(visible=False, elem_id="job-log", padding=False)
-        self._hideable = [
-            self.cancel_button,
-            self.resume_button,
-            self.retry_button,
-            self.download,
-            self.listening,
-            self.log,
-        ]
+        self._hideable = [*self.buttons, self.download, self.listening, self.log]
         self._drawn = [self.choice, self.details, self.result, *self._hideable]
         self.timer.tick(self.tick, self.state, self._drawn, queue=False, **QUIET)
         self.choice.input(self.choose, [self.state, self.choice], self._drawn, **QUIET)
-        for button, act in (
-            (self.cancel_button, self.cancel),
-            (self.resume_button, self.resume),
-            (self.retry_button, self.retry),
-        ):
+        for button, act in zip(self.buttons, (self.cancel, self.resume, self.retry), strict=True):
             button.click(act, self.state, self._drawn, **QUIET)
 
     def wire(self, opened: gr.Tab) -> None:
@@ -127,7 +104,6 @@ class JobsTab:
             return {self.choice: empty, self.details: NO_JOBS, self.result: None, **nothing}
         row = next((row for row in rows if row["id"] == state.job_id), rows[0])
         state.job_id = row["id"]
-        stop, go_on, again = offered(row)
         log, converted = self._log(row, request), self._converted(caller, row)
         download = gr.DownloadButton(value=converted, visible=bool(converted))
         if row["type"] == "batch":
@@ -135,9 +111,7 @@ class JobsTab:
         return {
             self.choice: gr.Radio([(line_of(one), one["id"]) for one in rows], value=row["id"], visible=True),
             self.details: job_card(row, title=title_of(row)) + details_of(row) + batch_of(row),
-            self.cancel_button: gr.Button(visible=stop),
-            self.resume_button: gr.Button(visible=go_on),
-            self.retry_button: gr.Button(visible=again),
+            **offered_by(self.buttons, row),
             self.download: download,
             self.listening: gr.Column(visible=bool(converted)),
             self.result: converted,
@@ -189,6 +163,20 @@ def line_of(row: dict[str, Any]) -> str:
     elif row.get("dead_letter"):
         state = f"Given up after {row['attempts']} tries"
     return f"{title_of(row)} · {state} · {ago(row['created_at'])}"
+
+
+def job_buttons(place: str) -> list[gr.Button]:
+    """Lay out the buttons that stop a job, resume it, and start it again."""
+    return [
+        hidden_button("Stop", f"{place}-cancel", variant="stop"),
+        hidden_button("Resume", f"{place}-resume", variant="primary"),
+        hidden_button("Start again", f"{place}-retry"),
+    ]
+
+
+def offered_by(buttons: list[gr.Button], row: dict[str, Any]) -> Answer:
+    """Show of the `job_buttons` those that a job allows."""
+    return {button: gr.Button(visible=may) for button, may in zip(buttons, offered(row), strict=True)}
 
 
 def offered(row: dict[str, Any]) -> tuple[bool, bool, bool]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui.look.html import NO_VOICES, voice_card
+from ui.look.html import NO_VOICES, choice_list, hidden_button, voice_card
 from ui.server.services import QUIET, Answer, Services, plain_errors, plain_id, received, remind
 from ui.tabs.account import AccountPart
 from ui.tabs.convert import voice_choices
@@ -37,9 +37,7 @@ class VoicesTab:
         self._services = services
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=280):
-                self.choice = gr.Radio(
-                    label="Voices", choices=[], visible=False, elem_id="voices", elem_classes=["tm-list"]
-                )
+                self.choice = choice_list("Voices", "voices")
                 self._lay_out_import()
                 AccountPart(services)
             with gr.Column(scale=6, min_width=320):
@@ -60,9 +58,9 @@ class VoicesTab:
 
     def _lay_out_details(self) -> None:
         self.details = gr.HTML(NO_VOICES, elem_id="voice-details", padding=False)
-        self.use = gr.Button("Convert with this voice", variant="primary", visible=False, elem_id="voice-use")
+        self.use = hidden_button("Convert with this voice", "voice-use", variant="primary")
         self.form = gr.Radio(FORMS, value="bundle", label="Export for", visible=False, elem_id="voice-form")
-        self.export_button = gr.Button("Export as a file", visible=False, elem_id="voice-export")
+        self.export_button = hidden_button("Export as a file", "voice-export")
         self.download = gr.DownloadButton("Download the file", visible=False, elem_id="voice-download")
         with gr.Column(visible=False) as self.actions:
             self.name = gr.Textbox(label="Another name", max_length=80, elem_id="voice-name")
