@@ -67,7 +67,7 @@ def build_page(services: Services) -> gr.Blocks:
         voices.wire(voices_opened)
         jobs.wire(jobs_opened)
         admin.wire(page, admin_opened)
-        _wire_next_steps(tabs, (clone, convert, voices), services)
+        _wire_next_steps(tabs, clone, convert, voices, services)
         add_endpoints(services)
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=8)
     return page
@@ -79,11 +79,9 @@ def launch_options(services: Services) -> dict[str, Any]:
     believe_proxies(settings)
     fetch_nothing()
     accounts = services.callers.accounts
-    identity = (
-        Middleware(CallerCookie, callers=services.callers)
-        if accounts is None
-        else Middleware(LoginGate, services=services)
-    )
+    identity = Middleware(LoginGate, services=services)
+    if accounts is None:
+        identity = Middleware(CallerCookie, callers=services.callers)
     return {
         "theme": theme(),
         "css": CSS,
@@ -127,28 +125,20 @@ def theme() -> gr.themes.Base:
 
 
 def _wire_next_steps(
-    tabs: gr.Tabs, parts: tuple[CloneTab, ConvertTab, VoicesTab], services: Services
+    tabs: gr.Tabs, clone: CloneTab, convert: ConvertTab, voices: VoicesTab, services: Services
 ) -> None:
     """'Convert with this voice' leads to the Convert tab with the voice chosen."""
-    clone, convert, voices = parts
-    convert_of = _NextStep(services)
-    clone.view.next_step.click(convert_of.trained, clone.state, [tabs, convert.voice], **QUIET)
-    voices.use.click(convert_of.chosen, voices.choice, [tabs, convert.voice], **QUIET)
 
-
-class _NextStep:
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    def trained(self, state: CloneState, request: gr.Request) -> tuple[Update, Update]:
-        """Choose the voice that the watched training made."""
+    def choose_trained(state: CloneState, request: gr.Request) -> tuple[Update, Update]:
         with plain_errors():
-            caller = self._services.caller(request)
-            row = self._services.jobs.get(caller, state.watched.job_id) if state.watched else {}
-        return self.chosen(row.get("model_id"), request)
+            caller = services.caller(request)
+            row = services.jobs.get(caller, state.watched.job_id) if state.watched else {}
+        return choose(row.get("model_id"), request)
 
-    def chosen(self, model_id: str | None, request: gr.Request) -> tuple[Update, Update]:
-        """Choose a voice by its id."""
+    def choose(model_id: str | None, request: gr.Request) -> tuple[Update, Update]:
         with plain_errors():
-            choices = voice_choices(self._services, request)
+            choices = voice_choices(services, request)
         return gr.Tabs(selected="convert"), gr.Dropdown(choices=choices, value=model_id)
+
+    clone.view.next_step.click(choose_trained, clone.state, [tabs, convert.voice], **QUIET)
+    voices.use.click(choose, voices.choice, [tabs, convert.voice], **QUIET)

@@ -1,20 +1,13 @@
-"""What the page shows of a job, a voice or a set of recordings: HTML, players and pictures.
-
-Everything a person typed is escaped here.
-"""
+"""What the page shows of jobs, voices and recordings, as HTML; what a person typed is escaped here."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
-from pipelines.spectrogram_picture import draw_conversion
 from pipelines.store.records import ENDED
 from ui.look.wording import KINDS, STATES, ago, duration, moment, position, size, time_left
 
@@ -109,10 +102,8 @@ def _ending(row: Row) -> str:
         return paragraph(f"Finished {ago(row.get('completed_at') or row.get('updated_at'))}.", quiet=True)
     if status == "interrupted":
         said = str(row.get("message") or "The server stopped while this ran").rstrip(".")
-        way = (
-            "What was done is kept; press Resume to go on." if kept else "Press Start again, in the Jobs tab."
-        )
-        return paragraph(f"{said}. {way}")
+        press = "What was done is kept; press Resume to go on."
+        return paragraph(f"{said}. {press if kept else 'Press Start again, in the Jobs tab.'}")
     return paragraph("Stopped." + kept)
 
 
@@ -122,10 +113,8 @@ def voice_card(row: Row) -> str:
     if f0.get("median_hz"):
         pitch = f"{f0['median_hz']:.0f} Hz in the middle, {f0['low_hz']:.0f} to {f0['high_hz']:.0f} Hz"
     if times := int(row.get("uses") or 0):
-        used = (
-            f"{times} time{'s' if times != 1 else ''}, {duration(row.get('seconds_converted') or 0)} of audio"
-        )
-        used += f", last {ago(row.get('last_used_at'))}"
+        used = f"{times} time{'s' if times != 1 else ''}, {duration(row.get('seconds_converted') or 0)}"
+        used += f" of audio, last {ago(row.get('last_used_at'))}"
     pairs = [
         ("Made", _made(row)),
         ("Learned from", f"{duration(learned)} of speech" if learned else ""),
@@ -222,15 +211,6 @@ def hidden_button(text: str, elem_id: str, **look: Any) -> gr.Button:  # noqa: A
 def waveform(*, source: bool) -> gr.WaveformOptions:
     """Return how a waveform is drawn: grey for a source and teal for a voice."""
     return gr.WaveformOptions(waveform_progress_color="#8a8f98" if source else "#0f766e")
-
-
-def picture_of(before: Path, after: Path, name: str) -> str:
-    """Draw two recordings' spectrograms, one above the other; return a PNG that Gradio may serve."""
-    folder = Path(get_upload_folder()) / secrets.token_hex(16)
-    folder.mkdir(parents=True)
-    picture = folder / "spectrograms.png"
-    draw_conversion(before, after, picture, name=name)
-    return str(picture)
 
 
 CLONE_START = card(

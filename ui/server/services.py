@@ -61,9 +61,8 @@ class Services:
     @classmethod
     def of(cls, settings: Settings, jobs: Jobs, *, shared: bool = False) -> Services:
         """Put together the services of one server; a ConfigError if nobody of AUTH_FILE could log in."""
-        accounts = None
-        if settings.auth_file is not None:
-            accounts = Accounts(settings.auth_file)
+        accounts = None if settings.auth_file is None else Accounts(settings.auth_file)
+        if accounts is not None:
             accounts.require()
         callers = Callers(settings.secret, tokens=Tokens(jobs.registry), accounts=accounts)
         return cls(settings=settings, jobs=jobs, library=jobs.library, callers=callers, shared=shared)
@@ -119,15 +118,12 @@ class Services:
         """Pack a voice ("bundle", or "rvc" for other RVC programs); return the path that Gradio may serve."""
         row = self.library.get(caller, model_id)
         self.jobs.limits.take("starts", caller)
-        if form == "bundle":
-            archive = self.library.export_bundle(caller, model_id)
-        elif form == "rvc":
-            archive = self.library.export_rvc(caller, model_id)
-        else:
+        if form not in ("bundle", "rvc"):
             raise ConfigError(
                 f"There is no format {str(form)[:40]!r}; export the voice in the format 'bundle' or 'rvc'."
             )
-        return hand_out(archive, str(row["model_name"]))
+        pack = self.library.export_rvc if form == "rvc" else self.library.export_bundle
+        return hand_out(pack(caller, model_id), str(row["model_name"]))
 
     def take_in(self, caller: Caller, files: list[tuple[Path, str]], name: str | None) -> Row:
         """Import a voice, a zip or a .pth and maybe its .index, under a name or that of the files."""
@@ -174,10 +170,7 @@ def _with_consent(settings: Row) -> Row:
 
 
 def admin_of(services: Services, request: gr.Request | None) -> Caller:
-    """Return who sent a request as an admin; a NotAllowedError if it is no admin's.
-
-    Where nobody logs in and nothing is shared, whoever sits at this machine is one.
-    """
+    """Return who sent a request, as an admin; without a login and a public link, who sits here is one."""
     caller = services.caller(request)
     if request is not None and not services.shared and services.settings.auth_file is None:
         peer = request.client.host if request.client else None
@@ -230,14 +223,19 @@ def plain_id(text: object, what: str) -> str:
     raise NotAllowedError(f"{str(text)[:40]!r} is not the id of a {what}; take one from the list.")
 
 
+def new_served_folder() -> Path:
+    """Make a folder in Gradio's cache, from which alone it serves, with a name that nobody can guess."""
+    folder = Path(get_upload_folder()) / secrets.token_hex(16)
+    folder.mkdir(parents=True)
+    return folder
+
+
 def hand_out(path: Path, name: str) -> str:
     """Put a file where Gradio may serve it, under a name without its ending; return where.
 
-    The folder has a name that nobody can guess and lies in Gradio's own cache, so no other folder of the data
-    is ever served; `delete_cache` removes the link later, never the original.
+    It lies in Gradio's own cache: `delete_cache` removes the link later, never the original.
     """
-    folder = Path(get_upload_folder()) / secrets.token_hex(16)
-    folder.mkdir(parents=True)
+    folder = new_served_folder()
     plain = re.sub(r"[^\w -]+", "", name).strip()[:80] or "timbre"
     target = folder / f"{plain}{path.suffix}"
     try:
@@ -251,11 +249,8 @@ def hand_out(path: Path, name: str) -> str:
 def received(files: object) -> list[tuple[Path, str]]:
     """Return where each file lies that was sent in, and what the person called it; nothing for nothing.
 
-    Args:
-        files: One or several paths, or file objects of an endpoint (a dict or a FileData).
-
-    Raises:
-        AudioError: Something among them is no file that was sent in.
+    `files`: one or several paths, or file objects of an endpoint (a dict or a FileData). An AudioError if
+    something among them is no file that was sent in.
     """
     if not files:
         return []

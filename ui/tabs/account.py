@@ -122,6 +122,7 @@ class AccountPart:
 
     def _draw(self, caller: Caller) -> Answer:
         rows = self._services.callers.tokens.list(caller.user_id)
+        jobs = self._services.jobs.list(caller, user_id=caller.user_id)
         used = self._services.jobs.quota.used(caller.user_id)
         quota_mb = self._services.settings.quota_mb_per_user
         of = f" of {quota_mb:g} MB" if quota_mb else ""
@@ -134,9 +135,7 @@ class AccountPart:
                 choices=[(_line_of(row), row["id"]) for row in rows], value=None, visible=bool(rows)
             ),
             self.revoke_button: gr.Button(visible=bool(rows)),
-            self.clear_button: gr.Button(
-                visible=bool(self._services.jobs.list(caller, user_id=caller.user_id))
-            ),
+            self.clear_button: gr.Button(visible=bool(jobs)),
         }
 
 

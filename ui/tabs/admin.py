@@ -30,7 +30,7 @@ from ui.look.html import (
 from ui.look.wording import ago, duration, size
 from ui.server.monitoring import health_of
 from ui.server.services import ACTIVE, QUIET, Answer, Services, admin_of, plain_errors, plain_id
-from ui.tabs.jobs import batch_of, details_of, job_buttons, line_of, offered_by, title_of
+from ui.tabs.jobs import details_of, job_buttons, line_of, offered_by, title_of
 
 if TYPE_CHECKING:
     from pipelines.jobs.cleanup import CleanUp
@@ -131,14 +131,13 @@ def clean_up_card(found: CleanUp, *, done: bool) -> str:
 
 def limits_card(settings: Settings) -> str:
     """Return the limits that the settings set; secrets are never shown."""
-    pairs = []
-    for names, written, nothing in LIMITS:
-        for name in names.split():
-            value = getattr(settings, name)
-            pairs.append((name.upper(), written.format(value) if value else nothing))
-    return card(
-        "Limits", paragraph("Set in the environment or in .env, read at start.", quiet=True) + facts(pairs)
-    )
+    pairs = [
+        (name.upper(), written.format(value) if (value := getattr(settings, name)) else nothing)
+        for names, written, nothing in LIMITS
+        for name in names.split()
+    ]
+    said = paragraph("Set in the environment or in .env, read at start.", quiet=True)
+    return card("Limits", said + facts(pairs))
 
 
 class AdminTab:
@@ -272,9 +271,7 @@ class AdminTab:
         log = self._jobs.files.log(admin, chosen["id"])
         return {
             self.choice: gr.Radio(choices=choices, value=chosen["id"], visible=True),
-            self.details: (
-                job_card(chosen, title=title_of(chosen)) + owner + details_of(chosen) + batch_of(chosen)
-            ),
+            self.details: job_card(chosen, title=title_of(chosen)) + owner + details_of(chosen),
             **offered_by(self.buttons, chosen),
             self.log: gr.HTML(log_part(log, open_it=chosen["status"] == "failed"), visible=bool(log)),
         }

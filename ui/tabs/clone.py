@@ -34,6 +34,7 @@ from ui.server.services import (
 from ui.tabs.training_view import TrainingState, TrainingView
 
 TICK_S = 2.0
+CHECKING = "Checking the recordings"
 # How long after its end a training is shown to its owner who opens the page.
 NEWS_S = 3_600.0
 UNFINISHED_NEWS_S = 7 * 86_400.0
@@ -192,7 +193,7 @@ class CloneTab:
             )
             return {self.report: card("These recordings were not taken", said, tone="bad")}
         state.upload_id, state.prepare_id = job["input_job_id"], job["id"]
-        return {self.report: _checking(job), self.timer: gr.Timer(active=True)}
+        return {self.report: job_card(job, title=CHECKING), self.timer: gr.Timer(active=True)}
 
     def _drop_check(self, state: CloneState, request: gr.Request) -> None:
         """Stop a check that nobody waits for any more: other files have come in the place of its own."""
@@ -203,12 +204,10 @@ class CloneTab:
 
     def train(self, values: Answer, request: gr.Request) -> Answer:
         """Start the training; it goes on when the page is closed."""
-        state, named, consent = values[self.state], (values[self.name] or "").strip(), values[self.consent]
-        if not (state.upload_id and named and consent):
-            if not state.upload_id:
-                remind("Add recordings of the voice.")
-            else:
-                remind(f"Tick '{CONSENT}'." if named else "Give the voice a name.")
+        state, named = values[self.state], (values[self.name] or "").strip()
+        if not (state.upload_id and named and values[self.consent]):
+            missing = f"Tick '{CONSENT}'." if named else "Give the voice a name."
+            remind(missing if state.upload_id else "Add recordings of the voice.")
             return gr.skip()
         with plain_errors():
             settings = {"consent": True} | self.expert.settings(values)
@@ -218,12 +217,12 @@ class CloneTab:
             return self._draw(state, request) | {self.timer: gr.Timer(active=True)}
 
     def tick(self, state: CloneState, request: gr.Request) -> Answer:
+        answer: Answer = {}
         try:
             answer = self._draw(state, request)
         except RvcError:
             # The job was cleaned up, or the visitor has another identity now: stop asking.
             state.watched = state.prepare_id = None
-            answer = {}
         if not state.runs:
             answer[self.timer] = gr.Timer(active=False)
         return answer or gr.skip()
@@ -265,10 +264,9 @@ class CloneTab:
         if state.prepare_id:
             caller = services.caller(request)
             row = services.jobs.get(caller, state.prepare_id)
-            answer[self.report] = _checking(row)
-            if row["status"] in ACTIVE:
-                state.runs = True
-            else:
+            answer[self.report] = job_card(row, title=CHECKING)
+            state.runs = row["status"] in ACTIVE
+            if not state.runs:
                 if found := services.jobs.files.report(caller, state.prepare_id):
                     answer[self.report] = report_card(found)
                 state.prepare_id = None
@@ -281,10 +279,6 @@ class CloneTab:
                 answer |= changed | {self.train_button: gr.Button(label, interactive=not trains)}
             state.runs = state.runs or trains
         return answer
-
-
-def _checking(row: dict[str, Any]) -> str:
-    return job_card(row, title="Checking the recordings")
 
 
 def _is_news(row: dict[str, Any]) -> bool:

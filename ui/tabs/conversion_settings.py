@@ -63,11 +63,7 @@ class ConversionSettings:
         self.suited = [self.pitch, self.index_rate, self.protect, self.loudness]
         self.inputs = [*self.suited, self.semitones, self.format, self.estimator]
         self.pitch.change(
-            lambda how: gr.Slider(visible=how == BY_HAND),
-            self.pitch,
-            self.semitones,
-            queue=False,
-            **QUIET,
+            lambda how: gr.Slider(visible=how == BY_HAND), self.pitch, self.semitones, queue=False, **QUIET
         )
 
     def suited_to(self, voice: Mapping[str, Any], shown_engine: str) -> Answer:

@@ -11,19 +11,10 @@ from pathlib import Path
 
 import gradio as gr
 
+from pipelines.spectrogram_picture import draw_conversion
 from pipelines.store.records import CONVERTING, ENDED, Caller, Row
 from rvc.errors import RvcError
-from ui.look.html import (
-    CONVERT_START,
-    card,
-    chip,
-    hidden_button,
-    job_card,
-    paragraph,
-    picture_of,
-    player,
-    waveform,
-)
+from ui.look.html import CONVERT_START, card, chip, hidden_button, job_card, paragraph, player, waveform
 from ui.look.wording import duration
 from ui.server.services import (
     ACTIVE,
@@ -35,6 +26,7 @@ from ui.server.services import (
     Update,
     calmly,
     hand_out,
+    new_served_folder,
     plain_errors,
     received,
     remind,
@@ -178,7 +170,10 @@ class ConvertTab:
         state, voice, many = values[self.state], values[self.voice], values[self.number] == MANY
         wanted = values[self.files if many else self.source]
         if not voice or not wanted:
-            remind(_missing(voice, many=many))
+            missing = "Add a recording to convert, or take the example."
+            if many:
+                missing = "Add recordings to convert, or a .zip of them."
+            remind(missing if voice else "Choose a voice; if there is none, train one in the Clone tab.")
             yield gr.skip()
             return
         try:
@@ -228,7 +223,9 @@ class ConvertTab:
             row = jobs.get(caller, state.job_id)
             before = jobs.files.input_path(caller, row["id"])
             after = jobs.files.result_path(caller, row["id"])
-            return {self.image: picture_of(before, after, str(row["model_name"]))}
+            picture = new_served_folder() / "spectrograms.png"
+            draw_conversion(before, after, picture, name=str(row["model_name"]))
+            return {self.image: str(picture)}
 
     def _follow(self, state: ConvertState, caller: Caller, job: Row) -> Iterator[Answer]:
         """Draw a job until it has ended, or the visitor has started another one, which is drawn instead."""
@@ -283,23 +280,13 @@ def voice_name(services: Services, caller: Caller, model_id: str | None) -> str:
 
 def what_was_done(row: Row, name: str) -> str:
     moved = (row.get("result") or {}).get("transpose_semitones")
+    said = f"Here is your recording in the voice {name}"
     if moved is None:
-        return f"Here is your recording in the voice {name}. Listen to both, and download the second one."
+        return f"{said}. Listen to both, and download the second one."
     if abs(moved) < 0.05:
-        return f"Here is your recording in the voice {name}, at its own pitch."
-    way = "up" if moved > 0 else "down"
-    return (
-        f"Here is your recording in the voice {name}, {abs(moved):.1f} semitones {way}. Too high or too low? "
-        "Set the pitch by hand in the expert settings."
-    )
-
-
-def _missing(voice: str | None, *, many: bool) -> str:
-    if not voice:
-        return "Choose a voice; if there is none, train one in the Clone tab."
-    if many:
-        return "Add recordings to convert, or a .zip of them."
-    return "Add a recording to convert, or take the example."
+        return f"{said}, at its own pitch."
+    way = f"{abs(moved):.1f} semitones {'up' if moved > 0 else 'down'}"
+    return f"{said}, {way}. Too high or too low? Set the pitch by hand in the expert settings."
 
 
 def batch_title(row: Row) -> str:

@@ -110,7 +110,7 @@ class JobsTab:
             download = zip_button(self._services, caller, row)
         return {
             self.choice: gr.Radio([(line_of(one), one["id"]) for one in rows], value=row["id"], visible=True),
-            self.details: job_card(row, title=title_of(row)) + details_of(row) + batch_of(row),
+            self.details: job_card(row, title=title_of(row)) + details_of(row),
             **offered_by(self.buttons, row),
             self.download: download,
             self.listening: gr.Column(visible=bool(converted)),
@@ -144,14 +144,14 @@ def title_of(row: dict[str, Any]) -> str:
     files = row.get("files") or []
     recording = str(files[0]["name"]) if files else "a recording"
     voice = row.get("model_name") or "a voice"
-    if row["type"] == "training":
-        return f"Train {voice}"
-    if row["type"] == "batch":
-        return batch_title(row)
-    if row["type"] == "conversion":
-        return f"Convert {recording} into {voice}"
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    return f"Check {recording}{more}"
+    match row["type"]:
+        case "training":
+            return f"Train {voice}"
+        case "batch":
+            return batch_title(row)
+        case "conversion":
+            return f"Convert {recording} into {voice}"
+    return f"Check {recording}" + (f" and {len(files) - 1} more" if len(files) > 1 else "")
 
 
 def line_of(row: dict[str, Any]) -> str:
@@ -186,18 +186,14 @@ def offered(row: dict[str, Any]) -> tuple[bool, bool, bool]:
     return row["status"] in ACTIVE, resumable, again and row["type"] != "batch"
 
 
-def batch_of(row: dict[str, Any]) -> str:
-    """Return how each file of a batch fares; nothing for other jobs."""
-    return files_table(row["files"]) if row["type"] == "batch" else ""
-
-
 def details_of(row: dict[str, Any]) -> str:
+    """Return what is known of a job, and how each file of a batch fares."""
     files = row.get("files") or []
     more = f" and {len(files) - 4} more" if len(files) > 4 else ""
     names = ", ".join(str(one["name"]) for one in files[:4]) + more
     length = sum(float(one.get("seconds") or 0) for one in files)
     attempts = int(row.get("attempts") or 0)
-    return facts(
+    shown = facts(
         [
             ("Recordings", f"{names} ({duration(length)})" if names else ""),
             ("Started", moment(row.get("created_at"))),
@@ -206,3 +202,4 @@ def details_of(row: dict[str, Any]) -> str:
             ("Job id", str(row["id"])),
         ]
     )
+    return shown + (files_table(files) if row["type"] == "batch" else "")

@@ -77,10 +77,9 @@ class VoicesTab:
         exported = [self.export_button, self.download]
         actions = [self.actions, self.name, self.question]
         self.drawn = [self.choice, self.details, self.use, self.form, *exported, *actions]
-        renamed = [self.choice, self.name]
         self.choice.input(self.show, self.choice, self.drawn, **QUIET)
-        self.rename_button.click(self.rename, renamed, self.drawn, **QUIET)
-        self.name.submit(self.rename, renamed, self.drawn, **QUIET)
+        for renamed in (self.rename_button.click, self.name.submit):
+            renamed(self.rename, [self.choice, self.name], self.drawn, **QUIET)
         self.export_button.click(
             self.export, [self.choice, self.form], exported, show_progress_on=[self.export_button], **BUSY
         ).success(None, None, None, js=START_DOWNLOAD, api_visibility="private")
