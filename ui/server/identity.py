@@ -188,10 +188,7 @@ FORWARDED = (
 
 
 def believe_proxies(settings: Settings) -> None:
-    """Have uvicorn take the client and the scheme from the trusted proxies' headers, and from no others'.
-
-    Call it before the server starts. Without it uvicorn believes whoever connects from this machine.
-    """
+    """Have uvicorn take client and scheme from the trusted proxies' headers alone; before it starts."""
     os.environ["FORWARDED_ALLOW_IPS"] = settings.trusted_proxies
 
 

@@ -68,6 +68,7 @@ class Services:
         return cls(settings=settings, jobs=jobs, library=jobs.library, callers=callers, shared=shared)
 
     def caller(self, request: gr.Request | HTTPConnection | None) -> Caller:
+        """Return who sent a request; every listener and endpoint asks."""
         return self.callers.of(request)
 
     def submit(self, caller: Caller, kind: str, job_id: str, settings: Row | None, **voice: str) -> Row:

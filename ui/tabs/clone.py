@@ -109,8 +109,6 @@ class TrainingSettings:
 
 
 class CloneTab:
-    """The tab's components and listeners; every listener checks who calls."""
-
     def __init__(self, services: Services) -> None:
         self._services = services
         self.state = gr.State(CloneState())

@@ -54,8 +54,6 @@ class ConvertState:
 
 
 class ConvertTab:
-    """The tab's components and their listeners; every listener checks who calls."""
-
     def __init__(self, services: Services) -> None:
         self._services = services
         with gr.Row(equal_height=False):

@@ -29,8 +29,6 @@ class JobsState:
 
 
 class JobsTab:
-    """The tab's components and listeners; every listener checks who calls."""
-
     def __init__(self, services: Services) -> None:
         self._services = services
         self.state = gr.State(JobsState())

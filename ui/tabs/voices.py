@@ -31,8 +31,6 @@ START_DOWNLOAD = """() => {
 
 
 class VoicesTab:
-    """The tab's components and their listeners; every listener checks who calls."""
-
     def __init__(self, services: Services) -> None:
         self._services = services
         with gr.Row(equal_height=False):
