@@ -14,11 +14,11 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from ui.api import add_endpoints
-from ui.server.identity import CallerCookie, believe_proxies
+from ui.server.identity import CallerCookie, trust_proxies
 from ui.server.login import Login, LoginGate, user_of
-from ui.server.middleware import UploadGate, fetch_nothing, gated
+from ui.server.middleware import UploadGate, forbid_fetching, install_middleware
 from ui.server.monitoring import routes
-from ui.server.services import QUIET, Services, Update, plain_errors
+from ui.server.services import QUIET, Services, Update, as_gr_error
 from ui.tabs.account import account_bar
 from ui.tabs.admin import AdminTab
 from ui.tabs.clone import CloneState, CloneTab
@@ -76,8 +76,8 @@ def build_page(services: Services) -> gr.Blocks:
 def launch_options(services: Services) -> dict[str, Any]:
     """Return the arguments of `Blocks.launch`; this process then believes the trusted proxies alone."""
     settings = services.settings
-    believe_proxies(settings)
-    fetch_nothing()
+    trust_proxies(settings)
+    forbid_fetching()
     accounts = services.callers.accounts
     identity = Middleware(LoginGate, services=services)
     if accounts is None:
@@ -95,7 +95,7 @@ def launch_options(services: Services) -> dict[str, Any]:
         "app_kwargs": {
             "routes": [*routes(services), *(Login(services, accounts).routes() if accounts else [])],
             "middleware": [identity, Middleware(UploadGate, services=services)],
-            "lifespan": gated(settings),
+            "lifespan": install_middleware(settings),
         },
         "auth_dependency": partial(user_of, services) if accounts else None,
     }
@@ -129,16 +129,16 @@ def _wire_next_steps(
 ) -> None:
     """'Convert with this voice' leads to the Convert tab with the voice chosen."""
 
-    def choose_trained(state: CloneState, request: gr.Request) -> tuple[Update, Update]:
-        with plain_errors():
+    def trained(state: CloneState, request: gr.Request) -> tuple[Update, Update]:
+        with as_gr_error():
             caller = services.caller(request)
             row = services.jobs.get(caller, state.watched.job_id) if state.watched else {}
-        return choose(row.get("model_id"), request)
+        return chosen(row.get("model_id"), request)
 
-    def choose(model_id: str | None, request: gr.Request) -> tuple[Update, Update]:
-        with plain_errors():
+    def chosen(model_id: str | None, request: gr.Request) -> tuple[Update, Update]:
+        with as_gr_error():
             choices = voice_choices(services, request)
         return gr.Tabs(selected="convert"), gr.Dropdown(choices=choices, value=model_id)
 
-    clone.view.next_step.click(choose_trained, clone.state, [tabs, convert.voice], **QUIET)
-    voices.use.click(choose, voices.choice, [tabs, convert.voice], **QUIET)
+    clone.view.next_step.click(trained, clone.state, [tabs, convert.voice], **QUIET)
+    voices.use.click(chosen, voices.choice, [tabs, convert.voice], **QUIET)

@@ -42,7 +42,7 @@ SIGNED = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{40})")
 
 
 @dataclass(frozen=True)
-class Visitor(Caller):
+class AnonymousUser(Caller):
     """A caller of this server, who also sees the voices that it offers to everybody."""
 
     def may_see(self, row: Row) -> bool:
@@ -68,7 +68,7 @@ class Callers:
         match = SIGNED.fullmatch(token)
         return match is not None and hmac.compare_digest(match[2], self._signature(match[1]))
 
-    def of(self, request: gr.Request | HTTPConnection | None) -> Caller:
+    def authenticate(self, request: gr.Request | HTTPConnection | None) -> Caller:
         """Return who sent a request; a NotAllowedError if nothing tells, or a token that is not valid."""
         if request is None:
             raise NotAllowedError("This can only be called through the page or a client of it.")
@@ -80,8 +80,8 @@ class Callers:
                     "Log in first: open the page, or use Client(url, auth=(name, password)), or send a "
                     "header Authorization: Bearer with a personal token."
                 )
-            return Visitor(account.name, admin=account.admin, address=address)
-        return Visitor(self._without_login(request), address=address)
+            return AnonymousUser(account.name, admin=account.admin, address=address)
+        return AnonymousUser(self._without_login(request), address=address)
 
     def account(self, request: gr.Request | HTTPConnection) -> Account | None:
         """Return the user whose token or login a request carries, None if it carries none that is valid."""
@@ -187,7 +187,7 @@ FORWARDED = (
 )
 
 
-def believe_proxies(settings: Settings) -> None:
+def trust_proxies(settings: Settings) -> None:
     """Have uvicorn take client and scheme from the trusted proxies' headers alone; before it starts."""
     os.environ["FORWARDED_ALLOW_IPS"] = settings.trusted_proxies
 

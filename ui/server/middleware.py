@@ -50,7 +50,7 @@ NO_HTTPS = "This server answers over HTTPS only; use an address that begins with
 REFUSAL = "This server fetches nothing from addresses; download the file and send it itself."
 
 
-def gated(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+def install_middleware(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     """Return a lifespan that puts the gate before Gradio's own middleware: only at start-up is that known."""
 
     @asynccontextmanager
@@ -138,7 +138,7 @@ def _secured(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     return name, value + b"; Secure"
 
 
-def fetch_nothing() -> None:
+def forbid_fetching() -> None:
     """Have Gradio refuse addresses in the place of files; for the whole process."""
     processing_utils.async_ssrf_protected_download = _refuse
 

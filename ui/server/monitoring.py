@@ -108,7 +108,7 @@ def info_of(services: Services) -> Row:
 
 def routes(services: Services) -> list[Route]:
     present = CollectorRegistry()
-    present.register(Present(services, MACHINE))
+    present.register(SnapshotCollector(services, MACHINE))
 
     def health(request: Request) -> JSONResponse:
         facts = health_of(services)
@@ -125,7 +125,7 @@ def routes(services: Services) -> list[Route]:
     return [Route("/health", health), Route("/metrics", metrics)]
 
 
-class Present(Collector):
+class SnapshotCollector(Collector):
     """What can be read at any time: jobs by state, the queue, the machine."""
 
     def __init__(self, services: Services, machine: Machine) -> None:

@@ -69,7 +69,7 @@ class Services:
 
     def caller(self, request: gr.Request | HTTPConnection | None) -> Caller:
         """Return who sent a request; every listener and endpoint asks."""
-        return self.callers.of(request)
+        return self.callers.authenticate(request)
 
     def submit(self, caller: Caller, kind: str, job_id: str, settings: Row | None, **voice: str) -> Row:
         """Start a job on an upload; a training not against the owner's will. Returns the job's row.
@@ -124,7 +124,7 @@ class Services:
                 f"There is no format {str(form)[:40]!r}; export the voice in the format 'bundle' or 'rvc'."
             )
         pack = self.library.export_rvc if form == "rvc" else self.library.export_bundle
-        return hand_out(pack(caller, model_id), str(row["model_name"]))
+        return publish_file(pack(caller, model_id), str(row["model_name"]))
 
     def take_in(self, caller: Caller, files: list[tuple[Path, str]], name: str | None) -> Row:
         """Import a voice, a zip or a .pth and maybe its .index, under a name or that of the files."""
@@ -148,7 +148,7 @@ class Services:
         files = {"batch": ("zip", f"as {row['model_name']}"), "conversion": ("audio", "converted")}
         if row["type"] in files:
             key, name = files[row["type"]]
-            path = hand_out(self.jobs.files.result_path(caller, row["id"]), name)
+            path = publish_file(self.jobs.files.result_path(caller, row["id"]), name)
             return row | {key: gr.FileData(path=path).model_dump()}
         if row["type"] == "training" and row.get("model_id"):
             # The voice may have been deleted since.
@@ -182,15 +182,15 @@ def admin_of(services: Services, request: gr.Request | None) -> Caller:
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
+def as_gr_error() -> Iterator[None]:
     """Show an RvcError's sentence as it stands, and a full disk as one; anything else goes to the log."""
     try:
         yield
     except (RvcError, OSError) as error:
-        raise gr.Error(told(error), print_exception=False) from error
+        raise gr.Error(error_message(error), print_exception=False) from error
 
 
-def told(error: RvcError | OSError) -> str:
+def error_message(error: RvcError | OSError) -> str:
     """Count a refusal and return what a person is told of it; raises what is neither that nor a full disk."""
     if isinstance(error, RvcError):
         REFUSALS.labels(type(error).__name__).inc()
@@ -202,12 +202,12 @@ def told(error: RvcError | OSError) -> str:
     return DISK_FULL
 
 
-def remind(text: str) -> None:
+def warn_of(text: str) -> None:
     """Tell what is still missing before a button can do its work."""
     gr.Warning(text, title="One thing first")
 
 
-def calmly(rows: Iterator[Row], every_s: float = 0.5) -> Iterator[Row]:
+def throttle(rows: Iterator[Row], every_s: float = 0.5) -> Iterator[Row]:
     """Leave out rows that come faster than a page can draw them; changes of state always pass."""
     passed_s, status = float("-inf"), ""
     for row in rows:
@@ -217,7 +217,7 @@ def calmly(rows: Iterator[Row], every_s: float = 0.5) -> Iterator[Row]:
             yield row
 
 
-def plain_id(text: object, what: str) -> str:
+def validate_id(text: object, what: str) -> str:
     """Return an id that a client sent; a NotAllowedError if it cannot be one."""
     if isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
         return text
@@ -231,7 +231,7 @@ def new_served_folder() -> Path:
     return folder
 
 
-def hand_out(path: Path, name: str) -> str:
+def publish_file(path: Path, name: str) -> str:
     """Put a file where Gradio may serve it, under a name without its ending; return where.
 
     It lies in Gradio's own cache: `delete_cache` removes the link later, never the original.
@@ -247,7 +247,7 @@ def hand_out(path: Path, name: str) -> str:
     return str(target)
 
 
-def received(files: object) -> list[tuple[Path, str]]:
+def uploaded_files(files: object) -> list[tuple[Path, str]]:
     """Return where each file lies that was sent in, and what the person called it; nothing for nothing.
 
     `files`: one or several paths, or file objects of an endpoint (a dict or a FileData). An AudioError if

@@ -12,7 +12,7 @@ from rvc.errors import NotAllowedError, RvcError
 from ui.look.html import choice_list, hidden_button
 from ui.look.wording import ago
 from ui.server.identity import personal_token
-from ui.server.services import QUIET, Answer, Services, plain_errors, plain_id, remind
+from ui.server.services import QUIET, Answer, Services, as_gr_error, validate_id, warn_of
 
 BAR = '<p class="tm-account">{who}<a href="logout">Log out</a></p>'
 PROGRAM = """from gradio_client import Client, handle_file
@@ -30,7 +30,7 @@ def account_bar(page: gr.Blocks, services: Services) -> None:
         return
 
     def named(request: gr.Request) -> str:
-        with plain_errors():
+        with as_gr_error():
             caller = services.caller(request)
         role = " (admin)" if caller.admin else ""
         return BAR.format(who=f"<span>{escape(caller.user_id)}{role}</span>")
@@ -85,15 +85,15 @@ class AccountPart:
         self.revoke_button = hidden_button("Revoke the chosen token", "token-revoke", size="sm")
 
     def show(self, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             return self._draw(self._services.caller(request))
 
     def create(self, name: str, request: gr.Request) -> Answer:
         """Make a token and show it, this once, in the code that uses it."""
         if not (name or "").strip():
-            remind("Give the token a name.")
+            warn_of("Give the token a name.")
             return gr.skip()
-        with plain_errors():
+        with as_gr_error():
             caller = self._services.caller(request)
             token, _ = create_token(self._services, request, name)
             code = gr.Code(_program(request, token), visible=True)
@@ -101,17 +101,17 @@ class AccountPart:
 
     def revoke(self, token_id: str | None, request: gr.Request) -> Answer:
         if not token_id:
-            remind("Choose a token.")
+            warn_of("Choose a token.")
             return gr.skip()
-        with plain_errors():
+        with as_gr_error():
             caller = self._services.caller(request)
-            row = self._services.callers.tokens.revoke(caller.user_id, plain_id(token_id, "token"))
+            row = self._services.callers.tokens.revoke(caller.user_id, validate_id(token_id, "token"))
             gr.Info(f"The token {row['name']} is revoked.")
             return self._draw(caller)
 
     def clear(self, request: gr.Request) -> Answer:
         """Delete the caller's jobs that have ended, the newest first, and uploads that nothing needs."""
-        with plain_errors():
+        with as_gr_error():
             caller = self._services.caller(request)
             jobs = self._services.jobs
             for row in jobs.list(caller, user_id=caller.user_id):

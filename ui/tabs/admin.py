@@ -29,7 +29,7 @@ from ui.look.html import (
 )
 from ui.look.wording import ago, duration, size
 from ui.server.monitoring import health_of
-from ui.server.services import ACTIVE, QUIET, Answer, Services, admin_of, plain_errors, plain_id
+from ui.server.services import ACTIVE, QUIET, Answer, Services, admin_of, as_gr_error, validate_id
 from ui.tabs.jobs import details_of, job_buttons, line_of, offered_by, title_of
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class AdminTab:
         return gr.Tab(visible=True)
 
     def open(self, shown: str, job_id: str | None, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             admin = admin_of(self._services, request)
             return self._draw(admin, shown, job_id) | {
                 self.health: health_card(health_of(self._services)),
@@ -210,7 +210,7 @@ class AdminTab:
             }
 
     def choose(self, shown: str, job_id: str | None, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             return self._draw(admin_of(self._services, request), shown, job_id)
 
     def cancel(self, shown: str, job_id: str | None, request: gr.Request) -> Answer:
@@ -224,7 +224,7 @@ class AdminTab:
 
     def look(self, request: gr.Request) -> Answer:
         """Tell what a clean-up would remove."""
-        with plain_errors():
+        with as_gr_error():
             found = self._jobs.clean_up(admin_of(self._services, request), dry_run=True)
         return {
             self.found: gr.HTML(clean_up_card(found, done=False), visible=True),
@@ -232,7 +232,7 @@ class AdminTab:
         }
 
     def remove(self, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             admin = admin_of(self._services, request)
             gone = self._jobs.clean_up(admin, dry_run=False)
             shares = shares_card(self._jobs.shares(admin))
@@ -243,9 +243,9 @@ class AdminTab:
         }
 
     def _act(self, action: str, shown: str, job_id: str | None, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             admin = admin_of(self._services, request)
-            getattr(self._jobs, action)(admin, plain_id(job_id, "job"))
+            getattr(self._jobs, action)(admin, validate_id(job_id, "job"))
             return self._draw(admin, shown, job_id)
 
     def _listed(self, admin: Caller, shown: str) -> Rows:

@@ -25,11 +25,11 @@ from ui.server.services import (
     QUIET,
     Answer,
     Services,
-    hand_out,
-    plain_errors,
-    received,
-    remind,
-    told,
+    as_gr_error,
+    error_message,
+    publish_file,
+    uploaded_files,
+    warn_of,
 )
 from ui.tabs.training_view import TrainingState, TrainingView
 
@@ -172,9 +172,9 @@ class CloneTab:
     def add_recording(self, recording: str | None, files: list[str] | None) -> Answer:
         """Move a finished recording into the list of files, under a name of its own."""
         listed = list(files or [])
-        with plain_errors():
-            for path, _ in received(recording):
-                listed.append(hand_out(path, f"Recording {len(listed) + 1}"))
+        with as_gr_error():
+            for path, _ in uploaded_files(recording):
+                listed.append(publish_file(path, f"Recording {len(listed) + 1}"))
         return {self.microphone: None, self.files: listed}
 
     def check(self, files: list[str] | None, state: CloneState, request: gr.Request) -> Answer:
@@ -184,9 +184,9 @@ class CloneTab:
             return {self.report: CLONE_START}
         try:
             caller = self._services.caller(request)
-            job = self._services.send_and_submit(caller, received(files), "preprocessing", {})
+            job = self._services.send_and_submit(caller, uploaded_files(files), "preprocessing", {})
         except (RvcError, OSError) as error:
-            said = paragraph(told(error)) + paragraph(
+            said = paragraph(error_message(error)) + paragraph(
                 "Change the list of files, and they are checked again. Nothing was kept.", quiet=True
             )
             return {self.report: card("These recordings were not taken", said, tone="bad")}
@@ -205,9 +205,9 @@ class CloneTab:
         state, named = values[self.state], (values[self.name] or "").strip()
         if not (state.upload_id and named and values[self.consent]):
             missing = f"Tick '{CONSENT}'." if named else "Give the voice a name."
-            remind(missing if state.upload_id else "Add recordings of the voice.")
+            warn_of(missing if state.upload_id else "Add recordings of the voice.")
             return gr.skip()
-        with plain_errors():
+        with as_gr_error():
             settings = {"consent": True} | self.expert.settings(values)
             caller = self._services.caller(request)
             job = self._services.submit(caller, "training", state.upload_id, settings, model_name=named)
@@ -232,7 +232,7 @@ class CloneTab:
         return self._act("resume", state, request)
 
     def _act(self, action: str, state: CloneState, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             if state.watched:
                 getattr(self._services.jobs, action)(self._services.caller(request), state.watched.job_id)
                 state.watched.mark = ""
@@ -241,7 +241,7 @@ class CloneTab:
     def sample(self, state: CloneState, choice: str | None, request: gr.Request) -> Answer:
         if not (watched := state.watched):
             return gr.skip()
-        with plain_errors():
+        with as_gr_error():
             watched.picked = choice if choice != watched.newest_sample else None
             return self.view.play(self._services.caller(request), watched.job_id, choice) or gr.skip()
 

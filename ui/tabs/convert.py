@@ -24,13 +24,13 @@ from ui.server.services import (
     Answer,
     Services,
     Update,
-    calmly,
-    hand_out,
+    as_gr_error,
+    error_message,
     new_served_folder,
-    plain_errors,
-    received,
-    remind,
-    told,
+    publish_file,
+    throttle,
+    uploaded_files,
+    warn_of,
 )
 from ui.tabs.conversion_settings import ConversionSettings
 
@@ -104,7 +104,7 @@ class ConvertTab:
     def _listen(self) -> None:
         result = [self.results, self.before, self.after, self.pictures]
         self.drawn = [self.status, self.cancel_button, self.download, *result]
-        self.example.click(lambda: hand_out(EXAMPLE, EXAMPLE.stem), None, self.source, **QUIET)
+        self.example.click(lambda: publish_file(EXAMPLE, EXAMPLE.stem), None, self.source, **QUIET)
         started = self.convert_button.click(
             self.convert,
             {self.state, self.voice, self.number, self.source, self.files, *self.expert.inputs},
@@ -139,7 +139,7 @@ class ConvertTab:
 
     def voices(self, chosen: str | None, request: gr.Request) -> Answer:
         """Offer the voices that there are now; the choice stays if it can."""
-        with plain_errors():
+        with as_gr_error():
             choices = voice_choices(self._services, request)
         ids = [model_id for _, model_id in choices]
         chosen = chosen if chosen in ids else next(iter(ids), None)
@@ -150,7 +150,7 @@ class ConvertTab:
         """Suit the expert settings to the voice that was chosen."""
         if not voice:
             return gr.skip()
-        with plain_errors():
+        with as_gr_error():
             row = self._services.library.get(self._services.caller(request), voice)
         return {self.engine: str(row["engine"]), **self.expert.suited_to(row, engine)}
 
@@ -171,20 +171,20 @@ class ConvertTab:
             missing = "Add a recording to convert, or take the example."
             if many:
                 missing = "Add recordings to convert, or a .zip of them."
-            remind(missing if voice else "Choose a voice; if there is none, train one in the Clone tab.")
+            warn_of(missing if voice else "Choose a voice; if there is none, train one in the Clone tab.")
             yield gr.skip()
             return
         try:
             caller = self._services.caller(request)
             settings = self.expert.settings(values)
-            files, kind = received(wanted), "batch" if many else "conversion"
+            files, kind = uploaded_files(wanted), "batch" if many else "conversion"
             job = self._services.send_and_submit(caller, files, kind, settings, model_id=voice)
             state.job_id, state.begun = job["id"], job["id"] if many else None
             # A batch is followed by rest(): here, in the group "gpu", it would keep everybody else's waiting.
             yield from itertools.islice(self._follow(state, caller, job), 1 if many else None)
         except (RvcError, OSError) as error:
             title = "These recordings were not converted" if many else "This recording was not converted"
-            yield {self.status: card(title, paragraph(told(error)), tone="bad")}
+            yield {self.status: card(title, paragraph(error_message(error)), tone="bad")}
 
     def rest(self, state: ConvertState, request: gr.Request) -> Iterator[Answer]:
         """Follow the batch that was just started, if one was; it may take hours."""
@@ -208,7 +208,7 @@ class ConvertTab:
 
     def cancel(self, state: ConvertState, request: gr.Request) -> Answer:
         """Stop the conversion; who follows it draws the rest."""
-        with plain_errors():
+        with as_gr_error():
             if state.job_id:
                 self._services.jobs.cancel(self._services.caller(request), state.job_id)
         return {self.cancel_button: gr.Button(visible=False)}
@@ -216,7 +216,7 @@ class ConvertTab:
     def picture(self, state: ConvertState, request: gr.Request) -> Answer:
         if not state.job_id:
             return {self.image: None}
-        with plain_errors():
+        with as_gr_error():
             jobs, caller = self._services.jobs, self._services.caller(request)
             row = jobs.get(caller, state.job_id)
             before = jobs.files.input_path(caller, row["id"])
@@ -228,7 +228,7 @@ class ConvertTab:
     def _follow(self, state: ConvertState, caller: Caller, job: Row) -> Iterator[Answer]:
         """Draw a job until it has ended, or the visitor has started another one, which is drawn instead."""
         name = voice_name(self._services, caller, job["model_id"])
-        for row in calmly(self._services.jobs.follow(caller, job["id"])):
+        for row in throttle(self._services.jobs.follow(caller, job["id"])):
             if state.job_id != job["id"]:
                 return
             yield self._draw(caller, row, name)
@@ -247,8 +247,8 @@ class ConvertTab:
         if row["status"] != "completed":
             return shown | {self.status: job_card(row, title=f"Converting into {name}")}
         stem = Path(row["files"][0]["name"]).stem if row["files"] else "recording"
-        before = hand_out(self._services.jobs.files.input_path(caller, row["id"]), stem)
-        after = hand_out(self._services.jobs.files.result_path(caller, row["id"]), f"{stem} as {name}")
+        before = publish_file(self._services.jobs.files.input_path(caller, row["id"]), stem)
+        after = publish_file(self._services.jobs.files.result_path(caller, row["id"]), f"{stem} as {name}")
         return shown | {
             self.status: card("Done", paragraph(what_was_done(row, name)), tone="good"),
             self.results: gr.Column(visible=True),
@@ -298,7 +298,7 @@ def zip_button(services: Services, caller: Caller, row: Row) -> Update:
     if row["status"] in ENDED and made:
         name = f"{made} recordings as {row.get('model_name') or 'another voice'}"
         with suppress(RvcError):
-            path = hand_out(services.jobs.files.result_path(caller, row["id"]), name)
+            path = publish_file(services.jobs.files.result_path(caller, row["id"]), name)
             return gr.DownloadButton(value=path, visible=True)
     return gr.DownloadButton(visible=False, value=None)
 

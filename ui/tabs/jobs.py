@@ -14,7 +14,16 @@ from pipelines.store.records import RESTARTABLE, Caller
 from rvc.errors import NotAllowedError, RvcError
 from ui.look.html import NO_JOBS, choice_list, facts, hidden_button, job_card, log_part, player
 from ui.look.wording import STATES, ago, duration, moment
-from ui.server.services import ACTIVE, QUIET, Answer, Services, admin_of, hand_out, plain_errors, plain_id
+from ui.server.services import (
+    ACTIVE,
+    QUIET,
+    Answer,
+    Services,
+    admin_of,
+    as_gr_error,
+    publish_file,
+    validate_id,
+)
 from ui.tabs.convert import batch_title, files_table, zip_button
 
 TICK_S = 3.0
@@ -78,9 +87,9 @@ class JobsTab:
         return self._act("retry", state, request)
 
     def _act(self, action: str, state: JobsState, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             caller = self._services.caller(request)
-            getattr(self._services.jobs, action)(caller, plain_id(state.job_id, "job"))
+            getattr(self._services.jobs, action)(caller, validate_id(state.job_id, "job"))
         state.mark = ""
         return self.tick(state, request)
 
@@ -125,7 +134,7 @@ class JobsTab:
         except RvcError:
             return None
         stem = Path(row["files"][0]["name"]).stem if row["files"] else "recording"
-        return hand_out(path, f"{stem} as {row.get('model_name') or 'another voice'}")
+        return publish_file(path, f"{stem} as {row.get('model_name') or 'another voice'}")
 
     def _log(self, row: dict[str, Any], request: gr.Request) -> str:
         """Show who runs the server the log of what failed: it names folders and lines of the program."""

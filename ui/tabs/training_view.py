@@ -17,7 +17,7 @@ import pandas as pd
 from pipelines.store.records import RESTARTABLE, Caller
 from rvc.errors import RvcError
 from ui.look.html import card, hidden_button, job_card, paragraph, player
-from ui.server.services import ACTIVE, Answer, Services, hand_out
+from ui.server.services import ACTIVE, Answer, Services, publish_file
 
 MOST_POINTS = 240  # per line; a plot of this width shows no more
 REFERENCE = "reference.wav"
@@ -178,7 +178,7 @@ class TrainingView:
             path = self._services.jobs.files.artifact(caller, job_id, choice) if choice else None
         except RvcError:
             path = None
-        return {self.sample: hand_out(path, f"sample {PurePosixPath(choice or '').stem}")} if path else {}
+        return {self.sample: publish_file(path, f"sample {PurePosixPath(choice or '').stem}")} if path else {}
 
 
 def _card_of(row: dict[str, Any], best_step: int | None) -> str:

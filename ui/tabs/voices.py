@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from ui.look.html import NO_VOICES, choice_list, hidden_button, voice_card
-from ui.server.services import QUIET, Answer, Services, plain_errors, plain_id, received, remind
+from ui.server.services import QUIET, Answer, Services, as_gr_error, uploaded_files, validate_id, warn_of
 from ui.tabs.account import AccountPart
 from ui.tabs.convert import voice_choices
 
@@ -107,7 +107,7 @@ class VoicesTab:
 
     def show(self, chosen: str | None, request: gr.Request) -> Answer:
         """Show a voice; the first one when the chosen one is gone."""
-        with plain_errors():
+        with as_gr_error():
             choices = voice_choices(self._services, request)
             ids = [model_id for _, model_id in choices]
             chosen = chosen if chosen in ids else next(iter(ids), None)
@@ -125,26 +125,26 @@ class VoicesTab:
         }
 
     def rename(self, model_id: str | None, name: str, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             caller = self._services.caller(request)
-            row = self._services.library.rename(caller, plain_id(model_id, "voice"), name)
+            row = self._services.library.rename(caller, validate_id(model_id, "voice"), name)
         gr.Info(f"The voice is called {row['model_name']} now.")
         return self.show(model_id, request)
 
     def export(self, model_id: str | None, form: str, request: gr.Request) -> Answer:
         """Pack the voice and put the file where the browser fetches it."""
-        with plain_errors():
+        with as_gr_error():
             caller = self._services.caller(request)
-            path = self._services.export(caller, plain_id(model_id, "voice"), form)
+            path = self._services.export(caller, validate_id(model_id, "voice"), form)
         return {
             self.export_button: gr.Button(visible=False),
             self.download: gr.DownloadButton(value=path, visible=True),
         }
 
     def ask(self, model_id: str | None, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             caller = self._services.caller(request)
-            row = self._services.library.get(caller, plain_id(model_id, "voice"))
+            row = self._services.library.get(caller, validate_id(model_id, "voice"))
         asked = (
             f"**Delete {row['model_name']} for good?** The voice cannot be brought back; export it first "
             "if you may want it again. Recordings that were converted with it stay."
@@ -152,18 +152,18 @@ class VoicesTab:
         return {self.question: gr.Column(visible=True), self.asked: asked}
 
     def delete(self, model_id: str | None, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             caller = self._services.caller(request)
-            row = self._services.library.get(caller, plain_id(model_id, "voice"))
+            row = self._services.library.get(caller, validate_id(model_id, "voice"))
             self._services.library.delete(caller, row["id"])
         gr.Info(f"{row['model_name']} is deleted.")
         return self.show(None, request)
 
     def take_in(self, bundle: list[str] | None, name: str, request: gr.Request) -> Answer:
         if not bundle:
-            remind("Add the files of a voice.")
+            warn_of("Add the files of a voice.")
             return gr.skip()
-        with plain_errors():
-            row = self._services.take_in(self._services.caller(request), received(bundle), name)
+        with as_gr_error():
+            row = self._services.take_in(self._services.caller(request), uploaded_files(bundle), name)
         gr.Info(f"{row['model_name']} is one of your voices now.")
         return self.show(row["id"], request) | {self.bundle: None, self.bundle_name: ""}
