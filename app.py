@@ -160,11 +160,10 @@ def serve(jobs: Jobs, settings: Settings, arguments: argparse.Namespace) -> gr.B
     logger.info("Timbre is ready: %s", page.local_url)
     if warning := warning_of(arguments, host, settings):
         logger.warning("%s", warning)
-    if arguments.share:
-        if page.share_url:
-            logger.info("Public link, open to anyone who has it: %s", page.share_url)
-        else:
-            logger.warning("No public link could be made; the page is served here only.")
+    if page.share_url:
+        logger.info("Public link, open to anyone who has it: %s", page.share_url)
+    elif arguments.share:
+        logger.warning("No public link could be made; the page is served here only.")
     return page
 
 

@@ -16,11 +16,7 @@ from rvc.errors import ConfigError
 
 
 def run_command(arguments: Namespace, settings: Settings) -> list[str]:
-    """Do what the command line asks for instead of serving; return lines to show.
-
-    Raises:
-        ConfigError: A server uses the data folder, or a file, name or password cannot be used.
-    """
+    """Do what the command line asks for instead of serving; return lines to show."""
     lines: list[str] = []
     if arguments.backup is not None:
         rows = back_up(settings.data_dir, arguments.backup)
@@ -37,8 +33,7 @@ def clean_up(settings: Settings, *, dry_run: bool) -> list[str]:
     """Remove what had its time and what belongs to nothing, or tell what it would be; lines to show."""
     registry = Registry(settings.data_dir)
     try:
-        work = cleanup.find if dry_run else cleanup.remove
-        found = work(registry, settings, untouched_s=0.0)
+        found = (cleanup.find if dry_run else cleanup.remove)(registry, settings, untouched_s=0.0)
     finally:
         registry.close()
     lines = [f"job {row['id']} ({row['type']}, {row['status']}, {row['updated_at']})" for row in found.jobs]
@@ -87,6 +82,4 @@ def add_user(settings: Settings, name: str, *, admin: bool) -> str:
 
 
 def _asked(prompt: str) -> str:
-    if sys.stdin.isatty():
-        return getpass.getpass(prompt)
-    return sys.stdin.readline().rstrip("\r\n")
+    return getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")

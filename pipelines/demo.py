@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,27 +46,20 @@ class Demonstration:
 
 
 def run_demo(jobs: Jobs, settings: Settings, *, say: Say) -> Demonstration:
-    """Train the example voice if it is not there yet, and convert the example recording with it.
-
-    A job that does not come to its end is a ConfigError, whose sentence says why.
-    """
+    """Train the example voice if it is not there yet, and convert with it; a ConfigError if that fails."""
     folder = settings.data_dir / "demo"
     folder.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
-    began = time.monotonic()
-    model_id = _known_voice(jobs)
-    if model_id:
+    if model_id := _known_voice(jobs):
         say(f"The voice {VOICE_NAME} is there already; it is used as it is.")
     else:
-        model_id = _train(jobs, say)
-        seconds["training"] = time.monotonic() - began
-    began = time.monotonic()
-    source, converted = _convert(jobs, model_id, folder, say)
-    seconds["conversion"] = time.monotonic() - began
-    began = time.monotonic()
+        with _timed(seconds, "training"):
+            model_id = _train(jobs, say)
+    with _timed(seconds, "conversion"):
+        source, converted = _convert(jobs, model_id, folder, say)
     picture = folder / "spectrograms.png"
-    draw_conversion(source, converted, picture, name=VOICE_NAME)
-    seconds["picture"] = time.monotonic() - began
+    with _timed(seconds, "picture"):
+        draw_conversion(source, converted, picture, name=VOICE_NAME)
     say(f"Recording:    {source}")
     say(f"In the voice: {converted}")
     say(f"As pictures:  {picture}")
@@ -73,6 +67,13 @@ def run_demo(jobs: Jobs, settings: Settings, *, say: Say) -> Demonstration:
     return Demonstration(
         model_id=model_id, source=source, converted=converted, picture=picture, seconds=seconds
     )
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], part: str) -> Iterator[None]:
+    began_s = time.monotonic()
+    yield
+    seconds[part] = time.monotonic() - began_s
 
 
 def _known_voice(jobs: Jobs) -> str | None:
@@ -85,9 +86,8 @@ def _train(jobs: Jobs, say: Say) -> str:
     upload = jobs.upload(OWNER, [(path, path.name) for path in files], "training")
     length_s = sum(file["seconds"] for file in upload["files"])
     say(f"Training {VOICE_NAME} on {len(files)} recordings, {length_s:.0f} s ...")
-    settings: Row = {
-        "consent": {"statement": "A synthetic voice (flite, slt); see assets/examples/README.md"}
-    }
+    consent = {"statement": "A synthetic voice (flite, slt); see assets/examples/README.md"}
+    settings: Row = {"consent": consent}
     job = jobs.submit(OWNER, "training", upload["id"], model_name=VOICE_NAME, settings=settings)
     steps = _affordable_steps(jobs, job, say)
     if steps is not None:

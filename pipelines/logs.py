@@ -48,10 +48,7 @@ def about_job(job_id: str) -> Iterator[None]:
 
 
 def start_logging(form: Format, level: str, *, others: str = "WARNING") -> None:
-    """Set up the process's log on stderr, ours from `level` on and all libraries' from `others` on.
-
-    An earlier call's is replaced, what others listen with stays.
-    """
+    """Set up the log on stderr, in an earlier one's place: ours from `level`, libraries' from `others` on."""
     handler = logging.StreamHandler()
     handler.addFilter(_name_the_job)
     handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(TEXT, "%Y-%m-%d %H:%M:%S"))
@@ -78,9 +75,8 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a record, always on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        moment = datetime.fromtimestamp(record.created, tz=UTC)
         facts = {
-            "time": moment.isoformat(timespec="milliseconds"),
+            "time": datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "job": getattr(record, "job", "") or None,
@@ -89,12 +85,12 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             facts["exception"] = self.formatException(record.exc_info)
         # A name from a file system may hold what is no text at all; it must not cost the record.
-        plain = {key: _whole(value) for key, value in facts.items() if value is not None}
+        plain = {
+            key: text.encode(errors="backslashreplace").decode()
+            for key, text in facts.items()
+            if text is not None
+        }
         return orjson.dumps(plain).decode()
-
-
-def _whole(text: str) -> str:
-    return text.encode("utf-8", errors="backslashreplace").decode()
 
 
 def _name_the_job(record: logging.LogRecord) -> bool:

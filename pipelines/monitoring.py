@@ -1,8 +1,6 @@
 """What the machine has and how much of it is free, and what is counted while the server runs, for Prometheus.
 
-GPUs are asked of nvidia-smi, memory of the kernel. Where there is no such source the answer is empty, never
-an error. Counters begin at zero with each start of the server, as Prometheus expects; what can be read at any
-time (jobs by state, memory) is read when it is asked for. No label ever names a person.
+Where there is no nvidia-smi or /proc/meminfo the answer is empty, never an error. No label names a person.
 """
 
 from __future__ import annotations
@@ -27,12 +25,11 @@ KEPT_S = 5.0  # for how long an answer about GPUs is given again: asking takes u
 _MIB = 1 << 20
 
 REGISTRY = CollectorRegistry()  # of Timbre's own; the library's default would add what it finds of Python
-MINUTE, HOUR = 60.0, 3600.0
 JOB_SECONDS = Histogram(
     "timbre_job_seconds",
     "Seconds of work of a try, without waiting and pauses, by type of job and by how it ended.",
     ["type", "status"],
-    buckets=(1, 5, 15, MINUTE, 3 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR, 12 * HOUR),
+    buckets=(1, 5, 15, 60, 180, 600, 1_800, 3_600, 10_800, 43_200),
     registry=REGISTRY,
 )
 REFUSALS = Counter("timbre_refusals", "Requests that were refused, by reason.", ["reason"], registry=REGISTRY)
@@ -60,11 +57,10 @@ def memory(source: Path = MEMINFO) -> Memory | None:
     try:
         lines = source.read_text(encoding="ascii").splitlines()
         kib = {name: value.split()[0] for name, _, value in (line.partition(":") for line in lines) if value}
-        return Memory(
-            total_bytes=1024 * int(kib["MemTotal"]), available_bytes=1024 * int(kib["MemAvailable"])
-        )
+        total, available = 1024 * int(kib["MemTotal"]), 1024 * int(kib["MemAvailable"])
     except (OSError, KeyError, ValueError):
         return None
+    return Memory(total_bytes=total, available_bytes=available)
 
 
 def read_gpus(answer: str) -> list[Gpu]:
@@ -97,8 +93,7 @@ def _number(text: str) -> float | None:
 
 def ask_nvidia_smi() -> list[Gpu]:
     """Return the GPUs that nvidia-smi knows; none where it is not installed or does not answer."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
+    if (program := shutil.which("nvidia-smi")) is None:
         return []
     command = [program, f"--query-gpu={SMI_FIELDS}", "--format=csv,noheader,nounits"]
     try:

@@ -53,17 +53,13 @@ def _checked_proxies(text: str) -> str:
     return ",".join(entries(text))
 
 
-def _absolute(path: Path) -> Path:
-    return path.expanduser().resolve()
-
-
 def _in_bytes(*names: str) -> property:
     """Return a property: the largest of some limits in MB, in whole bytes."""
     return property(lambda settings: round(max(getattr(settings, name) for name in names) * 1_000_000))
 
 
 # Absolute: child processes may start elsewhere.
-Folder = Annotated[Path, AfterValidator(_absolute)]
+Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
 
 
 class Settings(BaseSettings):
@@ -77,9 +73,7 @@ class Settings(BaseSettings):
     max_file_size_mb: float = Field(default=100, gt=0, le=4_000)
     max_voice_file_mb: float = Field(default=700, gt=0, le=4_000)  # an index of RVC has up to 620
     max_audio_seconds: float = Field(default=5_400, ge=1, le=86_400)
-    max_decoded_mb: float = Field(
-        default=8_000, gt=0
-    )  # of one upload on the disk, with its decoded recordings
+    max_decoded_mb: float = Field(default=8_000, gt=0)  # of one upload on the disk, recordings decoded
     max_files: int = Field(default=500, ge=1, le=1_000)
     max_batch_mb: float = Field(default=2_000, gt=0, le=100_000)  # of all recordings, unpacked
     job_timeout: float = Field(default=3_600, gt=0)  # seconds that preparing or converting may compute
@@ -140,10 +134,7 @@ def get_settings() -> Settings:
 
 
 def warn_of_misspelt_names() -> None:
-    """Log the names in .env that look like settings and are none; call it when logging is set up.
-
-    Other programs' variables may stand there too; but a limit that is silently not set is worth a warning.
-    """
+    """Log the names in .env that look like settings and are none: a limit that is silently not set."""
     known = setting_names()
     env_file = Path(str(Settings.model_config.get("env_file") or os.devnull))
     for name in dotenv_values(env_file, interpolate=False) if env_file.is_file() else ():

@@ -18,10 +18,9 @@ from gradio import FileData
 from pipelines.store.records import Caller, Row, Rows
 from rvc.errors import ConfigError, UnknownNameError
 from ui.server.monitoring import health_of, info_of
-from ui.server.services import Services, hand_out, plain_errors, plain_id, received
+from ui.server.services import WATCH, Services, as_gr_error, publish_file, uploaded_files, validate_id
 from ui.tabs.account import create_token
 
-WATCH = {"concurrency_id": "watch", "concurrency_limit": 20}
 GPU = {"concurrency_id": "gpu", "concurrency_limit": 1}
 Method = Callable[..., Any]
 Options = Row | None
@@ -46,12 +45,12 @@ def endpoint(**queue: object) -> Callable[[Method], Method]:
 
         @wraps(method)
         def answer(self: Endpoints, request: gr.Request, *values: object) -> Any:  # noqa: ANN401
-            with plain_errors():
+            with as_gr_error():
                 return called(self, request, *values)
 
         @wraps(method)
         def stream(self: Endpoints, request: gr.Request, *values: object) -> Iterator[Row]:
-            with plain_errors():
+            with as_gr_error():
                 yield from called(self, request, *values)
 
         shown: Any = stream if inspect.isgeneratorfunction(method) else answer
@@ -121,7 +120,7 @@ class Endpoints:
             files: for each one its length, rate, channels, codec, noise, clipping, level and bandwidth, a
             verdict and the reason.
         """
-        return self._jobs.files.validate(caller, plain_id(job_id, "job"))
+        return self._jobs.files.validate(caller, validate_id(job_id, "job"))
 
     @endpoint()
     def prepare_voice(self, caller: Caller, job_id: str, settings: Options = None) -> Row:
@@ -146,7 +145,7 @@ class Endpoints:
         Returns:
             The report.
         """
-        report = self._jobs.files.report(caller, plain_id(job_id, "job"))
+        report = self._jobs.files.report(caller, validate_id(job_id, "job"))
         if report is None:
             raise UnknownNameError("There is no report on these recordings yet; call prepare_voice first.")
         return report
@@ -222,8 +221,10 @@ class Endpoints:
         """
         if not isinstance(job_ids, list):
             raise ConfigError("The job ids are not a list; give those of one or several uploads.")
-        ids = [plain_id(job_id, "job") for job_id in job_ids]
-        return self._jobs.submit_batch(caller, ids, model_id=plain_id(model_id, "voice"), settings=settings)
+        ids = [validate_id(job_id, "job") for job_id in job_ids]
+        return self._jobs.submit_batch(
+            caller, ids, model_id=validate_id(model_id, "voice"), settings=settings
+        )
 
     @endpoint()
     def job_status(self, caller: Caller, job_id: str) -> Row:
@@ -235,7 +236,7 @@ class Endpoints:
         Returns:
             The job's row.
         """
-        return self._jobs.get(caller, plain_id(job_id, "job"))
+        return self._jobs.get(caller, validate_id(job_id, "job"))
 
     @endpoint()
     def list_jobs(self, caller: Caller, user_id: str = "", type: str = "", status: str = "") -> Rows:
@@ -261,7 +262,7 @@ class Endpoints:
         Returns:
             The job's row.
         """
-        return self._jobs.cancel(caller, plain_id(job_id, "job"))
+        return self._jobs.cancel(caller, validate_id(job_id, "job"))
 
     @endpoint()
     def retry_job(self, caller: Caller, job_id: str) -> Row:
@@ -273,7 +274,7 @@ class Endpoints:
         Returns:
             The job's row.
         """
-        return self._jobs.retry(caller, plain_id(job_id, "job"))
+        return self._jobs.retry(caller, validate_id(job_id, "job"))
 
     @endpoint()
     def resume_job(self, caller: Caller, job_id: str) -> Row:
@@ -285,7 +286,7 @@ class Endpoints:
         Returns:
             The job's row.
         """
-        return self._jobs.resume(caller, plain_id(job_id, "job"))
+        return self._jobs.resume(caller, validate_id(job_id, "job"))
 
     @endpoint()
     def download_audio(self, caller: Caller, job_id: str) -> FileData:
@@ -297,8 +298,8 @@ class Endpoints:
         Returns:
             An audio file that a browser can play, or a zip.
         """
-        path = self._jobs.files.result_path(caller, plain_id(job_id, "job"))
-        return FileData(path=hand_out(path, "converted"))
+        path = self._jobs.files.result_path(caller, validate_id(job_id, "job"))
+        return FileData(path=publish_file(path, "converted"))
 
     @endpoint()
     def download_input(self, caller: Caller, job_id: str) -> FileData:
@@ -310,8 +311,8 @@ class Endpoints:
         Returns:
             The audio file.
         """
-        path = self._jobs.files.input_path(caller, plain_id(job_id, "job"))
-        return FileData(path=hand_out(path, "input"))
+        path = self._jobs.files.input_path(caller, validate_id(job_id, "job"))
+        return FileData(path=publish_file(path, "input"))
 
     # --- voices ------------------------------------------------------------------------------------
 
@@ -334,7 +335,7 @@ class Endpoints:
         Returns:
             The voice's row.
         """
-        return self._library.get(caller, plain_id(model_id, "voice"))
+        return self._library.get(caller, validate_id(model_id, "voice"))
 
     @endpoint()
     def rename_model(self, caller: Caller, model_id: str, model_name: str) -> Row:
@@ -347,7 +348,7 @@ class Endpoints:
         Returns:
             The voice's row.
         """
-        return self._library.rename(caller, plain_id(model_id, "voice"), model_name)
+        return self._library.rename(caller, validate_id(model_id, "voice"), model_name)
 
     @endpoint()
     def delete_model(self, caller: Caller, model_id: str) -> Row:
@@ -359,7 +360,7 @@ class Endpoints:
         Returns:
             The row of the voice that is gone.
         """
-        row = self._library.get(caller, plain_id(model_id, "voice"))
+        row = self._library.get(caller, validate_id(model_id, "voice"))
         self._library.delete(caller, row["id"])
         return row
 
@@ -373,7 +374,7 @@ class Endpoints:
         Returns:
             Times used, seconds converted and more.
         """
-        return self._library.stats(caller, plain_id(model_id, "voice"))
+        return self._library.stats(caller, validate_id(model_id, "voice"))
 
     @endpoint()
     def import_model(self, caller: Caller, files: list[FileData], model_name: str) -> Row:
@@ -387,7 +388,7 @@ class Endpoints:
         Returns:
             The voice's row.
         """
-        return self._services.import_voice(caller, received(files), model_name)
+        return self._services.import_voice(caller, uploaded_files(files), model_name)
 
     @endpoint()
     def export_model(self, caller: Caller, model_id: str, format: str = "bundle") -> FileData:
@@ -401,7 +402,7 @@ class Endpoints:
         Returns:
             The file.
         """
-        return FileData(path=self._services.export(caller, plain_id(model_id, "voice"), format))
+        return FileData(path=self._services.export(caller, validate_id(model_id, "voice"), format))
 
     # --- one's own account -------------------------------------------------------------------------
 
@@ -455,7 +456,7 @@ class Endpoints:
         Returns:
             The row of the token that is gone.
         """
-        return self._tokens.revoke(caller.user_id, plain_id(token_id, "token"))
+        return self._tokens.revoke(caller.user_id, validate_id(token_id, "token"))
 
     @endpoint()
     def delete_job(self, caller: Caller, job_id: str) -> Row:
@@ -467,7 +468,7 @@ class Endpoints:
         Returns:
             The row of the job that is gone.
         """
-        return self._jobs.remove(caller, plain_id(job_id, "job"))
+        return self._jobs.remove(caller, validate_id(job_id, "job"))
 
     # --- the server --------------------------------------------------------------------------------
 
@@ -501,7 +502,7 @@ class Endpoints:
         Returns:
             Job rows; the last has an ended status.
         """
-        yield from self._follow(caller, plain_id(job_id, "job"))
+        yield from self._follow(caller, validate_id(job_id, "job"))
 
     @endpoint(**WATCH)
     def follow_jobs(self, caller: Caller, user_id: str = "") -> Iterator[Row]:
@@ -533,7 +534,7 @@ class Endpoints:
             Job rows as they change; the last one has "model" when it says "completed".
         """
         row = self._services.send_and_submit(
-            caller, received(files), "training", settings, model_name=model_name
+            caller, uploaded_files(files), "training", settings, model_name=model_name
         )
         yield from self._follow(caller, row["id"])
 
@@ -555,16 +556,16 @@ class Endpoints:
             Job rows as they change; the last one has "audio" when it says "completed".
         """
         row = self._services.send_and_submit(
-            caller, received([file]), "conversion", settings, model_id=model_id
+            caller, uploaded_files([file]), "conversion", settings, model_id=model_id
         )
         yield from self._follow(caller, row["id"])
 
     def _upload(self, caller: Caller, files: list[FileData], purpose: str) -> Row:
-        row = self._jobs.upload(caller, received(files), purpose)
+        row = self._jobs.upload(caller, uploaded_files(files), purpose)
         return {"job_id": row["id"], "files": row["files"]}
 
     def _submit(self, caller: Caller, kind: str, job_id: str, settings: Options, **voice: str) -> Row:
-        return self._services.submit(caller, kind, plain_id(job_id, "job"), settings, **voice)
+        return self._services.submit(caller, kind, validate_id(job_id, "job"), settings, **voice)
 
     def _follow(self, caller: Caller, job_id: str) -> Iterator[Row]:
         for row in self._jobs.follow(caller, job_id):

@@ -1,20 +1,24 @@
-"""The page: five tabs, the named endpoints, and how to launch them."""
+"""The page: five tabs, the named endpoints, how it looks, and how to launch it.
+
+System fonts only: the page asks nothing of any server but its own.
+Contrast: text on its ground is 4.5:1 or better in the light and in the dark scheme.
+"""
 
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
 from ui.api import add_endpoints
-from ui.look.theme import CSS, theme
-from ui.server.identity import CallerCookie, believe_proxies
+from ui.server.identity import CallerCookie, trust_proxies
 from ui.server.login import Login, LoginGate, user_of
-from ui.server.middleware import UploadGate, fetch_nothing, gated
+from ui.server.middleware import UploadGate, forbid_fetching, install_middleware
 from ui.server.monitoring import routes
-from ui.server.services import Services, Update, plain_errors
+from ui.server.services import QUIET, Services, Update, as_gr_error
 from ui.tabs.account import account_bar
 from ui.tabs.admin import AdminTab
 from ui.tabs.clone import CloneState, CloneTab
@@ -26,8 +30,16 @@ HEAD = (
     '<header class="tm-head"><h1>Timbre</h1>'
     "<p>Clone a voice from a few minutes of recordings, then convert any recording into it.</p></header>"
 )
-CLEAN_EVERY_S = 3_600
-CLEAN_AFTER_S = 86_400
+CSS = (Path(__file__).parent / "look" / "page.css").read_text(encoding="utf-8")
+BUTTONS = {  # the same in the light and in the dark scheme
+    "button_primary_background_fill": "*primary_700",
+    "button_primary_background_fill_hover": "*primary_800",
+    "button_primary_text_color": "white",
+    "button_cancel_background_fill": "#b91c1c",
+    "button_cancel_background_fill_hover": "#991b1b",
+    "button_cancel_text_color": "white",
+}
+CLEAN_EVERY_S, CLEAN_AFTER_S = 3_600, 86_400
 MAX_WAITING = 200
 THREADS = 80  # enough for the followers (20 at most), a training that is followed, and all else at once
 
@@ -55,7 +67,7 @@ def build_page(services: Services) -> gr.Blocks:
         voices.wire(voices_opened)
         jobs.wire(jobs_opened)
         admin.wire(page, admin_opened)
-        _wire_next_steps(tabs, (clone, convert, voices), services)
+        _wire_next_steps(tabs, clone, convert, voices, services)
         add_endpoints(services)
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=8)
     return page
@@ -64,14 +76,12 @@ def build_page(services: Services) -> gr.Blocks:
 def launch_options(services: Services) -> dict[str, Any]:
     """Return the arguments of `Blocks.launch`; this process then believes the trusted proxies alone."""
     settings = services.settings
-    believe_proxies(settings)
-    fetch_nothing()
+    trust_proxies(settings)
+    forbid_fetching()
     accounts = services.callers.accounts
-    identity = (
-        Middleware(CallerCookie, callers=services.callers)
-        if accounts is None
-        else Middleware(LoginGate, services=services)
-    )
+    identity = Middleware(LoginGate, services=services)
+    if accounts is None:
+        identity = Middleware(CallerCookie, callers=services.callers)
     return {
         "theme": theme(),
         "css": CSS,
@@ -85,36 +95,50 @@ def launch_options(services: Services) -> dict[str, Any]:
         "app_kwargs": {
             "routes": [*routes(services), *(Login(services, accounts).routes() if accounts else [])],
             "middleware": [identity, Middleware(UploadGate, services=services)],
-            "lifespan": gated(settings),
+            "lifespan": install_middleware(settings),
         },
         "auth_dependency": partial(user_of, services) if accounts else None,
     }
 
 
+def theme() -> gr.themes.Base:
+    """Return the theme: teal for what to press, stone for everything else."""
+    sans = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
+    mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+    return gr.themes.Default(
+        primary_hue="teal", secondary_hue="stone", neutral_hue="stone", font=sans, font_mono=mono
+    ).set(
+        **{name + scheme: value for name, value in BUTTONS.items() for scheme in ("", "_dark")},
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        block_title_text_color="*neutral_800",
+        block_title_text_color_dark="*neutral_100",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+    )
+
+
 def _wire_next_steps(
-    tabs: gr.Tabs, parts: tuple[CloneTab, ConvertTab, VoicesTab], services: Services
+    tabs: gr.Tabs, clone: CloneTab, convert: ConvertTab, voices: VoicesTab, services: Services
 ) -> None:
     """'Convert with this voice' leads to the Convert tab with the voice chosen."""
-    clone, convert, voices = parts
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    convert_of = _NextStep(services)
-    clone.view.next_step.click(convert_of.trained, clone.state, [tabs, convert.voice], **quiet)
-    voices.use.click(convert_of.chosen, voices.choice, [tabs, convert.voice], **quiet)
 
+    def trained(state: CloneState, request: gr.Request) -> tuple[Update, Update]:
+        with as_gr_error():
+            caller = services.caller(request)
+            row = services.jobs.get(caller, state.watched.job_id) if state.watched else {}
+        return chosen(row.get("model_id"), request)
 
-class _NextStep:
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    def trained(self, state: CloneState, request: gr.Request) -> tuple[Update, Update]:
-        """Choose the voice that the watched training made."""
-        with plain_errors():
-            caller = self._services.caller(request)
-            row = self._services.jobs.get(caller, state.watched.job_id) if state.watched else {}
-        return self.chosen(row.get("model_id"), request)
-
-    def chosen(self, model_id: str | None, request: gr.Request) -> tuple[Update, Update]:
-        """Choose a voice by its id."""
-        with plain_errors():
-            choices = voice_choices(self._services, request)
+    def chosen(model_id: str | None, request: gr.Request) -> tuple[Update, Update]:
+        with as_gr_error():
+            choices = voice_choices(services, request)
         return gr.Tabs(selected="convert"), gr.Dropdown(choices=choices, value=model_id)
+
+    clone.view.next_step.click(trained, clone.state, [tabs, convert.voice], **QUIET)
+    voices.use.click(chosen, voices.choice, [tabs, convert.voice], **QUIET)

@@ -12,7 +12,7 @@ from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from pipelines.store.records import Caller
 from rvc.errors import NotAllowedError, RvcError
-from ui.server.identity import Visitor
+from ui.server.identity import AnonymousUser
 
 WORKER = (sys.executable, "-m", "pipelines.worker", "--tasks", "tests.ui.toy_tasks")
 
@@ -31,7 +31,7 @@ def test_everybody_gets_the_demo_voice_nobody_can_change_it_and_it_is_trained_on
             settings.data_dir / "demo"
         }
         assert any("training" in line and " s" in line for line in said)
-        visitor = Visitor("anybody")
+        visitor = AnonymousUser("anybody")
         names = [row["model_name"] for row in jobs.library.list(visitor)]
         assert names[0] == VOICE_NAME
         assert names.count(VOICE_NAME) == 1

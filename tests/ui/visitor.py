@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from tests.ui.launched import WORKER
-from ui.server.services import Services, hand_out
+from ui.server.services import Services, publish_file
 
 ME, SOMEBODY_ELSE = "a-token-of-a-test-1", "a-token-of-a-test-2"
 
@@ -39,7 +39,7 @@ def request(token: str = ME, peer: str = "127.0.0.1") -> Any:  # noqa: ANN401
 
 def sent(path: Path) -> str:
     """A file as a component gives it to a listener."""
-    return hand_out(path, path.stem)
+    return publish_file(path, path.stem)
 
 
 def drawn(values: object) -> str:

@@ -1,22 +1,14 @@
-"""What the page shows of a job, a voice or a set of recordings: HTML, players and pictures.
-
-Everything a person typed is escaped here.
-"""
+"""What the page shows of jobs, voices and recordings, as HTML; what a person typed is escaped here."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
-from pipelines.spectrogram_picture import draw_conversion
 from pipelines.store.records import ENDED
-from ui.look.theme import WAVE_RESULT, WAVE_SOURCE
 from ui.look.wording import KINDS, STATES, ago, duration, moment, position, size, time_left
 
 Row = Mapping[str, Any]
@@ -44,6 +36,10 @@ def card(title: str, body: str, *, tone: str = "") -> str:
     """Return a bordered box; the body is HTML, the tone "", "good", "warn", "bad" or "empty"."""
     head = f"<h3>{escape(title)}</h3>" if title else ""
     return f'<div class="tm-card{f" tm-{tone}" if tone else ""}">{head}{body}</div>'
+
+
+def empty_card(title: str, text: str) -> str:
+    return card(title, paragraph(text), tone="empty")
 
 
 def chip(text: str, tone: str = "") -> str:
@@ -106,10 +102,8 @@ def _ending(row: Row) -> str:
         return paragraph(f"Finished {ago(row.get('completed_at') or row.get('updated_at'))}.", quiet=True)
     if status == "interrupted":
         said = str(row.get("message") or "The server stopped while this ran").rstrip(".")
-        way = (
-            "What was done is kept; press Resume to go on." if kept else "Press Start again, in the Jobs tab."
-        )
-        return paragraph(f"{said}. {way}")
+        press = "What was done is kept; press Resume to go on."
+        return paragraph(f"{said}. {press if kept else 'Press Start again, in the Jobs tab.'}")
     return paragraph("Stopped." + kept)
 
 
@@ -119,10 +113,8 @@ def voice_card(row: Row) -> str:
     if f0.get("median_hz"):
         pitch = f"{f0['median_hz']:.0f} Hz in the middle, {f0['low_hz']:.0f} to {f0['high_hz']:.0f} Hz"
     if times := int(row.get("uses") or 0):
-        used = (
-            f"{times} time{'s' if times != 1 else ''}, {duration(row.get('seconds_converted') or 0)} of audio"
-        )
-        used += f", last {ago(row.get('last_used_at'))}"
+        used = f"{times} time{'s' if times != 1 else ''}, {duration(row.get('seconds_converted') or 0)}"
+        used += f" of audio, last {ago(row.get('last_used_at'))}"
     pairs = [
         ("Made", _made(row)),
         ("Learned from", f"{duration(learned)} of speech" if learned else ""),
@@ -207,18 +199,18 @@ def player(label: str, elem_id: str, *, source: bool = False, download: bool = F
     )
 
 
+def choice_list(label: str, elem_id: str) -> gr.Radio:
+    """Return a list to choose from, one line for each entry; hidden while it is empty."""
+    return gr.Radio(label=label, choices=[], visible=False, elem_id=elem_id, elem_classes=["tm-list"])
+
+
+def hidden_button(text: str, elem_id: str, **look: Any) -> gr.Button:  # noqa: ANN401
+    return gr.Button(text, visible=False, elem_id=elem_id, **look)
+
+
 def waveform(*, source: bool) -> gr.WaveformOptions:
     """Return how a waveform is drawn: grey for a source and teal for a voice."""
-    return gr.WaveformOptions(waveform_progress_color=WAVE_SOURCE if source else WAVE_RESULT)
-
-
-def picture_of(before: Path, after: Path, name: str) -> str:
-    """Draw two recordings' spectrograms, one above the other; return a PNG that Gradio may serve."""
-    folder = Path(get_upload_folder()) / secrets.token_hex(16)
-    folder.mkdir(parents=True)
-    picture = folder / "spectrograms.png"
-    draw_conversion(before, after, picture, name=name)
-    return str(picture)
+    return gr.WaveformOptions(waveform_progress_color="#8a8f98" if source else "#0f766e")
 
 
 CLONE_START = card(
@@ -234,26 +226,17 @@ CLONE_START = card(
     + paragraph("As soon as you add recordings they are checked, and the result appears here.", quiet=True),
     tone="empty",
 )
-CONVERT_START = card(
+CONVERT_START = empty_card(
     "Your converted recording will appear here",
-    paragraph(
-        "Choose a voice, add a recording, and press Convert. The words, the timing and the melody stay; "
-        "only the voice changes."
-    ),
-    tone="empty",
+    "Choose a voice, add a recording, and press Convert. The words, the timing and the melody stay; "
+    "only the voice changes.",
 )
-NO_VOICES = card(
+NO_VOICES = empty_card(
     "No voices yet",
-    paragraph(
-        "Train one in the Clone tab (a few minutes of speech are enough), or import a voice file below."
-    ),
-    tone="empty",
+    "Train one in the Clone tab (a few minutes of speech are enough), or import a voice file below.",
 )
-NO_JOBS = card(
+NO_JOBS = empty_card(
     "Nothing here yet",
-    paragraph(
-        "Trainings and conversions that you start are listed here, also after you close this page, "
-        "until they are cleaned up."
-    ),
-    tone="empty",
+    "Trainings and conversions that you start are listed here, also after you close this page, "
+    "until they are cleaned up.",
 )

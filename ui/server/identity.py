@@ -5,12 +5,9 @@ Without users:  a personal token, else the header `x-timbre-token`, else the sig
 Personal:       `Authorization: Bearer tmb_...`, or the same in `x-timbre-token`; made on the page, revocable.
 Signed:         `<id>.<signature>` as this server signs them; the cookie holds one. A client may also make up
                 a secret of its own, 16..200 characters without a dot, for its header.
-Cookies:        named after the server's secret, because cookies ignore ports and two servers on one machine
-                would otherwise overwrite each other's. Python's gradio_client keeps them as browsers do.
-Not here:       what a caller may see or change; `pipelines.jobs` and `pipelines.voices` check that.
 
-Uvicorn has already put the forwarded client and scheme in place, of the proxies in TRUSTED_PROXIES alone
-(`believe_proxies`). Headers that anybody can send can only make a request *less* trusted.
+Cookies are named after the server's secret, because they ignore ports and two servers on one machine would
+overwrite each other's. Headers that anybody can send can only make a request *less* trusted.
 """
 
 from __future__ import annotations
@@ -45,7 +42,7 @@ SIGNED = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{40})")
 
 
 @dataclass(frozen=True)
-class Visitor(Caller):
+class AnonymousUser(Caller):
     """A caller of this server, who also sees the voices that it offers to everybody."""
 
     def may_see(self, row: Row) -> bool:
@@ -53,10 +50,7 @@ class Visitor(Caller):
 
 
 class Callers:
-    """Tells who sent a request, and issues the signed tokens of those who have no login.
-
-    Without accounts nobody needs a login. `cookie_name` names the cookie of those who have none.
-    """
+    """Tells who sent a request, and issues signed tokens; without accounts nobody needs a login."""
 
     def __init__(self, secret: str, *, tokens: Tokens, accounts: Accounts | None = None) -> None:
         self._key = secret.encode()
@@ -74,7 +68,7 @@ class Callers:
         match = SIGNED.fullmatch(token)
         return match is not None and hmac.compare_digest(match[2], self._signature(match[1]))
 
-    def of(self, request: gr.Request | HTTPConnection | None) -> Caller:
+    def authenticate(self, request: gr.Request | HTTPConnection | None) -> Caller:
         """Return who sent a request; a NotAllowedError if nothing tells, or a token that is not valid."""
         if request is None:
             raise NotAllowedError("This can only be called through the page or a client of it.")
@@ -86,15 +80,14 @@ class Callers:
                     "Log in first: open the page, or use Client(url, auth=(name, password)), or send a "
                     "header Authorization: Bearer with a personal token."
                 )
-            return Visitor(account.name, admin=account.admin, address=address)
-        return Visitor(self._without_login(request), address=address)
+            return AnonymousUser(account.name, admin=account.admin, address=address)
+        return AnonymousUser(self._without_login(request), address=address)
 
     def account(self, request: gr.Request | HTTPConnection) -> Account | None:
         """Return the user whose token or login a request carries, None if it carries none that is valid."""
         if self.accounts is None:
             return None
-        personal = personal_token(request.headers)
-        if personal:
+        if personal := personal_token(request.headers):
             row = self.tokens.find(personal, "personal")
             return self.accounts.get(row["user_id"]) if row else None
         row = self.tokens.find(self.login_token(request), "login")
@@ -106,8 +99,7 @@ class Callers:
         return str(dict(request.cookies).get(self.login_name, ""))
 
     def _without_login(self, request: gr.Request | HTTPConnection) -> str:
-        personal = personal_token(request.headers)
-        if personal:
+        if personal := personal_token(request.headers):
             row = self.tokens.find(personal, "personal")
             if row is None:
                 raise NotAllowedError(
@@ -131,8 +123,7 @@ class Callers:
 
 def personal_token(headers: Mapping[str, str]) -> str:
     """Return the personal token that the headers carry, or ""; other bearers' tokens are not meant for us."""
-    bearer = str(headers.get("authorization") or "")
-    scheme, _, token = bearer.partition(" ")
+    scheme, _, token = str(headers.get("authorization") or "").partition(" ")
     for text in (token.strip() if scheme.lower() == "bearer" else "", str(headers.get(HEADER) or "")):
         if looks_like_one(text, "personal"):
             return text
@@ -157,8 +148,7 @@ class CallerCookie:
         held = HTTPConnection(scope).cookies.get(name, "")
         token = held if self._callers.is_signed(held) else self._callers.issue()
         if token != held:
-            scope = dict(scope)
-            scope["headers"] = _with_cookie(scope["headers"], name, token)
+            scope = {**scope, "headers": _with_cookie(scope["headers"], name, token)}
 
         async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start" and (token != held or scope["path"] == "/"):
@@ -191,25 +181,14 @@ def _site_rule(scope: Scope) -> str:
 
 
 # Headers that proxies add.
-FORWARDED = [
-    "forwarded",
-    "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-server",
-    "x-real-ip",
-    "cf-connecting-ip",
-    "true-client-ip",
-]
+FORWARDED = (
+    *("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip"),
+    *(f"x-forwarded-{part}" for part in ("for", "host", "port", "proto", "server")),
+)
 
 
-def believe_proxies(settings: Settings) -> None:
-    """Have uvicorn take the client and the scheme from the trusted proxies' headers, and from no others'.
-
-    Call it before the server starts. Without it uvicorn believes whoever connects from this machine.
-    """
+def trust_proxies(settings: Settings) -> None:
+    """Have uvicorn take client and scheme from the trusted proxies' headers alone; before it starts."""
     os.environ["FORWARDED_ALLOW_IPS"] = settings.trusted_proxies
 
 

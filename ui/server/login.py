@@ -112,15 +112,11 @@ class Login:
         if len(self._places) > KNOWN_PLACES:
             del self._places[next(iter(self._places))]
         token, _ = self._callers.tokens.create(account.name, "login", "login", stamp=account.stamp)
-        age_s = round(LOGIN_LIFE.total_seconds())
-        response: Response = (
-            RedirectResponse("./", status_code=303)
-            if _is_browser(request)
-            else JSONResponse({"success": True})
-        )
-        response.headers.append(
-            "set-cookie", set_cookie(self._callers.login_name, token, age_s, request.scope)
-        )
+        cookie = set_cookie(self._callers.login_name, token, round(LOGIN_LIFE.total_seconds()), request.scope)
+        response: Response = JSONResponse({"success": True})
+        if _is_browser(request):
+            response = RedirectResponse("./", status_code=303)
+        response.headers.append("set-cookie", cookie)
         return response
 
 
@@ -157,11 +153,9 @@ def form_page(said: str = "", status: int = 200, name: str = "") -> HTMLResponse
 def _refusal(
     request: Request, sentence: str, status: int, retry_after_s: float = 0.0, name: str = ""
 ) -> Response:
-    response: Response = (
-        form_page(sentence, status, name)
-        if _is_browser(request)
-        else JSONResponse({"detail": sentence}, status_code=status)
-    )
+    response: Response = JSONResponse({"detail": sentence}, status_code=status)
+    if _is_browser(request):
+        response = form_page(sentence, status, name)
     if retry_after_s:
         response.headers["retry-after"] = str(max(1, round(retry_after_s)))
     return response

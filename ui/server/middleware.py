@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from pipelines.settings import Settings
     from ui.server.services import Services
 
-
 READING = ("GET", "HEAD")
 # What also answers without HTTPS: the probes of a container, and how the launch wakes its own page.
 ALWAYS_OPEN = ("/health", "/gradio_api/startup-events")
@@ -51,11 +50,8 @@ NO_HTTPS = "This server answers over HTTPS only; use an address that begins with
 REFUSAL = "This server fetches nothing from addresses; download the file and send it itself."
 
 
-def gated(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
-    """Return a lifespan that puts the gate before everything else in an application.
-
-    A middleware that is handed to Gradio stands behind Gradio's; only at start-up is the whole known.
-    """
+def install_middleware(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    """Return a lifespan that puts the gate before Gradio's own middleware: only at start-up is that known."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -142,7 +138,7 @@ def _secured(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     return name, value + b"; Secure"
 
 
-def fetch_nothing() -> None:
+def forbid_fetching() -> None:
     """Have Gradio refuse addresses in the place of files; for the whole process."""
     processing_utils.async_ssrf_protected_download = _refuse
 
@@ -173,8 +169,7 @@ class UploadGate:
 
     def _admit(self, connection: HTTPConnection) -> None:
         """Refuse files that may not be sent; look at nothing but the headers."""
-        services = self._services
-        caller = services.caller(connection)
+        services, caller = self._services, self._services.caller(connection)
         length = connection.headers.get("content-length", "")
         if not length.isdecimal():
             raise NotAllowedError(

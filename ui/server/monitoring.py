@@ -1,8 +1,7 @@
 """How the server is and what it offers: the endpoints health() and info(), the routes /health and /metrics.
 
-/health answers everybody, without a login, so it tells no names, no paths and no secrets;
-/health?only=worker fails only when a restart would help. /metrics answers requests that were sent on this
-machine, and with METRICS_TOKEN as bearer token those from elsewhere; behind a proxy only the token helps.
+/health answers everybody, so it tells no names, no paths and no secrets; /health?only=worker fails only when
+a restart would help. /metrics answers this machine, and others with METRICS_TOKEN as bearer token.
 """
 
 from __future__ import annotations
@@ -109,7 +108,7 @@ def info_of(services: Services) -> Row:
 
 def routes(services: Services) -> list[Route]:
     present = CollectorRegistry()
-    present.register(Present(services, MACHINE))
+    present.register(SnapshotCollector(services, MACHINE))
 
     def health(request: Request) -> JSONResponse:
         facts = health_of(services)
@@ -119,15 +118,14 @@ def routes(services: Services) -> list[Route]:
 
     def metrics(request: Request) -> Response:
         if not _may_read(request, services):
-            return PlainTextResponse(
-                "Metrics are for this machine, or for who sends METRICS_TOKEN as bearer token.\n", 403
-            )
+            text = "Metrics are for this machine, or for who sends METRICS_TOKEN as bearer token.\n"
+            return PlainTextResponse(text, 403)
         return Response(generate_latest(present) + generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     return [Route("/health", health), Route("/metrics", metrics)]
 
 
-class Present(Collector):
+class SnapshotCollector(Collector):
     """What can be read at any time: jobs by state, the queue, the machine."""
 
     def __init__(self, services: Services, machine: Machine) -> None:

@@ -34,10 +34,12 @@ from ui.server.identity import Callers, is_local
 
 logger = logging.getLogger(__name__)
 Update = Any  # what Gradio takes as the new value or state of a component; it has no type of its own for it
+Answer = dict[Any, Any]  # a listener's: component -> Update; going in, component -> value
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}  # for listeners
+WATCH: dict[str, Any] = {"concurrency_id": "watch", "concurrency_limit": 20}  # for what follows a job
 CONSENT = "This is my voice, or I have permission to use it"  # stated before a training, kept on the card
 POLL_S = 0.5
 ACTIVE = ("pending", "preprocessing", "training", "converting")
-ENDED = ("completed", "failed", "cancelled", "interrupted")
 DISK_FULL = (
     "The server's disk is full, so nothing was kept; delete jobs or voices that you no longer need, "
     "or ask whoever runs the server."
@@ -59,15 +61,15 @@ class Services:
     @classmethod
     def of(cls, settings: Settings, jobs: Jobs, *, shared: bool = False) -> Services:
         """Put together the services of one server; a ConfigError if nobody of AUTH_FILE could log in."""
-        accounts = None
-        if settings.auth_file is not None:
-            accounts = Accounts(settings.auth_file)
+        accounts = None if settings.auth_file is None else Accounts(settings.auth_file)
+        if accounts is not None:
             accounts.require()
         callers = Callers(settings.secret, tokens=Tokens(jobs.registry), accounts=accounts)
         return cls(settings=settings, jobs=jobs, library=jobs.library, callers=callers, shared=shared)
 
     def caller(self, request: gr.Request | HTTPConnection | None) -> Caller:
-        return self.callers.of(request)
+        """Return who sent a request; every listener and endpoint asks."""
+        return self.callers.authenticate(request)
 
     def submit(self, caller: Caller, kind: str, job_id: str, settings: Row | None, **voice: str) -> Row:
         """Start a job on an upload; a training not against the owner's will. Returns the job's row.
@@ -117,15 +119,12 @@ class Services:
         """Pack a voice ("bundle", or "rvc" for other RVC programs); return the path that Gradio may serve."""
         row = self.library.get(caller, model_id)
         self.jobs.limits.take("starts", caller)
-        if form == "bundle":
-            archive = self.library.export_bundle(caller, model_id)
-        elif form == "rvc":
-            archive = self.library.export_rvc(caller, model_id)
-        else:
+        if form not in ("bundle", "rvc"):
             raise ConfigError(
                 f"There is no format {str(form)[:40]!r}; export the voice in the format 'bundle' or 'rvc'."
             )
-        return hand_out(archive, str(row["model_name"]))
+        pack = self.library.export_rvc if form == "rvc" else self.library.export_bundle
+        return publish_file(pack(caller, model_id), str(row["model_name"]))
 
     def import_voice(self, caller: Caller, files: list[tuple[Path, str]], name: str | None) -> Row:
         """Import a voice, a zip or a .pth and maybe its .index, under a name or that of the files."""
@@ -149,7 +148,7 @@ class Services:
         files = {"batch": ("zip", f"as {row['model_name']}"), "conversion": ("audio", "converted")}
         if row["type"] in files:
             key, name = files[row["type"]]
-            path = hand_out(self.jobs.files.result_path(caller, row["id"]), name)
+            path = publish_file(self.jobs.files.result_path(caller, row["id"]), name)
             return row | {key: gr.FileData(path=path).model_dump()}
         if row["type"] == "training" and row.get("model_id"):
             # The voice may have been deleted since.
@@ -172,10 +171,7 @@ def _with_consent(settings: Row) -> Row:
 
 
 def admin_of(services: Services, request: gr.Request | None) -> Caller:
-    """Return who sent a request as an admin; a NotAllowedError if it is no admin's.
-
-    Where nobody logs in and nothing is shared, whoever sits at this machine is one.
-    """
+    """Return who sent a request, as an admin; without a login and a public link, who sits here is one."""
     caller = services.caller(request)
     if request is not None and not services.shared and services.settings.auth_file is None:
         peer = request.client.host if request.client else None
@@ -186,15 +182,15 @@ def admin_of(services: Services, request: gr.Request | None) -> Caller:
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
+def as_gr_error() -> Iterator[None]:
     """Show an RvcError's sentence as it stands, and a full disk as one; anything else goes to the log."""
     try:
         yield
     except (RvcError, OSError) as error:
-        raise gr.Error(told(error), print_exception=False) from error
+        raise gr.Error(error_message(error), print_exception=False) from error
 
 
-def told(error: RvcError | OSError) -> str:
+def error_message(error: RvcError | OSError) -> str:
     """Count a refusal and return what a person is told of it; raises what is neither that nor a full disk."""
     if isinstance(error, RvcError):
         REFUSALS.labels(type(error).__name__).inc()
@@ -206,12 +202,12 @@ def told(error: RvcError | OSError) -> str:
     return DISK_FULL
 
 
-def remind(text: str) -> None:
+def warn_of(text: str) -> None:
     """Tell what is still missing before a button can do its work."""
     gr.Warning(text, title="One thing first")
 
 
-def calmly(rows: Iterator[Row], every_s: float = 0.5) -> Iterator[Row]:
+def throttle(rows: Iterator[Row], every_s: float = 0.5) -> Iterator[Row]:
     """Leave out rows that come faster than a page can draw them; changes of state always pass."""
     passed_s, status = float("-inf"), ""
     for row in rows:
@@ -221,21 +217,26 @@ def calmly(rows: Iterator[Row], every_s: float = 0.5) -> Iterator[Row]:
             yield row
 
 
-def plain_id(text: object, what: str) -> str:
+def validate_id(text: object, what: str) -> str:
     """Return an id that a client sent; a NotAllowedError if it cannot be one."""
     if isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
         return text
     raise NotAllowedError(f"{str(text)[:40]!r} is not the id of a {what}; take one from the list.")
 
 
-def hand_out(path: Path, name: str) -> str:
-    """Put a file where Gradio may serve it, under a name without its ending; return where.
-
-    The folder has a name that nobody can guess and lies in Gradio's own cache, so no other folder of the data
-    is ever served; `delete_cache` removes the link later, never the original.
-    """
+def new_served_folder() -> Path:
+    """Make a folder in Gradio's cache, from which alone it serves, with a name that nobody can guess."""
     folder = Path(get_upload_folder()) / secrets.token_hex(16)
     folder.mkdir(parents=True)
+    return folder
+
+
+def publish_file(path: Path, name: str) -> str:
+    """Put a file where Gradio may serve it, under a name without its ending; return where.
+
+    It lies in Gradio's own cache: `delete_cache` removes the link later, never the original.
+    """
+    folder = new_served_folder()
     plain = re.sub(r"[^\w -]+", "", name).strip()[:80] or "timbre"
     target = folder / f"{plain}{path.suffix}"
     try:
@@ -246,14 +247,11 @@ def hand_out(path: Path, name: str) -> str:
     return str(target)
 
 
-def received(files: object) -> list[tuple[Path, str]]:
+def uploaded_files(files: object) -> list[tuple[Path, str]]:
     """Return where each file lies that was sent in, and what the person called it; nothing for nothing.
 
-    Args:
-        files: One or several paths, or file objects of an endpoint (a dict or a FileData).
-
-    Raises:
-        AudioError: Something among them is no file that was sent in.
+    `files`: one or several paths, or file objects of an endpoint (a dict or a FileData). An AudioError if
+    something among them is no file that was sent in.
     """
     if not files:
         return []

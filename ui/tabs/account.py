@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 from html import escape
-from typing import Any
 
 import gradio as gr
 
 from pipelines.store.records import ENDED, Caller, Row
 from rvc.errors import NotAllowedError, RvcError
+from ui.look.html import choice_list, hidden_button
 from ui.look.wording import ago
 from ui.server.identity import personal_token
-from ui.server.services import Services, plain_errors, plain_id, remind
+from ui.server.services import QUIET, Answer, Services, as_gr_error, validate_id, warn_of
 
 BAR = '<p class="tm-account">{who}<a href="logout">Log out</a></p>'
 PROGRAM = """from gradio_client import Client, handle_file
@@ -22,8 +22,6 @@ client = Client("{url}", headers={{"Authorization": f"Bearer {{token}}"}})
 voices = client.predict(api_name="/list_models")
 job = client.submit(handle_file("speech.wav"), voices[0]["id"], api_name="/convert_voice")
 print(job.result()["audio"])"""
-Answer = dict[Any, Any]
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 def account_bar(page: gr.Blocks, services: Services) -> None:
@@ -32,7 +30,7 @@ def account_bar(page: gr.Blocks, services: Services) -> None:
         return
 
     def named(request: gr.Request) -> str:
-        with plain_errors():
+        with as_gr_error():
             caller = services.caller(request)
         role = " (admin)" if caller.admin else ""
         return BAR.format(who=f"<span>{escape(caller.user_id)}{role}</span>")
@@ -60,9 +58,7 @@ class AccountPart:
 
     def _lay_out_jobs(self) -> None:
         self.used = gr.HTML(elem_id="account-used", padding=False)
-        self.clear_button = gr.Button(
-            "Delete my jobs that have ended …", size="sm", visible=False, elem_id="account-clear"
-        )
+        self.clear_button = hidden_button("Delete my jobs that have ended …", "account-clear", size="sm")
         with gr.Column(
             visible=False, elem_classes=["tm-danger"], elem_id="account-question"
         ) as self.question:
@@ -85,23 +81,19 @@ class AccountPart:
         self.code = gr.Code(
             language="python", label="Python", visible=False, interactive=False, elem_id="token-code"
         )
-        self.tokens = gr.Radio(
-            label="Your tokens", choices=[], visible=False, elem_id="tokens", elem_classes=["tm-list"]
-        )
-        self.revoke_button = gr.Button(
-            "Revoke the chosen token", size="sm", visible=False, elem_id="token-revoke"
-        )
+        self.tokens = choice_list("Your tokens", "tokens")
+        self.revoke_button = hidden_button("Revoke the chosen token", "token-revoke", size="sm")
 
     def show(self, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             return self._draw(self._services.caller(request))
 
     def create(self, name: str, request: gr.Request) -> Answer:
         """Make a token and show it, this once, in the code that uses it."""
         if not (name or "").strip():
-            remind("Give the token a name.")
+            warn_of("Give the token a name.")
             return gr.skip()
-        with plain_errors():
+        with as_gr_error():
             caller = self._services.caller(request)
             token, _ = create_token(self._services, request, name)
             code = gr.Code(_program(request, token), visible=True)
@@ -109,17 +101,17 @@ class AccountPart:
 
     def revoke(self, token_id: str | None, request: gr.Request) -> Answer:
         if not token_id:
-            remind("Choose a token.")
+            warn_of("Choose a token.")
             return gr.skip()
-        with plain_errors():
+        with as_gr_error():
             caller = self._services.caller(request)
-            row = self._services.callers.tokens.revoke(caller.user_id, plain_id(token_id, "token"))
+            row = self._services.callers.tokens.revoke(caller.user_id, validate_id(token_id, "token"))
             gr.Info(f"The token {row['name']} is revoked.")
             return self._draw(caller)
 
     def clear(self, request: gr.Request) -> Answer:
         """Delete the caller's jobs that have ended, the newest first, and uploads that nothing needs."""
-        with plain_errors():
+        with as_gr_error():
             caller = self._services.caller(request)
             jobs = self._services.jobs
             for row in jobs.list(caller, user_id=caller.user_id):
@@ -130,6 +122,7 @@ class AccountPart:
 
     def _draw(self, caller: Caller) -> Answer:
         rows = self._services.callers.tokens.list(caller.user_id)
+        jobs = self._services.jobs.list(caller, user_id=caller.user_id)
         used = self._services.jobs.quota.used(caller.user_id)
         quota_mb = self._services.settings.quota_mb_per_user
         of = f" of {quota_mb:g} MB" if quota_mb else ""
@@ -142,9 +135,7 @@ class AccountPart:
                 choices=[(_line_of(row), row["id"]) for row in rows], value=None, visible=bool(rows)
             ),
             self.revoke_button: gr.Button(visible=bool(rows)),
-            self.clear_button: gr.Button(
-                visible=bool(self._services.jobs.list(caller, user_id=caller.user_id))
-            ),
+            self.clear_button: gr.Button(visible=bool(jobs)),
         }
 
 

@@ -9,35 +9,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from pipelines.store.records import Caller, Row, Rows
 from rvc.errors import RvcError
-from ui.look.html import bullets, card, chip, facts, job_card, log_part, paragraph
+from ui.look.html import (
+    bullets,
+    card,
+    chip,
+    choice_list,
+    empty_card,
+    facts,
+    hidden_button,
+    job_card,
+    log_part,
+    paragraph,
+)
 from ui.look.wording import ago, duration, size
 from ui.server.monitoring import health_of
-from ui.server.services import ACTIVE, Services, admin_of, plain_errors, plain_id
-from ui.tabs.jobs import batch_of, details_of, line_of, offered, title_of
+from ui.server.services import ACTIVE, QUIET, Answer, Services, admin_of, as_gr_error, validate_id
+from ui.tabs.jobs import details_of, job_buttons, line_of, offered_by, title_of
 
 if TYPE_CHECKING:
     from pipelines.jobs.cleanup import CleanUp
     from pipelines.settings import Settings
     from pipelines.users.limits import Share
 
-Answer = dict[Any, Any]
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 SHOWN = 200  # jobs
 MOST_LINES = 30  # of a clean-up
 EVERYTHING, ACTIVE_ONES, FAILED, GIVEN_UP = "All", "Waiting and running", "Failed", "Given up"
 FILTERS = (EVERYTHING, ACTIVE_ONES, FAILED, GIVEN_UP)
-NOTHING = card("No jobs yet", paragraph("What anybody trains or converts is listed here."), tone="empty")
-NONE_SUCH = card("No such jobs", paragraph("Choose another list."), tone="empty")
-NO_LETTERS = card(
+NOTHING = empty_card("No jobs yet", "What anybody trains or converts is listed here.")
+NONE_SUCH = empty_card("No such jobs", "Choose another list.")
+NO_LETTERS = empty_card(
     "Nothing was given up",
-    paragraph("Jobs that failed every time through a fault of the program or the machine are listed here."),
-    tone="empty",
+    "Jobs that failed every time through a fault of the program or the machine are listed here.",
 )
 LIMITS = (  # settings, how their values are written, and what is said of one that is 0 or empty
     ("max_file_size_mb max_audio_seconds max_voice_file_mb max_batch_mb max_files", "{:g}", "0"),
@@ -99,7 +107,7 @@ def _gpu(gpu: Row) -> str:
 
 def shares_card(shares: Sequence[Share]) -> str:
     if not shares:
-        return card("Disk by user", paragraph("Nobody has anything here yet."), tone="empty")
+        return empty_card("Disk by user", "Nobody has anything here yet.")
     rows = "".join(
         f'<tr><th scope="row" title="{escape(share.user_id)}">{escape(short_user(share.user_id))}</th>'
         f"<td>{share.jobs}</td><td>{share.voices}</td><td>{size(share.size_bytes)}</td></tr>"
@@ -123,14 +131,13 @@ def clean_up_card(found: CleanUp, *, done: bool) -> str:
 
 def limits_card(settings: Settings) -> str:
     """Return the limits that the settings set; secrets are never shown."""
-    pairs = []
-    for names, written, nothing in LIMITS:
-        for name in names.split():
-            value = getattr(settings, name)
-            pairs.append((name.upper(), written.format(value) if value else nothing))
-    return card(
-        "Limits", paragraph("Set in the environment or in .env, read at start.", quiet=True) + facts(pairs)
-    )
+    pairs = [
+        (name.upper(), written.format(value) if (value := getattr(settings, name)) else nothing)
+        for names, written, nothing in LIMITS
+        for name in names.split()
+    ]
+    said = paragraph("Set in the environment or in .env, read at start.", quiet=True)
+    return card("Limits", said + facts(pairs))
 
 
 class AdminTab:
@@ -149,23 +156,11 @@ class AdminTab:
                 self.filter = gr.Radio(
                     FILTERS, value=EVERYTHING, label="Jobs of all users", elem_id="admin-filter"
                 )
-                self.choice = gr.Radio(
-                    label="Newest first",
-                    choices=[],
-                    visible=False,
-                    elem_id="admin-jobs",
-                    elem_classes=["tm-list"],
-                )
+                self.choice = choice_list("Newest first", "admin-jobs")
             with gr.Column(scale=6, min_width=320):
                 self.details = gr.HTML(elem_id="admin-details", padding=False)
                 with gr.Row():
-                    self.cancel_button = gr.Button(
-                        "Stop", variant="stop", visible=False, elem_id="admin-cancel"
-                    )
-                    self.resume_button = gr.Button(
-                        "Resume", variant="primary", visible=False, elem_id="admin-resume"
-                    )
-                    self.retry_button = gr.Button("Start again", visible=False, elem_id="admin-retry")
+                    self.buttons = job_buttons("admin")
                 self.log = gr.HTML(visible=False, elem_id="admin-log", padding=False)
 
     def _lay_out_server(self) -> None:
@@ -177,21 +172,17 @@ class AdminTab:
                 self.shares = gr.HTML(elem_id="admin-shares", padding=False)
                 self.look_button = gr.Button("What would a clean-up remove?", elem_id="admin-look")
                 self.found = gr.HTML(visible=False, elem_id="admin-found", padding=False)
-                self.remove_button = gr.Button(
-                    "Remove it", variant="stop", visible=False, elem_id="admin-remove"
-                )
+                self.remove_button = hidden_button("Remove it", "admin-remove", variant="stop")
                 self.refresh_button = gr.Button("Look again", elem_id="admin-refresh")
 
     def _listen(self) -> None:
         which = [self.filter, self.choice]
-        buttons = [self.cancel_button, self.resume_button, self.retry_button]
-        jobs = [self.choice, self.details, *buttons, self.log]
+        jobs = [self.choice, self.details, *self.buttons, self.log]
         self.drawn = [*jobs, self.health, self.shares, self.found, self.remove_button]
         self.filter.input(self.choose, which, jobs, **QUIET)
         self.choice.input(self.choose, which, jobs, **QUIET)
-        self.cancel_button.click(self.cancel, which, jobs, **QUIET)
-        self.resume_button.click(self.resume, which, jobs, **QUIET)
-        self.retry_button.click(self.retry, which, jobs, **QUIET)
+        for button, act in zip(self.buttons, (self.cancel, self.resume, self.retry), strict=True):
+            button.click(act, which, jobs, **QUIET)
         self.look_button.click(self.look, None, [self.found, self.remove_button], **QUIET)
         self.refresh_button.click(self.open, which, self.drawn, **QUIET)
         self.remove_button.click(self.remove, None, [self.found, self.remove_button, self.shares], **QUIET)
@@ -209,7 +200,7 @@ class AdminTab:
         return gr.Tab(visible=True)
 
     def open(self, shown: str, job_id: str | None, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             admin = admin_of(self._services, request)
             return self._draw(admin, shown, job_id) | {
                 self.health: health_card(health_of(self._services)),
@@ -219,7 +210,7 @@ class AdminTab:
             }
 
     def choose(self, shown: str, job_id: str | None, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             return self._draw(admin_of(self._services, request), shown, job_id)
 
     def cancel(self, shown: str, job_id: str | None, request: gr.Request) -> Answer:
@@ -233,7 +224,7 @@ class AdminTab:
 
     def look(self, request: gr.Request) -> Answer:
         """Tell what a clean-up would remove."""
-        with plain_errors():
+        with as_gr_error():
             found = self._jobs.clean_up(admin_of(self._services, request), dry_run=True)
         return {
             self.found: gr.HTML(clean_up_card(found, done=False), visible=True),
@@ -241,7 +232,7 @@ class AdminTab:
         }
 
     def remove(self, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             admin = admin_of(self._services, request)
             gone = self._jobs.clean_up(admin, dry_run=False)
             shares = shares_card(self._jobs.shares(admin))
@@ -252,9 +243,9 @@ class AdminTab:
         }
 
     def _act(self, action: str, shown: str, job_id: str | None, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             admin = admin_of(self._services, request)
-            getattr(self._jobs, action)(admin, plain_id(job_id, "job"))
+            getattr(self._jobs, action)(admin, validate_id(job_id, "job"))
             return self._draw(admin, shown, job_id)
 
     def _listed(self, admin: Caller, shown: str) -> Rows:
@@ -271,23 +262,16 @@ class AdminTab:
             return {
                 self.choice: gr.Radio(choices=[], value=None, visible=False),
                 self.details: {GIVEN_UP: NO_LETTERS, EVERYTHING: NOTHING}.get(shown, NONE_SUCH),
-                self.cancel_button: gr.Button(visible=False),
-                self.resume_button: gr.Button(visible=False),
-                self.retry_button: gr.Button(visible=False),
+                **{button: gr.Button(visible=False) for button in self.buttons},
                 self.log: gr.HTML(visible=False),
             }
         chosen = next((row for row in rows if row["id"] == job_id), rows[0])
         choices = [(line_with_user(row), row["id"]) for row in rows]
         owner = paragraph(f"Of {short_user(chosen['user_id'])} ({chosen['user_id']})", quiet=True)
-        stop, resume, again = offered(chosen)
         log = self._jobs.files.log(admin, chosen["id"])
         return {
             self.choice: gr.Radio(choices=choices, value=chosen["id"], visible=True),
-            self.details: (
-                job_card(chosen, title=title_of(chosen)) + owner + details_of(chosen) + batch_of(chosen)
-            ),
-            self.cancel_button: gr.Button(visible=stop),
-            self.resume_button: gr.Button(visible=resume),
-            self.retry_button: gr.Button(visible=again),
+            self.details: job_card(chosen, title=title_of(chosen)) + owner + details_of(chosen),
+            **offered_by(self.buttons, chosen),
             self.log: gr.HTML(log_part(log, open_it=chosen["status"] == "failed"), visible=bool(log)),
         }

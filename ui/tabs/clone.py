@@ -19,12 +19,22 @@ import gradio as gr
 from rvc.errors import ConfigError, RvcError
 from rvc.training.settings import CHOICES
 from ui.look.html import CLONE_START, card, job_card, paragraph, report_card
-from ui.server.services import ACTIVE, CONSENT, Services, hand_out, plain_errors, received, remind, told
+from ui.server.services import (
+    ACTIVE,
+    CONSENT,
+    QUIET,
+    Answer,
+    Services,
+    as_gr_error,
+    error_message,
+    publish_file,
+    uploaded_files,
+    warn_of,
+)
 from ui.tabs.training_view import TrainingState, TrainingView
 
-Answer = dict[Any, Any]
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 TICK_S = 2.0
+CHECKING = "Checking the recordings"
 # How long after its end a training is shown to its owner who opens the page.
 NEWS_S = 3_600.0
 UNFINISHED_NEWS_S = 7 * 86_400.0
@@ -99,8 +109,6 @@ class TrainingSettings:
 
 
 class CloneTab:
-    """The tab's components and listeners; every listener checks who calls."""
-
     def __init__(self, services: Services) -> None:
         self._services = services
         self.state = gr.State(CloneState())
@@ -164,9 +172,9 @@ class CloneTab:
     def add_recording(self, recording: str | None, files: list[str] | None) -> Answer:
         """Move a finished recording into the list of files, under a name of its own."""
         listed = list(files or [])
-        with plain_errors():
-            for path, _ in received(recording):
-                listed.append(hand_out(path, f"Recording {len(listed) + 1}"))
+        with as_gr_error():
+            for path, _ in uploaded_files(recording):
+                listed.append(publish_file(path, f"Recording {len(listed) + 1}"))
         return {self.microphone: None, self.files: listed}
 
     def check(self, files: list[str] | None, state: CloneState, request: gr.Request) -> Answer:
@@ -176,14 +184,14 @@ class CloneTab:
             return {self.report: CLONE_START}
         try:
             caller = self._services.caller(request)
-            job = self._services.send_and_submit(caller, received(files), "preprocessing", {})
+            job = self._services.send_and_submit(caller, uploaded_files(files), "preprocessing", {})
         except (RvcError, OSError) as error:
-            said = paragraph(told(error)) + paragraph(
+            said = paragraph(error_message(error)) + paragraph(
                 "Change the list of files, and they are checked again. Nothing was kept.", quiet=True
             )
             return {self.report: card("These recordings were not taken", said, tone="bad")}
         state.upload_id, state.prepare_id = job["input_job_id"], job["id"]
-        return {self.report: _checking(job), self.timer: gr.Timer(active=True)}
+        return {self.report: job_card(job, title=CHECKING), self.timer: gr.Timer(active=True)}
 
     def _drop_check(self, state: CloneState, request: gr.Request) -> None:
         """Stop a check that nobody waits for any more: other files have come in the place of its own."""
@@ -194,14 +202,12 @@ class CloneTab:
 
     def train(self, values: Answer, request: gr.Request) -> Answer:
         """Start the training; it goes on when the page is closed."""
-        state, named, consent = values[self.state], (values[self.name] or "").strip(), values[self.consent]
-        if not (state.upload_id and named and consent):
-            if not state.upload_id:
-                remind("Add recordings of the voice.")
-            else:
-                remind(f"Tick '{CONSENT}'." if named else "Give the voice a name.")
+        state, named = values[self.state], (values[self.name] or "").strip()
+        if not (state.upload_id and named and values[self.consent]):
+            missing = f"Tick '{CONSENT}'." if named else "Give the voice a name."
+            warn_of(missing if state.upload_id else "Add recordings of the voice.")
             return gr.skip()
-        with plain_errors():
+        with as_gr_error():
             settings = {"consent": True} | self.expert.settings(values)
             caller = self._services.caller(request)
             job = self._services.submit(caller, "training", state.upload_id, settings, model_name=named)
@@ -209,12 +215,12 @@ class CloneTab:
             return self._draw(state, request) | {self.timer: gr.Timer(active=True)}
 
     def tick(self, state: CloneState, request: gr.Request) -> Answer:
+        answer: Answer = {}
         try:
             answer = self._draw(state, request)
         except RvcError:
             # The job was cleaned up, or the visitor has another identity now: stop asking.
             state.watched = state.prepare_id = None
-            answer = {}
         if not state.runs:
             answer[self.timer] = gr.Timer(active=False)
         return answer or gr.skip()
@@ -226,7 +232,7 @@ class CloneTab:
         return self._act("resume", state, request)
 
     def _act(self, action: str, state: CloneState, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             if state.watched:
                 getattr(self._services.jobs, action)(self._services.caller(request), state.watched.job_id)
                 state.watched.mark = ""
@@ -235,7 +241,7 @@ class CloneTab:
     def sample(self, state: CloneState, choice: str | None, request: gr.Request) -> Answer:
         if not (watched := state.watched):
             return gr.skip()
-        with plain_errors():
+        with as_gr_error():
             watched.picked = choice if choice != watched.newest_sample else None
             return self.view.play(self._services.caller(request), watched.job_id, choice) or gr.skip()
 
@@ -256,10 +262,9 @@ class CloneTab:
         if state.prepare_id:
             caller = services.caller(request)
             row = services.jobs.get(caller, state.prepare_id)
-            answer[self.report] = _checking(row)
-            if row["status"] in ACTIVE:
-                state.runs = True
-            else:
+            answer[self.report] = job_card(row, title=CHECKING)
+            state.runs = row["status"] in ACTIVE
+            if not state.runs:
                 if found := services.jobs.files.report(caller, state.prepare_id):
                     answer[self.report] = report_card(found)
                 state.prepare_id = None
@@ -272,10 +277,6 @@ class CloneTab:
                 answer |= changed | {self.train_button: gr.Button(label, interactive=not trains)}
             state.runs = state.runs or trains
         return answer
-
-
-def _checking(row: dict[str, Any]) -> str:
-    return job_card(row, title="Checking the recordings")
 
 
 def _is_news(row: dict[str, Any]) -> bool:

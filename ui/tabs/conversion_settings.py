@@ -10,6 +10,7 @@ import gradio as gr
 from rvc.engine.options import ENGINES, LITE_DEFAULTS
 from rvc.errors import ConfigError
 from rvc.pitch.estimators import F0_ESTIMATORS
+from ui.server.services import QUIET, Answer
 
 AUTOMATIC = "Automatic"
 BY_HAND = "By hand"
@@ -62,15 +63,10 @@ class ConversionSettings:
         self.suited = [self.pitch, self.index_rate, self.protect, self.loudness]
         self.inputs = [*self.suited, self.semitones, self.format, self.estimator]
         self.pitch.change(
-            lambda how: gr.Slider(visible=how == BY_HAND),
-            self.pitch,
-            self.semitones,
-            api_visibility="private",
-            show_progress="hidden",
-            queue=False,
+            lambda how: gr.Slider(visible=how == BY_HAND), self.pitch, self.semitones, queue=False, **QUIET
         )
 
-    def suited_to(self, voice: Mapping[str, Any], shown_engine: str) -> dict[Any, Any]:
+    def suited_to(self, voice: Mapping[str, Any], shown_engine: str) -> Answer:
         """Suit the components of `suited` to a voice; `shown_engine`: whose defaults were set last."""
         engine = str(voice["engine"])
         pitch = {self.pitch: gr.Radio(info=PITCH_INFO if voice.get("f0") else UNKNOWN_PITCH_INFO)}
@@ -84,7 +80,7 @@ class ConversionSettings:
             self.loudness: gr.Slider(value=defaults.follow_loudness, info=LOUDNESS_INFO[wording]),
         }
 
-    def settings(self, values: Mapping[Any, Any]) -> dict[str, Any]:
+    def settings(self, values: Answer) -> dict[str, Any]:
         """Return the job's settings for the values of `inputs`, by component."""
         by_hand, estimator = values[self.pitch] == BY_HAND, values[self.estimator]
         try:

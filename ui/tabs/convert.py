@@ -8,33 +8,34 @@ from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
+from pipelines.spectrogram_picture import draw_conversion
 from pipelines.store.records import CONVERTING, ENDED, Caller, Row
 from rvc.errors import RvcError
-from ui.look.html import CONVERT_START, card, chip, job_card, paragraph, picture_of, player, waveform
+from ui.look.html import CONVERT_START, card, chip, hidden_button, job_card, paragraph, player, waveform
 from ui.look.wording import duration
 from ui.server.services import (
     ACTIVE,
     EXAMPLES,
+    QUIET,
+    WATCH,
+    Answer,
     Services,
     Update,
-    calmly,
-    hand_out,
-    plain_errors,
-    received,
-    remind,
-    told,
+    as_gr_error,
+    error_message,
+    new_served_folder,
+    publish_file,
+    throttle,
+    uploaded_files,
+    warn_of,
 )
 from ui.tabs.conversion_settings import ConversionSettings
 
 EXAMPLE = EXAMPLES / "recordings" / "visitor.flac"
 ONE, MANY = "One recording", "Many, or a .zip"
-Answer = dict[Any, Any]
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-WATCH: dict[str, Any] = {"concurrency_id": "watch", "concurrency_limit": 20, **QUIET}
 FILE_STATES = {  # status of a file of a batch: how it is called, the tone of its label
     "waiting": ("Waiting", ""),
     "converting": ("Converting", ""),
@@ -53,8 +54,6 @@ class ConvertState:
 
 
 class ConvertTab:
-    """The tab's components and their listeners; every listener checks who calls."""
-
     def __init__(self, services: Services) -> None:
         self._services = services
         with gr.Row(equal_height=False):
@@ -90,9 +89,7 @@ class ConvertTab:
 
     def _lay_out_results(self) -> None:
         self.status = gr.HTML(CONVERT_START, elem_id="convert-status", padding=False)
-        self.cancel_button = gr.Button(
-            "Stop converting", variant="stop", size="sm", visible=False, elem_id="convert-cancel"
-        )
+        self.cancel_button = hidden_button("Stop converting", "convert-cancel", variant="stop", size="sm")
         self.download = gr.DownloadButton(
             "Download all as a .zip", variant="primary", visible=False, elem_id="convert-zip"
         )
@@ -107,7 +104,7 @@ class ConvertTab:
     def _listen(self) -> None:
         result = [self.results, self.before, self.after, self.pictures]
         self.drawn = [self.status, self.cancel_button, self.download, *result]
-        self.example.click(lambda: hand_out(EXAMPLE, EXAMPLE.stem), None, self.source, **QUIET)
+        self.example.click(lambda: publish_file(EXAMPLE, EXAMPLE.stem), None, self.source, **QUIET)
         started = self.convert_button.click(
             self.convert,
             {self.state, self.voice, self.number, self.source, self.files, *self.expert.inputs},
@@ -118,7 +115,7 @@ class ConvertTab:
             show_progress="minimal",
             show_progress_on=[self.status],
         )
-        started.then(self.rest, self.state, self.drawn, **WATCH)
+        started.then(self.rest, self.state, self.drawn, **WATCH, **QUIET)
         self.number.input(
             self.suited_to_number,
             self.number,
@@ -138,11 +135,11 @@ class ConvertTab:
         """When the page or the tab is opened: read the voices; follow a conversion that still runs."""
         page.load(self.voices, self.voice, self.voice, **QUIET)
         opened.select(self.voices, self.voice, self.voice, **QUIET)
-        page.load(self.reattach, self.state, self.drawn, **WATCH)
+        page.load(self.reattach, self.state, self.drawn, **WATCH, **QUIET)
 
     def voices(self, chosen: str | None, request: gr.Request) -> Answer:
         """Offer the voices that there are now; the choice stays if it can."""
-        with plain_errors():
+        with as_gr_error():
             choices = voice_choices(self._services, request)
         ids = [model_id for _, model_id in choices]
         chosen = chosen if chosen in ids else next(iter(ids), None)
@@ -153,7 +150,7 @@ class ConvertTab:
         """Suit the expert settings to the voice that was chosen."""
         if not voice:
             return gr.skip()
-        with plain_errors():
+        with as_gr_error():
             row = self._services.library.get(self._services.caller(request), voice)
         return {self.engine: str(row["engine"]), **self.expert.suited_to(row, engine)}
 
@@ -171,20 +168,23 @@ class ConvertTab:
         state, voice, many = values[self.state], values[self.voice], values[self.number] == MANY
         wanted = values[self.files if many else self.source]
         if not voice or not wanted:
-            remind(_missing(voice, many=many))
+            missing = "Add a recording to convert, or take the example."
+            if many:
+                missing = "Add recordings to convert, or a .zip of them."
+            warn_of(missing if voice else "Choose a voice; if there is none, train one in the Clone tab.")
             yield gr.skip()
             return
         try:
             caller = self._services.caller(request)
             settings = self.expert.settings(values)
-            files, kind = received(wanted), "batch" if many else "conversion"
+            files, kind = uploaded_files(wanted), "batch" if many else "conversion"
             job = self._services.send_and_submit(caller, files, kind, settings, model_id=voice)
             state.job_id, state.begun = job["id"], job["id"] if many else None
             # A batch is followed by rest(): here, in the group "gpu", it would keep everybody else's waiting.
             yield from itertools.islice(self._follow(state, caller, job), 1 if many else None)
         except (RvcError, OSError) as error:
             title = "These recordings were not converted" if many else "This recording was not converted"
-            yield {self.status: card(title, paragraph(told(error)), tone="bad")}
+            yield {self.status: card(title, paragraph(error_message(error)), tone="bad")}
 
     def rest(self, state: ConvertState, request: gr.Request) -> Iterator[Answer]:
         """Follow the batch that was just started, if one was; it may take hours."""
@@ -208,7 +208,7 @@ class ConvertTab:
 
     def cancel(self, state: ConvertState, request: gr.Request) -> Answer:
         """Stop the conversion; who follows it draws the rest."""
-        with plain_errors():
+        with as_gr_error():
             if state.job_id:
                 self._services.jobs.cancel(self._services.caller(request), state.job_id)
         return {self.cancel_button: gr.Button(visible=False)}
@@ -216,19 +216,19 @@ class ConvertTab:
     def picture(self, state: ConvertState, request: gr.Request) -> Answer:
         if not state.job_id:
             return {self.image: None}
-        with plain_errors():
+        with as_gr_error():
             jobs, caller = self._services.jobs, self._services.caller(request)
             row = jobs.get(caller, state.job_id)
-            before, after = (
-                jobs.files.input_path(caller, row["id"]),
-                jobs.files.result_path(caller, row["id"]),
-            )
-            return {self.image: picture_of(before, after, str(row["model_name"]))}
+            before = jobs.files.input_path(caller, row["id"])
+            after = jobs.files.result_path(caller, row["id"])
+            picture = new_served_folder() / "spectrograms.png"
+            draw_conversion(before, after, picture, name=str(row["model_name"]))
+            return {self.image: str(picture)}
 
     def _follow(self, state: ConvertState, caller: Caller, job: Row) -> Iterator[Answer]:
         """Draw a job until it has ended, or the visitor has started another one, which is drawn instead."""
         name = voice_name(self._services, caller, job["model_id"])
-        for row in calmly(self._services.jobs.follow(caller, job["id"])):
+        for row in throttle(self._services.jobs.follow(caller, job["id"])):
             if state.job_id != job["id"]:
                 return
             yield self._draw(caller, row, name)
@@ -247,8 +247,8 @@ class ConvertTab:
         if row["status"] != "completed":
             return shown | {self.status: job_card(row, title=f"Converting into {name}")}
         stem = Path(row["files"][0]["name"]).stem if row["files"] else "recording"
-        before = hand_out(self._services.jobs.files.input_path(caller, row["id"]), stem)
-        after = hand_out(self._services.jobs.files.result_path(caller, row["id"]), f"{stem} as {name}")
+        before = publish_file(self._services.jobs.files.input_path(caller, row["id"]), stem)
+        after = publish_file(self._services.jobs.files.result_path(caller, row["id"]), f"{stem} as {name}")
         return shown | {
             self.status: card("Done", paragraph(what_was_done(row, name)), tone="good"),
             self.results: gr.Column(visible=True),
@@ -278,23 +278,13 @@ def voice_name(services: Services, caller: Caller, model_id: str | None) -> str:
 
 def what_was_done(row: Row, name: str) -> str:
     moved = (row.get("result") or {}).get("transpose_semitones")
+    said = f"Here is your recording in the voice {name}"
     if moved is None:
-        return f"Here is your recording in the voice {name}. Listen to both, and download the second one."
+        return f"{said}. Listen to both, and download the second one."
     if abs(moved) < 0.05:
-        return f"Here is your recording in the voice {name}, at its own pitch."
-    way = "up" if moved > 0 else "down"
-    return (
-        f"Here is your recording in the voice {name}, {abs(moved):.1f} semitones {way}. Too high or too low? "
-        "Set the pitch by hand in the expert settings."
-    )
-
-
-def _missing(voice: str | None, *, many: bool) -> str:
-    if not voice:
-        return "Choose a voice; if there is none, train one in the Clone tab."
-    if many:
-        return "Add recordings to convert, or a .zip of them."
-    return "Add a recording to convert, or take the example."
+        return f"{said}, at its own pitch."
+    way = f"{abs(moved):.1f} semitones {'up' if moved > 0 else 'down'}"
+    return f"{said}, {way}. Too high or too low? Set the pitch by hand in the expert settings."
 
 
 def batch_title(row: Row) -> str:
@@ -308,7 +298,7 @@ def zip_button(services: Services, caller: Caller, row: Row) -> Update:
     if row["status"] in ENDED and made:
         name = f"{made} recordings as {row.get('model_name') or 'another voice'}"
         with suppress(RvcError):
-            path = hand_out(services.jobs.files.result_path(caller, row["id"]), name)
+            path = publish_file(services.jobs.files.result_path(caller, row["id"]), name)
             return gr.DownloadButton(value=path, visible=True)
     return gr.DownloadButton(visible=False, value=None)
 

@@ -8,19 +8,26 @@ from typing import Any
 
 import gradio as gr
 
+from pipelines.jobs.outcome import RESUMABLE
 from pipelines.recordings.uploads import has_more_to_do
 from pipelines.store.records import RESTARTABLE, Caller
 from rvc.errors import NotAllowedError, RvcError
-from ui.look.html import NO_JOBS, facts, job_card, log_part, player
+from ui.look.html import NO_JOBS, choice_list, facts, hidden_button, job_card, log_part, player
 from ui.look.wording import STATES, ago, duration, moment
-from ui.server.services import ACTIVE, Services, admin_of, hand_out, plain_errors, plain_id
+from ui.server.services import (
+    ACTIVE,
+    QUIET,
+    Answer,
+    Services,
+    admin_of,
+    as_gr_error,
+    publish_file,
+    validate_id,
+)
 from ui.tabs.convert import batch_title, files_table, zip_button
 
-Answer = dict[Any, Any]
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 TICK_S = 3.0
 SHOWN = 100
-RESUMABLE = ("training", "batch")  # types of job that go on with what they have
 
 
 @dataclass(kw_only=True)
@@ -31,53 +38,28 @@ class JobsState:
 
 
 class JobsTab:
-    """The tab's components and listeners; every listener checks who calls."""
-
     def __init__(self, services: Services) -> None:
         self._services = services
         self.state = gr.State(JobsState())
         self.timer = gr.Timer(TICK_S, active=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
-                self.choice = gr.Radio(
-                    label="Your jobs, newest first",
-                    choices=[],
-                    visible=False,
-                    elem_id="jobs",
-                    elem_classes=["tm-list"],
-                )
+                self.choice = choice_list("Your jobs, newest first", "jobs")
             with gr.Column(scale=6, min_width=320):
                 self.details = gr.HTML(NO_JOBS, elem_id="job-details", padding=False)
                 with gr.Row():
-                    self.cancel_button = gr.Button(
-                        "Stop", variant="stop", visible=False, elem_id="job-cancel"
-                    )
-                    self.resume_button = gr.Button(
-                        "Resume", variant="primary", visible=False, elem_id="job-resume"
-                    )
-                    self.retry_button = gr.Button("Start again", visible=False, elem_id="job-retry")
+                    self.buttons = job_buttons("job")
                     self.download = gr.DownloadButton(
                         "Download the result", visible=False, elem_id="job-download"
                     )
                 with gr.Column(visible=False) as self.listening:
                     self.result = player("Result", "job-result")
                 self.log = gr.HTML(visible=False, elem_id="job-log", padding=False)
-        self._hideable = [
-            self.cancel_button,
-            self.resume_button,
-            self.retry_button,
-            self.download,
-            self.listening,
-            self.log,
-        ]
+        self._hideable = [*self.buttons, self.download, self.listening, self.log]
         self._drawn = [self.choice, self.details, self.result, *self._hideable]
         self.timer.tick(self.tick, self.state, self._drawn, queue=False, **QUIET)
         self.choice.input(self.choose, [self.state, self.choice], self._drawn, **QUIET)
-        for button, act in (
-            (self.cancel_button, self.cancel),
-            (self.resume_button, self.resume),
-            (self.retry_button, self.retry),
-        ):
+        for button, act in zip(self.buttons, (self.cancel, self.resume, self.retry), strict=True):
             button.click(act, self.state, self._drawn, **QUIET)
 
     def wire(self, opened: gr.Tab) -> None:
@@ -105,9 +87,9 @@ class JobsTab:
         return self._act("retry", state, request)
 
     def _act(self, action: str, state: JobsState, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             caller = self._services.caller(request)
-            getattr(self._services.jobs, action)(caller, plain_id(state.job_id, "job"))
+            getattr(self._services.jobs, action)(caller, validate_id(state.job_id, "job"))
         state.mark = ""
         return self.tick(state, request)
 
@@ -129,17 +111,14 @@ class JobsTab:
             return {self.choice: empty, self.details: NO_JOBS, self.result: None, **nothing}
         row = next((row for row in rows if row["id"] == state.job_id), rows[0])
         state.job_id = row["id"]
-        stop, go_on, again = offered(row)
         log, converted = self._log(row, request), self._converted(caller, row)
         download = gr.DownloadButton(value=converted, visible=bool(converted))
         if row["type"] == "batch":
             download = zip_button(self._services, caller, row)
         return {
             self.choice: gr.Radio([(line_of(one), one["id"]) for one in rows], value=row["id"], visible=True),
-            self.details: job_card(row, title=title_of(row)) + details_of(row) + batch_of(row),
-            self.cancel_button: gr.Button(visible=stop),
-            self.resume_button: gr.Button(visible=go_on),
-            self.retry_button: gr.Button(visible=again),
+            self.details: job_card(row, title=title_of(row)) + details_of(row),
+            **offered_by(self.buttons, row),
             self.download: download,
             self.listening: gr.Column(visible=bool(converted)),
             self.result: converted,
@@ -155,7 +134,7 @@ class JobsTab:
         except RvcError:
             return None
         stem = Path(row["files"][0]["name"]).stem if row["files"] else "recording"
-        return hand_out(path, f"{stem} as {row.get('model_name') or 'another voice'}")
+        return publish_file(path, f"{stem} as {row.get('model_name') or 'another voice'}")
 
     def _log(self, row: dict[str, Any], request: gr.Request) -> str:
         """Show who runs the server the log of what failed: it names folders and lines of the program."""
@@ -172,14 +151,14 @@ def title_of(row: dict[str, Any]) -> str:
     files = row.get("files") or []
     recording = str(files[0]["name"]) if files else "a recording"
     voice = row.get("model_name") or "a voice"
-    if row["type"] == "training":
-        return f"Train {voice}"
-    if row["type"] == "batch":
-        return batch_title(row)
-    if row["type"] == "conversion":
-        return f"Convert {recording} into {voice}"
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    return f"Check {recording}{more}"
+    match row["type"]:
+        case "training":
+            return f"Train {voice}"
+        case "batch":
+            return batch_title(row)
+        case "conversion":
+            return f"Convert {recording} into {voice}"
+    return f"Check {recording}" + (f" and {len(files) - 1} more" if len(files) > 1 else "")
 
 
 def line_of(row: dict[str, Any]) -> str:
@@ -193,6 +172,20 @@ def line_of(row: dict[str, Any]) -> str:
     return f"{title_of(row)} · {state} · {ago(row['created_at'])}"
 
 
+def job_buttons(place: str) -> list[gr.Button]:
+    """Lay out the buttons that stop a job, resume it, and start it again."""
+    return [
+        hidden_button("Stop", f"{place}-cancel", variant="stop"),
+        hidden_button("Resume", f"{place}-resume", variant="primary"),
+        hidden_button("Start again", f"{place}-retry"),
+    ]
+
+
+def offered_by(buttons: list[gr.Button], row: dict[str, Any]) -> Answer:
+    """Show of the `job_buttons` those that a job allows."""
+    return {button: gr.Button(visible=may) for button, may in zip(buttons, offered(row), strict=True)}
+
+
 def offered(row: dict[str, Any]) -> tuple[bool, bool, bool]:
     """Return whether a job can be stopped, be resumed, and be started again."""
     again = row["status"] in RESTARTABLE
@@ -200,18 +193,14 @@ def offered(row: dict[str, Any]) -> tuple[bool, bool, bool]:
     return row["status"] in ACTIVE, resumable, again and row["type"] != "batch"
 
 
-def batch_of(row: dict[str, Any]) -> str:
-    """Return how each file of a batch fares; nothing for other jobs."""
-    return files_table(row["files"]) if row["type"] == "batch" else ""
-
-
 def details_of(row: dict[str, Any]) -> str:
+    """Return what is known of a job, and how each file of a batch fares."""
     files = row.get("files") or []
     more = f" and {len(files) - 4} more" if len(files) > 4 else ""
     names = ", ".join(str(one["name"]) for one in files[:4]) + more
     length = sum(float(one.get("seconds") or 0) for one in files)
     attempts = int(row.get("attempts") or 0)
-    return facts(
+    shown = facts(
         [
             ("Recordings", f"{names} ({duration(length)})" if names else ""),
             ("Started", moment(row.get("created_at"))),
@@ -220,3 +209,4 @@ def details_of(row: dict[str, Any]) -> str:
             ("Job id", str(row["id"])),
         ]
     )
+    return shown + (files_table(files) if row["type"] == "batch" else "")

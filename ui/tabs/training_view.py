@@ -16,10 +16,9 @@ import pandas as pd
 
 from pipelines.store.records import RESTARTABLE, Caller
 from rvc.errors import RvcError
-from ui.look.html import card, job_card, paragraph, player
-from ui.server.services import ACTIVE, Services, hand_out
+from ui.look.html import card, hidden_button, job_card, paragraph, player
+from ui.server.services import ACTIVE, Answer, Services, publish_file
 
-Answer = dict[Any, Any]
 MOST_POINTS = 240  # per line; a plot of this width shows no more
 REFERENCE = "reference.wav"
 
@@ -74,14 +73,14 @@ class TrainingState:
 
     def sample_choices(self) -> list[tuple[str, str]]:
         """Return (label, file) of every sample, newest first, the recording itself last."""
-        if not self.samples:
-            return []
         choices = []
         for number, (step, path) in enumerate(reversed(self.samples)):
             marks = ["newest"] * (number == 0) + ["best so far"] * (step == self.best_step)
             choices.append((f"Step {step}" + (f" ({', '.join(marks)})" if marks else ""), path))
-        folder = PurePosixPath(self.samples[0][1]).parent
-        return [*choices, ("The recording itself, to compare", str(folder / REFERENCE))]
+        if choices:
+            folder = PurePosixPath(self.samples[0][1]).parent
+            choices.append(("The recording itself, to compare", str(folder / REFERENCE)))
+        return choices
 
     def _forget_from(self, step: int) -> None:
         # A training that was resumed from a checkpoint tells some steps again.
@@ -110,18 +109,13 @@ class TrainingView:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        steps: dict[str, Any] = {"x": "step", "x_title": "step", "visible": False}
         with gr.Column(visible=False, elem_id="training") as self.column:
             self.card = gr.HTML(elem_id="training-card", padding=False)
-            self.next_step = gr.Button(
-                "Convert with this voice", variant="primary", visible=False, elem_id="convert-next"
-            )
+            self.next_step = hidden_button("Convert with this voice", "convert-next", variant="primary")
             with gr.Row():
-                self.cancel = gr.Button(
-                    "Stop training", variant="stop", size="sm", visible=False, elem_id="training-cancel"
-                )
-                self.resume = gr.Button(
-                    "Resume training", variant="primary", visible=False, elem_id="training-resume"
-                )
+                self.cancel = hidden_button("Stop training", "training-cancel", variant="stop", size="sm")
+                self.resume = hidden_button("Resume training", "training-resume", variant="primary")
             with gr.Column(visible=False) as self.listening:
                 self.choice = gr.Dropdown(
                     label="Listen while it learns",
@@ -132,25 +126,21 @@ class TrainingView:
                 )
                 self.sample = player("Held-out sentence", "sample", download=True)
             self.losses = gr.LinePlot(
-                x="step",
                 y="loss",
                 color="part",
                 title="Loss while training",
-                x_title="step",
                 y_title="loss",
                 height=220,
-                visible=False,
                 elem_id="losses",
+                **steps,
             )
             self.scores = gr.LinePlot(
-                x="step",
                 y="distance",
                 title="Distance from the real voice",
-                x_title="step",
                 y_title="dB, lower is better",
                 height=200,
-                visible=False,
                 elem_id="scores",
+                **steps,
             )
         self.components = [self.column, self.card, self.next_step, self.cancel, self.resume]
         self.components += [self.listening, self.choice, self.sample, self.losses, self.scores]
@@ -188,7 +178,7 @@ class TrainingView:
             path = self._services.jobs.files.artifact(caller, job_id, choice) if choice else None
         except RvcError:
             path = None
-        return {self.sample: hand_out(path, f"sample {PurePosixPath(choice or '').stem}")} if path else {}
+        return {self.sample: publish_file(path, f"sample {PurePosixPath(choice or '').stem}")} if path else {}
 
 
 def _card_of(row: dict[str, Any], best_step: int | None) -> str:

@@ -9,15 +9,13 @@ from typing import Any
 
 import gradio as gr
 
-from ui.look.html import NO_VOICES, voice_card
-from ui.server.services import Services, plain_errors, plain_id, received, remind
+from ui.look.html import NO_VOICES, choice_list, hidden_button, voice_card
+from ui.server.services import QUIET, Answer, Services, as_gr_error, uploaded_files, validate_id, warn_of
 from ui.tabs.account import AccountPart
 from ui.tabs.convert import voice_choices
 
 # What a voice of RVC's engine can be exported for; others can be exported for Timbre alone.
 FORMS = [("Timbre (one .zip)", "bundle"), ("RVC programs (.pth and .index in a .zip)", "rvc")]
-Answer = dict[Any, Any]
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 BUSY: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
 
 # Starts the download as soon as its button is there; where a browser forbids that, it can be pressed.
@@ -33,15 +31,11 @@ START_DOWNLOAD = """() => {
 
 
 class VoicesTab:
-    """The tab's components and their listeners; every listener checks who calls."""
-
     def __init__(self, services: Services) -> None:
         self._services = services
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=280):
-                self.choice = gr.Radio(
-                    label="Voices", choices=[], visible=False, elem_id="voices", elem_classes=["tm-list"]
-                )
+                self.choice = choice_list("Voices", "voices")
                 self._lay_out_import()
                 AccountPart(services)
             with gr.Column(scale=6, min_width=320):
@@ -62,9 +56,9 @@ class VoicesTab:
 
     def _lay_out_details(self) -> None:
         self.details = gr.HTML(NO_VOICES, elem_id="voice-details", padding=False)
-        self.use = gr.Button("Convert with this voice", variant="primary", visible=False, elem_id="voice-use")
+        self.use = hidden_button("Convert with this voice", "voice-use", variant="primary")
         self.form = gr.Radio(FORMS, value="bundle", label="Export for", visible=False, elem_id="voice-form")
-        self.export_button = gr.Button("Export as a file", visible=False, elem_id="voice-export")
+        self.export_button = hidden_button("Export as a file", "voice-export")
         self.download = gr.DownloadButton("Download the file", visible=False, elem_id="voice-download")
         with gr.Column(visible=False) as self.actions:
             self.name = gr.Textbox(label="Another name", max_length=80, elem_id="voice-name")
@@ -81,10 +75,9 @@ class VoicesTab:
         exported = [self.export_button, self.download]
         actions = [self.actions, self.name, self.question]
         self.drawn = [self.choice, self.details, self.use, self.form, *exported, *actions]
-        renamed = [self.choice, self.name]
         self.choice.input(self.show, self.choice, self.drawn, **QUIET)
-        self.rename_button.click(self.rename, renamed, self.drawn, **QUIET)
-        self.name.submit(self.rename, renamed, self.drawn, **QUIET)
+        for renamed in (self.rename_button.click, self.name.submit):
+            renamed(self.rename, [self.choice, self.name], self.drawn, **QUIET)
         self.export_button.click(
             self.export, [self.choice, self.form], exported, show_progress_on=[self.export_button], **BUSY
         ).success(None, None, None, js=START_DOWNLOAD, api_visibility="private")
@@ -114,7 +107,7 @@ class VoicesTab:
 
     def show(self, chosen: str | None, request: gr.Request) -> Answer:
         """Show a voice; the first one when the chosen one is gone."""
-        with plain_errors():
+        with as_gr_error():
             choices = voice_choices(self._services, request)
             ids = [model_id for _, model_id in choices]
             chosen = chosen if chosen in ids else next(iter(ids), None)
@@ -132,26 +125,26 @@ class VoicesTab:
         }
 
     def rename(self, model_id: str | None, name: str, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             caller = self._services.caller(request)
-            row = self._services.library.rename(caller, plain_id(model_id, "voice"), name)
+            row = self._services.library.rename(caller, validate_id(model_id, "voice"), name)
         gr.Info(f"The voice is called {row['model_name']} now.")
         return self.show(model_id, request)
 
     def export(self, model_id: str | None, form: str, request: gr.Request) -> Answer:
         """Pack the voice and put the file where the browser fetches it."""
-        with plain_errors():
+        with as_gr_error():
             caller = self._services.caller(request)
-            path = self._services.export(caller, plain_id(model_id, "voice"), form)
+            path = self._services.export(caller, validate_id(model_id, "voice"), form)
         return {
             self.export_button: gr.Button(visible=False),
             self.download: gr.DownloadButton(value=path, visible=True),
         }
 
     def ask(self, model_id: str | None, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             caller = self._services.caller(request)
-            row = self._services.library.get(caller, plain_id(model_id, "voice"))
+            row = self._services.library.get(caller, validate_id(model_id, "voice"))
         asked = (
             f"**Delete {row['model_name']} for good?** The voice cannot be brought back; export it first "
             "if you may want it again. Recordings that were converted with it stay."
@@ -159,18 +152,18 @@ class VoicesTab:
         return {self.question: gr.Column(visible=True), self.asked: asked}
 
     def delete(self, model_id: str | None, request: gr.Request) -> Answer:
-        with plain_errors():
+        with as_gr_error():
             caller = self._services.caller(request)
-            row = self._services.library.get(caller, plain_id(model_id, "voice"))
+            row = self._services.library.get(caller, validate_id(model_id, "voice"))
             self._services.library.delete(caller, row["id"])
         gr.Info(f"{row['model_name']} is deleted.")
         return self.show(None, request)
 
     def import_voice(self, bundle: list[str] | None, name: str, request: gr.Request) -> Answer:
         if not bundle:
-            remind("Add the files of a voice.")
+            warn_of("Add the files of a voice.")
             return gr.skip()
-        with plain_errors():
-            row = self._services.import_voice(self._services.caller(request), received(bundle), name)
+        with as_gr_error():
+            row = self._services.import_voice(self._services.caller(request), uploaded_files(bundle), name)
         gr.Info(f"{row['model_name']} is one of your voices now.")
         return self.show(row["id"], request) | {self.bundle: None, self.bundle_name: ""}

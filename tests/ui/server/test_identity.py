@@ -19,7 +19,7 @@ from pipelines.users.accounts import Accounts
 from pipelines.users.tokens import Tokens
 from rvc.errors import NotAllowedError
 from tests.cheap_accounts import accounts_of
-from ui.server.identity import HEADER, CallerCookie, Callers, Visitor
+from ui.server.identity import HEADER, AnonymousUser, CallerCookie, Callers
 
 TOKENS: Any = SimpleNamespace(find=lambda token, kind: None)  # nobody has one
 CALLERS = Callers("a secret that is long enough", tokens=TOKENS)
@@ -65,23 +65,27 @@ def logged_in(guarded: Callers, name: str) -> str:
 
 def test_a_signed_token_is_the_same_person_in_the_cookie_and_in_the_header() -> None:
     token = CALLERS.issue()
-    assert CALLERS.of(request(cookie=token)) == CALLERS.of(request(token=token))
-    assert CALLERS.of(request(cookie=token)) != CALLERS.of(request(cookie=CALLERS.issue()))
+    assert CALLERS.authenticate(request(cookie=token)) == CALLERS.authenticate(request(token=token))
+    assert CALLERS.authenticate(request(cookie=token)) != CALLERS.authenticate(
+        request(cookie=CALLERS.issue())
+    )
 
 
 def test_with_users_a_login_or_a_personal_token_decides_alone(guarded: Callers) -> None:
     personal, row = guarded.tokens.create("bob", "personal", "x")
-    assert guarded.of(request(login=logged_in(guarded, "root"))) == Visitor("root", admin=True)
-    assert guarded.of(request(login=logged_in(guarded, "bob"))) == Visitor("bob", admin=False)
+    assert guarded.authenticate(request(login=logged_in(guarded, "root"))) == AnonymousUser(
+        "root", admin=True
+    )
+    assert guarded.authenticate(request(login=logged_in(guarded, "bob"))) == AnonymousUser("bob", admin=False)
     for way in ({"bearer": personal}, {"token": personal}, {"bearer": "hf_other", "token": personal}):
-        assert guarded.of(request(**way)) == Visitor("bob")
+        assert guarded.authenticate(request(**way)) == AnonymousUser("bob")
     guarded.tokens.revoke("bob", row["id"])
     nobody = [{}, {"bearer": personal}, {"token": "sixteen-letters-or-more"}, {"cookie": CALLERS.issue()}]
     for way in nobody:
         with pytest.raises(NotAllowedError, match="Log in first"):
-            guarded.of(request(**way))
+            guarded.authenticate(request(**way))
     with pytest.raises(NotAllowedError):
-        guarded.of(request(bearer=personal, login=logged_in(guarded, "root")))
+        guarded.authenticate(request(bearer=personal, login=logged_in(guarded, "root")))
 
 
 def test_a_login_ends_with_the_password_and_everything_with_the_user(
@@ -99,26 +103,26 @@ def test_a_login_ends_with_the_password_and_everything_with_the_user(
 
 def test_without_users_a_personal_token_stands_for_the_browser_that_made_it(tokens: Tokens) -> None:
     callers = Callers("a secret that is long enough", tokens=tokens)
-    browser = callers.of(request(cookie=CALLERS.issue()))
+    browser = callers.authenticate(request(cookie=CALLERS.issue()))
     personal, row = tokens.create(browser.user_id, "personal", "x")
-    assert callers.of(request(bearer=personal)) == browser
-    assert callers.of(request(token=personal, cookie=CALLERS.issue())) == browser
-    assert callers.of(request(bearer="hf_other", cookie=CALLERS.issue())) != browser
+    assert callers.authenticate(request(bearer=personal)) == browser
+    assert callers.authenticate(request(token=personal, cookie=CALLERS.issue())) == browser
+    assert callers.authenticate(request(bearer="hf_other", cookie=CALLERS.issue())) != browser
     tokens.revoke(browser.user_id, row["id"])
     with pytest.raises(NotAllowedError, match="not valid"):
-        callers.of(request(token=personal, cookie=CALLERS.issue()))
+        callers.authenticate(request(token=personal, cookie=CALLERS.issue()))
 
 
 def test_the_address_of_a_request_counts_for_limits_and_makes_no_other_person() -> None:
-    caller = CALLERS.of(request(token="sixteen-letters-or-more"))
+    caller = CALLERS.authenticate(request(token="sixteen-letters-or-more"))
     assert caller.address == "192.0.2.7"
-    assert caller == Visitor(caller.user_id)
+    assert caller == AnonymousUser(caller.user_id)
 
 
 def test_an_own_secret_is_a_person_and_does_not_appear_in_the_name() -> None:
-    mine = CALLERS.of(request(token="sixteen-letters-or-more"))
-    assert mine == CALLERS.of(request(token="sixteen-letters-or-more"))
-    assert mine != CALLERS.of(request(token="sixteen-letters-or-less"))
+    mine = CALLERS.authenticate(request(token="sixteen-letters-or-more"))
+    assert mine == CALLERS.authenticate(request(token="sixteen-letters-or-more"))
+    assert mine != CALLERS.authenticate(request(token="sixteen-letters-or-less"))
     assert "sixteen" not in mine.user_id
 
 
@@ -127,18 +131,18 @@ def test_an_own_secret_is_a_person_and_does_not_appear_in_the_name() -> None:
 )
 def test_nothing_else_is_anybody(token: str) -> None:
     with pytest.raises(NotAllowedError):
-        CALLERS.of(request(token=token))
+        CALLERS.authenticate(request(token=token))
 
 
 def test_a_token_of_another_server_is_refused() -> None:
     foreign = Callers("another secret, long enough", tokens=TOKENS).issue()
     assert not CALLERS.is_signed(foreign)
     with pytest.raises(NotAllowedError):
-        CALLERS.of(request(cookie=foreign))
+        CALLERS.authenticate(request(cookie=foreign))
 
 
 def test_voices_that_are_there_for_everybody_are_seen_and_those_of_others_are_not() -> None:
-    visitor = Visitor("me")
+    visitor = AnonymousUser("me")
     assert visitor.may_see({"user_id": None, "builtin": True})
     assert visitor.may_see({"user_id": "me"})
     assert not visitor.may_see({"user_id": "you", "builtin": False})

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipelines.monitoring import Gpu, Machine
 from tests.ui.launched import VOICE_FILES, Launched, client_to, launched, wait_for
 from tests.ui.raw_http import Answer, ask
-from ui.server.monitoring import Present
+from ui.server.monitoring import SnapshotCollector
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 TOKEN = "a-token-for-metrics"
@@ -106,7 +106,9 @@ def test_gpu_memory_is_measured_where_it_is_told(page: Launched) -> None:
         Gpu(index=0, name="Toy", memory_bytes=8, used_bytes=3, load=0.5),
         Gpu(index=1, name="Share", memory_bytes=None, used_bytes=None, load=None),
     ]
-    families = {family.name: family.samples for family in Present(services, Machine(lambda: gpus)).collect()}
+    families = {
+        family.name: family.samples for family in SnapshotCollector(services, Machine(lambda: gpus)).collect()
+    }
     (used,) = families["timbre_gpu_memory_used_bytes"]
     assert (used.labels, used.value) == ({"gpu": "0"}, 3)
     assert [sample.value for sample in families["timbre_gpu_load"]] == [0.5]

@@ -13,7 +13,7 @@ import pytest
 
 from rvc.engine.options import ENGINES, ConvertOptions
 from rvc.errors import AudioError, ConfigError, NotAllowedError
-from ui.server.services import calmly, hand_out, plain_errors, plain_id, received
+from ui.server.services import as_gr_error, publish_file, throttle, uploaded_files, validate_id
 from ui.tabs.conversion_settings import (
     AUTOMATIC,
     BY_HAND,
@@ -33,15 +33,15 @@ def test_files_are_taken_from_the_upload_folder_only(cache: Path, tmp_path: Path
     sent = cache / "abc" / "a voice.wav"
     sent.touch()
     (tmp_path / "secret.wav").touch()
-    assert received(str(sent)) == [(sent, "a voice.wav")]
-    assert received([{"path": str(sent), "orig_name": "stimme.wav"}]) == [(sent, "stimme.wav")]
-    assert received(None) == []
+    assert uploaded_files(str(sent)) == [(sent, "a voice.wav")]
+    assert uploaded_files([{"path": str(sent), "orig_name": "stimme.wav"}]) == [(sent, "stimme.wav")]
+    assert uploaded_files(None) == []
     for path in (tmp_path / "secret.wav", cache / ".." / "secret.wav", "relative.wav"):
         with pytest.raises(AudioError):
-            received([str(path)])
+            uploaded_files([str(path)])
     for nothing in ({"path": None}, {"url": "http://127.0.0.1/x"}, 3):
         with pytest.raises(AudioError):
-            received([nothing])
+            uploaded_files([nothing])
 
 
 def test_what_is_handed_out_has_a_name_that_nobody_guesses_and_outlives_the_cache(
@@ -49,7 +49,7 @@ def test_what_is_handed_out_has_a_name_that_nobody_guesses_and_outlives_the_cach
 ) -> None:
     original = tmp_path / "result.wav"
     original.write_bytes(b"sound")
-    first, second = (Path(hand_out(original, "../Anna & Bob: 1/2")) for _ in range(2))
+    first, second = (Path(publish_file(original, "../Anna & Bob: 1/2")) for _ in range(2))
     assert first.is_relative_to(cache)
     assert first.parent != second.parent
     assert first.suffix == ".wav"
@@ -63,7 +63,7 @@ def test_what_is_handed_out_has_a_name_that_nobody_guesses_and_outlives_the_cach
 @pytest.mark.parametrize("text", ["", "../x", "a/b", "x" * 65, None, 7, {"$ne": 1}])
 def test_an_id_has_only_the_characters_of_one(text: object) -> None:
     with pytest.raises(NotAllowedError):
-        plain_id(text, "job")
+        validate_id(text, "job")
 
 
 def test_changes_of_state_always_reach_the_page() -> None:
@@ -72,7 +72,7 @@ def test_changes_of_state_always_reach_the_page() -> None:
             yield {"status": "converting", "n": n}
         yield {"status": "completed", "n": 100}
 
-    passed = list(calmly(rows(), every_s=60.0))
+    passed = list(throttle(rows(), every_s=60.0))
     assert [row["n"] for row in passed] == [0, 100]
 
 
@@ -124,11 +124,11 @@ def test_what_a_person_set_stays_until_a_voice_of_another_engine_is_chosen(
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_told_in_a_sentence_and_logged(number: int, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(gr.Error, match="disk is full, so nothing was kept"), plain_errors():
+    with pytest.raises(gr.Error, match="disk is full, so nothing was kept"), as_gr_error():
         raise OSError(number, os.strerror(number), "/a/path/of/the/server")
     assert os.strerror(number) in caplog.text
 
 
 def test_any_other_fault_of_the_machine_stays_a_fault() -> None:
-    with pytest.raises(PermissionError), plain_errors():
+    with pytest.raises(PermissionError), as_gr_error():
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
