@@ -92,7 +92,7 @@ def state_of(page: Launched) -> dict[str, Any]:
     files = {
         path.relative_to(page.data_dir).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in page.data_dir.rglob("*")
-        if path.is_file() and path.name not in ("registry.json", "converter.log", "server.lock")
+        if path.is_file() and path.name not in ("registry.json", "converter.log", "device.log", "server.lock")
     }
     rows = json.loads((page.data_dir / "registry.json").read_text(encoding="utf-8"))
     return {"files": files, "rows": {name: rows[name] for name in ("jobs", "models", "usage")}}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +14,14 @@ from gradio_client import Client  # type: ignore[import-untyped]
 
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
+from rvc.files import ROOT
+from tests.toy_worker import TOY_WORKER
 
-WORKER = (sys.executable, "-m", "pipelines.worker", "--tasks", "tests.ui.toy_tasks")
-EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
+EXAMPLES = ROOT / "assets" / "examples"
 VOICE_FILES = sorted((EXAMPLES / "voice").glob("*.ogg"))
 RECORDING = EXAMPLES / "recordings" / "visitor.flac"
 PATIENCE_S = 120.0
-CHANGED = ("GRADIO_TEMP_DIR", "TOY_STEPS", "NO_PROXY", "FORWARDED_ALLOW_IPS")
+CHANGED = ("GRADIO_TEMP_DIR", "TOY_STEPS", "TOY_STEP_S", "NO_PROXY", "FORWARDED_ALLOW_IPS")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,12 @@ class Launched:
 
 @contextmanager
 def launched(
-    folder: Path, *, steps: int = 10, shared: bool = False, worker: Sequence[str] = WORKER, **wishes: object
+    folder: Path,
+    *,
+    steps: int = 10,
+    shared: bool = False,
+    worker: Sequence[str] = TOY_WORKER,
+    **wishes: object,
 ) -> Iterator[Launched]:
     """Serve a page whose trainings and conversions take `steps` steps of 20 ms, with these settings.
 
@@ -50,7 +55,8 @@ def launched(
     """
     before = {name: os.environ.get(name) for name in CHANGED}
 
-    os.environ |= {"GRADIO_TEMP_DIR": str(folder / "cache"), "TOY_STEPS": str(steps), "NO_PROXY": "127.0.0.1"}
+    os.environ |= {"TOY_STEPS": str(steps), "TOY_STEP_S": "0.02"}
+    os.environ |= {"GRADIO_TEMP_DIR": str(folder / "cache"), "NO_PROXY": "127.0.0.1"}
     from ui.page import build_page, launch_options
     from ui.server.services import Services
 

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
-from tests.ui.launched import WORKER
+from tests.toy_worker import TOY_WORKER
 from ui.server.services import Services, hand_out
 
 ME, SOMEBODY_ELSE = "a-token-of-a-test-1", "a-token-of-a-test-2"
@@ -22,7 +22,7 @@ ME, SOMEBODY_ELSE = "a-token-of-a-test-1", "a-token-of-a-test-2"
 def services_at(folder: Path, *, started: bool = True, **wishes: object) -> Iterator[Services]:
     """The services of a page that is not served; without a start, jobs wait for ever."""
     settings = Settings.model_validate({"data_dir": folder, "max_file_size_mb": 5, **wishes})
-    jobs = Jobs(settings, worker_command=WORKER, retry_pauses_s=())
+    jobs = Jobs(settings, worker_command=TOY_WORKER, retry_pauses_s=())
     try:
         if started:
             jobs.start()

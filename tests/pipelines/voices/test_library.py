@@ -15,7 +15,7 @@ from pipelines.store.records import Caller, new_job
 from pipelines.store.registry import Registry
 from pipelines.voices.library import EXPORT_LIFE_S, Library
 from rvc.errors import CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
-from tests.pipelines.toy_tasks import write_voice
+from tests.toy_worker import write_voice
 
 ME, OTHER, ADMIN = Caller("me"), Caller("other"), Caller("root", admin=True)
 
