@@ -31,10 +31,11 @@ def services_at(folder: Path, *, started: bool = True, **wishes: object) -> Iter
         jobs.close()
 
 
-def request(token: str = ME, peer: str = "127.0.0.1") -> Any:  # noqa: ANN401
-    """A request of somebody's."""
-    headers = Headers({"host": "127.0.0.1:7860", "x-timbre-token": token})
-    return SimpleNamespace(headers=headers, cookies={}, client=SimpleNamespace(host=peer))
+def request(token: str = ME, peer: str = "127.0.0.1", **more: str) -> Any:  # noqa: ANN401
+    """A request of somebody's; `x_real_ip=` stands for the header x-real-ip."""
+    headers = {"host": "127.0.0.1:7860", "x-timbre-token": token}
+    headers |= {name.replace("_", "-"): value for name, value in more.items()}
+    return SimpleNamespace(headers=Headers(headers), cookies={}, client=SimpleNamespace(host=peer))
 
 
 def sent(path: Path) -> str:

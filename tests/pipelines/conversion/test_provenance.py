@@ -15,6 +15,7 @@ from pipelines.conversion.provenance import STATEMENT, VERSION, RunRecord, read_
 from pipelines.events import finish
 from rvc.audio.reader import AudioWriter, load_mono
 from rvc.audio.writer import WRITABLE
+from rvc.files import ROOT
 from tests.sounds import tone
 from tests.tiny import song, toy_voice
 
@@ -92,5 +93,5 @@ def test_a_conversion_notes_how_far_the_melody_went(tmp_path: Path) -> None:
 
 
 def test_the_version_is_the_project_s() -> None:
-    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["project"]["version"] == VERSION
