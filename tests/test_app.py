@@ -24,7 +24,6 @@ from rvc.files import ROOT
 from tests.ui.launched import RECORDING, VOICE_FILES, Launched, client_to, free_port, wait_for
 from tests.ui.strangers import refusal
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 ENDPOINTS = {
     "upload_training_audio",
     "upload_target_audio",

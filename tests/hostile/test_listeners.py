@@ -19,7 +19,6 @@ from tests.hostile.attacker import Attacker, Heard, faults_of_ours
 from tests.hostile.bad_files import NAMES, SEED, bad_recordings, bad_voices, bad_zips, zipped
 from tests.ui.launched import RECORDING, VOICE_FILES, Launched, launched, wait_for
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 VICTIM, ATTACKER = "the-victim-s-own-secret", "the-attacker-s-own-secret"
 LIMITS: dict[str, Any] = {"uploads_per_hour": 0, "files_per_hour": 0, "starts_per_hour": 0}
 TELLTALE = ("Traceback", 'File "', "site-packages", "/pipelines/", "/rvc/", str(ROOT))

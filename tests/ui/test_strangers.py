@@ -12,8 +12,6 @@ from tests.ui.launched import RECORDING, Launched, client_to
 from tests.ui.raw_http import ask
 from tests.ui.strangers import same_answer_everywhere, things_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
-
 
 @pytest.fixture(scope="module")
 def owner(page: Launched) -> Client:

@@ -18,7 +18,6 @@ from pipelines.store.registry import AtomicStorage
 from tests.ui.launched import Launched, client_to
 from tests.ui.raw_http import Answer, ask
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 GIGABYTE = 1_000_000_000
 
 

@@ -13,7 +13,6 @@ from tests.ui.launched import VOICE_FILES, Launched, client_to, wait_for
 from tests.ui.raw_http import Answer, ask
 from ui.server.monitoring import Present
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 

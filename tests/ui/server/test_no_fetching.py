@@ -10,7 +10,6 @@ from tests.ui.launched import Launched
 from tests.ui.raw_http import ask
 from tests.ui.strangers import refusal
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 ADDRESS = "https://192.0.2.1/a.wav"
 
 

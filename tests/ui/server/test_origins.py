@@ -11,7 +11,6 @@ from tests.ui.launched import FRIEND_SITE as FRIEND
 from tests.ui.launched import Launched, launched
 from tests.ui.raw_http import Answer, ask
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 STRANGER = "https://stranger.example"
 CALL = "/gradio_api/call/info"
 BODY = json.dumps({"data": []})

@@ -17,8 +17,6 @@ from tests.ui.visitor import request, services_at
 from ui.server.services import Services, admin_of
 from ui.tabs.admin import ACTIVE_ONES, EVERYTHING, FAILED, GIVEN_UP, AdminTab, limits_card, short_user
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
-
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:

@@ -12,7 +12,6 @@ from tests.ui.visitor import request, sent
 from ui.server.services import ACTIVE, Services
 from ui.tabs.convert import MANY, ConvertState, ConvertTab
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 VISITOR = request()
 
 
