@@ -17,7 +17,7 @@ A pipeline is driven one event at a time, and what it may not do is decided betw
 is taken on the device without the grant and the lock file of its slot; a pause is obeyed, and so is a
 stop, by closing the generator, which saves its checkpoint.
 
-A task takes a WorkOrder and is a pipeline whose result is a dict of JSON values. "quality_snr" in it goes to
+A task takes a JobSpec and is a pipeline whose result is a dict of JSON values. "quality_snr" in it goes to
 the job's row; a conversion names its file, relative to the job's folder, as "path" and its length as
 "seconds"; a training leaves the voice in spec.bundle_folder, a batch its recordings and where each stands as
 batch.py says. A task imports its pipeline itself, so that a worker loads only what its job needs.

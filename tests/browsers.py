@@ -16,7 +16,6 @@ PATIENCE_MS = 60_000.0
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 MARKS = [
     pytest.mark.browser,
-    pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning"),  # Gradio's own use of pandas
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt install chromium)"),
 ]
 

@@ -7,7 +7,9 @@ import random
 import socket
 import sys
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before anything is imported that reads them; child processes inherit them.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -23,6 +25,9 @@ import numpy as np
 import pytest
 
 from pipelines.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from tests.ui.launched import Launched
 
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 _MOST_WORKERS = 4  # each loads torch
@@ -81,3 +86,24 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect_to_this_machine)
+
+
+@pytest.fixture(scope="session")
+def _page_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Launched, Path]]:
+    from tests.ui.launched import SHARED_SETTINGS, served, surroundings
+
+    folder = tmp_path_factory.mktemp("page")
+    with ExitStack() as stack:
+        with surroundings(folder):
+            page = stack.enter_context(served(folder, **SHARED_SETTINGS))
+        yield page, folder
+
+
+@pytest.fixture(scope="module")
+def page(_page_of_all: tuple[Launched, Path]) -> Iterator[Launched]:
+    """A launched page that the files of one process share: others were there, and nothing runs any more."""
+    from tests.ui.launched import surroundings
+
+    page, folder = _page_of_all
+    with surroundings(folder):
+        yield page

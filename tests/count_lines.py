@@ -10,7 +10,7 @@ import gc
 from pathlib import Path
 from typing import TypeGuard
 
-ROOT = Path(__file__).parents[1]
+from rvc.files import ROOT
 
 
 def parsed(source: str) -> ast.Module:

@@ -10,7 +10,6 @@ import sys
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,13 @@ from typing import Any
 import pytest
 import soundfile as sf
 from gradio_client import Client, handle_file  # type: ignore[import-untyped]
-from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
 from pipelines.store.records import new_job
 from pipelines.store.registry import Registry
-from tests.ui.launched import RECORDING, VOICE_FILES, Launched, client_to, free_port, launched, wait_for
+from rvc.files import ROOT
+from tests.ui.launched import RECORDING, VOICE_FILES, Launched, client_to, free_port, wait_for
+from tests.ui.strangers import refusal
 
-ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 ENDPOINTS = {
     "upload_training_audio",
     "upload_target_audio",
@@ -64,12 +62,6 @@ ENDPOINTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    with launched(tmp_path_factory.mktemp("app")) as page:
-        yield page
-
-
 def client_of(page: Launched, token: str | None = None) -> Client:
     headers = {"x-timbre-token": token} if token else None
     return client_to(page, headers=headers)
@@ -89,12 +81,6 @@ def voice(client: Client) -> dict[str, Any]:
     assert row["status"] == "completed", row
     model: dict[str, Any] = row["model"]
     return model
-
-
-def refusal(client: Client, *values: object, api_name: str) -> str:
-    with pytest.raises(AppError) as caught:
-        client.submit(*values, api_name=api_name).result()
-    return str(caught.value)
 
 
 def test_the_endpoints_are_the_promised_ones_and_describe_themselves(client: Client) -> None:
@@ -212,12 +198,14 @@ def test_a_path_on_the_server_is_not_taken_for_a_file_that_was_sent(page: Launch
     assert "did not arrive" in refusal(client, [str(mine)], api_name="/upload_training_audio")
 
 
-def test_a_training_is_stopped_and_resumed_from_another_client(page: Launched) -> None:
+def test_a_training_is_stopped_and_resumed_from_another_client(
+    page: Launched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     token = "stopped-and-resumed-1"
     one, other = client_of(page, token), client_of(page, token)
     upload = one.predict([handle_file(VOICE_FILES[0])], api_name="/upload_training_audio")
-    os.environ["TOY_STEPS"] = "500"
-    try:
+    with monkeypatch.context() as patch:
+        patch.setenv("TOY_STEPS", "500")
         row = one.predict(upload["job_id"], "Slow", {"consent": True}, api_name="/start_training")
 
         def status() -> str:
@@ -229,8 +217,6 @@ def test_a_training_is_stopped_and_resumed_from_another_client(page: Launched) -
                 break
         other.predict(row["id"], api_name="/cancel_job")
         wait_for(lambda: status() == "cancelled", "the end of the cancelled training")
-    finally:
-        os.environ["TOY_STEPS"] = "10"
     other.predict(row["id"], api_name="/resume_job")
     wait_for(lambda: status() == "completed", "the end of the resumed training")
 

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from pipelines.settings import Settings, setting_names
-from tests.count_lines import ROOT, parsed, sources
+from rvc.files import ROOT
+from tests.count_lines import parsed, sources
 from tests.test_layers import imported
 
 PORT = Settings.model_fields["api_port"].default

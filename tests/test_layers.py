@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.count_lines import ROOT, code_lines, files_of, parsed, sources
+from rvc.files import ROOT
+from tests.count_lines import code_lines, files_of, parsed, sources
 
 MAX_CODE_LINES = 300
 MAX_FUNCTION_LINES = 60

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from rvc.files import ROOT
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROMISES = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
 ROWS = [line for line in PROMISES.splitlines() if line.startswith("| ")][1:]

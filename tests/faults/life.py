@@ -22,10 +22,11 @@ from pipelines.settings import Settings
 from pipelines.store import registry
 from pipelines.store.records import Caller
 from pipelines.voices.bundle import pack
+from rvc.files import ROOT
 from tests.tiny import toy_bundle
 
 ME = Caller("me")
-EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
+EXAMPLES = ROOT / "assets" / "examples"
 TRAINING = {
     "engine": "tiny", "total_steps": 40, "batch_size": 3, "score_every": 20, "checkpoint_every": 5,
     "threads": 1,

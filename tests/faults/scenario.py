@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.store.registry import Registry
+from rvc.files import ROOT
 from tests.faults.life import WRITE_VARIABLE
 from tests.faults.work import PACE_VARIABLE
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 240.0
 PACE_S = 0.03
 LONGEST_WAIT_S = {"upload": 0.05, "preprocessing": 1.5, "training": 4.0, "converting": 1.0}

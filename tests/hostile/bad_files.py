@@ -9,7 +9,7 @@ import stat
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +146,7 @@ def wav_header(  # noqa: PLR0913  # the fields of the format
     )
 
 
-def zipped(content: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+def zipped(content: Mapping[str, bytes | str], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     """A zip of these files; names are taken as they are."""
     out = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(out, "w", method) as archive:

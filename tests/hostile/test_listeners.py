@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
+from rvc.files import ROOT
 from tests.hostile import bad_files
 from tests.hostile.attacker import Attacker, Heard, faults_of_ours
 from tests.hostile.bad_files import NAMES, SEED, bad_recordings, bad_voices, bad_zips, zipped
 from tests.ui.launched import RECORDING, VOICE_FILES, Launched, launched, wait_for
 
-ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 VICTIM, ATTACKER = "the-victim-s-own-secret", "the-attacker-s-own-secret"
 LIMITS: dict[str, Any] = {"uploads_per_hour": 0, "files_per_hour": 0, "starts_per_hour": 0}
 TELLTALE = ("Traceback", 'File "', "site-packages", "/pipelines/", "/rvc/", str(ROOT))
@@ -92,7 +91,7 @@ def state_of(page: Launched) -> dict[str, Any]:
     files = {
         path.relative_to(page.data_dir).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in page.data_dir.rglob("*")
-        if path.is_file() and path.name not in ("registry.json", "converter.log", "server.lock")
+        if path.is_file() and path.name not in ("registry.json", "converter.log", "device.log", "server.lock")
     }
     rows = json.loads((page.data_dir / "registry.json").read_text(encoding="utf-8"))
     return {"files": files, "rows": {name: rows[name] for name in ("jobs", "models", "usage")}}

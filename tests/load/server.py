@@ -10,8 +10,7 @@ from pathlib import Path
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from pipelines.store.records import new_job
-from tests.pipelines.jobs.toy_jobs import TOY_WORKER
-from tests.pipelines.toy_tasks import write_voice
+from tests.toy_worker import TOY_WORKER, write_voice
 
 UNLIMITED = {"UPLOADS_PER_HOUR": "0", "FILES_PER_HOUR": "0", "STARTS_PER_HOUR": "0"}
 

@@ -24,6 +24,7 @@ from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from pipelines.store.records import Caller, new_job
 from pipelines.store.registry import SCHEMA_TABLE, SCHEMA_VERSION, AtomicStorage, Registry, Tables
+from rvc.files import ROOT
 from tests.load.server import UNLIMITED
 from tests.pipelines.jobs.toy_jobs import computed
 from tests.sounds import tone, write
@@ -49,9 +50,7 @@ def served(data_dir: Path) -> Iterator[tuple[str, int]]:
     environment = os.environ | UNLIMITED | {"NO_PROXY": "127.0.0.1", "TOY_STEP_S": str(STEP_S)}
     command = [sys.executable, "-m", "tests.load.server", str(port), str(data_dir)]
     with (data_dir.parent / "server.log").open("ab") as log:
-        server = subprocess.Popen(
-            command, cwd=Path(__file__).parents[2], env=environment, stdout=log, stderr=log
-        )
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
         url = f"http://127.0.0.1:{port}"
         wait_for(lambda: answers(url), "the page")

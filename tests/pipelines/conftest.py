@@ -9,7 +9,8 @@ import pytest
 
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
-from tests.pipelines.jobs.toy_jobs import TOY_WORKER, Open
+from tests.pipelines.jobs.toy_jobs import Open
+from tests.toy_worker import TOY_WORKER
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ import pytest
 from pipelines.jobs.service import Jobs
 from pipelines.logs import about_job, enter_job, start_logging
 from pipelines.settings import Settings
-from tests.pipelines.jobs.toy_jobs import ME, TOY_WORKER, Open, add_voice, end_of, submit, upload
-
-ROOT = Path(__file__).parents[2]
+from rvc.files import ROOT
+from tests.pipelines.jobs.toy_jobs import ME, Open, add_voice, end_of, submit, upload
+from tests.toy_worker import TOY_WORKER
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import pytest
 
 from pipelines.settings import Settings, get_settings
 from rvc.errors import ConfigError
-
-ROOT = Path(__file__).parents[2]
+from rvc.files import ROOT
 
 
 def test_a_variable_is_the_upper_case_name_of_a_field(monkeypatch: pytest.MonkeyPatch) -> None:

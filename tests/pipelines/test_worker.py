@@ -4,7 +4,6 @@ import json
 import math
 import queue
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +16,9 @@ from filelock import FileLock
 
 from pipelines.job_spec import JobSpec
 from pipelines.worker import STOPPED, plain
+from rvc.files import ROOT
+from tests.toy_worker import TOY_WORKER
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
 
 
@@ -26,17 +26,14 @@ class Child:
     """A real worker process, and what it says."""
 
     def __init__(self, arguments: Sequence[str], log: Path) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "pipelines.worker",
-            "--tasks",
-            "tests.pipelines.toy_tasks",
-            *arguments,
-        ]
         with log.open("ab") as stderr:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
+                [*TOY_WORKER, *arguments],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
             )
         self._said: queue.Queue[dict[str, Any] | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()

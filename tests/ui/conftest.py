@@ -22,6 +22,6 @@ def page_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def services(data_dir: Path, page_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
     """A page that is not served, on toy work of a moment."""
-    monkeypatch.setenv("TOY_STEPS", "3")
+    monkeypatch.setenv("TOY_STEP_S", "0.02")
     with services_at(data_dir) as services:
         yield services

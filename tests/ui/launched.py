@@ -2,55 +2,81 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import anyio._backends._asyncio  # noqa: F401 -- here, as pytest's import of it may fail in a server's thread
+import pytest
 from gradio_client import Client  # type: ignore[import-untyped]
 
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
+from rvc.files import ROOT
+from tests.toy_worker import TOY_WORKER
 
-WORKER = (sys.executable, "-m", "pipelines.worker", "--tasks", "tests.ui.toy_tasks")
-EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
+EXAMPLES = ROOT / "assets" / "examples"
 VOICE_FILES = sorted((EXAMPLES / "voice").glob("*.ogg"))
 RECORDING = EXAMPLES / "recordings" / "visitor.flac"
 PATIENCE_S = 120.0
-CHANGED = ("GRADIO_TEMP_DIR", "TOY_STEPS", "NO_PROXY", "FORWARDED_ALLOW_IPS")
+# What the page that many files share is set to.
+METRICS_TOKEN, FRIEND_SITE = "a-token-for-metrics", "https://friend.example"
+SHARED_SETTINGS: dict[str, Any] = {
+    "metrics_token": METRICS_TOKEN,
+    "allowed_origins": f"{FRIEND_SITE}/, http://lab.example:8080",
+    "max_voice_file_mb": 5,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launched:
-    """A page that answers.
-
-    Attributes:
-        url: Where.
-        jobs: Its dispatcher.
-        data_dir: Its data folder.
-    """
+    """A page that answers."""
 
     url: str
     jobs: Jobs
     data_dir: Path
 
+    @property
+    def cache(self) -> Path:
+        return self.data_dir.parent / "cache"
+
 
 @contextmanager
-def launched(
-    folder: Path, *, steps: int = 10, shared: bool = False, worker: Sequence[str] = WORKER, **wishes: object
+def surroundings(folder: Path, steps: int = 10) -> Iterator[None]:
+    """The environment of a page whose trainings and conversions take `steps` steps of 20 ms."""
+    cache = str(folder / "cache")
+    names = {"GRADIO_TEMP_DIR": cache, "TOY_STEPS": str(steps), "TOY_STEP_S": "0.02", "NO_PROXY": "127.0.0.1"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("FORWARDED_ALLOW_IPS", raising=False)  # a launch sets it
+        for name, value in names.items():
+            patch.setenv(name, value)
+        yield
+
+
+@contextmanager
+def launched(folder: Path, *, steps: int = 10, **options: Any) -> Iterator[Launched]:  # noqa: ANN401
+    """A page of `served` in its surroundings."""
+    with surroundings(folder, steps), served(folder, **options) as page:
+        yield page
+
+
+@contextmanager
+def served(
+    folder: Path,
+    *,
+    shared: bool = False,
+    worker: Sequence[str] = TOY_WORKER,
+    **wishes: object,
 ) -> Iterator[Launched]:
-    """Serve a page whose trainings and conversions take `steps` steps of 20 ms, with these settings.
+    """Serve a page with these settings.
 
     One that is `shared` takes nobody for its admin. With another worker, its trainings and conversions are
     that one's.
     """
-    before = {name: os.environ.get(name) for name in CHANGED}
-
-    os.environ |= {"GRADIO_TEMP_DIR": str(folder / "cache"), "TOY_STEPS": str(steps), "NO_PROXY": "127.0.0.1"}
     from ui.page import build_page, launch_options
     from ui.server.services import Services
 
@@ -72,8 +98,6 @@ def launched(
     finally:
         page.close(verbose=False)
         jobs.close()
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 def client_to(page: Launched, **options: object) -> Client:

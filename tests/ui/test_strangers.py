@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 
-from tests.ui.launched import RECORDING, Launched, client_to, launched
+from tests.ui.launched import RECORDING, Launched, client_to
 from tests.ui.raw_http import ask
 from tests.ui.strangers import same_answer_everywhere, things_of
-
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    with launched(tmp_path_factory.mktemp("strangers"), max_voice_file_mb=5) as page:
-        yield page
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +63,7 @@ def test_what_is_handed_out_lies_where_nobody_can_guess(owner: Client, things: d
 
 
 def test_gradio_s_own_routes_serve_nothing_else(page: Launched, things: dict[str, str]) -> None:
-    data, cache = page.data_dir, page.data_dir.parent / "cache"
+    data, cache = page.data_dir, page.cache
     inside = [path for path in data.rglob("*") if path.is_file()]
     assert len(inside) > 10
     outside = [data, cache, cache / "..", cache / ".." / "data" / "registry.json", Path("/etc/passwd")]
@@ -84,8 +75,7 @@ def test_gradio_s_own_routes_serve_nothing_else(page: Launched, things: dict[str
 
 
 def test_a_file_too_large_leaves_nothing_behind(page: Launched, owner: Client) -> None:
-    cache = page.data_dir.parent / "cache"
-    before = sorted(cache.rglob("*"))
+    before = sorted(page.cache.rglob("*"))
     limit = page.jobs._settings.max_sent_bytes
     head = '--b\r\nContent-Disposition: form-data; name="files"; filename="../../x.wav"\r\n\r\n'
     body = head + "x" * (limit + 1) + "\r\n--b--\r\n"
@@ -98,7 +88,7 @@ def test_a_file_too_large_leaves_nothing_behind(page: Launched, owner: Client) -
         x_timbre_token="a-secret-of-my-own",
     )
     assert answer.status == 413
-    assert sorted(cache.rglob("*")) == before
+    assert sorted(page.cache.rglob("*")) == before
 
 
 def test_a_name_is_kept_for_people_and_never_becomes_a_path(page: Launched) -> None:
@@ -114,5 +104,5 @@ def test_a_name_is_kept_for_people_and_never_becomes_a_path(page: Launched) -> N
     )
     assert answer.status == 200
     assert set(page.data_dir.parent.iterdir()) == before
-    (path,) = (page.data_dir.parent / "cache").rglob("evil.wav")
+    (path,) = page.cache.rglob("evil.wav")
     assert path.read_bytes() == b"sound"

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
-from tests.ui.launched import WORKER
+from tests.toy_worker import TOY_WORKER
 from ui.server.services import Services, publish_file
 
 ME, SOMEBODY_ELSE = "a-token-of-a-test-1", "a-token-of-a-test-2"
@@ -22,7 +22,7 @@ ME, SOMEBODY_ELSE = "a-token-of-a-test-1", "a-token-of-a-test-2"
 def services_at(folder: Path, *, started: bool = True, **wishes: object) -> Iterator[Services]:
     """The services of a page that is not served; without a start, jobs wait for ever."""
     settings = Settings.model_validate({"data_dir": folder, "max_file_size_mb": 5, **wishes})
-    jobs = Jobs(settings, worker_command=WORKER, retry_pauses_s=())
+    jobs = Jobs(settings, worker_command=TOY_WORKER, retry_pauses_s=())
     try:
         if started:
             jobs.start()
@@ -31,10 +31,11 @@ def services_at(folder: Path, *, started: bool = True, **wishes: object) -> Iter
         jobs.close()
 
 
-def request(token: str = ME, peer: str = "127.0.0.1") -> Any:  # noqa: ANN401
-    """A request of somebody's."""
-    headers = Headers({"host": "127.0.0.1:7860", "x-timbre-token": token})
-    return SimpleNamespace(headers=headers, cookies={}, client=SimpleNamespace(host=peer))
+def request(token: str = ME, peer: str = "127.0.0.1", **more: str) -> Any:  # noqa: ANN401
+    """A request of somebody's; `x_real_ip=` stands for the header x-real-ip."""
+    headers = {"host": "127.0.0.1:7860", "x-timbre-token": token}
+    headers |= {name.replace("_", "-"): value for name, value in more.items()}
+    return SimpleNamespace(headers=Headers(headers), cookies={}, client=SimpleNamespace(host=peer))
 
 
 def sent(path: Path) -> str:

@@ -18,6 +18,7 @@ from pipelines.events import finish
 from rvc.audio.reader import load_mono
 from rvc.audio.writer import WRITABLE, AudioWriter
 from rvc.engine.options import ConvertOptions
+from rvc.files import ROOT
 from tests.sounds import tone
 from tests.tiny import song, toy_voice
 
@@ -106,5 +107,5 @@ def test_a_conversion_notes_how_far_the_melody_went(tmp_path: Path) -> None:
 
 
 def test_the_version_is_the_project_s() -> None:
-    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["project"]["version"] == VERSION

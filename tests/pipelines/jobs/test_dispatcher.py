@@ -14,6 +14,7 @@ from pipelines.jobs.outcome import make_job_spec
 from pipelines.jobs.service import Jobs
 from pipelines.store.registry import AtomicStorage, Tables
 from rvc.errors import ConfigError, NotAllowedError
+from rvc.files import ROOT
 from tests.pipelines.jobs.toy_jobs import (
     ME,
     Open,
@@ -247,7 +248,7 @@ def test_the_converter_stays_warm_and_leaves_when_idle(
     assert third["result"]["pid"] != pid
     assert jobs.files.result_path(ME, third["id"]).read_bytes()[:4] == b"RIFF"
     assert jobs.library.stats(ME, "voice")["uses"] == 3
-    assert jobs.library.stats(ME, "voice")["seconds_converted"] == 4.5
+    assert jobs.library.stats(ME, "voice")["seconds_converted"] == 36.0
 
 
 def test_a_conversion_writes_the_registry_four_times(
@@ -290,7 +291,8 @@ import sys, time
 from pathlib import Path
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
-from tests.pipelines.jobs.toy_jobs import TOY_WORKER, submit, upload
+from tests.pipelines.jobs.toy_jobs import submit, upload
+from tests.toy_worker import TOY_WORKER
 jobs = Jobs(Settings(data_dir=sys.argv[1]), worker_command=TOY_WORKER)
 jobs.start()
 source = upload(jobs, Path(sys.argv[2]))
@@ -303,10 +305,9 @@ time.sleep(1000)
 def test_when_the_server_dies_its_worker_saves_and_the_next_server_goes_on(
     open_jobs: Open, tmp_path: Path, data_dir: Path
 ) -> None:
-    root = Path(__file__).parents[3]
     with subprocess.Popen(
         [sys.executable, "-c", SERVER, str(data_dir), str(tmp_path)],
-        cwd=root,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
     ) as server:

@@ -1,4 +1,4 @@
-"""A dispatcher whose work is toy_tasks, and what tests ask of it."""
+"""What tests ask of a dispatcher whose work is the toy worker's."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.jobs.dispatcher import WORKER_COMMAND
 from pipelines.jobs.service import Jobs
 from pipelines.store.records import Caller, new_job
-from tests.pipelines.toy_tasks import write_voice
 from tests.sounds import tone, write
+from tests.toy_worker import write_voice
 
 ME, OTHER, ADMIN = Caller("me"), Caller("other"), Caller("root", admin=True)
-TOY_WORKER = (*WORKER_COMMAND, "--tasks", "tests.pipelines.toy_tasks")
 PATIENCE_S = 60.0
 
 Open = Callable[..., Jobs]

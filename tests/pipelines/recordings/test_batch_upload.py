@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import stat
 import struct
-import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,10 +16,10 @@ from pipelines.conversion.batch import result_names
 from pipelines.recordings.uploads import receive_batch
 from pipelines.settings import Settings
 from rvc.errors import AudioError, LimitError
+from tests.hostile.bad_files import zipped
 from tests.sounds import KINDS, tone, write
 
 SETTINGS = Settings(max_file_size_mb=1, max_audio_seconds=60, max_files=5, max_batch_mb=2)
-Content = Mapping[str, bytes]
 
 
 @pytest.fixture
@@ -32,15 +31,6 @@ def job(tmp_path: Path) -> Path:
 @pytest.fixture
 def sound(tmp_path: Path) -> bytes:
     return write(tmp_path / "sound", "wav16", tone(1.0, 8_000), 8_000).read_bytes()
-
-
-def zipped(content: Content, method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    out = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(out, "w", method) as archive:
-        warnings.simplefilter("ignore")
-        for name, data in content.items():
-            archive.writestr(name, data)
-    return out.getvalue()
 
 
 def sent(tmp_path: Path, content: bytes, name: str = "songs.zip") -> list[tuple[Path, str]]:

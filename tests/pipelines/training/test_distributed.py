@@ -12,9 +12,9 @@ import pytest
 import soundfile as sf
 
 from rvc.engine.card import read_card
+from rvc.files import ROOT
 from tests.pipelines.toy_rvc import SETTINGS, weights_folder
 
-ROOT = Path(__file__).parents[3]
 SPEECH = ROOT / "assets" / "examples" / "voice" / "wren-1.ogg"
 PROGRAM = (
     "import sys, tests.pipelines.toy_rvc, pipelines.training.distributed as it; "

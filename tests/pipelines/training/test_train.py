@@ -23,10 +23,11 @@ from rvc.audio.reader import load_mono
 from rvc.engine.card import read_card
 from rvc.engine.retrieval import RetrievalIndex
 from rvc.errors import AudioError, ConfigError, UnknownNameError
+from rvc.files import ROOT
 from rvc.training.settings import TrainSettings
 from tests.tiny_task import BANDS, build_tiny_task, start_tiny
 
-SPEECH = Path(__file__).parents[3] / "assets" / "examples" / "voice" / "wren-1.ogg"
+SPEECH = ROOT / "assets" / "examples" / "voice" / "wren-1.ogg"
 BUNDLE = ["card.json", "index.faiss", "model.safetensors"]
 
 

@@ -3,9 +3,8 @@ from __future__ import annotations
 import json
 import os
 import time
-import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from pipelines.store.records import Caller, new_job
 from pipelines.store.registry import Registry
 from pipelines.voices.library import EXPORT_LIFE_S, Library
 from rvc.errors import CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
-from tests.pipelines.toy_tasks import write_voice
+from tests.hostile import bad_files
+from tests.toy_worker import write_voice
 
 ME, OTHER, ADMIN = Caller("me"), Caller("other"), Caller("root", admin=True)
 
@@ -28,11 +28,8 @@ def library(tmp_path: Path) -> Iterator[Library]:
     registry.close()
 
 
-def zipped(path: Path, entries: dict[str, bytes | str]) -> Path:
-    with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
-        warnings.simplefilter("ignore")  # names that occur twice are among the tests
-        for name, content in entries.items():
-            archive.writestr(name, content)
+def zipped(path: Path, entries: Mapping[str, bytes | str]) -> Path:
+    path.write_bytes(bad_files.zipped(entries))
     return path
 
 

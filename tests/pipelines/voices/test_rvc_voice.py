@@ -17,12 +17,13 @@ from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from rvc.audio.reader import load_mono
 from rvc.errors import RvcError
+from rvc.files import ROOT
 from rvc.vits.voice_model import read_discriminators, read_generator, read_voice_model
 from tests.pipelines.jobs.toy_jobs import ME, end_of
 from tests.pipelines.toy_rvc import SETTINGS, WORKER, weights_folder
 from tests.tiny_rvc_training import tiny_sizes
 
-SPEECH = Path(__file__).parents[3] / "assets" / "examples" / "voice" / "wren-1.ogg"
+SPEECH = ROOT / "assets" / "examples" / "voice" / "wren-1.ogg"
 
 
 @pytest.fixture

@@ -20,10 +20,11 @@ from rvc.audio.resampling import resample
 from rvc.audio.writer import AudioWriter
 from rvc.engine.card import TONE_BANDS
 from rvc.engine.options import ConvertOptions
+from rvc.files import ROOT
 from rvc.lite.tone import MAX_DB, mean_tone, measure_tone, retoned
 from rvc.voice import Voice
 
-EXAMPLES = Path(__file__).parents[3] / "assets" / "examples"
+EXAMPLES = ROOT / "assets" / "examples"
 RECORDING = EXAMPLES / "recordings" / "visitor.flac"
 
 Wave = NDArray[np.float32]

@@ -10,6 +10,7 @@ import pytest
 import soundfile as sf
 import torch
 
+from rvc.files import ROOT
 from rvc.lite.encoder import ContentEncoder, EncoderConfig
 from rvc.lite.perturb import Perturbation
 from rvc.lite.synthesizer import LiteSynthesizerConfig
@@ -177,7 +178,7 @@ def test_a_narrow_recording_is_cut_and_a_wide_one_left() -> None:
 
 
 def test_the_shipped_card_names_every_source_and_its_licence() -> None:
-    card = json.loads((Path(__file__).parents[3] / "assets" / "builtin" / "card.json").read_text())
+    card = json.loads((ROOT / "assets" / "builtin" / "card.json").read_text())
     assert set(card["data_and_licences"]) >= {"kathleen_en", "librispeech"}
     assert all(card["data_and_licences"].values())
     assert card["steps"]["encoder"] > 0

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from rvc.errors import ConfigError
+from rvc.files import ROOT
 from rvc.training.group import Group
 from rvc.training.loop import Training
 from rvc.training.settings import TrainSettings
 from tests.tiny_rvc_training import tiny_data, tiny_rvc_task
 from tests.tiny_task import drain
 
-ROOT = Path(__file__).parents[3]
 STEPS = 3
 SETTINGS = {
     "engine": "rvc", "version": "v1", "total_steps": STEPS, "batch_size": 4, "score_every": 2, "threads": 1,

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from rvc.errors import CheckpointError, ConfigError
+from rvc.files import ROOT
 from rvc.training.checkpoints import CheckpointStore
 from rvc.training.dataset import TrainingSet
 from rvc.training.loop import Training
@@ -268,7 +269,7 @@ def test_killing_the_process_at_random_moments_changes_no_bit(tmp_path: Path) ->
     def run(folder: Path, kill_after_reports: int | None) -> int:
         folder.mkdir(exist_ok=True)
         command = [sys.executable, "-c", CHILD, str(folder)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as child:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as child:
             assert child.stdout is not None
             for number, _ in enumerate(child.stdout):
                 if number == kill_after_reports:

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,17 +15,10 @@ import pytest
 from pipelines.jobs import dispatcher
 from pipelines.monitoring import Gpu, Machine, Memory
 from pipelines.store.registry import AtomicStorage
-from tests.ui.launched import Launched, client_to, launched
+from tests.ui.launched import Launched, client_to
 from tests.ui.raw_http import Answer, ask
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 GIGABYTE = 1_000_000_000
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    with launched(tmp_path_factory.mktemp("health")) as page:
-        yield page
 
 
 def told(answer: Answer) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from tests.ui.raw_http import Answer, ask
 from tests.ui.strangers import refusal, same_answer_everywhere, things_of
 from ui.server.login import AT_ONCE
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 PASSWORDS = {name: password_of(name) for name in ("ada", "bob", "root")}
 
 

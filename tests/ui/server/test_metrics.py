@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from gradio_client import handle_file  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.monitoring import Gpu, Machine
-from tests.ui.launched import VOICE_FILES, Launched, client_to, launched, wait_for
+from tests.ui.launched import METRICS_TOKEN as TOKEN
+from tests.ui.launched import VOICE_FILES, Launched, client_to, wait_for
 from tests.ui.raw_http import Answer, ask
 from ui.server.monitoring import SnapshotCollector
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
-TOKEN = "a-token-for-metrics"
 Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    with launched(tmp_path_factory.mktemp("metrics"), metrics_token=TOKEN) as page:
-        yield page
 
 
 def values(answer: Answer) -> Values:
@@ -41,7 +32,7 @@ def of(measured: Values, name: str, **labels: str) -> float:
 
 def test_work_and_refusals_are_counted(page: Launched) -> None:
     before = values(ask(page.url, "/metrics"))
-    assert of(before, "timbre_jobs", type="training", status="completed") == 0
+    trained = {"type": "training", "status": "completed"}
     client = client_to(page)
     row = client.submit(
         [handle_file(VOICE_FILES[0])], "Wren", {"consent": True}, api_name="/train_voice"
@@ -51,15 +42,15 @@ def test_work_and_refusals_are_counted(page: Launched) -> None:
 
     def ended() -> bool:
         after = values(ask(page.url, "/metrics"))
-        return of(after, "timbre_job_seconds_count", type="training", status="completed") > of(
-            before, "timbre_job_seconds_count", type="training", status="completed"
-        )
+        name = "timbre_job_seconds_count"
+        return of(after, name, **trained) > of(before, name, **trained)
 
     wait_for(ended, "the training in the metrics")
     answer = ask(page.url, "/metrics")
     after = values(answer)
-    assert of(after, "timbre_jobs", type="training", status="completed") == 1
-    assert of(after, "timbre_job_seconds_sum", type="training", status="completed") > 0
+    assert of(after, "timbre_jobs", **trained) == of(before, "timbre_jobs", **trained) + 1
+    name = "timbre_job_seconds_sum"
+    assert of(after, name, **trained) > of(before, name, **trained)
     refused = {"reason": "UnknownNameError"}
     assert of(after, "timbre_refusals_total", **refused) == of(before, "timbre_refusals_total", **refused) + 1
     assert of(after, "timbre_queue_length") == 0

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import safehttpx  # type: ignore[import-untyped]
 from gradio_client import Client  # type: ignore[import-untyped]
 
-from tests.ui.launched import launched
+from tests.ui.launched import Launched
 from tests.ui.raw_http import ask
 from tests.ui.strangers import refusal
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 ADDRESS = "https://192.0.2.1/a.wav"
 
 
-def test_nothing_is_fetched_from_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_fetched_from_an_address(page: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     async def noted(host: str, *_: object) -> str:
@@ -29,12 +26,12 @@ def test_nothing_is_fetched_from_an_address(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(safehttpx, "async_validate_url", noted)
     monkeypatch.setattr(safehttpx, "get", noted_get)
-    with launched(tmp_path) as page:
-        client = Client(page.url, verbose=False)
-        file = {"path": ADDRESS, "orig_name": "a.wav", "meta": {"_type": "gradio.FileData"}}
-        assert "send it itself" in refusal(client, file, api_name="/upload_target_audio")
-        for address in (ADDRESS, ADDRESS.upper()):
-            answer = ask(page.url, f"/gradio_api/file={address}")
-            assert (answer.status, "fetches nothing" in answer.text) == (403, True)
-        assert list((page.data_dir / "jobs").iterdir()) == []
+    before = sorted((page.data_dir / "jobs").iterdir())
+    client = Client(page.url, verbose=False)
+    file = {"path": ADDRESS, "orig_name": "a.wav", "meta": {"_type": "gradio.FileData"}}
+    assert "send it itself" in refusal(client, file, api_name="/upload_target_audio")
+    for address in (ADDRESS, ADDRESS.upper()):
+        answer = ask(page.url, f"/gradio_api/file={address}")
+        assert (answer.status, "fetches nothing" in answer.text) == (403, True)
+    assert sorted((page.data_dir / "jobs").iterdir()) == before
     assert asked == []

@@ -7,21 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.ui.launched import FRIEND_SITE as FRIEND
 from tests.ui.launched import Launched, launched
 from tests.ui.raw_http import Answer, ask
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
-FRIEND, STRANGER = "https://friend.example", "https://stranger.example"
+STRANGER = "https://stranger.example"
 CALL = "/gradio_api/call/info"
 BODY = json.dumps({"data": []})
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    with launched(
-        tmp_path_factory.mktemp("origins"), allowed_origins=f"{FRIEND}/, http://lab.example:8080"
-    ) as page:
-        yield page
 
 
 @pytest.fixture(scope="module")

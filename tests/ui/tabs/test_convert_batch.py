@@ -2,63 +2,42 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
 import pytest
-from starlette.datastructures import Headers
 
-from tests.ui.launched import RECORDING, Launched, launched, wait_for
+from tests.ui.launched import RECORDING, wait_for
+from tests.ui.visitor import request, sent
 from ui.server.services import ACTIVE, Services
 from ui.tabs.convert import MANY, ConvertState, ConvertTab
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
-VISITOR: Any = SimpleNamespace(
-    headers=Headers({"x-timbre-token": "a-token-of-a-test-1"}), cookies={}, client=None
-)
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    with launched(tmp_path_factory.mktemp("convert"), steps=100_000) as page:
-        yield page
+VISITOR = request()
 
 
 @pytest.fixture
-def services(page: Launched) -> Services:
-    return Services.of(page.jobs._settings, page.jobs)
-
-
-@pytest.fixture
-def tab(services: Services) -> ConvertTab:
+def tab(services: Services, monkeypatch: pytest.MonkeyPatch) -> ConvertTab:
+    monkeypatch.setenv("TOY_STEPS", "100000")
     with gr.Blocks():
         return ConvertTab(services)
 
 
 def begin(tab: ConvertTab, services: Services, state: ConvertState) -> list[dict[Any, Any]]:
     """Press the button with one recording in the list of many; return what was drawn when it let go."""
-    sent = Path(os.environ["GRADIO_TEMP_DIR"]) / "sent" / "visitor.flac"
-    sent.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(RECORDING, sent)
     voice = services.library.list(services.caller(VISITOR))[0]["id"]
     values = {part: part.value for part in tab.expert.inputs}
-    values |= {tab.state: state, tab.voice: voice, tab.number: MANY, tab.files: [str(sent)]}
+    values |= {tab.state: state, tab.voice: voice, tab.number: MANY, tab.files: [sent(RECORDING)]}
     return list(tab.convert(values, VISITOR))
 
 
 def test_the_button_lets_go_of_a_batch_that_is_then_followed_to_its_end(
-    page: Launched, tab: ConvertTab, services: Services
+    tab: ConvertTab, services: Services
 ) -> None:
     state = ConvertState()
     drawn = begin(tab, services, state)
     assert "Convert 1 recording" in drawn[-1][tab.status]
     assert state.job_id is not None
-    assert page.jobs.get(services.caller(VISITOR), state.job_id)["status"] in ACTIVE
+    assert services.jobs.get(services.caller(VISITOR), state.job_id)["status"] in ACTIVE
     rest = tab.rest(state, VISITOR)
     next(rest)
     assert "Convert 1 recording" in next(rest)[tab.status]
@@ -68,7 +47,7 @@ def test_the_button_lets_go_of_a_batch_that_is_then_followed_to_its_end(
 
 
 def test_a_batch_is_no_longer_drawn_when_the_visitor_has_started_something_else(
-    page: Launched, tab: ConvertTab, services: Services
+    tab: ConvertTab, services: Services
 ) -> None:
     state = ConvertState()
     begin(tab, services, state)
@@ -78,5 +57,5 @@ def test_a_batch_is_no_longer_drawn_when_the_visitor_has_started_something_else(
     state.job_id = "another"
     assert list(rest) == []
     caller = services.caller(VISITOR)
-    page.jobs.cancel(caller, batch_id)
-    wait_for(lambda: page.jobs.get(caller, batch_id)["status"] not in ACTIVE, "the batch to stop")
+    services.jobs.cancel(caller, batch_id)
+    wait_for(lambda: services.jobs.get(caller, batch_id)["status"] not in ACTIVE, "the batch to stop")

@@ -12,7 +12,6 @@ from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 from pipelines.store.records import Caller
 from tests.ui.launched import VOICE_FILES, Launched, client_to, launched
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 

@@ -18,8 +18,6 @@ from tests.pipelines.toy_rvc import SETTINGS, WORKER, weights_folder
 from tests.ui.launched import VOICE_FILES, Launched, client_to, launched
 from ui.tabs.clone import TrainingSettings
 
-pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's own use of pandas
-
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launched]:

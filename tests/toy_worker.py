@@ -1,0 +1,175 @@
+"""Toy work in real children, for every test with a dispatcher: events, files and results like the real ones.
+
+Settings of the job steer it:
+
+steps, step_s    how many steps, and how many seconds each takes (else TOY_STEPS and TOY_STEP_S of the
+                 environment, else 3 and 0)
+needs_device     whether the steps compute on the device; every step then notes (begin, end, job) in
+                 <data folder>/device.log, so that a test sees who computed when
+fault            "input" | "internal" | "die" at the first step; of a batch, at the recording whose name
+                 it is in
+deaf             ignore SIGTERM, and never come back from the first step
+once             the fault happens in the first try only
+chatty           say something past Python's own stdout
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import struct
+import sys
+import time
+import wave
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.conversion.batch import convert_all
+from pipelines.events import Done, Events, Progress
+from pipelines.job_spec import JobSpec
+from rvc.errors import AudioError
+from rvc.files import ROOT
+
+TOY_WORKER = (sys.executable, "-m", "pipelines.worker", "--tasks", "tests.toy_worker")
+REPORT = ROOT / "tests" / "ui" / "report.json"
+
+
+def write_voice(folder: Path, name: str = "Toy", **fields: object) -> Path:
+    """Write a bundle that is a voice in form: a card and a safetensors file of four numbers."""
+    folder.mkdir(parents=True)
+    card: dict[str, Any] = {"format_version": 1, "engine": "toy", "name": name, "sample_rate_hz": 24_000}
+    card |= {"content_encoder": "toy", "content_dim": 4, "training": {"seconds_of_audio": 1.5}}
+    card |= {"f0": {"median_hz": 110.0, "low_hz": 90.0, "high_hz": 140.0}} | fields
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    header = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(16))
+    return folder
+
+
+def count(spec: JobSpec) -> Events[dict[str, Any]]:
+    """Count steps; resume where the last try was closed."""
+    wish = spec.settings
+    if wish.get("chatty"):
+        os.system("echo chatter")  # noqa: S605  # past Python's own stdout, as native code does
+    work = spec.work_folder
+    work.mkdir(exist_ok=True)
+    checkpoint = work / "step.txt"
+    step = start = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    steps = _steps(wish)
+    needs_device = bool(wish.get("needs_device", spec.type != "preprocessing"))
+    try:
+        while step < steps:
+            yield Progress(
+                stage="Counting",
+                fraction=step / steps,
+                message=f"Step {step} of {steps}",
+                eta_s=(steps - step) * _step_s(wish),
+                needs_device=needs_device,
+                data=_curves(work, step, steps) if spec.type == "training" else {"step": step},
+            )
+            _take_step(spec, step, needs_device=needs_device)
+            step += 1
+    finally:
+        checkpoint.write_text(str(step))
+    result = {"start": start, "steps": steps, "pid": os.getpid(), "quality_snr": 20.0}
+    yield Done(result=result | _made(spec))
+
+
+def _made(spec: JobSpec) -> dict[str, Any]:
+    """What a job of this type leaves: a report, a voice, or the recording given back."""
+    if spec.type == "preprocessing":
+        (spec.upload_folder / "prepared").mkdir(exist_ok=True)
+        shutil.copyfile(REPORT, spec.upload_folder / "prepared" / "report.json")
+    if spec.type == "training":
+        write_voice(spec.bundle_folder, consent=spec.settings.get("consent"))
+    if spec.type != "conversion":
+        return {}
+    file = spec.files[0]
+    path = f"result/toy.{spec.settings.get('format', 'wav')}"
+    spec.result_folder.mkdir(exist_ok=True)
+    _give_back(spec.upload_folder / file["audio"], spec.folder / path)
+    transposed = spec.settings.get("transpose_semitones") or 3.2
+    return {"path": path, "seconds": file.get("seconds"), "transpose_semitones": transposed}
+
+
+def _give_back(source: Path, destination: Path) -> None:
+    if source.suffix == destination.suffix:
+        shutil.copyfile(source, destination)
+        return
+    import soundfile as sf  # takes a while; most jobs do without
+
+    sf.write(destination, *sf.read(source, dtype="float32"))
+
+
+def _curves(work: Path, step: int, steps: int) -> dict[str, Any]:
+    """Losses that fall, and at every fifth of the way a score and a sample of a sine."""
+    data: dict[str, Any] = {"step": step, "total_steps": steps, "losses": {"toy": 1 / (step + 1)}}
+    every = steps // 5
+    if every and step % every == every - 1:
+        data["score"] = {"total": 5 + 3 * math.exp(-3 * step / steps), "step": step}
+        data["sample"] = f"samples/{step:06d}.wav"
+        (work / "samples").mkdir(exist_ok=True)
+        sine = [round(9_000 * math.sin(2 * math.pi * 220 * n / 24_000)) for n in range(24_000)]
+        for path in (work / "samples" / "reference.wav", work / data["sample"]):
+            with wave.open(str(path), "wb") as sound:
+                sound.setparams((1, 2, 24_000, 0, "NONE", "not compressed"))
+                sound.writeframes(struct.pack("<24000h", *sine))
+    return data
+
+
+def _take_step(spec: JobSpec, step: int, *, needs_device: bool) -> None:
+    wish = spec.settings
+    if wish.get("deaf"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        (spec.work_folder / "deaf").touch()
+        time.sleep(60)
+    first_try = not (spec.work_folder / "failed").exists()
+    if step == 0 and (first_try or not wish.get("once")):
+        _go_wrong(str(wish.get("fault")), spec)
+    begin = time.time()
+    time.sleep(_step_s(wish))
+    if needs_device:
+        with (spec.device_lock.parent / "device.log").open("a") as log:
+            log.write(f"{begin} {time.time()} {spec.id}\n")
+
+
+def _steps(wish: Mapping[str, Any]) -> int:
+    return int(wish.get("steps", os.environ.get("TOY_STEPS", "3")))
+
+
+def _step_s(wish: Mapping[str, Any]) -> float:
+    return float(wish.get("step_s", os.environ.get("TOY_STEP_S", "0")))
+
+
+def _go_wrong(fault: str, spec: JobSpec) -> None:
+    (spec.work_folder / "failed").touch()
+    if fault == "input":
+        raise AudioError("The recording is not good enough; record it again.")
+    if fault == "internal":
+        raise ZeroDivisionError("a fault of the program")
+    if fault == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def batch(spec: JobSpec) -> Events[dict[str, Any]]:
+    """Count steps for every recording, and give it back."""
+    wish = spec.settings
+    form, steps = wish.get("format", "wav"), _steps(wish)
+
+    def convert(row: dict[str, Any], destination: Path) -> Events[float]:
+        for step in range(steps):
+            yield Progress(stage="Counting", fraction=step / steps, needs_device=True)
+            fault = str(wish.get("fault", ""))
+            _take_step(spec, 0 if fault and fault in row["name"] else -1, needs_device=True)
+        _give_back(spec.folder.parent / row["upload_id"] / row["original"], destination)
+        yield Done(result=row["seconds"])
+
+    for event in convert_all(spec.files, spec.folder, form, convert, attempt=spec.attempt):
+        yield Done(result=vars(event.result)) if isinstance(event, Done) else event
+
+
+TASKS = {"preprocessing": count, "training": count, "conversion": count, "batch": batch}
