@@ -22,7 +22,7 @@ def run_command(arguments: Namespace, settings: Settings) -> list[str]:
         rows = back_up(settings.data_dir, arguments.backup)
         lines.append(f"Backed up {rows} jobs and voices to {arguments.backup}.")
     if arguments.restore is not None:
-        lines += put_back(settings, arguments.restore)
+        lines += restore_backup(settings, arguments.restore)
     if arguments.clean_up:
         lines += clean_up(settings, dry_run=arguments.dry_run)
     # Care for the data folder goes before a user.
@@ -42,7 +42,7 @@ def clean_up(settings: Settings, *, dry_run: bool) -> list[str]:
     return [*lines, found.sentence(done=not dry_run)]
 
 
-def put_back(settings: Settings, source: Path) -> list[str]:
+def restore_backup(settings: Settings, source: Path) -> list[str]:
     """Put a backup in the registry's place; return lines to show."""
     done = restore(settings.data_dir, source)
     lines = [f"Restored {done.rows} jobs and voices from {source}."]

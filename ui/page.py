@@ -15,8 +15,8 @@ from starlette.middleware import Middleware
 
 from ui.api import add_endpoints
 from ui.server.identity import CallerCookie, trust_proxies
-from ui.server.login import Login, LoginGate, user_of
-from ui.server.middleware import UploadGate, forbid_fetching, install_middleware
+from ui.server.login import Login, LoginMiddleware, user_of
+from ui.server.middleware import UploadMiddleware, forbid_fetching, install_middleware
 from ui.server.monitoring import routes
 from ui.server.services import QUIET, Services, Update, as_gr_error
 from ui.tabs.account import account_bar
@@ -79,7 +79,7 @@ def launch_options(services: Services) -> dict[str, Any]:
     trust_proxies(settings)
     forbid_fetching()
     accounts = services.callers.accounts
-    identity = Middleware(LoginGate, services=services)
+    identity = Middleware(LoginMiddleware, services=services)
     if accounts is None:
         identity = Middleware(CallerCookie, callers=services.callers)
     return {
@@ -94,7 +94,7 @@ def launch_options(services: Services) -> dict[str, Any]:
         "footer_links": ["api"],
         "app_kwargs": {
             "routes": [*routes(services), *(Login(services, accounts).routes() if accounts else [])],
-            "middleware": [identity, Middleware(UploadGate, services=services)],
+            "middleware": [identity, Middleware(UploadMiddleware, services=services)],
             "lifespan": install_middleware(settings),
         },
         "auth_dependency": partial(user_of, services) if accounts else None,

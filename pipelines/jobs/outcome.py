@@ -1,4 +1,4 @@
-"""What passes between the registry and a child: its order before, and what becomes of the job after.
+"""What passes between the registry and a child: its spec before, and what becomes of the job after.
 
     done                            completed, once its result has been fetched
     stopped, because it was asked   cancelled, or interrupted (the server leaves)

@@ -156,7 +156,7 @@ def consent(card: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"statement": _text(statement)} | ({"given_at": given_at} if given_at else {})
 
 
-def told(card: Mapping[str, Any]) -> dict[str, Any]:
+def public_facts(card: Mapping[str, Any]) -> dict[str, Any]:
     """Return what else its maker wrote by name: licence, info, and facts such as epochs and author."""
     named = card.get("facts")
     found: dict[str, Any] = {name: card.get(name) for name in ("licence", "info", "vocoder")}

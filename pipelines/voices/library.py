@@ -248,7 +248,7 @@ def _row_of(card: dict[str, Any], folder: Path, model_id: str) -> Row:
         "f0": card.get("f0", {}),
         "scores": card.get("training", {}).get("scores"),
         "consent": bundles.consent(card),
-        "told": bundles.told(card),
+        "told": bundles.public_facts(card),
         "imported_at": None,
         "size_bytes": bundles.size_bytes(folder),
     }

@@ -31,7 +31,7 @@ from rvc.engine.options import LITE_DEFAULTS
 from rvc.errors import CheckpointError
 from rvc.lite.encoder import ContentEncoder
 from rvc.lite.synthesizer import LiteFrames, LiteSynthesizer, pulse_train
-from rvc.lite.tone import retoned
+from rvc.lite.tone import match_tone
 from rvc.lite.weights import CONTENT_ENCODER_NAME, load_encoder, load_synthesizer
 
 Wave = NDArray[np.float32]
@@ -63,7 +63,7 @@ class LiteEngine:
     def source(self, heard16k: Wave, f0_hz: NDArray[np.float64]) -> Source:
         """Hear the recording in the tone of the voice's own; its F0 was found before, in its own tone."""
         if self.tone_db is not None:
-            heard16k = at_one_level(retoned(heard16k, self.tone_db))
+            heard16k = at_one_level(match_tone(heard16k, self.tone_db))
         return Source.of(heard16k, f0_hz)
 
     def pieces(self, source: Source, chunk_s: float) -> list[Piece]:

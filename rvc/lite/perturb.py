@@ -46,11 +46,11 @@ class Perturbation:
         """
         power = power_spectrum(wav)
         power = power.gather(1, frame[..., None].expand(-1, -1, power.shape[-1]))
-        view = self.retoned(power, generator)
+        view = self.match_tone(power, generator)
         plain = self.uniform((wav.shape[0], 1, 1), 0, 1, generator) < plain_share
         return torch.where(plain, log_mel(power, self.plain), view)
 
-    def retoned(self, power: Tensor, generator: torch.Generator) -> Tensor:
+    def match_tone(self, power: Tensor, generator: torch.Generator) -> Tensor:
         """A log-mel of another vocal tract, with a smooth change of tone, and for some a few bands lost."""
         chosen = torch.randint(WARPS, (power.shape[0],), generator=generator, device=self.device)
         mel = log_mel(power, self.banks[chosen])

@@ -72,7 +72,7 @@ def mean_tone(waves16k: Iterable[Wave]) -> NDArray[np.float64]:
     return np.average([tone.db for tone in tones], axis=0, weights=weights)
 
 
-def retoned(wav16k: Wave, tone_db: NDArray[np.float64]) -> Wave:
+def match_tone(wav16k: Wave, tone_db: NDArray[np.float64]) -> Wave:
     """Give a recording the tone `tone_db` as far as its own is known, not delayed; its level is another."""
     measured = measure_tone(wav16k)
     taps = _filter(np.clip((tone_db - measured.db) * measured.certainty, -MAX_DB, MAX_DB))

@@ -249,7 +249,7 @@ class RoughPerturbation(Perturbation):
         power = (power + noise + babble) * 10 ** (self.uniform(column, -9, 7, generator) / 10)
         narrow = self.uniform(column, 0, 1, generator) < 0.15
         power = torch.where(narrow & (hz > self.uniform(column, 0.4, 0.95, generator)), 1e-8, power)
-        return self.retoned(power, generator)
+        return self.match_tone(power, generator)
 
     def _reverberate(self, wav: Tensor, share: float, generator: torch.Generator) -> Tensor:
         """Add a room (decaying noise, 0.1 to 0.6 s) to a share of the batch; (B, N) -> (B, N)."""

@@ -13,7 +13,7 @@ from pipelines.settings import Settings
 from pipelines.store.records import Caller
 from rvc.errors import NotAllowedError, RvcError
 from tests.toy_worker import TOY_WORKER
-from ui.server.identity import AnonymousUser
+from ui.server.identity import WebCaller
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_everybody_gets_the_demo_voice_nobody_can_change_it_and_it_is_trained_on
         settings.data_dir / "demo"
     }
     assert any("training" in line and " s" in line for line in said)
-    visitor = AnonymousUser("anybody")
+    visitor = WebCaller("anybody")
     names = [row["model_name"] for row in jobs.library.list(visitor)]
     assert names[0] == VOICE_NAME
     assert names.count(VOICE_NAME) == 1

@@ -42,7 +42,7 @@ SIGNED = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{40})")
 
 
 @dataclass(frozen=True)
-class AnonymousUser(Caller):
+class WebCaller(Caller):
     """A caller of this server, who also sees the voices that it offers to everybody."""
 
     def may_see(self, row: Row) -> bool:
@@ -80,8 +80,8 @@ class Callers:
                     "Log in first: open the page, or use Client(url, auth=(name, password)), or send a "
                     "header Authorization: Bearer with a personal token."
                 )
-            return AnonymousUser(account.name, admin=account.admin, address=address)
-        return AnonymousUser(self._without_login(request), address=address)
+            return WebCaller(account.name, admin=account.admin, address=address)
+        return WebCaller(self._without_login(request), address=address)
 
     def account(self, request: gr.Request | HTTPConnection) -> Account | None:
         """Return the user whose token or login a request carries, None if it carries none that is valid."""

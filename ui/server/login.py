@@ -120,7 +120,7 @@ class Login:
         return response
 
 
-class LoginGate:
+class LoginMiddleware:
     """ASGI middleware: lets nobody past who is not logged in."""
 
     def __init__(self, app: ASGIApp, *, services: Services) -> None:

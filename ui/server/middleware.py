@@ -56,13 +56,13 @@ def install_middleware(settings: Settings) -> Callable[[Starlette], AbstractAsyn
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         if app.middleware_stack is not None:
-            app.middleware_stack = Gate(app.middleware_stack, settings)
+            app.middleware_stack = OriginMiddleware(app.middleware_stack, settings)
         yield
 
     return lifespan
 
 
-class Gate:
+class OriginMiddleware:
     """ASGI middleware: refuses other web sites, and what does not come over HTTPS where that is required."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -147,7 +147,7 @@ async def _refuse(*_: object, **__: object) -> NoReturn:
     raise gr.Error(REFUSAL, print_exception=False)
 
 
-class UploadGate:
+class UploadMiddleware:
     """ASGI middleware: refuses files before they are received, and what lies at other addresses."""
 
     def __init__(self, app: ASGIApp, *, services: Services) -> None:

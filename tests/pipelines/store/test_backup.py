@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.commands import put_back
+from pipelines.commands import restore_backup
 from pipelines.jobs.cleanup import recover_on_start
 from pipelines.settings import Settings
 from pipelines.store import backup as backups
@@ -95,7 +95,7 @@ def test_whoever_restores_is_told_that_revoked_tokens_are_valid_again(tmp_path: 
     back_up(data_dir, copy)
     tokens.revoke("ada", row["id"])
     registry.close()
-    (said,) = [line for line in put_back(Settings(data_dir=data_dir), copy) if "token" in line]
+    (said,) = [line for line in restore_backup(Settings(data_dir=data_dir), copy) if "token" in line]
     assert said.startswith("1 personal token")
     registry = Registry(data_dir)
     assert Tokens(registry).find(token, "personal") is not None

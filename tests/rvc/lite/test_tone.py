@@ -21,7 +21,7 @@ from rvc.audio.writer import AudioWriter
 from rvc.engine.card import TONE_BANDS
 from rvc.engine.options import ConvertOptions
 from rvc.files import ROOT
-from rvc.lite.tone import MAX_DB, mean_tone, measure_tone, retoned
+from rvc.lite.tone import MAX_DB, match_tone, mean_tone, measure_tone
 from rvc.voice import Voice
 
 EXAMPLES = ROOT / "assets" / "examples"
@@ -58,7 +58,7 @@ def held_vowel() -> Wave:
 def test_a_recording_with_another_microphone_is_given_back_its_tone(speech: Wave) -> None:
     original, filtered = measure_tone(speech).db, through_a_microphone(speech)
     before = np.abs(measure_tone(filtered).db - original).mean()
-    after = np.abs(measure_tone(retoned(filtered, original)).db - original).mean()
+    after = np.abs(measure_tone(match_tone(filtered, original)).db - original).mean()
     assert before > 10
     assert after < before / 8
 
@@ -71,7 +71,7 @@ def test_the_tone_does_not_depend_on_the_level(speech: Wave) -> None:
 
 
 def test_a_recording_in_the_wanted_tone_is_left_alone_and_not_delayed(speech: Wave) -> None:
-    same = retoned(speech, measure_tone(speech).db)
+    same = match_tone(speech, measure_tone(speech).db)
     assert same.shape == speech.shape
     assert np.sqrt(np.mean((same - speech) ** 2) / np.mean(speech**2)) < 0.01
 
@@ -82,9 +82,9 @@ def test_a_long_recording_is_filtered_in_parts_without_a_seam(
     wanted = np.linspace(10, -10, TONE_BANDS)
     measured = measure_tone(speech)
     monkeypatch.setattr(rvc.lite.tone, "measure_tone", lambda _: measured)
-    whole = retoned(speech, wanted)
+    whole = match_tone(speech, wanted)
     monkeypatch.setattr(rvc.lite.tone, "BLOCK_SAMPLES", 16_000)
-    np.testing.assert_allclose(retoned(speech, wanted), whole, atol=1e-6)
+    np.testing.assert_allclose(match_tone(speech, wanted), whole, atol=1e-6)
 
 
 def test_a_tone_measured_in_parts_is_that_of_the_whole(speech: Wave, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,14 +96,14 @@ def test_a_tone_measured_in_parts_is_that_of_the_whole(speech: Wave, monkeypatch
 def test_a_held_vowel_tells_nothing_of_a_tone(speech: Wave) -> None:
     assert measure_tone(speech).certainty > 0.7
     vowel = held_vowel()
-    kept = retoned(vowel, measure_tone(speech).db)
+    kept = match_tone(vowel, measure_tone(speech).db)
     assert np.sqrt(np.mean((kept - vowel) ** 2) / np.mean(vowel**2)) < 0.1
 
 
 @pytest.mark.parametrize("samples", [0, 1, 159, 16_000])
 def test_silence_and_hardly_anything_come_through(samples: int) -> None:
     nothing = np.zeros(samples, np.float32)
-    np.testing.assert_array_equal(retoned(nothing, np.linspace(20, -20, TONE_BANDS)), nothing)
+    np.testing.assert_array_equal(match_tone(nothing, np.linspace(20, -20, TONE_BANDS)), nothing)
 
 
 def test_several_recordings_count_by_what_they_hold(speech: Wave) -> None:
@@ -144,7 +144,7 @@ def test_a_voice_that_was_made_before_there_were_tones_speaks_as_it_did(speech: 
 
 def test_the_equaliser_goes_no_further_than_it_may(speech: Wave) -> None:
     wanted = measure_tone(speech).db + np.where(np.arange(TONE_BANDS) < TONE_BANDS // 2, 90.0, -90.0)
-    before, after = (welch(wav, 16_000, nperseg=2_048)[1] for wav in (speech, retoned(speech, wanted)))
+    before, after = (welch(wav, 16_000, nperseg=2_048)[1] for wav in (speech, match_tone(speech, wanted)))
     gains_db = 10 * np.log10(after / before)[10:-100]
     assert 1.9 * MAX_DB < gains_db.max() - gains_db.min() < 2.1 * MAX_DB
 

@@ -19,7 +19,7 @@ from pipelines.users.accounts import Accounts
 from pipelines.users.tokens import Tokens
 from rvc.errors import NotAllowedError
 from tests.cheap_accounts import accounts_of
-from ui.server.identity import HEADER, AnonymousUser, CallerCookie, Callers
+from ui.server.identity import HEADER, CallerCookie, Callers, WebCaller
 
 TOKENS: Any = SimpleNamespace(find=lambda token, kind: None)  # nobody has one
 CALLERS = Callers("a secret that is long enough", tokens=TOKENS)
@@ -73,12 +73,10 @@ def test_a_signed_token_is_the_same_person_in_the_cookie_and_in_the_header() -> 
 
 def test_with_users_a_login_or_a_personal_token_decides_alone(guarded: Callers) -> None:
     personal, row = guarded.tokens.create("bob", "personal", "x")
-    assert guarded.authenticate(request(login=logged_in(guarded, "root"))) == AnonymousUser(
-        "root", admin=True
-    )
-    assert guarded.authenticate(request(login=logged_in(guarded, "bob"))) == AnonymousUser("bob", admin=False)
+    assert guarded.authenticate(request(login=logged_in(guarded, "root"))) == WebCaller("root", admin=True)
+    assert guarded.authenticate(request(login=logged_in(guarded, "bob"))) == WebCaller("bob", admin=False)
     for way in ({"bearer": personal}, {"token": personal}, {"bearer": "hf_other", "token": personal}):
-        assert guarded.authenticate(request(**way)) == AnonymousUser("bob")
+        assert guarded.authenticate(request(**way)) == WebCaller("bob")
     guarded.tokens.revoke("bob", row["id"])
     nobody = [{}, {"bearer": personal}, {"token": "sixteen-letters-or-more"}, {"cookie": CALLERS.issue()}]
     for way in nobody:
@@ -116,7 +114,7 @@ def test_without_users_a_personal_token_stands_for_the_browser_that_made_it(toke
 def test_the_address_of_a_request_counts_for_limits_and_makes_no_other_person() -> None:
     caller = CALLERS.authenticate(request(token="sixteen-letters-or-more"))
     assert caller.address == "192.0.2.7"
-    assert caller == AnonymousUser(caller.user_id)
+    assert caller == WebCaller(caller.user_id)
 
 
 def test_an_own_secret_is_a_person_and_does_not_appear_in_the_name() -> None:
@@ -142,7 +140,7 @@ def test_a_token_of_another_server_is_refused() -> None:
 
 
 def test_voices_that_are_there_for_everybody_are_seen_and_those_of_others_are_not() -> None:
-    visitor = AnonymousUser("me")
+    visitor = WebCaller("me")
     assert visitor.may_see({"user_id": None, "builtin": True})
     assert visitor.may_see({"user_id": "me"})
     assert not visitor.may_see({"user_id": "you", "builtin": False})
