@@ -1,8 +1,8 @@
 """What stands before Gradio's own routes: who may call from which web site, upload, and name addresses.
 
-Gate         Gradio on a public host lets every web site in, and browsers send along whoever is logged in.
+Origin       Gradio on a public host lets every web site in, and browsers send along whoever is logged in.
              Here other sites' pages see and do nothing, but for ALLOWED_ORIGINS. Programs send no Origin.
-UploadGate   Gradio writes whatever anybody sends before a handler is asked; here headers are checked first.
+Upload       Gradio writes whatever anybody sends before a handler is asked; here headers are checked first.
 Addresses    Gradio takes an address in a file's place and loads what lies there, past all limits: refused.
 """
 
