@@ -56,8 +56,6 @@ from rvc.steps import relay
 from rvc.training.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
     from pipelines.conversion.convert import ConvertResult
     from pipelines.conversion.load_voice import LoadedVoice
     from pipelines.recordings.prepare import Prepared
@@ -75,7 +73,7 @@ STOP = "stop"  # in the command queue when the work shall end: after SIGTERM, or
 # What of a conversion's settings its recording tells, beside who found the melody.
 TOLD_SETTINGS = ("index_rate", "protect", "chunk_s", "follow_loudness", "f0_estimator", "format")
 
-T = TypeVar("T", bound="DataclassInstance")
+T = TypeVar("T", PrepareSettings, TrainSettings, ConvertOptions)
 Task: TypeAlias = "Callable[[JobSpec], Events[dict[str, Any]]]"
 
 

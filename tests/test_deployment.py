@@ -197,7 +197,7 @@ def test_tools_of_the_tests_are_the_last_part_of_the_requirements(dockerfile: li
         ["sed", cut[1], str(ROOT / "requirements.txt")], capture_output=True, text=True, check=True
     ).stdout
     names = {_name_of(line) for line in left.splitlines() if line and line[0] != "#"}
-    tools = {"pytest", "pytest-timeout", "pytest-cov", "playwright", "ruff", "mypy"}
+    tools = {"pytest", "pytest-timeout", "pytest-xdist", "pytest-cov", "playwright", "ruff", "mypy"}
     assert set(listed()) - names == tools
 
 

@@ -99,4 +99,5 @@ def toy_rvc_loader() -> EngineLoader:
     return RvcLoader(TOY_HUBERT)
 
 
-ENGINES["rvc-toy"] = replace(RVC_DEFAULTS, loader="tests.tiny_rvc_voice:toy_rvc_loader")
+TOY_ENGINE = "rvc-toy"
+ENGINES[TOY_ENGINE] = replace(RVC_DEFAULTS, loader="tests.tiny_rvc_voice:toy_rvc_loader")

@@ -17,7 +17,7 @@ from tests.pipelines.toy_rvc import SETTINGS, weights_folder
 
 SPEECH = ROOT / "assets" / "examples" / "voice" / "wren-1.ogg"
 PROGRAM = (
-    "import sys, tests.pipelines.toy_rvc, pipelines.training.distributed as it; "
+    "import sys, tests.pipelines.toy_rvc_worker, pipelines.training.distributed as it; "
     "sys.exit(it.main(sys.argv[1:]))"
 )
 
