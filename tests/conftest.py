@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 _MOST_WORKERS = 4  # each loads torch
+_LONGEST = (
+    "tests/faults",
+    "tests/pipelines/training/test_distributed.py",
+    "tests/rvc/training/test_group.py",
+    "tests/test_browser",
+    "tests/hostile/test_listeners.py",
+)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -38,6 +45,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     alone = [argument for argument in config.args if ".py" in argument] == config.args
     measures = any(word in ("slow", "gpu") for word in str(config.option.markexpr).split()[:1])
     return 0 if measures or (alone and len(config.args) == 1) else min(os.cpu_count() or 1, _MOST_WORKERS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no process is left with one at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
 
 
 @pytest.hookimpl(wrapper=True)

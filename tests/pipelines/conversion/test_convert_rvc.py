@@ -1,4 +1,4 @@
-"""Converting with voices of RVC's kind at toy size: the same promises as for every other voice."""
+"""Converting with voices of RVC's kind at toy size: what they promise besides (see test_convert.py)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile as sf
 from numpy.typing import NDArray
 
-from pipelines.conversion.convert import ConvertResult, convert
-from pipelines.events import Progress, finish
 from rvc.audio.level import frame_rms
 from rvc.audio.loudness import RVC_CEILING
-from rvc.audio.reader import load_mono
-from rvc.engine.options import ENGINES, RVC_DEFAULTS, ConvertOptions
+from rvc.engine.options import ENGINES, RVC_DEFAULTS
 from rvc.errors import ConfigError
 from rvc.voice import Voice
+from tests.pipelines.conversion.test_convert import recording, run
 from tests.tiny import song
 from tests.tiny_rvc_voice import rvc_voice
 
@@ -26,35 +23,8 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Voice:
     return rvc_voice(tmp_path_factory.mktemp("voice"))
 
 
-def recording(folder: Path, wav: NDArray[np.float32], rate_hz: int = 16_000) -> Path:
-    path = folder / "source.wav"
-    sf.write(path, wav, rate_hz, subtype="FLOAT")
-    return path
-
-
-def run(source: Path, voice: Voice, **options: object) -> tuple[NDArray[np.float32], ConvertResult]:
-    settings = ConvertOptions(**options)  # type: ignore[arg-type]
-    result = finish(convert(source, source.with_name("result.wav"), voice, settings))
-    return load_mono(result.path)[0], result
-
-
-@pytest.mark.parametrize(
-    ("samples", "rate_hz"), [(1, 48_000), (160, 16_000), (7_919, 11_025), (50_001, 44_100)]
-)
-def test_the_result_is_as_long_as_the_source_to_the_sample(
-    voice: Voice, tmp_path: Path, samples: int, rate_hz: int
-) -> None:
-    wav = 0.1 * np.sin(np.arange(samples) * 2 * np.pi * 200 / rate_hz)
-    out, result = run(recording(tmp_path, wav.astype(np.float32), rate_hz), voice)
-    assert out.size == round(samples * 40_000 / rate_hz)
-    assert result.sample_rate_hz == 40_000
-
-
-def test_it_can_be_repeated_and_is_not_cut_short_by_pieces(voice: Voice, tmp_path: Path) -> None:
-    source = recording(tmp_path, song(5.0))
-    once, again = (run(source, voice)[1].path.read_bytes() for _ in range(2))
-    assert once == again
-    pieces, _ = run(source, voice, chunk_s=1.5)
+def test_it_is_not_cut_short_by_pieces(voice: Voice, tmp_path: Path) -> None:
+    pieces, _ = run(recording(tmp_path, song(5.0)), voice, chunk_s=1.5)
     assert pieces.size == 5 * 40_000
     assert np.abs(pieces[-4_000:]).max() > 0.0
 
@@ -103,11 +73,3 @@ def test_nothing_exceeds_the_ceiling(voice: Voice, tmp_path: Path) -> None:
     loud = np.clip(20 * song(2.0), -1, 1)
     out, _ = run(recording(tmp_path, loud), voice, follow_loudness=1.0)
     assert np.abs(out).max() <= RVC_CEILING + 1e-3
-
-
-def test_signs_of_life_only_ask_for_the_device_to_speak(voice: Voice, tmp_path: Path) -> None:
-    source = recording(tmp_path, song(4.0))
-    events = list(convert(source, tmp_path / "result.wav", voice, ConvertOptions(chunk_s=1.5)))
-    signs = [event for event in events if isinstance(event, Progress)]
-    assert [sign.fraction for sign in signs] == sorted(sign.fraction for sign in signs)
-    assert all(sign.needs_device == (sign.stage == "Speaking") for sign in signs)
