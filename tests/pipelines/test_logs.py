@@ -37,6 +37,11 @@ def objects(text: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def logged(capsys: pytest.CaptureFixture[str], *loggers: str) -> list[dict[str, str]]:
+    """What these loggers wrote; a page that other tests share may serve in this process and write too."""
+    return [record for record in objects(capsys.readouterr().err) if record["logger"] in loggers]
+
+
 @pytest.mark.usefixtures("kept_logging")
 def test_a_record_names_the_job_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:
     start_logging("json", "INFO")
@@ -50,7 +55,7 @@ def test_a_record_names_the_job_it_is_about(capsys: pytest.CaptureFixture[str]) 
     log.info("after")
     log.debug("too small")
     logging.getLogger("somebody.else").info("not ours")
-    records = objects(capsys.readouterr().err)
+    records = logged(capsys, "pipelines.something", "somebody.else")
     assert [record.get("job") for record in records] == [None, "one", "two", "one", None]
     assert records[1]["message"] == "during one"
     assert records[2]["level"] == "WARNING"
@@ -66,7 +71,7 @@ def test_whatever_is_logged_is_one_json_object_on_one_line(capsys: pytest.Captur
         json.loads("a\nb")
     except json.JSONDecodeError:
         log.exception("it failed")
-    first, second = objects(capsys.readouterr().err)
+    first, second = logged(capsys, "ui.something")
     assert first["message"].startswith('a "quoted"\nsecond line')
     assert "JSONDecodeError" in second["exception"]
     assert "\n" in second["exception"]
@@ -78,7 +83,8 @@ def test_text_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     logging.getLogger("timbre").info("ready")
     with about_job("one"):
         logging.getLogger("pipelines.x").info("working")
-    first, second = capsys.readouterr().err.splitlines()
+    lines = capsys.readouterr().err.splitlines()
+    first, second = [line for line in lines if " timbre: " in line or " pipelines.x " in line]
     assert re.fullmatch(r"[-0-9]{10} [:0-9]{8} INFO timbre: ready", first)
     assert second.endswith("INFO pipelines.x [one]: working")
 
@@ -90,7 +96,8 @@ def test_every_thread_of_a_child_names_its_job(capsys: pytest.CaptureFixture[str
     thread = threading.Thread(target=logging.getLogger("rvc.loader").info, args=("loading",))
     thread.start()
     thread.join()
-    assert objects(capsys.readouterr().err)[0]["job"] == "mine"
+    (record,) = logged(capsys, "rvc.loader")
+    assert record["job"] == "mine"
 
 
 def test_a_child_s_log_names_the_job_in_every_record(tmp_path: Path, data_dir: Path) -> None:
@@ -159,5 +166,5 @@ def test_set_up_twice_says_everything_once_and_others_still_hear(
     start_logging("text", "INFO")
     start_logging("json", "INFO")
     logging.getLogger("timbre").warning("once")
-    assert [record["message"] for record in objects(capsys.readouterr().err)] == ["once"]
-    assert caplog.messages == ["once"]
+    assert [record["message"] for record in logged(capsys, "timbre")] == ["once"]
+    assert [record.message for record in caplog.records if record.name == "timbre"] == ["once"]
