@@ -23,9 +23,10 @@ from tests.toy_worker import TOY_WORKER
 
 @pytest.fixture
 def kept_logging() -> Iterator[None]:
-    """Puts back what a test sets up."""
+    """Puts back what a test sets up; what else writes to stderr in this process is silent meanwhile."""
     root = logging.getLogger()
     before = list(root.handlers), root.level
+    root.handlers[:] = [handler for handler in before[0] if type(handler) is not logging.StreamHandler]
     yield
     root.handlers[:], level = before
     root.setLevel(level)
@@ -39,7 +40,8 @@ def objects(text: str) -> list[dict[str, str]]:
 
 def logged(capsys: pytest.CaptureFixture[str], *loggers: str) -> list[dict[str, str]]:
     """What these loggers wrote; a page that other tests share may serve in this process and write too."""
-    return [record for record in objects(capsys.readouterr().err) if record["logger"] in loggers]
+    lines = [line for line in capsys.readouterr().err.splitlines() if '"logger":"' in line]
+    return [record for record in map(json.loads, lines) if record["logger"] in loggers]
 
 
 @pytest.mark.usefixtures("kept_logging")
