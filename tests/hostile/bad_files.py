@@ -18,7 +18,10 @@ import soundfile as sf
 from tests.sounds import tone, write
 
 SEED = 20_260_801
-KINDS = ("wav16", "wavfloat", "flac", "vorbis", "opus", "mp3", "m4a", "aac")
+KINDS = (
+    "wav16", "wavfloat", "rf64", "aiff", "caf", "w64", "au", "flac", "vorbis", "opus", "mp3", "aac", "m4a",
+    "mp4", "mov", "webm", "mkv",
+)  # fmt: skip
 CUTS, FLIPS = 6, 8
 """How many of each kind of recording."""
 
@@ -57,7 +60,8 @@ def bad_recordings(folder: Path) -> list[Case]:
     chance = random.Random(SEED)
     cases: list[Case] = []
     for kind in KINDS:
-        whole = write(folder / f"whole.{kind}", kind, tone(1.2, 16_000), 16_000).read_bytes()
+        rate_hz = 48_000 if kind == "webm" else 16_000
+        whole = write(folder / f"whole.{kind}", kind, tone(1.2, rate_hz), rate_hz).read_bytes()
         for _ in range(CUTS):
             length = chance.randrange(1, len(whole))
             cases.append((f"{kind} cut to {length}", whole[:length]))
@@ -66,6 +70,44 @@ def bad_recordings(folder: Path) -> list[Case]:
             junk = chance.randbytes(chance.randrange(1, 4_000))
             cases.append((f"{kind} {other}", junk + whole if other == "junk before" else whole + junk))
     return [*cases, *_mislabelled(chance), *_lying_headers()]
+
+
+def endless(folder: Path) -> Iterator[Case]:
+    """What to fill a file with so that it begins again and again, and never comes to the sound."""
+    frame = b"\xff\xf3\x14\xc0" + bytes(20)  # 24 bytes are the least that an MP3 frame takes
+    page = b"OggS\0\0" + bytes(21)
+    w64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+    small = {
+        kind: write(folder / kind, kind, tone(0.01, 16_000), 16_000).read_bytes()
+        for kind in ("wav16", "aiff", "flac", "vorbis", "aac", "mkv")
+    }
+    yield "frames", frame
+    yield "sync words", frame[:4]
+    yield "sync bits", b"\xff"
+    yield "frames and sync words", frame * 4 + frame[:4] * 16_000
+    yield "frames and tags", frame * 4 + b"ID3\3\0\0\0\0\0\0" * 15
+    yield "frames that state a length", frame[:4] + bytes(9) + b"Xing" + bytes(7) + frame * 3
+    yield "tags", b"ID3\3\0\0\0\0\0\0"
+    yield "short AAC frames", bytes([0xFF, 0xF1, 0x50, 0x80, 0x01, 0x1F, 0xFC, 0])
+    yield "pages", page
+    yield "pages and a byte each", page + b"x"
+    yield "first pages", page[:5] + b"\2" + page[6:] + page
+    yield "almost pages", b"OggS\1"
+    yield "FLAC signs", b"fLaC"
+    yield "FLAC heads", b"fLaC\0\0\0\x22"
+    yield "MP4 heads", b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom"
+    yield "MP4 boxes", b"\0\0\0\x08free"
+    yield "Matroska heads", b"\x1aE\xdf\xa3\x9fB\x82\x84webm"
+    yield "WMA heads", bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+    yield "AMR heads", b"#!AMR\n"
+    yield "W64 heads", w64 + bytes(24)
+    for kind, whole in small.items():
+        yield f"small {kind}", whole
+    for head in (b"RIFF\xff\xff\xff\xffWAVE", b"FORM\0\0\0\0AIFF", b"caff\0\1\0\0", w64 + bytes(24)):
+        yield f"chunks behind {head[:4]!r}", head + b"junkjunkjunkjunk\x18\0\0\0\0\0\0\0" * 100_000
+    yield "WAV signs", small["wav16"][:40] + bytes(4) + b"WAVE" * 100_000
+    yield "WAVs of many chunks", small["wav16"][:36] + b"abcd\0\0\0\0" * 9_000 + small["wav16"][36:]
+    yield "chunks behind the sound", small["wav16"] + b"junk\0\0\0\0" * 100_000
 
 
 def bent(whole: bytes, chance: random.Random) -> bytes:
@@ -109,7 +151,7 @@ def _lying_headers() -> Iterator[Case]:
     for name, fields in {
         "no channels": {"channels": 0},
         "60,000 channels": {"channels": 60_000},
-        "three channels": {"channels": 3},
+        "nine channels": {"channels": 9},
         "no rate": {"rate": 0},
         "1 Hz": {"rate": 1},
         "4 GHz": {"rate": 0xFFFF_FFFF},
@@ -121,6 +163,24 @@ def _lying_headers() -> Iterator[Case]:
         "no block": {"align": 0},
     }.items():
         yield f"wav with {name}", wav_header(**fields) + bytes(8_000)
+    huge = (1 << 62, (1 << 63) - 1, (1 << 64) - 1)
+    for size in huge:
+        yield f"caf of {size}", b"caff\0\1\0\0free" + size.to_bytes(8, "big") + bytes(2_000)
+        w64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+        yield f"w64 of {size}", w64 + bytes(24) + b"j" * 16 + size.to_bytes(8, "little") + bytes(2_000)
+        box = b"\0\0\0\1moov" + size.to_bytes(8, "big")
+        yield f"mp4 of {size}", b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + box + bytes(2_000)
+        yield (
+            f"mkv of {size}",
+            b"\x1aE\xdf\xa3" + (size | 1 << 56).to_bytes(9, "big")[-8:] + b"webm" + bytes(2_000),
+        )
+        yield (
+            f"rf64 of {size}",
+            b"RF64\xff\xff\xff\xffWAVEds64\x1c\0\0\0" + size.to_bytes(8, "little") * 3 + bytes(2_000),
+        )
+    yield "au far away", b".snd\0\0\xff\xff\0\0\0\0\0\0\0\3\0\0\x3e\x80\0\0\0\1" + bytes(2_000)
+    yield "ID3 of 256 MB", b"ID3\3\0\0\x7f\x7f\x7f\x7f" + bytes(2_000)
+    yield "playlist before sound", b"#EXTM3U\nfile:///etc/passwd\n" + b"\xff\xf3\x14\xc0" + bytes(20)
     values = {"not a number": np.nan, "infinity": np.inf, "huge values": 1e30}
     for name, value in values.items():
         out = io.BytesIO()
@@ -222,7 +282,16 @@ def bad_voices() -> list[Case]:
     }
     cases = [(name, zipped({**good, "card.json": content})) for name, content in cards.items()]
     cases += [(name, zipped({**good, "model.safetensors": content})) for name, content in weights.items()]
-    return cases
+    pickle = b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x02id\x85R."
+    others: dict[str, dict[str, bytes | str]] = {
+        "only an index": {"added.index": b"IwFl" + bytes(90)},
+        "an index with a name of markup": {"<b>'; DROP\u202e\n.index": b"IwFl"},
+        "a voice in a zip in a zip": {"a.zip": zipped({"b.zip": zipped(good)})},
+        "many voices": {f"{'x' * 200}{number}.pth": pickle for number in range(50)},
+        "voices of one name": {"../x.pth": pickle, "/x.pth": pickle, "C:\\x.pth": pickle},
+        "a voice that is a program": {"x.pth": pickle},
+    }
+    return cases + [(name, zipped(content)) for name, content in others.items()]
 
 
 def _of_mode(mode: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from pipelines.settings import Settings
 from pipelines.store.records import Caller
 from pipelines.store.registry import Registry
 from pipelines.voices.library import Library
+from rvc.audio.reader import blocks
 from rvc.errors import RvcError
-from tests.hostile.bad_files import NAMES, bad_recordings, bad_voices, bad_zips, wav_header
+from tests.hostile.bad_files import NAMES, bad_recordings, bad_voices, bad_zips, endless, wav_header
 from tests.sounds import write_silence
 from ui.look.html import voice_card
 
@@ -81,6 +83,22 @@ def test_bad_recordings_of_a_batch_are_found_at_the_upload_or_when_they_are_deco
                     assert not decoded.exists()
                 decoded.unlink(missing_ok=True)
     assert failed >= 100
+
+
+def test_files_that_only_ever_begin_are_judged_soon(tmp_path: Path) -> None:
+    sent = tmp_path / "sent"
+    for what, unit in endless(tmp_path):
+        with sent.open("wb") as file:
+            for _ in range(12):
+                file.write(unit * (1_000_000 // len(unit) or 1))
+        began = time.process_time()
+        try:
+            samples = sum(block.size for block in blocks(sent, max_seconds=60.0, name=what))
+        except RvcError as error:
+            sentence_of(error, tmp_path)
+        else:
+            assert samples <= 60 * 192_000, what
+        assert time.process_time() - began < 15.0, what
 
 
 def test_bad_zips_are_no_voices_and_leave_nothing(tmp_path: Path, library: Library) -> None:
