@@ -28,6 +28,7 @@ from pipelines.events import Done, Events, Progress, result_of, timed
 from pipelines.store.records import RESULTS, STATE_KEYS, STATES, Row, Rows, read_states, save_states
 from rvc.errors import AudioError, RvcError
 from rvc.files import is_disk_full
+from rvc.memory import is_out_of_memory
 from rvc.steps import relay
 
 logger = logging.getLogger(__name__)
@@ -150,7 +151,9 @@ def _convert_one(state: Row, results: Path, convert: Convert) -> Generator[Progr
             raise
         # Whatever one recording trips over, the others have a right to their turn.
         logger.exception("a recording of the batch failed")
-        reason = f"{state['name']} failed through a fault of the program ({type(error).__name__})"
+        fault = f"through a fault of the program ({type(error).__name__})"
+        fault = "for want of memory" if is_out_of_memory(error) else fault
+        reason = f"{state['name']} failed {fault}"
         state |= {"status": "failed", "reason": f"{reason}; resume the batch to try it again."}
 
 

@@ -12,38 +12,40 @@ Length:  the result has exactly round(samples read * output rate / input rate) s
 from __future__ import annotations
 
 import logging
-import math
 import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pipelines.conversion.provenance import Provenance
 from pipelines.events import Done, Events, Progress, timed
-from rvc.audio.level import HOP_16K, RATE_16K_HZ, frame_rms
+from rvc.audio.level import HOP_16K, RATE_16K_HZ, frame_deviations, frame_rms
 from rvc.audio.loudness import FrameLoudness, Gain, measure_frames
 from rvc.audio.reader import blocks, probe
 from rvc.audio.resampling import StreamResampler
+from rvc.audio.rumble import remove_rumble
 from rvc.audio.writer import AudioWriter
-from rvc.engine.options import ConvertOptions
+from rvc.engine.options import ConvertOptions, EngineDefaults
 from rvc.errors import AudioError, ConfigError
 from rvc.pitch.estimators import f0_estimator
-from rvc.pitch.f0 import F0Estimator, F0Statistics, f0_statistics, shift_semitones
+from rvc.pitch.f0 import F0Estimator, f0_statistics, shift_semitones
+from rvc.pitch.transposition import automatic_transposition
 from rvc.steps import relay
 from rvc.voice import Voice
 
 logger = logging.getLogger(__name__)
 
-MAX_TRANSPOSE_SEMITONES = 36.0
 # Seconds of work per second of sound, measured; only their proportions matter, for the time left.
 _READING_COST_S, _WRITING_COST_S = 0.002, 0.003
 _READ_S = 5.0
+MOVING_AT_LEAST = 2.0  # times its deviation within 10 ms: as loud is no sound above 40 Hz
 _WRITE_FRAMES = 1_000
 
 
@@ -92,10 +94,11 @@ def _convert(  # noqa: PLR0913  # as `convert`
     """Do the work; the fractions are those of each stage."""
     engine, rate_hz = voice.engine, voice.sample_rate_hz
     chosen = engine.defaults.with_asked(options)
+    speaking_at = partial(_at, "Speaking", needs_device=_speaks_on_device(chosen))
 
     # Hear all of it, at the level and with the ends that the engine wants.
     recorded, length = yield from _read(source, rate_hz)
-    source_rms = np.append(frame_rms(recorded), 0.0)[: recorded.size // HOP_16K + 1]
+    source_rms = _without_rumble(recorded)
     wav16k = engine.preprocess(recorded)
     del recorded
 
@@ -106,14 +109,14 @@ def _convert(  # noqa: PLR0913  # as `convert`
     if engine.uses_f0:
         f0_hz = yield from relay(estimator.track(wav16k), melody_at)
     statistics = f0_statistics(f0_hz)
-    semitones = _transposition(chosen, voice, statistics)
+    semitones = _transposition(chosen, voice, f0_hz)
     heard = engine.source(wav16k, shift_semitones(f0_hz, semitones))
     del wav16k  # an hour is 230 MB, and it may have been heard in another tone
 
     # Speak it, piece by piece: content, drawn to the voice's own by retrieval, then sound.
     median_hz = None if statistics is None else statistics.median_hz
     facts = {"transpose_semitones": semitones, "source_median_hz": median_hz}
-    yield Progress(stage="Speaking", fraction=0.0, needs_device=True, data=facts)
+    yield speaking_at(0.0, data=facts)
     # Nameless and in the destination's folder: no kill leaves it behind, and it is the disk that has room.
     with tempfile.TemporaryFile(dir=destination.parent) as scratch:
         measured = []
@@ -121,7 +124,7 @@ def _convert(  # noqa: PLR0913  # as `convert`
             if sign.wav is not None:
                 measured.append(measure_frames(sign.wav, rate_hz // 100))
                 scratch.write(sign.wav.astype(np.float32, copy=False).tobytes())
-            yield _at("Speaking", sign.done_frames / heard.spoken_frames, needs_device=True)
+            yield speaking_at(sign.done_frames / heard.spoken_frames)
 
         # Write it as loud as the source.
         spoken = FrameLoudness(
@@ -141,8 +144,13 @@ def _convert(  # noqa: PLR0913  # as `convert`
     )
 
 
-def _at(stage: str, done: float, *, needs_device: bool = False) -> Progress:
-    return Progress(stage=stage, fraction=done, needs_device=needs_device)
+def _speaks_on_device(chosen: EngineDefaults) -> bool:
+    """Whether it takes the device: the GPU or, without one, the cores, which a training then leaves to it."""
+    return chosen.on_gpu or not torch.cuda.is_available()
+
+
+def _at(stage: str, done: float, **more: Any) -> Progress:  # noqa: ANN401  # fields of Progress
+    return Progress(stage=stage, fraction=done, **more)
 
 
 def _read(source: Path, result_hz: int) -> Generator[Progress, None, tuple[NDArray[np.float32], int]]:
@@ -167,7 +175,16 @@ def _read(source: Path, result_hz: int) -> Generator[Progress, None, tuple[NDArr
     return wav, round(samples * result_hz / info.sample_rate_hz)
 
 
-def _transposition(options: ConvertOptions, voice: Voice, statistics: F0Statistics | None) -> float:
+def _without_rumble(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Take out of a recording, in place, what is not heard; measure the RMS of each of its frames, (T,)."""
+    moving = frame_deviations(wav16k)
+    remove_rumble(wav16k)
+    # Where nothing moves, a filter that rings from what is beside it is no sound.
+    rms = np.minimum(frame_rms(wav16k), MOVING_AT_LEAST * moving)
+    return np.append(rms, 0.0)[: wav16k.size // HOP_16K + 1]
+
+
+def _transposition(options: ConvertOptions, voice: Voice, f0_hz: NDArray[np.float64]) -> float:
     """Decide how far the melody is moved, in semitones."""
     asked = options.transpose_semitones
     if asked and not voice.engine.uses_f0:
@@ -175,12 +192,7 @@ def _transposition(options: ConvertOptions, voice: Voice, statistics: F0Statisti
             f"The voice {voice.card.name} was trained without F0, so its pitch cannot be set; "
             "leave it automatic or at 0."
         )
-    if asked is not None:
-        return asked
-    if statistics is None or voice.card.f0 is None:
-        return 0.0
-    semitones = 12.0 * math.log2(voice.card.f0.median_hz / statistics.median_hz)
-    return min(max(semitones, -MAX_TRANSPOSE_SEMITONES), MAX_TRANSPOSE_SEMITONES)
+    return automatic_transposition(f0_hz, voice.card.f0) if asked is None else asked
 
 
 def _write(

@@ -30,6 +30,17 @@ def frame_rms(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.sqrt(_stretch_energies(wav16k) / HOP_16K)
 
 
+def frame_deviations(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Measure the RMS about the mean of each 10 ms, whatever offset it lies on, (N,) -> (ceil(N / 160),)."""
+    whole = wav16k.size // HOP_16K
+    stretches = wav16k[: whole * HOP_16K].reshape(whole, HOP_16K)
+    parts = [
+        stretches[start : start + 6_000].std(axis=1, dtype=np.float64) for start in range(0, whole, 6_000)
+    ]
+    rest = wav16k[whole * HOP_16K :]
+    return np.concatenate([*parts, [rest.std(dtype=np.float64)] if rest.size else []])
+
+
 def loud_rms(wav16k: NDArray[np.float32]) -> float:
     """Measure how loud the loud parts of a recording are, whatever its pauses; 0.0 if it is silent."""
     return loud_of(frame_rms(wav16k))

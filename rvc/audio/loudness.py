@@ -47,7 +47,12 @@ def measure_frames(wav: NDArray[np.float32], hop: int) -> FrameLoudness:
     return FrameLoudness(rms=np.sqrt(power), peak=np.abs(frames).max(axis=1, initial=0.0).astype(np.float64))
 
 
-def gain_contour(source_rms: Contour, spoken: FrameLoudness, follow_loudness: float) -> Contour:
+def gain_contour(
+    source_rms: Contour,
+    spoken: FrameLoudness,
+    follow_loudness: float,
+    max_correction: float | Contour = MAX_CORRECTION,
+) -> Contour:
     """Compute the gain at each knot, (T + 1,), that makes a spoken recording as loud as its source.
 
     1 of `follow_loudness` makes every frame as loud as the source's, 0 only the recording as a whole (the
@@ -58,7 +63,7 @@ def gain_contour(source_rms: Contour, spoken: FrameLoudness, follow_loudness: fl
         return np.zeros(source_rms.size + 1)
     overall = source_loud / spoken_loud
     wanted, given = _smooth_rms(source_rms), _smooth_rms(spoken.rms) * overall
-    correction = np.clip((wanted + 1e-9) / (given + 1e-9), MIN_CORRECTION, MAX_CORRECTION)
+    correction = np.clip((wanted + 1e-9) / (given + 1e-9), MIN_CORRECTION, max_correction)
     audible = _audible(source_rms * (TARGET_RMS / source_loud))
     frames = overall * correction**follow_loudness * audible
     return _limited(_knots(frames, audible), spoken.peak)

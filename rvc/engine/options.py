@@ -9,17 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from rvc.audio.writer import WRITABLE
-from rvc.errors import ConfigError, UnknownNameError
+from rvc.checked import check_fields
+from rvc.errors import UnknownNameError
 from rvc.pitch.estimators import F0_ESTIMATORS
 
-# Lowest and highest value of each number, and how a refusal begins.
+# Lowest and highest value of each number, and what else there is to choose from.
 _RANGES = {
-    "transpose_semitones": (-36.0, 36.0, "A transposition of {:g} semitones is"),
-    "follow_loudness": (0.0, 1.0, "Following the loudness by {:g} is"),
-    "index_rate": (0.0, 1.0, "An index rate of {:g} is"),
-    "protect": (0.0, 0.5, "A protection of {:g} is"),
-    "chunk_s": (1.0, 600.0, "Pieces of {:g} seconds are"),
+    "transpose_semitones": (-36.0, 36.0),
+    "follow_loudness": (0.0, 1.0),
+    "index_rate": (0.0, 1.0),
+    "protect": (0.0, 0.5),
+    "chunk_s": (1.0, 600.0),
 }
+_CHOICES = {"f0_estimator": F0_ESTIMATORS, "format": WRITABLE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +41,7 @@ class ConvertOptions:
     chunk_s: float | None = None  # spoken at once
 
     def __post_init__(self) -> None:
-        for name, (low, high, what) in _RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ConfigError(f"{what.format(value)} not possible; choose {low:g} to {high:g}.")
-        if self.f0_estimator is not None and self.f0_estimator not in F0_ESTIMATORS:
-            known = ", ".join(F0_ESTIMATORS)
-            raise ConfigError(f"Unknown F0 estimator {self.f0_estimator!r}; choose one of: {known}.")
-        if self.format not in WRITABLE:
-            raise ConfigError(f"Unknown audio format {self.format!r}; choose one of: {', '.join(WRITABLE)}.")
+        check_fields(self, _RANGES, _CHOICES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +58,7 @@ class EngineDefaults(ConvertOptions):
     align_content: bool = True
     f0_estimators: tuple[str, ...] = ("praat",)  # the best first, whose weights may not be had
     cost_s: float = 0.03  # seconds of work for a second of sound, to tell how long all will take
+    on_gpu: bool = False  # whether its voices compute on the GPU where there is one
     training: Mapping[str, int] = field(default_factory=dict)  # its own defaults of `TrainSettings`
 
     def with_asked(self, options: ConvertOptions) -> EngineDefaults:
@@ -85,6 +80,7 @@ RVC_DEFAULTS = EngineDefaults(
     align_content=False,
     f0_estimators=("rmvpe", "praat"),
     cost_s=1.0,
+    on_gpu=True,
     # Its steps are many and its states large, and what it speaks gets better by fits and starts.
     training={"score_every": 500, "checkpoint_every": 500, "patience": 12},
 )

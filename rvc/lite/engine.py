@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from rvc.audio.level import frame_rms, loud_of
-from rvc.audio.loudness import Contour, FrameLoudness, Gain, KnotGain, gain_contour
+from rvc.audio.loudness import MAX_CORRECTION, Contour, FrameLoudness, Gain, KnotGain, gain_contour
 from rvc.engine.card import VoiceCard
 from rvc.engine.interface import (
     Piece,
@@ -33,14 +33,20 @@ from rvc.lite.encoder import ContentEncoder
 from rvc.lite.synthesizer import LiteFrames, LiteSynthesizer, pulse_train
 from rvc.lite.tone import match_tone
 from rvc.lite.weights import CONTENT_ENCODER_NAME, load_encoder, load_synthesizer
+from rvc.pitch.f0 import F0Statistics
 
 Wave = NDArray[np.float32]
+
+TOLD_MARGIN = 1.15  # beyond the range in which all but a tenth of the voice lies
+UNKNOWN_RANGE_HZ = (80.0, 260.0)
+HIGH_NOTE_CORRECTION, HIGH_NOTE_BREATH = 30.0, 0.2  # +30 dB, -14 dB
 
 
 class LiteEngine:
     """Encoder and synthesizer of one voice as `rvc.engine.interface.Engine`.
 
     `tone_db`, shape (20,), is the tone in which recordings are heard (see `tone.py`); None is their own.
+    `f0` is where the voice lies in its own recordings.
     """
 
     defaults = LITE_DEFAULTS
@@ -50,11 +56,16 @@ class LiteEngine:
     retrieval_weights = staticmethod(even_shares)
 
     def __init__(
-        self, encoder: ContentEncoder, synthesizer: LiteSynthesizer, tone_db: Sequence[float] | None = None
+        self,
+        encoder: ContentEncoder,
+        synthesizer: LiteSynthesizer,
+        tone_db: Sequence[float] | None = None,
+        f0: F0Statistics | None = None,
     ) -> None:
         self.encoder = encoder.eval()
         self.synthesizer = synthesizer.eval()
         self.tone_db = None if tone_db is None else np.array(tone_db)
+        self._told_hz = told_range(f0)
         self.sample_rate_hz = synthesizer.config.sample_rate_hz
         self.content_dim = synthesizer.config.content_dim
         # Even, since the encoder takes frames in pairs and a piece must begin on a pair.
@@ -95,14 +106,24 @@ class LiteEngine:
         frames = LiteFrames(
             # Content is normalised; a mean of several rows of the retrieval index no longer is.
             content=F.layer_norm(row(content), (self.content_dim,)),
-            f0_hz=row(source.f0_hz[part]),
+            f0_hz=row(source.f0_hz[part].clip(*self._told_hz)),
             voiced=row(source.voiced[part]),
             level=row(source.level[part]),
         )
         cycles = row(source.phase[part], np.float64)
-        pulses = pulse_train(frames.f0_hz, cycles, frames.voiced, self.sample_rate_hz)
+        pulses = pulse_train(row(source.f0_hz[part]), cycles, frames.voiced, self.sample_rate_hz)
         noise = placed_noise(first_frame, len(content), self.synthesizer.config.frame_samples)
+        noise *= row(
+            np.repeat(
+                np.where(self._is_high(source)[part], HIGH_NOTE_BREATH, 1.0), noise.shape[1] // len(content)
+            )
+        )
         return self.synthesizer(frames, torch.zeros(1, dtype=torch.long), (pulses, noise))[0].numpy()
+
+    def _is_high(self, source: Source) -> NDArray[np.bool_]:
+        """Tell which frames are sung above what the voice has learned, (T,)."""
+        high: NDArray[np.bool_] = (source.voiced > 0) & (source.f0_hz > self._told_hz[1])
+        return high
 
     def loudness(
         self, source: Source, source_rms: Contour, spoken: FrameLoudness, follow_loudness: float
@@ -111,8 +132,18 @@ class LiteEngine:
         heard = np.append(frame_rms(source.wav16k), 0.0)[: source_rms.size]
         if self.tone_db is not None and (loud := loud_of(heard)) > 0.0:
             source_rms = np.where(source_rms > 0.0, heard * (loud_of(source_rms) / loud), 0.0)
-        knots = gain_contour(source_rms, spoken, follow_loudness)
+        # Of a note above the voice's own, its filters may leave little.
+        limits = np.where(self._is_high(source), HIGH_NOTE_CORRECTION, MAX_CORRECTION)
+        knots = gain_contour(source_rms, spoken, follow_loudness, limits)
         return KnotGain(knots=knots, hop=self.sample_rate_hz // 100)
+
+
+def told_range(f0: F0Statistics | None) -> tuple[float, float]:
+    """Choose between which pitches the network is told the true one: those whose filters it has learned.
+
+    Beyond, the pulses alone follow the melody; told 500 Hz, a voice that never spoke there falls apart.
+    """
+    return (f0.low_hz / TOLD_MARGIN, f0.high_hz * TOLD_MARGIN) if f0 else UNKNOWN_RANGE_HZ
 
 
 class LiteLoader:
@@ -130,4 +161,6 @@ class LiteLoader:
                 f"of Timbre has {CONTENT_ENCODER_NAME!r}: train the voice again here, or use the version "
                 "that made it."
             )
-        return LiteEngine(load_encoder(), load_synthesizer(folder / "model.safetensors"), card.tone_db)
+        return LiteEngine(
+            load_encoder(), load_synthesizer(folder / "model.safetensors"), card.tone_db, card.f0
+        )

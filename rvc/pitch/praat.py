@@ -24,7 +24,8 @@ HUM_HZ = 75.0  # corner of the high-pass: mains hum lies below, at 50 or 60 Hz
 TAPER_HZ = 3_400.0
 CLEAR_STRENGTH = 0.85  # from here on a frame is so periodic that its F0 is hardly an error
 FILTER_SHARE, RANGE_SHARE = 0.05, 0.2  # of the time
-FLOOR_HZ, CEILING_HZ = 60.0, 1100.0  # a soprano's notes are found
+FLOOR_HZ, CEILING_HZ = 50.0, 1100.0  # the notes of a deep bass and of a soprano are found
+GRID_HZ = 60.0  # the search begins and ends a whole number of semitones from here
 VOICING_THRESHOLD = 0.45  # periodic share of the energy: higher loses voice, lower voices noise
 SILENCE_THRESHOLD = 0.15  # of a frame's peak, in loud RMS; below it is ever more likely unvoiced
 # Analysed at once, and on either side besides, so that filters settle and the path forgets its start.
@@ -137,8 +138,8 @@ def _search_range(
         return wide_hz
     clear = hz[voiced & (strength >= min(CLEAR_STRENGTH, float(np.median(strength[voiced]))))]
     lowest, low, high, highest = np.percentile(clear, [2.0, 25.0, 75.0, 98.0])
-    # Rounded outwards to semitones above the floor, so that hairs do not change the search.
+    # Rounded outwards to semitones, so that hairs do not change the search.
     semitone = 2.0 ** (1.0 / 12.0)
-    down = np.floor(np.log2(min(0.8 * lowest, 0.7 * low) / floor_hz) * 12.0)
-    up = np.ceil(np.log2(max(1.25 * highest, 2.2 * high) / floor_hz) * 12.0)
-    return max(floor_hz, floor_hz * semitone**down), min(ceiling_hz, floor_hz * semitone**up)
+    down = np.floor(np.log2(min(0.8 * lowest, 0.7 * low) / GRID_HZ) * 12.0)
+    up = np.ceil(np.log2(max(1.25 * highest, 2.2 * high) / GRID_HZ) * 12.0)
+    return max(floor_hz, GRID_HZ * semitone**down), min(ceiling_hz, GRID_HZ * semitone**up)

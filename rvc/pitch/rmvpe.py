@@ -12,18 +12,21 @@ Network: a U-Net over the log-mel (B, 128, F), F a multiple of 32, then a bidire
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter1d
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
 from rvc.audio.level import HOP_16K, RATE_16K_HZ
-from rvc.pitch.f0 import F0Estimator, chunks
-from rvc.steps import result_of
+from rvc.audio.resampling import resample
+from rvc.pitch.f0 import OCTAVE_TOLERANCE, F0Estimator, chunks
+from rvc.steps import relay, result_of
 from rvc.torch_file import fill, read_state
 
 MEL_BANDS = 128
@@ -42,6 +45,10 @@ STEP_CENTS = 20.0
 REACH = 4  # pitches on either side of the strongest that have a say in where it lies
 # Computed at once, and on either side besides and thrown away: multiples of 32, on the U-Net's grid.
 CHUNK_FRAMES, OVERLAP_FRAMES = 2016, 128
+# Notes above about 1,040 Hz are read an octave low, with certainty; an octave down they are read right.
+SUSPECT_HZ = 500.0
+AROUND_FRAMES = 32  # heard before and behind what is checked
+CHECKING_SHARE = 0.3  # of the time
 INSTEAD = "use the published rmvpe.pt"
 
 
@@ -209,8 +216,19 @@ class RmvpeF0(F0Estimator):
         return RmvpeF0(network, device)
 
     def track(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float64]]:
-        salience = yield from self.salience(wav16k)
-        return decode(salience)
+        salience = yield from relay(self.salience(wav16k), lambda share: (1 - CHECKING_SHARE) * share)
+        f0_hz = decode(salience)
+        suspects = _suspects(f0_hz)
+        for start, stop in suspects:
+            # At half the speed all is an octave lower, and a frame is two.
+            slowed = resample(wav16k[start * HOP_16K : stop * HOP_16K], RATE_16K_HZ, 2 * RATE_16K_HZ)
+            since = 1 - CHECKING_SHARE * (1 - start / f0_hz.size)
+            length = CHECKING_SHARE * (stop - start) / f0_hz.size
+            checked = yield from relay(self.salience(slowed), partial(_within, since, length))
+            part, twice = f0_hz[start:stop], 2.0 * decode(checked)[: 2 * (stop - start) : 2]
+            low = (part > SUSPECT_HZ) & (np.abs(twice / np.maximum(part, 1.0) - 2.0) < OCTAVE_TOLERANCE)
+            part[low] = twice[low]
+        return f0_hz
 
     def salience(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float32]]:
         """Tell how strong each pitch is in each frame, (N,) -> (T, 360); yields the share that is done."""
@@ -234,6 +252,17 @@ class RmvpeF0(F0Estimator):
                 found = result_of(stages)[0].cpu().numpy()
             salience[start:stop] = found[start - first : stop - first]
         return salience
+
+
+def _suspects(f0_hz: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """List from where to where notes are so high that they may be higher, with what is around them."""
+    near = maximum_filter1d(f0_hz > SUSPECT_HZ, 2 * AROUND_FRAMES + 1, mode="constant")
+    borders = np.flatnonzero(np.diff(near, prepend=False, append=False))
+    return [(start, stop) for start, stop in borders.reshape(-1, 2).tolist()]
+
+
+def _within(since: float, length: float, share: float) -> float:
+    return since + length * share
 
 
 def log_mel(mirrored: Tensor) -> Tensor:

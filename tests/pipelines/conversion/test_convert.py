@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
 from numpy.typing import NDArray
 
 from pipelines.conversion.convert import ConvertResult, convert
+from pipelines.conversion.load_voice import load_voice
 from pipelines.events import Done, Progress, finish
+from pipelines.voices.library import BUILTIN_VOICES
 from rvc.audio.level import frame_rms, loud_rms
 from rvc.audio.reader import load_mono, probe
 from rvc.audio.resampling import resample
@@ -21,7 +25,8 @@ from rvc.pitch.f0 import f0_statistics
 from rvc.pitch.praat import PraatF0
 from rvc.voice import Voice
 from tests.tiny import song, toy_voice
-from tests.tiny_rvc_voice import rvc_voice
+from tests.tiny_rvc_voice import rvc_voice, weights_at
+from tests.voices import WOMAN, speak
 
 RATE_HZ = 16_000
 
@@ -147,10 +152,11 @@ def test_a_source_at_full_scale_does_not_clip(voice: Voice, tmp_path: Path) -> N
     assert 0.5 < np.abs(out).max() < 0.99
 
 
-def test_stereo_is_mixed(voice: Voice, tmp_path: Path) -> None:
+def test_stereo_is_mixed_as_loud_as_its_louder_channel(voice: Voice, tmp_path: Path) -> None:
     mono, _ = run(recording(tmp_path), voice)
-    stereo, _ = run(recording(tmp_path, np.stack([1.5 * song(), 0.5 * song()], axis=1)), voice)
-    np.testing.assert_allclose(stereo, mono, atol=1e-3)
+    for other in (1.0, 0.3, 0.0, -1.0):
+        stereo, _ = run(recording(tmp_path, np.stack([song(), other * song()], axis=1)), voice)
+        np.testing.assert_allclose(stereo, mono, atol=1e-3)
 
 
 @pytest.mark.parametrize("format", ["wav", "flac", "mp3", "ogg"])
@@ -223,5 +229,64 @@ def test_what_is_no_recording_is_refused_in_a_sentence(voice: Voice, tmp_path: P
     ],
 )
 def test_impossible_options_are_refused_with_the_possible_ones(wrong: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="choose"):
+    with pytest.raises(ConfigError, match=f"'{next(iter(wrong))}' is .*; give (a number from|one of)"):
         ConvertOptions(**wrong)  # type: ignore[arg-type]
+
+
+TIME_S = np.arange(6 * RATE_HZ) / RATE_HZ
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param(0.3 + 0 * TIME_S, id="offset"),
+        pytest.param(-0.05 + 0 * TIME_S, id="small offset"),
+        pytest.param(0.3 * np.sin(2 * np.pi * 15 * TIME_S), id="15 Hz"),
+        pytest.param(0.3 * np.sin(2 * np.pi * 30 * TIME_S), id="30 Hz"),
+        pytest.param(np.linspace(-0.3, 0.3, TIME_S.size), id="drift"),
+    ],
+)
+@pytest.mark.parametrize("follow", [0.0, 1.0])
+def test_what_is_below_hearing_changes_nothing(
+    any_voice: Voice, tmp_path: Path, extra: NDArray[np.float64], follow: float
+) -> None:
+    plain, _ = run(recording(tmp_path), any_voice, follow_loudness=follow)
+    out, _ = run(recording(tmp_path, (song() + extra).astype(np.float32)), any_voice, follow_loudness=follow)
+    assert abs(20 * np.log10(np.std(out) / np.std(plain))) < 1
+
+
+@pytest.mark.parametrize("engine", [toy_voice, rvc_voice])
+def test_a_pause_on_an_offset_is_as_silent_as_without(
+    tmp_path: Path, engine: Callable[[Path], Voice]
+) -> None:
+    voice, wav = engine(tmp_path / "voice"), song()
+    wav[2 * RATE_HZ : 3 * RATE_HZ] = 0.0
+    levels_db = []
+    for offset in (0.0, 0.05):
+        out, result = run(recording(tmp_path, wav + np.float32(offset)), voice, format="flac")
+        pause = out[int(2.1 * result.sample_rate_hz) : int(2.9 * result.sample_rate_hz)]
+        levels_db.append(20 * np.log10(np.sqrt(np.mean(np.square(pause))) + 1e-9))
+    assert abs(levels_db[1] - levels_db[0]) < 1
+    # RVC leaves to its networks what they say to silence; these are none that have learned it.
+    assert engine is rvc_voice or levels_db[1] < -70
+
+
+def test_beside_a_gpu_only_what_computes_on_it_takes_the_device(
+    any_voice: Voice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    events = convert(recording(tmp_path, song(2.0)), tmp_path / "result.wav", any_voice, ConvertOptions())
+    signs = [event for event in events if isinstance(event, Progress)]
+    taken = {sign.stage for sign in signs if sign.needs_device}
+    assert taken == ({"Speaking"} if any_voice.card.engine == "rvc-toy" else set())
+
+
+def test_the_built_in_engine_leaves_the_gpu_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    sf.write(tmp_path / "source.wav", speak(WOMAN, 3.0), RATE_HZ)
+    loaded = finish(load_voice(BUILTIN_VOICES / "kathleen", None, weights_at(tmp_path / "weights")))
+    assert loaded.voice.card.engine == "lite"
+    events = convert(tmp_path / "source.wav", tmp_path / "result.wav", loaded.voice, ConvertOptions())
+    assert not any(event.needs_device for event in events if isinstance(event, Progress))

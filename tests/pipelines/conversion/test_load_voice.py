@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,23 +95,60 @@ def test_voices_of_other_engines_need_no_weights(tmp_path: Path) -> None:
         finish(load_voice(tmp_path / "voice", "guess", store))
 
 
-def test_a_conversion_job_says_who_found_the_melody_and_keeps_its_progress_rising(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def conversion_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobSpec:
+    """A conversion of a second and a half into a toy voice, whose weights are all found."""
     store = weights_at(tmp_path / "weights", "rmvpe")
     monkeypatch.setattr("pipelines.weights.weight_store", lambda: store)
     sf.write(tmp_path / "source.wav", song(1.5), 16_000)
     stored = receive([(tmp_path / "source.wav", "source.wav")], tmp_path / "upload", get_settings())
     (tmp_path / "job").mkdir()
-    spec = JobSpec(
+    return JobSpec(
         id="job",
         type="conversion",
         folder=tmp_path / "job",
         upload_folder=tmp_path / "upload",
-        files=[file.to_json() for file in stored],
+        files=[file.to_json() | {"upload_id": "upload", "status": "waiting"} for file in stored],
+        model_name="Wren",
         model_folder=rvc_bundle(tmp_path / "voice"),
         device_lock=tmp_path / "lock",
     )
+
+
+@pytest.mark.parametrize("kind", ["conversion", "batch"])
+@pytest.mark.parametrize("missing", ["card.json", "model.safetensors"])
+def test_a_voice_that_is_deleted_before_it_is_loaded_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, missing: str
+) -> None:
+    spec = conversion_of(tmp_path, monkeypatch)
+    (tmp_path / "voice" / missing).unlink()
+    with pytest.raises(UnknownNameError, match=r"^The voice Wren was deleted; choose another\.$"):
+        list(TASKS[kind](spec))
+
+
+def test_a_pitch_that_is_set_is_that_of_the_next_conversion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although the voice stays loaded."""
+    spec = conversion_of(tmp_path, monkeypatch)
+
+    def moved() -> float:
+        (done,) = (event for event in TASKS["conversion"](spec) if isinstance(event, Done))
+        return float(done.result["transpose_semitones"])
+
+    assert moved() == 0.0
+    card = json.loads((tmp_path / "voice" / "card.json").read_text(encoding="utf-8"))
+    ways = []
+    for median_hz in (100.0, 200.0):
+        card["f0"] = {"median_hz": median_hz, "low_hz": 0.7 * median_hz, "high_hz": 1.5 * median_hz}
+        (tmp_path / "voice" / "card.json").write_text(json.dumps(card), encoding="utf-8")
+        ways.append(moved())
+    assert ways[1] - ways[0] == pytest.approx(12.0)
+
+
+def test_a_conversion_job_says_who_found_the_melody_and_keeps_its_progress_rising(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = conversion_of(tmp_path, monkeypatch)
     events = list(TASKS["conversion"](spec))
     fractions = [event.fraction for event in events if isinstance(event, Progress)]
     assert fractions == sorted(fractions)

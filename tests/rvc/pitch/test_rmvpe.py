@@ -85,3 +85,31 @@ def test_weights_of_other_sizes_are_refused_by_name(network: RmvpeNetwork, tmp_p
         CheckpointError, match=r"^rmvpe\.pt lacks unet\.encoder\.layers\.0\.conv\.1\..* and \d+ more"
     ):
         RmvpeF0.load(path)
+
+
+class ReadsHighNotesLow(RmvpeF0):
+    """The real estimator with a network that reads what is above 1,040 Hz an octave low, and surely."""
+
+    def salience(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float32]]:
+        yield 0.0
+        frames = wav16k.size // 160 + 1
+        salience = np.zeros((frames, 360), np.float32)
+        for frame in range(frames):
+            part = np.pad(wav16k, 512)[frame * 160 : frame * 160 + 1024]
+            power = np.abs(np.fft.rfft(part * np.hanning(1024), 16_384))
+            if power.max() > 1:
+                hz = float(power.argmax()) * 16_000 / 16_384
+                heard = hz / 2 if hz > 1_040 else hz
+                salience[frame, round((1200 * np.log2(heard / 10) - FIRST_CENTS) / 20)] = 0.9
+        return salience
+
+
+@pytest.mark.parametrize("hz", [220.0, 523.25, 700.0, 987.77, 1_046.5, 1_318.5, 1_760.0])
+def test_notes_that_the_network_reads_an_octave_low_are_put_right(network: RmvpeNetwork, hz: float) -> None:
+    wav = (0.3 * np.sin(2 * np.pi * hz * np.arange(32_000) / 16_000)).astype(np.float32)
+    wav[8_000:16_000] = 0.3 * np.sin(2 * np.pi * 300.0 * np.arange(8_000) / 16_000)
+    found = ReadsHighNotesLow(network)(wav)
+    assert found.shape == (201,)
+    assert np.abs(1200 * np.log2(found[5:45] / hz)).max() < 25
+    assert np.abs(1200 * np.log2(found[55:95] / 300.0)).max() < 25
+    assert np.abs(1200 * np.log2(found[105:195] / hz)).max() < 25
