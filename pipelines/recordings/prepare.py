@@ -21,7 +21,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -29,32 +29,18 @@ from numpy.typing import NDArray
 
 from pipelines.events import Done, Events, Progress
 from pipelines.job_spec import PrepareSettings
-from pipelines.recordings.report import (
-    F0,
-    DatasetReport,
-    SecondSpeaker,
-    as_duplicate,
-    describe_file,
-    summarise,
-    with_other_speaker,
-)
-from pipelines.recordings.segments import Recording, SliceRef, SliceRendering, noise_of, render
+from pipelines.recordings.comparing import FACTS, VOICE, RecordingFacts, compare_recordings, read_facts
+from pipelines.recordings.joining import join_short
+from pipelines.recordings.report import GRADES, DatasetReport, summarise
+from pipelines.recordings.segments import Recording, SliceRef, SliceRendering, noise_of, rate_of, render
 from pipelines.recordings.uploads import StoredFile
-from rvc.analysis.fingerprint import find_duplicates, fingerprint
-from rvc.analysis.quality import Measures, measure_in_steps
+from rvc.analysis.fingerprint import fingerprint
+from rvc.analysis.quality import Measures, active_frames, measure_in_steps
 from rvc.analysis.slicing import cut_speech, runs
-from rvc.analysis.speakers import (
-    SpeakerFinding,
-    SpeakerWindows,
-    comparable_bandwidth_hz,
-    comparing_speakers,
-    log_mel,
-    speaker_windows,
-    thinned,
-)
+from rvc.analysis.speakers import log_mel, speaker_windows
 from rvc.analysis.vad import SpeechDetector
 from rvc.audio.level import FRAMES_PER_S, HOP_16K, RATE_16K_HZ, loud_rms
-from rvc.audio.reader import blocks
+from rvc.audio.resampling import StreamResampler
 from rvc.audio.writer import AudioWriter
 from rvc.errors import AudioError
 from rvc.files import atomic_write
@@ -66,31 +52,24 @@ logger = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
 T = TypeVar("T")
 
-VERSION = 1  # part of the key: raise it when the same settings give other slices
-FACTS = "facts.json"
-VOICE = "voice.npz"
-COMPARING = 0.9  # share of the work after which only the comparison of the recordings is left
+VERSION = 2  # part of the key: raise it when the same settings give other slices
+JOINED = "joined"
+COMPARING, JOINING = (
+    0.9,
+    0.98,
+)  # shares of the work after which recordings are compared, and short ones joined
 # The detector of speech is given every recording about this loud, for it misses what is very quiet.
 DETECTOR_RMS = 0.05
-MAX_DETECTOR_GAIN = 300.0
+MAX_DETECTOR_GAIN = 1_000.0
+# In a recording this short the detector has little to go by, and a cry is no speech to it: whatever is loud
+# counts, if so much of it has a pitch.
+SHORT_FRAMES, VOICED_FRAMES = 300, 10
 # Of a long recording, excerpts spread over it are measured: five minutes say as much as ninety.
 MEASURED_S, EXCERPT_S = 300.0, 20.0
 # Nobody is expected to be interrupted within that much speech, or in a pause shorter than that.
 TURN_FRAMES, TURN_PAUSE_FRAMES = 180, 25
-MOST_WINDOWS = 480  # twenty minutes of speech are compared, spread over all there is
-# From the first on a second speaker is heard in a recording, from the second on it is hers.
-MIXED_SHARE, OTHER_SHARE = 0.15, 0.7
 _BLOCK_S = 5.0
 _MEL_FRAMES = 6_000
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RecordingFacts:
-    folder: Path
-    measures: Measures
-    slices: list[SliceRef]
-    windows: SpeakerWindows  # to compare speakers with
-    fingerprint: NDArray[np.float32]  # to find duplicates with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,14 +114,23 @@ def prepare(files: Sequence[StoredFile], folder: Path, settings: PrepareSettings
         done_s += file.seconds
         yield _progress("Listening", COMPARING * done_s / total_s, f"{file.name} is cut.", begun)
         pairs.append((file, read_facts(place, file.name)))
-    steps = _between(COMPARING, 1.0, compare_recordings(pairs))
-    report = yield from relay(
+    steps = _between(COMPARING, 1.0, _set_of(pairs, target, settings))
+    prepared = yield from relay(
         steps, lambda fraction: _progress("Comparing", fraction, "Comparing the recordings.", begun)
     )
-    slices = _write(target, report, [facts for _, facts in pairs], settings)
+    _write(target, prepared, [facts.folder for _, facts in pairs], settings)
     said = "prepared %d recordings: %d slices, %.1f s of speech"
-    logger.info(said, len(files), len(slices), report.speech_s)
-    yield Done(result=Prepared(slices=slices, report=report))
+    logger.info(said, len(files), len(prepared.slices), prepared.report.speech_s)
+    yield Done(result=prepared)
+
+
+def is_prepared(folder: Path, settings: PrepareSettings) -> bool:
+    """Whether the last finished `prepare` of an upload had these settings, in whatever version."""
+    try:
+        listing = json.loads((folder / "prepared" / "slices.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(listing["settings"] == asdict(settings))
 
 
 def load_prepared(folder: Path) -> Prepared:
@@ -177,23 +165,39 @@ def _prepared_recording(
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _write(
-    target: Path, report: DatasetReport, facts: Sequence[RecordingFacts], settings: PrepareSettings
-) -> list[SliceRef]:
+def _set_of(
+    pairs: Sequence[tuple[StoredFile, RecordingFacts]], target: Path, settings: PrepareSettings
+) -> Generator[float, None, Prepared]:
+    """Compare the recordings, join what is too short, and sum up; yields the share that is done."""
+    found = yield from _between(0.0, JOINING, compare_recordings(pairs))
+    slices = [
+        (piece, rate_of(file.sample_rate_hz), GRADES.index(report.verdict))
+        for (file, facts), report in zip(pairs, found.files, strict=True)
+        for piece in facts.slices
+        if report.duplicate_of is None
+    ]
+    joined = yield from _between(JOINING, 1.0, join_short(slices, target / "slices" / JOINED, settings))
+    return Prepared(
+        slices=joined.slices,
+        report=summarise(
+            found.files, found.second_speaker, found.f0, joined=(joined.recordings, joined.into)
+        ),
+    )
+
+
+def _write(target: Path, prepared: Prepared, folders: Sequence[Path], settings: PrepareSettings) -> None:
     """Write the report and the list of slices, and remove the folders that are not of this set."""
-    slices: list[SliceRef] = []
-    for file, known in zip(report.files, facts, strict=True):
-        slices += known.slices if file.duplicate_of is None else []
-    rows = [asdict(piece) | {"path": f"{piece.path.parent.name}/{piece.path.name}"} for piece in slices]
+    rows = [
+        asdict(piece) | {"path": f"{piece.path.parent.name}/{piece.path.name}"} for piece in prepared.slices
+    ]
     listing = {"version": VERSION, "settings": asdict(settings), "slices": rows}
-    for name, content in (("report.json", report.to_json()), ("slices.json", listing)):
+    for name, content in (("report.json", prepared.report.to_json()), ("slices.json", listing)):
         with atomic_write(target / name) as path:
             path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    used = {known.folder.name for known in facts}
+    used = {folder.name for folder in folders} | {piece.path.parent.name for piece in prepared.slices}
     for other in (target / "slices").iterdir():
         if other.name not in used:
             shutil.rmtree(other, ignore_errors=True)
-    return slices
 
 
 def _progress(stage: str, fraction: float, message: str, begun: float) -> Progress:
@@ -206,8 +210,8 @@ def prepare_recording(
     file: StoredFile, audio: Path, folder: Path, settings: PrepareSettings
 ) -> Generator[float, None, None]:
     """Prepare one recording, decoded in `audio`, into an empty folder; yield the share that is done."""
-    analysis = yield from _between(0.0, 0.6, _analyse(audio, file.name))
     with closing(Recording(audio, file.name)) as recording:
+        analysis = yield from _between(0.0, 0.6, _analyse(recording, settings.highpass_hz))
         measures = yield from _between(0.6, 0.75, _measured(recording, analysis.speech))
         yield 0.75
         cuts = cut_speech(
@@ -240,20 +244,6 @@ def prepare_recording(
     (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
 
 
-def read_facts(folder: Path, name: str) -> RecordingFacts:
-    facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    with np.load(folder / VOICE, allow_pickle=False) as voice:
-        parts = {part: voice[part] for part in ("f0_hz", "ends", "floor")}
-        windows = SpeakerWindows(log_mel=voice["log_mel"].astype(np.float32), **parts)
-        moves = voice["print"].astype(np.float32)
-    slices = [
-        SliceRef(path=folder / row["file"], seconds=row["seconds"], source_name=name, start_s=row["start_s"])
-        for row in facts["slices"]
-    ]
-    measures = Measures(**facts["measures"])
-    return RecordingFacts(folder=folder, measures=measures, slices=slices, windows=windows, fingerprint=moves)
-
-
 def turns(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Divide a recording, shape (T,), where another person might have taken the word.
 
@@ -274,12 +264,14 @@ def turns(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return stretches
 
 
-def _analyse(audio: Path, name: str) -> Generator[float, None, _Analysis]:
+def _analyse(recording: Recording, highpass_hz: float) -> Generator[float, None, _Analysis]:
+    """Listen to a recording without its offset and rumble, which would pass for loudness."""
+    resampler = StreamResampler(recording.rate_hz, RATE_16K_HZ)
     parts: list[Floats] = []
-    for block in blocks(audio, rate_hz=RATE_16K_HZ, block_s=_BLOCK_S, name=name):
-        parts.append(block)
+    for start_s in np.arange(0.0, recording.samples / recording.rate_hz, _BLOCK_S).tolist():
+        parts.append(resampler.push(recording.filtered(start_s, start_s + _BLOCK_S, highpass_hz)))
         yield 0.05
-    wav = np.concatenate(parts)
+    wav = np.concatenate([*parts, resampler.finish()])
     parts.clear()
     step, loud = round(_BLOCK_S * RATE_16K_HZ), loud_rms(wav)
     detector = SpeechDetector(min(DETECTOR_RMS / loud, MAX_DETECTOR_GAIN) if loud > 0 else 1.0)
@@ -288,7 +280,11 @@ def _analyse(audio: Path, name: str) -> Generator[float, None, _Analysis]:
         yield 0.05 + 0.45 * min(start + step, wav.size) / wav.size
     speech = detector.finish()
     frames = speech.size
-    f0_hz = yield from _between(0.5, 0.9, PraatF0().track(wav))
+    f0_hz = (yield from _between(0.5, 0.9, PraatF0().track(wav)))[:frames]
+    if frames < SHORT_FRAMES:
+        active = active_frames(wav, RATE_16K_HZ)
+        if np.count_nonzero(f0_hz[active]) >= VOICED_FRAMES:
+            speech |= active
     bands = []
     for start in range(0, frames, _MEL_FRAMES):
         first = max(start - 2, 0)  # the half windows on either side of them
@@ -297,7 +293,7 @@ def _analyse(audio: Path, name: str) -> Generator[float, None, _Analysis]:
         yield 0.9 + 0.1 * min(start + _MEL_FRAMES, frames) / frames
     blocks_of_10_ms = wav[: frames * HOP_16K].reshape(-1, HOP_16K)
     power = np.einsum("ij,ij->i", blocks_of_10_ms, blocks_of_10_ms, dtype=np.float64) / HOP_16K
-    return _Analysis(speech=speech, power=power, log_mel=np.concatenate(bands)[:frames], f0_hz=f0_hz[:frames])
+    return _Analysis(speech=speech, power=power, log_mel=np.concatenate(bands)[:frames], f0_hz=f0_hz)
 
 
 def _measured(recording: Recording, speech: NDArray[np.bool_]) -> Generator[float, None, Measures]:
@@ -328,72 +324,3 @@ def _speech_db(analysis: _Analysis, spans: Sequence[tuple[int, int]]) -> float:
 
 def _between(since: float, until: float, steps: Generator[float, None, T]) -> Generator[float, None, T]:
     return relay(steps, lambda share: since + (until - since) * share)
-
-
-def compare_recordings(
-    pairs: Sequence[tuple[StoredFile, RecordingFacts]],
-) -> Generator[float, None, DatasetReport]:
-    repeated = yield from _duplicates(pairs)
-    used = [number for number in range(len(pairs)) if number not in repeated]
-    finding = yield from _speakers([pairs[number][1] for number in used])
-    shares = {
-        number: float(second.mean()) if second.size else 0.0
-        for number, second in zip(used, finding.second, strict=True)
-    }
-    files = []
-    for number, (file, facts) in enumerate(pairs):
-        report = describe_file(file, facts.measures, len(facts.slices), _f0([facts.windows]))
-        if number in repeated:
-            original, kind = repeated[number]
-            report = as_duplicate(report, pairs[original][0].name, kind)
-        elif shares[number] >= MIXED_SHARE:
-            report = with_other_speaker(report, shares[number])
-        files.append(report)
-    second = SecondSpeaker(
-        checked=finding.checked,
-        heard=finding.heard,
-        share=round(finding.share, 3),
-        score=round(float(np.clip(finding.score, -999.0, 9999.0)), 1),
-        files=[file.name for file in files if file.other_speaker_share >= OTHER_SHARE],
-        mixed_files=[file.name for file in files if MIXED_SHARE <= file.other_speaker_share < OTHER_SHARE],
-    )
-    return summarise(files, second, _f0([pairs[number][1].windows for number in used]))
-
-
-def _duplicates(
-    pairs: Sequence[tuple[StoredFile, RecordingFacts]],
-) -> Generator[float, None, dict[int, tuple[int, str]]]:
-    """Find recordings that repeat another: for each its number, that of the one kept, and how."""
-    repeated: dict[int, tuple[int, str]] = {}
-    first_with: dict[str, int] = {}
-    for number, (file, _) in enumerate(pairs):
-        first = first_with.setdefault(file.sha256, number)
-        if first != number:
-            repeated[number] = (first, "same file")
-    left = list(first_with.values())
-    alike = yield from _between(0.0, 0.5, find_duplicates([pairs[number][1].fingerprint for number in left]))
-    for one, other in ((left[first], left[second]) for first, second in alike):
-        if one in repeated or other in repeated:
-            continue
-        # A part of the other goes; of two of one length, the one that came later.
-        drop, keep = (one, other) if pairs[one][0].seconds < pairs[other][0].seconds - 1.0 else (other, one)
-        repeated[drop] = (keep, "same recording")
-    return repeated
-
-
-def _speakers(facts: Sequence[RecordingFacts]) -> Generator[float, None, SpeakerFinding]:
-    windows = [known.windows for known in facts]
-    total = sum(len(w) for w in windows)
-    if total > MOST_WINDOWS:
-        windows = [thinned(w, max(3, round(len(w) * MOST_WINDOWS / total))) for w in windows]
-    bandwidth_hz = comparable_bandwidth_hz([f.measures.bandwidth_hz for f in facts if len(f.windows)])
-    return (yield from _between(0.5, 1.0, comparing_speakers(windows, bandwidth_hz=bandwidth_hz)))
-
-
-def _f0(recordings: Sequence[SpeakerWindows]) -> F0:
-    f0 = np.concatenate([np.empty(0, dtype=np.float32), *(windows.f0_hz for windows in recordings)])
-    voiced = f0[f0 > 0]
-    if voiced.size < 10:
-        return None
-    median, low, high = np.percentile(voiced, [50.0, 5.0, 95.0]).tolist()
-    return median, low, high

@@ -18,12 +18,13 @@ from pipelines.recordings.uploads import StoredFile
 from rvc.analysis.quality import Measures, measure
 
 GOOD, USABLE, PROBLEM = "good", "usable", "problem"
-_GRADES = (GOOD, USABLE, PROBLEM)
+GRADES = (GOOD, USABLE, PROBLEM)
 GOOD_SNR_DB, USABLE_SNR_DB = 20.0, 10.0
 GOOD_CLIPPING, USABLE_CLIPPING = 0.0003, 0.01
 GOOD_BANDWIDTH_HZ, USABLE_BANDWIDTH_HZ = 10_000.0, 4_500.0
 QUIET_DB = -45.0
-LITTLE_SPEECH_S = 1.0
+# Hardly any speech: less than this, and in a short recording than this share of it.
+LITTLE_SPEECH_S, LITTLE_SPEECH_SHARE = 1.0, 0.4
 ENOUGH_MINUTES, GOOD_MINUTES = 1.0, 5.0
 # A recording that ends below this share of half its rate was once stored at a lower rate.
 UPSAMPLED_SHARE = 0.75
@@ -55,6 +56,7 @@ class FileReport:
     duplicate_of: str | None = None  # name of the recording that this one repeats
     duplicate_kind: str | None = None  # "same file", or "same recording" (another codec or gain, or a part)
     other_speaker_share: float = 0.0  # of its speech, 0..1
+    note: str | None = None  # what is worth knowing of how it was read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +96,16 @@ class DatasetReport:
     duplicates: list[Duplicate]
     second_speaker: SecondSpeaker
     files: list[FileReport]  # in the order of the upload
+    joined: int = 0  # recordings too short for a slice of their own, whose speech was joined
+    skipped: int = 0  # recordings in which no speech was heard
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> DatasetReport:
-        """Read what `to_json` gave; keys of later versions are ignored."""
-        known = {field.name: row[field.name] for field in fields(cls)}
+        """Read what `to_json` gave; keys of later versions are ignored, and of earlier ones may lack."""
+        known = {field.name: row[field.name] for field in fields(cls) if field.name in row}
         known["duplicates"] = [Duplicate(**pair) for pair in row["duplicates"]]
         known["second_speaker"] = SecondSpeaker(**row["second_speaker"])
         known["files"] = [FileReport(**file) for file in row["files"]]
@@ -120,7 +124,7 @@ def validate(stored: StoredFile, folder: Path) -> dict[str, Any]:
         wav = file.read(wanted, dtype="float32")
     measures = measure(wav, stored.sample_rate_hz)
     verdict, reasons = judge(measures)
-    named = ("name", "seconds", "sample_rate_hz", "channels", "codec")
+    named = ("name", "seconds", "sample_rate_hz", "channels", "codec", "note")
     measured = ("snr_db", "clipping_fraction", "level_db", "peak_db", "bandwidth_hz")
     return {
         **{name: getattr(stored, name) for name in named},
@@ -132,16 +136,20 @@ def validate(stored: StoredFile, folder: Path) -> dict[str, Any]:
 
 def judge(measures: Measures) -> tuple[str, list[str]]:
     """Judge one recording: its grade, and why in sentences, the gravest first."""
-    if measures.speech_seconds < LITTLE_SPEECH_S or measures.snr_db is None:
+    if _hardly_speaks(measures.speech_seconds, measures.seconds) or measures.snr_db is None:
         return PROBLEM, ["Hardly any speech was heard in it."]
-    found = sorted(_faults(measures, measures.snr_db), key=lambda fault: -_GRADES.index(fault[0]))
+    found = sorted(_faults(measures, measures.snr_db), key=lambda fault: -GRADES.index(fault[0]))
     if not found:
         return GOOD, ["Clear speech with little noise."]
     return found[0][0], [sentence for _, sentence in found]
 
 
+def _hardly_speaks(speech_s: float, seconds: float) -> bool:
+    return speech_s < min(LITTLE_SPEECH_S, LITTLE_SPEECH_SHARE * seconds)
+
+
 def worst(grades: Sequence[str]) -> str:
-    return max(grades, key=_GRADES.index, default=GOOD)
+    return max(grades, key=GRADES.index, default=GOOD)
 
 
 def is_upsampled(measures: Measures) -> bool:
@@ -193,6 +201,7 @@ def describe_file(file: StoredFile, measures: Measures, slices: int = 0, f0: F0 
         f0_median_hz=_rounded(median_hz),
         f0_low_hz=_rounded(low_hz),
         f0_high_hz=_rounded(high_hz),
+        note=file.note,
     )
 
 
@@ -211,7 +220,10 @@ def with_other_speaker(file: FileReport, share: float) -> FileReport:
     return replace(file, verdict=PROBLEM, reason=reason, other_speaker_share=round(share, 3))
 
 
-def summarise(files: Sequence[FileReport], second_speaker: SecondSpeaker, f0: F0) -> DatasetReport:
+def summarise(
+    files: Sequence[FileReport], second_speaker: SecondSpeaker, f0: F0, *, joined: tuple[int, int] = (0, 0)
+) -> DatasetReport:
+    """Sum a set up; `joined`: how many recordings were too short for a slice, and what number they became."""
     used = [file for file in files if file.duplicate_of is None]
     spoken = [file for file in used if file.snr_db is not None]
     speech_s = float(sum(file.speech_s for file in used))
@@ -223,7 +235,7 @@ def summarise(files: Sequence[FileReport], second_speaker: SecondSpeaker, f0: F0
         speech_s=round(speech_s, 1),
         speech_minutes=round(speech_s / 60, 2),
         seconds=round(float(sum(file.seconds for file in files)), 1),
-        slices=sum(file.slices for file in used),
+        slices=sum(file.slices for file in used) - joined[0] + joined[1],
         snr_db=_rounded(_median([file.snr_db for file in spoken], weights)),
         clipping_fraction=round(_mean([file.clipping_fraction for file in spoken], weights) or 0.0, 5),
         bandwidth_hz=_median([file.bandwidth_hz for file in spoken], weights),
@@ -238,8 +250,11 @@ def summarise(files: Sequence[FileReport], second_speaker: SecondSpeaker, f0: F0
         ],
         second_speaker=second_speaker,
         files=list(files),
+        joined=joined[0],
+        skipped=sum(not file.slices for file in used),
     )
     found = [*_advice_on_speech(report), *_advice_on_sound(report, used)]
+    found += _left_out(report, used, joined[1])
     verdict = worst([grade for grade, _ in found])
     advice = [sentence for _, sentence in found]
     if verdict == GOOD:
@@ -275,11 +290,23 @@ def _advice_on_sound(report: DatasetReport, used: Sequence[FileReport]) -> Itera
         said = f"The recordings end at {report.bandwidth_hz / 1000:.1f} kHz, so the voice will sound dull; "
         said += "originals at 44.1 or 48 kHz, not through a telephone or a meeting, sound brighter."
         yield USABLE, said
-    if silent := [file.name for file in used if file.snr_db is None or file.speech_s < LITTLE_SPEECH_S]:
-        yield USABLE, f"Hardly any speech was heard in {_listed(silent)}."
+
+
+def _left_out(report: DatasetReport, used: Sequence[FileReport], joined_to: int) -> Iterator[Finding]:
+    if skipped := [file.name for file in used if not file.slices]:
+        said = (
+            f"{len(skipped)} of {len(report.files)} recordings were skipped, for no speech was heard in them"
+        )
+        yield USABLE, f"{said}: {_listed(skipped)}."
+    faint = [file for file in used if file.snr_db is None or _hardly_speaks(file.speech_s, file.seconds)]
+    if heard := [file.name for file in faint if file.slices]:
+        yield USABLE, f"Hardly any speech was heard in {_listed(heard)}."
     if report.duplicates:
         names = _listed([f"{pair.file} (the same as {pair.of})" for pair in report.duplicates])
         yield GOOD, f"Left out because they repeat another recording: {names}."
+    if report.joined:
+        said = f"{report.joined} recordings are too short to be learned from one by one"
+        yield GOOD, f"{said}; their speech was joined to {joined_to} longer pieces."
 
 
 def _amount(minutes: float) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
-from scipy.signal import butter, sosfiltfilt
 
 from pipelines.job_spec import PrepareSettings
+from rvc.analysis.quality import high_passed
 from rvc.analysis.slicing import Cut, runs
 from rvc.audio.level import FRAMES_PER_S
 from rvc.audio.resampling import resample
@@ -81,14 +81,6 @@ class Recording:
         return high_passed(wav, self.rate_hz, highpass_hz)[first : first + length]
 
 
-def high_passed(wav: Wave, rate_hz: int, highpass_hz: float) -> Wave:
-    if wav.size < 64:
-        return wav
-    sections = butter(2, highpass_hz, "highpass", fs=rate_hz, output="sos")
-    padding = min(wav.size - 1, round(0.1 * rate_hz))
-    return sosfiltfilt(sections, wav, padlen=padding).astype(np.float32)
-
-
 def noise_of(recording: Recording, speech: NDArray[np.bool_], highpass_hz: float) -> Wave:
     """Collect up to 4 s of a recording's longest pauses, high-passed; empty if they are too short to tell."""
     pauses = sorted(runs(~speech).tolist(), key=lambda pause: pause[0] - pause[1])
@@ -105,8 +97,13 @@ def noise_of(recording: Recording, speech: NDArray[np.bool_], highpass_hz: float
     return wav if wav.size >= _LEAST_NOISE_S * recording.rate_hz else np.empty(0, dtype=np.float32)
 
 
+def rate_of(recorded_hz: int) -> int:
+    """Return the sample rate of a recording's slices: its own, but at most 48 kHz."""
+    return min(recorded_hz, MAX_RATE_HZ)
+
+
 def render(recording: Recording, cut: Cut, slice_db: float, rendering: SliceRendering) -> tuple[Wave, int]:
-    """Make one slice, whose speech has the level `slice_db` now; return it and its rate, at most 48 kHz."""
+    """Make one slice, whose speech has the level `slice_db` now; return it and its rate (`rate_of`)."""
     settings = rendering.settings
     parts = [
         recording.filtered(start / FRAMES_PER_S, stop / FRAMES_PER_S, settings.highpass_hz)
@@ -115,7 +112,7 @@ def render(recording: Recording, cut: Cut, slice_db: float, rendering: SliceRend
     wav = _joined(parts, recording.rate_hz)
     if rendering.noise is not None:
         wav = _without_noise(wav, recording.rate_hz, rendering.noise)
-    rate_hz = min(recording.rate_hz, MAX_RATE_HZ)
+    rate_hz = rate_of(recording.rate_hz)
     wav = resample(wav, recording.rate_hz, rate_hz)
     low, high = rendering.recording_db - EVENED_DB, rendering.recording_db + EVENED_DB
     gain = 10 ** ((settings.slice_level_db - float(np.clip(slice_db, low, high))) / 20)
@@ -126,7 +123,8 @@ def render(recording: Recording, cut: Cut, slice_db: float, rendering: SliceRend
         ramp = np.linspace(0, 1, fade, dtype=np.float32)
         wav[:fade] *= ramp
         wav[-fade:] *= ramp[::-1]
-    missing = round(settings.shortest_slice_s * rate_hz) - wav.size
+    wanted = min(settings.shortest_slice_s, sum(stop - start for start, stop in cut) / FRAMES_PER_S)
+    missing = round(wanted * rate_hz) - wav.size  # what the joints have taken
     return (np.pad(wav, (0, missing)) if missing > 0 else wav), rate_hz
 
 

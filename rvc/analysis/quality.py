@@ -1,6 +1,7 @@
 """What a recording of speech is like: noise, clipping, true bandwidth, level. Signal processing only.
 
 N samples, mono; T = N * 100 // rate frames of 10 ms. Levels in dB of a full-scale square wave.
+What lies below hearing (an offset, rumble) is taken out first, but where cut-off tops are looked for.
 SNR: power of the speech while somebody speaks over that of the noise, which is measured where nobody speaks,
 bin by bin, as a median: a breath or a door counts little. Bandwidth: where the spectrum falls off a cliff for
 good, made by a converter, a telephone or an encoder; a microphone's or a voice's own fall is gradual.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +27,16 @@ Spectra = NDArray[np.float32]
 MAX_SNR_DB = 70.0
 MIN_SNR_DB = -20.0
 LOWEST_HZ = 60.0  # below lie rumble and mains hum, which preparing removes: they are not counted as noise
+RUMBLE_HZ = 50.0  # below it nothing is listened to at all
 DIGITAL_SILENCE = 1e-9  # frames 90 dB below the loudest were made by a program and say nothing of the room
 
+_SHORTEST_FILTERED = 64
 _NOISE_FRAMES = 30
+_FILTERED_S, _CONTEXT_S = 20.0, 0.25
 _MARGIN_FRAMES = 5
 _ACTIVITY_BAND_HZ = (150.0, 4_000.0)
 _BLOCK_FRAMES = 1_000
+_RUMBLING = 0.1  # of the power of what can be heard
 _CLIFF_DB = 14.0
 _EDGE_DB = 10.0
 _BAND_HZ = 100.0
@@ -60,10 +66,11 @@ def measure(wav: Wave, rate_hz: int, speech: Mask | None = None) -> Measures:
 def measure_in_steps(wav: Wave, rate_hz: int, speech: Mask) -> Generator[float, None, Measures]:
     """Measure a recording in steps of well under a second, yielding the share that is done; see `measure`."""
     frames = wav.size * FRAMES_PER_S // rate_hz
-    blocks = [power_spectra(wav, rate_hz, 0, 0)]
+    steady = yield from _without_rumble(wav, rate_hz)
+    blocks = [power_spectra(steady, rate_hz, 0, 0)]
     for first in range(0, frames, _BLOCK_FRAMES):
-        blocks.append(power_spectra(wav, rate_hz, first, min(first + _BLOCK_FRAMES, frames)))
-        yield 0.6 * first / frames
+        blocks.append(power_spectra(steady, rate_hz, first, min(first + _BLOCK_FRAMES, frames)))
+        yield 0.2 + 0.4 * first / frames
     spectra = np.concatenate(blocks)
     speech = np.pad(speech[:frames], (0, max(frames - speech.size, 0)))
     noise = noise_spectrum(spectra, speech)
@@ -78,7 +85,7 @@ def measure_in_steps(wav: Wave, rate_hz: int, speech: Mask) -> Generator[float, 
         level_db = float(10 * np.log10(max(both - noise_power, 0.01 * both)))
     peak = float(np.abs(wav).max(initial=0.0))
     yield 0.8
-    clipped = clipping_fraction(wav)
+    clipped = clipping_fraction(wav, steady)
     yield 0.9
     return Measures(
         seconds=wav.size / rate_hz,
@@ -86,10 +93,39 @@ def measure_in_steps(wav: Wave, rate_hz: int, speech: Mask) -> Generator[float, 
         speech_seconds=float(speech.sum()) / FRAMES_PER_S,
         snr_db=snr_db,
         clipping_fraction=clipped,
-        bandwidth_hz=bandwidth_hz(wav, rate_hz, speech),
+        bandwidth_hz=bandwidth_hz(steady, rate_hz, speech),
         level_db=level_db,
         peak_db=float(20 * np.log10(peak)) if peak > 0 else None,
     )
+
+
+def high_passed(wav: Wave, rate_hz: int, highpass_hz: float) -> Wave:
+    """Take out what lies below a frequency, an offset too, and move nothing in time."""
+    from scipy.signal import sosfiltfilt  # slow: not in the server
+
+    if wav.size < _SHORTEST_FILTERED:
+        return wav
+    padding = min(wav.size - 1, round(0.1 * rate_hz))
+    return sosfiltfilt(_high_pass(rate_hz, highpass_hz), wav, padlen=padding).astype(np.float32)
+
+
+@cache
+def _high_pass(rate_hz: int, highpass_hz: float) -> NDArray[np.float64]:
+    from scipy.signal import butter
+
+    sections: NDArray[np.float64] = butter(8, highpass_hz, "highpass", fs=rate_hz, output="sos")
+    return sections
+
+
+def _without_rumble(wav: Wave, rate_hz: int) -> Generator[float, None, Wave]:
+    step, context = round(_FILTERED_S * rate_hz), round(_CONTEXT_S * rate_hz)
+    parts = [wav[:0]]
+    for start in range(0, wav.size, step):
+        first = max(start - context, 0)
+        part = high_passed(wav[first : start + step + context], rate_hz, RUMBLE_HZ)
+        parts.append(part[start - first :][:step])
+        yield 0.2 * start / wav.size
+    return np.concatenate(parts)
 
 
 def power_spectra(wav: Wave, rate_hz: int, first: int = 0, last: int | None = None) -> Spectra:
@@ -118,7 +154,7 @@ def active_frames(wav: Wave, rate_hz: int) -> Mask:
     """Find where somebody speaks, shape (T,), by the loudness; this cannot tell speech from knocks."""
     from scipy.ndimage import binary_closing, binary_dilation, median_filter  # slow: not in the server
 
-    spectra = power_spectra(wav, rate_hz)
+    spectra = power_spectra(high_passed(wav, rate_hz, RUMBLE_HZ), rate_hz)
     hz = np.linspace(0, rate_hz / 2, spectra.shape[1])
     inside = (hz >= _ACTIVITY_BAND_HZ[0]) & (hz <= _ACTIVITY_BAND_HZ[1])
     power = spectra[:, inside].sum(axis=1)
@@ -161,23 +197,29 @@ def noise_spectrum(spectra: Spectra, speech: Mask) -> NDArray[np.float64]:
     return low * min(1.0, ceiling / max(float(low.sum()), 1e-30))
 
 
-def clipping_fraction(wav: Wave) -> float:
-    """Measure which share of a recording is cut off at the top or at the bottom, 0..1.
+def clipping_fraction(wav: Wave, steady: Wave) -> float:
+    """Measure which share of a recording is cut off at the top or the bottom; `steady` has no rumble.
 
     Its traces: runs of samples that are alike at the very top (as it was clipped), or more samples close to
-    the top than a bit below it (clipped, then encoded or filtered).
+    the top than a bit below it (clipped, then encoded or filtered), which rumble alone looks like too.
     """
-    return (_clipped(wav) + _clipped(-wav)) / wav.size if wav.size else 0.0
+    if not wav.size:
+        return 0.0
+    centred = wav - wav.mean(dtype=np.float64).astype(np.float32)
+    rumbles = np.square(wav - steady).mean() > _RUMBLING * np.square(steady).mean()
+    shape = steady if rumbles else wav
+    return (_clipped(centred, shape) + _clipped(-centred, -shape)) / wav.size
 
 
-def _clipped(wav: Wave) -> float:
-    """Count the samples that are cut off at the top."""
+def _clipped(wav: Wave, shape: Wave) -> float:
+    """Count the samples that are cut off at the top; bumps are looked for in `shape`."""
     top = float(wav.max())
     if top < 1e-3:
         return 0.0
     lengths = np.diff(runs(wav >= top * 0.9995), axis=1)
     in_runs = float(lengths.sum()) if np.count_nonzero(lengths >= 3) >= 3 else 0.0
-    return max(in_runs, _piled_up(np.histogram(wav, bins=np.linspace(0.3, 1.0, 36) * top)[0].astype(float)))
+    bars = np.linspace(0.3, 1.0, 36) * max(float(shape.max()), 1e-3)
+    return max(in_runs, _piled_up(np.histogram(shape, bins=bars)[0].astype(float)))
 
 
 def _piled_up(counts: NDArray[np.float64]) -> float:
@@ -233,9 +275,11 @@ def _fall(level_db: NDArray[np.float64], step_hz: float) -> NDArray[np.float64]:
     half_gap, width = round(300 / step_hz), round(700 / step_hz)
     fall = np.zeros(level_db.size)
     above = np.maximum.accumulate(level_db[::-1])[::-1]
-    for band in range(round(_LOWEST_CLIFF_HZ / step_hz), level_db.size - half_gap - 2):
-        below = np.median(level_db[band - half_gap - width : band - half_gap + 1])
-        fall[band] = below - above[band + half_gap]
+    bands = np.arange(round(_LOWEST_CLIFF_HZ / step_hz), level_db.size - half_gap - 2)
+    if bands.size:
+        stretches = np.lib.stride_tricks.sliding_window_view(level_db, width + 1)
+        below = np.median(stretches[bands - half_gap - width], axis=1)
+        fall[bands] = below - above[bands + half_gap]
     return fall
 
 

@@ -34,6 +34,7 @@ MEL_BANDS = 40
 MEL_RANGE_HZ = (100.0, 7_600.0)
 WINDOW_FRAMES = 250
 MIN_WINDOW_FRAMES = 100
+POOL_FRAMES = 200  # of short recordings, make a window together
 _GATE_DB = 30.0
 _FFT = 512
 _SILENCE = 9.0 * np.log(10)  # frames 90 dB below the loudest were made by a program
@@ -106,7 +107,7 @@ def _mean_of_white_noise() -> Floats:
 def speaker_windows(
     log_mel: Floats, f0_hz: NDArray[np.float64], speech: NDArray[np.bool_], pieces: Sequence[tuple[int, int]]
 ) -> SpeakerWindows:
-    """Cut the speech of a recording into windows; none if there is hardly any.
+    """Cut the speech of a recording into windows; too little for one is kept as it is, without windows.
 
     All have T frames; `pieces` are frames from..to within which nobody else is expected to take the word.
     """
@@ -119,7 +120,7 @@ def speaker_windows(
         frames = start + np.flatnonzero(keep[start:stop])
         count = max(1, round(frames.size / WINDOW_FRAMES))
         chosen += [part for part in np.array_split(frames, count) if part.size >= MIN_WINDOW_FRAMES]
-    frames = np.concatenate([np.empty(0, dtype=np.int64), *chosen])
+    frames = np.concatenate(chosen) if chosen else np.flatnonzero(keep)
     ends = np.cumsum([part.size for part in chosen], dtype=np.int64)
     return SpeakerWindows(
         log_mel=log_mel[frames], f0_hz=f0_hz[frames].astype(np.float32), ends=ends, floor=noise_floor(log_mel)
@@ -133,6 +134,40 @@ def noise_floor(log_mel: Floats) -> Floats:
     if not made_by_room.any():
         return np.full(MEL_BANDS, -23.0, dtype=np.float32)
     return np.percentile(log_mel[made_by_room], 5, axis=0).astype(np.float32)
+
+
+def pooled(recordings: Sequence[SpeakerWindows]) -> tuple[list[SpeakerWindows], list[int]]:
+    """Put recordings that are too short for a window together, in order, until they make one.
+
+    Also returns, for each recording, which of the results it is in.
+    """
+    parts: list[list[SpeakerWindows]] = []
+    places = []
+    filling: int | None = None
+    for windows in recordings:
+        too_short = not len(windows)
+        if not too_short or filling is None:
+            parts.append([])
+        place = filling if too_short and filling is not None else len(parts) - 1
+        parts[place].append(windows)
+        places.append(place)
+        if too_short:
+            filled = sum(len(part.log_mel) for part in parts[place]) >= POOL_FRAMES
+            filling = None if filled else place
+    return [_together(part) for part in parts], places
+
+
+def _together(parts: Sequence[SpeakerWindows]) -> SpeakerWindows:
+    if len(parts) == 1:
+        return parts[0]
+    log_mel = np.concatenate([part.log_mel for part in parts])
+    weights = [max(len(part.log_mel), 1) for part in parts]
+    return SpeakerWindows(
+        log_mel=log_mel,
+        f0_hz=np.concatenate([part.f0_hz for part in parts]),
+        ends=np.array([len(log_mel)] if len(log_mel) >= MIN_WINDOW_FRAMES else [], dtype=np.int64),
+        floor=np.average([part.floor for part in parts], axis=0, weights=weights).astype(np.float32),
+    )
 
 
 def thinned(windows: SpeakerWindows, count: int) -> SpeakerWindows:

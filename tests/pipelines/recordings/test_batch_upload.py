@@ -63,6 +63,7 @@ def test_a_zip_gives_its_recordings_in_order_and_leaves_out_what_systems_add(
     tmp_path: Path, job: Path, sound: bytes
 ) -> None:
     clutter = {"__MACOSX/a/._b.wav": b"x", "a/.DS_Store": b"x", "a/": b"", "Thumbs.db": b"x"}
+    clutter |= {"a/Desktop.ini": b"x", "a/__MACOSX/x.wav": b"x"}
     content = zipped({"a/b.wav": sound, **clutter, "a/c.txt": b"words", "d.wav": sound})
     rows = receive_batch(sent(tmp_path, content), job, SETTINGS)
     assert [(row["name"], row["status"]) for row in rows] == [
@@ -92,7 +93,7 @@ def test_the_bytes_of_all_together_are_bounded(tmp_path: Path, job: Path) -> Non
     three = zipped({f"{n}.wav": bytes(900_000) for n in range(3)})
     assert len(three) < 10_000
     assert "unpacks to 2.7 MB" in refusal(sent(tmp_path, three), job)
-    assert "file of 1.5 MB" in refusal(sent(tmp_path, zipped({"a.wav": bytes(1_500_000)})), job)
+    assert "a.wav has 1.5 MB" in refusal(sent(tmp_path, zipped({"a.wav": bytes(1_500_000)})), job)
 
 
 def test_a_file_that_is_too_large_is_listed_and_the_others_go_on(
@@ -162,7 +163,6 @@ def _long_directory(sound: bytes) -> bytes:
         (lambda sound: zipped({"C:\\a.wav": sound}), "points elsewhere"),
         (lambda sound: zipped({"a/../../b.wav": sound}), "points elsewhere"),
         (lambda sound: zipped({"a\nb.wav": sound}), "points elsewhere"),
-        (lambda sound: zipped({"a.wav": sound, "in.wav": zipped({"b.wav": sound})}), "another zip"),
         (lambda sound: zipped({}), "no files"),
         (lambda sound: zipped({"folder/": b""}), "no files"),
         (lambda sound: zipped({"a.txt": b"words"}), "a.txt is not a recording"),
@@ -198,10 +198,33 @@ def test_a_zip_of_the_64_bit_form_is_one_too(tmp_path: Path, job: Path, sound: b
     assert (job / row["original"]).read_bytes() == sound
 
 
-def test_a_zip_damaged_within_leaves_nothing(tmp_path: Path, job: Path, sound: bytes) -> None:
-    content = bytearray(zipped({"a.wav": sound, "b.wav": sound}, zipfile.ZIP_STORED))
+def test_what_is_wrong_with_one_file_of_a_zip_is_said_of_it_alone(
+    tmp_path: Path, job: Path, sound: bytes
+) -> None:
+    inner, large = zipped({"b.wav": sound}), bytes(1_500_000)
+    files = {"a.wav": sound, "in.wav": inner, "big.wav": large, "b.wav": sound}
+    content = bytearray(zipped(files, zipfile.ZIP_STORED))
     content[content.rindex(b"RIFF") + 2_000] ^= 0xFF
-    assert "damaged" in refusal(sent(tmp_path, bytes(content)), job)
+    rows = receive_batch(sent(tmp_path, bytes(content)), job, SETTINGS)
+    assert [row["status"] for row in rows] == ["waiting", "failed", "failed", "failed"]
+    for row, said in zip(
+        rows[1:], ("in.wav is a zip", "big.wav has 1.5 MB", "b.wav is damaged"), strict=True
+    ):
+        assert said in row["reason"]
+    assert [path.name for path in (job / "inputs").iterdir()] == ["000.original.wav"]
+
+
+def test_a_zip_that_is_not_in_order_does_not_keep_the_others_out(
+    tmp_path: Path, job: Path, sound: bytes
+) -> None:
+    (tmp_path / "bad").write_bytes(zipped({"../a.wav": sound}))
+    (tmp_path / "good").write_bytes(sound)
+    rows = receive_batch([(tmp_path / "bad", "songs.zip"), (tmp_path / "good", "good.wav")], job, SETTINGS)
+    assert [(row["name"], row["status"]) for row in rows] == [
+        ("songs.zip", "failed"),
+        ("good.wav", "waiting"),
+    ]
+    assert "songs.zip holds a link" in rows[0]["reason"]
 
 
 def test_room_is_asked_for_before_anything_is_written(tmp_path: Path, job: Path, sound: bytes) -> None:

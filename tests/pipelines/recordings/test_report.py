@@ -61,6 +61,7 @@ def test_a_clean_recording_is_good() -> None:
         ({"level_db": -55.0}, USABLE, "quiet"),
         ({"speech_seconds": 0.2}, PROBLEM, "speech"),
         ({"snr_db": None, "level_db": None}, PROBLEM, "speech"),
+        ({"speech_seconds": 0.3, "seconds": 1.0}, PROBLEM, "speech"),
     ],
 )
 def test_what_is_wrong_decides_the_verdict_and_is_said(
@@ -138,10 +139,29 @@ def test_a_set_without_speech_is_a_problem() -> None:
     assert any("one.wav" in sentence for sentence in report.advice)
 
 
+def test_a_second_of_speech_in_a_second_is_enough_of_a_recording() -> None:
+    assert judge(replace(CLEAN, seconds=1.0, speech_seconds=0.6))[0] == GOOD
+    line = replace(FILE, seconds=1.0, speech_s=0.6, slices=1)
+    assert not any("ardly any speech" in said for said in summarise([line] * 600, ALONE, None).advice)
+
+
+def test_joined_and_skipped_recordings_are_counted() -> None:
+    line, cry = replace(FILE, seconds=1.0, speech_s=0.9, slices=1), replace(FILE, name="cry.wav", slices=0)
+    report = summarise([*[line] * 39, cry], ALONE, None, joined=(39, 10))
+    assert (report.slices, report.joined, report.skipped) == (10, 39, 1)
+    said = " ".join(report.advice)
+    assert "39 recordings are too short to be learned from one by one; their speech was joined to 10 " in said
+    assert "1 of 40 recordings were skipped, for no speech was heard in them: cry.wav." in said
+
+
 def test_a_report_survives_json() -> None:
     again = as_duplicate(replace(FILE, name="two.mp3"), "one.wav", "same file")
     report = summarise([FILE, again], ALONE, (200.0, 150.0, 280.0))
     row = json.loads(json.dumps(report.to_json())) | {"from_a_later_version": 1}
+    assert DatasetReport.from_json(row) == report
+    for name in ("joined", "skipped"):
+        del row[name]  # of an earlier version
+    del row["files"][0]["note"]
     assert DatasetReport.from_json(row) == report
 
 

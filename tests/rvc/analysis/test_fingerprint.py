@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,8 +53,8 @@ def test_other_words_are_another_recording() -> None:
 def test_the_same_words_spoken_again_are_another_recording() -> None:
     again = replace(MAN, f0_hz=126.0)
     slower = speak(again, 8.0)
-    time = np.arange(slower.size) + 900 * np.sin(np.arange(slower.size) / 9_000)
-    wavering = np.interp(time, np.arange(slower.size), slower).astype(np.float32)
+    moment = np.arange(slower.size) + 900 * np.sin(np.arange(slower.size) / 9_000)
+    wavering = np.interp(moment, np.arange(slower.size), slower).astype(np.float32)
     assert alike(speak(MAN, 8.0), wavering) == []
 
 
@@ -64,3 +65,11 @@ def test_the_same_words_by_others_in_the_same_time_are_not_found_too_often() -> 
 def test_silence_and_moments_are_like_nothing() -> None:
     silence = np.zeros(80_000, dtype=np.float32)
     assert alike(silence, silence, speak(MAN, 0.5), speak(MAN, 0.5), np.empty(0, dtype=np.float32)) == []
+
+
+def test_of_hundreds_of_short_lines_the_one_that_is_there_twice_is_found_at_once() -> None:
+    lines = np.split(speak(WOMAN, 600.0), 600)
+    others = [speak(MAN, 40.0, seed=seed) for seed in (1, 2)]
+    started = time.process_time()
+    assert alike(*lines, 0.2 * lines[123], *others) == [(123, 600)]
+    assert time.process_time() - started < 30.0

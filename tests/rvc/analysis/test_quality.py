@@ -169,3 +169,33 @@ def test_measuring_goes_in_steps_and_ends_the_same(woman48: Wave) -> None:
             break
     assert shares == sorted(shares)
     assert shares[-1] <= 1.0
+
+
+@pytest.mark.parametrize("low", ["offset", "15 Hz", "30 Hz", "drift"])
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_what_lies_below_hearing_is_neither_loudness_nor_noise_nor_clipping(
+    woman48: Wave, low: str, cut_off: bool
+) -> None:
+    time_s = np.arange(woman48.size) / 48_000
+    added = {
+        "offset": np.full(time_s.size, 0.3),
+        "15 Hz": 0.3 * np.sin(2 * np.pi * 15 * time_s),
+        "30 Hz": 0.3 * np.sin(2 * np.pi * 30 * time_s),
+        "drift": np.linspace(-0.3, 0.3, time_s.size),
+    }[low]
+    wav = with_noise(woman48, 40, spoken_samples(woman48, 48_000))
+    if cut_off:
+        limit = float(np.quantile(np.abs(wav), 0.97))
+        wav = np.clip(wav, -limit, limit)
+    plain, other = measure(wav, 48_000), measure((wav + added).astype(np.float32), 48_000)
+    assert other.snr_db == pytest.approx(plain.snr_db, abs=1.0)
+    assert other.level_db == pytest.approx(plain.level_db, abs=0.2)
+    assert other.bandwidth_hz == plain.bandwidth_hz
+    assert (other.clipping_fraction > 0.005) == (plain.clipping_fraction > 0.005) == cut_off
+    assert (other.clipping_fraction == 0.0) == (not cut_off)
+
+
+def test_tops_that_are_cut_off_beside_an_offset_are_found(woman48: Wave) -> None:
+    rumbling = woman48 + 0.4 * np.sin(2 * np.pi * 15 * np.arange(woman48.size) / 48_000)
+    for wav in (2.0 * rumbling, 3.0 * woman48 + 0.4, np.clip(woman48, -0.05, 0.05) - 0.7):
+        assert measure(np.clip(wav, -1, 1).astype(np.float32), 48_000).clipping_fraction > 0.002
