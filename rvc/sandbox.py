@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rvc.errors import CheckpointError
+from rvc.errors import CheckpointError, RvcError
 from rvc.files import ROOT
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def serve(arguments: list[str], work: Callable[[Order], None]) -> int:
         _limit(order)
     try:
         work(order)
-    except CheckpointError as error:
+    except RvcError as error:
         sys.stdout.write(str(error))
         return REFUSED
     return 0

@@ -20,7 +20,7 @@ from typing import Any
 
 from pipelines import zips
 from pipelines.store.records import MAX_NAME_CHARACTERS, now
-from pipelines.voices.bundle import CARD, INDEX, REFUSALS, WEIGHTS, extract, unpack, write_card
+from pipelines.voices.bundle import CARD, INDEX, REFUSALS, REQUIRED, WEIGHTS, extract, unpack, write_card
 from rvc.engine.card import FORMAT_VERSION
 from rvc.errors import CheckpointError
 from rvc.sandbox import ChildDiedError, TooSlowError, run_sandboxed
@@ -32,7 +32,12 @@ FILE_BYTES = 1_100_000_000  # a little more than the largest voice model that is
 ENGINE = "rvc"
 _WAY_OUT = "give the .zip that Timbre exported, or a .pth with its .index"
 _MODULE = "rvc.vits.exchange"
-_KINDS = {".pth": "voice", ".index": "index"}
+_VOICE, _INDEX = ".pth", ".index"
+_ARCHIVES = (".zip", ".rar", ".7z")
+# What a training goes on from; such files are often shared beside the voice that came of it.
+_TRAINING = re.compile(r"(?:f0)?([gd])(?:_\d+|\d\dk)", re.IGNORECASE)
+# The end of voice_e200_s4000 and voice_200e_4000s.
+_OF_WHEN = re.compile(r"_(?:e\d+|\d+e)(?:_(?:s\d+|\d+s))?\Z", re.IGNORECASE)
 _PICKLE, _FAISS = b"\x80", b"I"
 _LONGEST_NAME = 100
 _ONE_AT_A_TIME = threading.Lock()
@@ -66,7 +71,8 @@ def _kind(path: Path) -> str:
     if zipfile.is_zipfile(path):
         with zips.opened(path, REFUSALS) as zipped:
             # torch.save writes a zip too.
-            return "voice" if _names(zipped).get("data.pkl") else "zip"
+            names = [PurePosixPath(info.filename).name for info in zips.files_of(zipped)]
+            return "voice" if "data.pkl" in names else "zip"
     with path.open("rb") as file:
         start = file.read(4)
     if start.startswith(_PICKLE):
@@ -74,26 +80,22 @@ def _kind(path: Path) -> str:
     return "index" if start.startswith(_FAISS) and start.isalnum() else ""
 
 
-def _names(zipped: zipfile.ZipFile) -> dict[str, list[zipfile.ZipInfo]]:
-    found: dict[str, list[zipfile.ZipInfo]] = {}
-    for info in zips.files_of(zipped):
-        found.setdefault(PurePosixPath(info.filename).name, []).append(info)
-    return found
-
-
 def _unpack(archive: Path, folder: Path, unpacked: Path) -> list[Path]:
     """Unpack a zip: a bundle into `folder`, then there is nothing to return; else RVC's voice and index."""
     with zips.opened(archive, REFUSALS) as zipped:
-        names = _names(zipped)
+        infos = zips.files_of(zipped)
+        names = {PurePosixPath(info.filename).name for info in infos}
         wanted = {
             # The same name may lie in two folders of the zip.
-            unpacked / str(number) / _safe(name): info
-            for name, infos in names.items()
-            if name.lower().endswith(tuple(_KINDS))
+            unpacked / str(number) / _safe(PurePosixPath(info.filename).name): info
             for number, info in enumerate(infos)
+            if info.filename.lower().endswith((_VOICE, _INDEX))
         }
-        kinds = {path: _KINDS[path.suffix.lower()] for path in wanted}
-        if CARD in names or "voice" not in kinds.values():
+        kinds = {path: "voice" if path.name.lower().endswith(_VOICE) else "index" for path in wanted}
+        has_voice = "voice" in kinds.values()
+        if not has_voice and not names & REQUIRED:
+            raise CheckpointError(_no_voice(sorted(names)))
+        if CARD in names or not has_voice:
             unpack(zipped, folder)
             return []
         chosen = _chosen(kinds)
@@ -117,19 +119,51 @@ def _chosen(kinds: Mapping[Path, str]) -> list[Path]:
     """Choose the one voice, and its index if there is one and it is clear which."""
     voices = [path for path, kind in kinds.items() if kind == "voice"]
     indexes = [path for path, kind in kinds.items() if kind == "index"]
+    best = min(map(_rank, voices), default=0)
+    voices = [path for path in voices if _rank(path) == best]
     if len(voices) > 1:
-        raise CheckpointError(f"There are {len(voices)} voices; give one at a time.")
+        raise CheckpointError(f"There are {len(voices)} voices, {_listed(voices)}; give one of them.")
     if not voices:
         what = "an index without its voice" if indexes else "no file of a voice"
         raise CheckpointError(f"There is {what}; {_WAY_OUT}.")
     if len(indexes) > 1:
         # RVC programs leave an empty index, the trained one, beside the real one.
-        indexes = [path for path in indexes if "trained" not in path.name]
+        indexes = [path for path in indexes if not path.name.lower().startswith("trained")]
+    if len(indexes) > 1:
+        named = re.escape(_OF_WHEN.sub("", voices[0].stem))
+        of_its_name = re.compile(rf"(?<![^\W_]){named}(?![^\W_])", re.IGNORECASE)
+        indexes = [path for path in indexes if of_its_name.search(path.stem)] or indexes
     if len(indexes) > 1:
         raise CheckpointError(
-            f"{voices[0].name} comes with {len(indexes)} indexes; give it with the 'added' one alone."
+            f"{voices[0].name} comes with {len(indexes)} indexes, {_listed(indexes)}; give it with its own, "
+            "the 'added' one, alone."
         )
     return voices + indexes
+
+
+def _rank(voice: Path) -> int:
+    """Put a voice before what a training goes on from, and there its voice before its judges."""
+    training = _TRAINING.fullmatch(voice.stem)
+    return "gd".index(training[1].lower()) + 1 if training else 0
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    names = [path.name for path in paths[:3]]
+    more = [f"{len(paths) - 3} more"] if len(paths) > 3 else []
+    *first, last = names + more
+    return f"{', '.join(first)} and {last}"
+
+
+def _no_voice(names: Sequence[str]) -> str:
+    """Say of a zip that there is no voice in it, and what to do."""
+    archives = [_safe(name) for name in names if name.lower().endswith(_ARCHIVES)]
+    indexes = [_safe(name) for name in names if name.lower().endswith(_INDEX)]
+    rest = f"; {_WAY_OUT}"
+    if archives:
+        rest = f", but another archive, {archives[0]}; unpack it and give what it holds"
+    elif indexes:
+        rest = f", only an index, {indexes[0]}; give the .pth that belongs to it"
+    return f"No voice (.pth) is in the zip{rest}."
 
 
 def _import(voice: Path, index: Path | None = None, *, folder: Path) -> None:

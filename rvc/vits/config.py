@@ -32,6 +32,7 @@ _PUBLISHED = {  # bins, upsample rates, upsample kernels
     ("v2", 40_000): (1_025, (10, 10, 2, 2), (16, 16, 4, 4)),
     ("v2", 48_000): (1_025, (12, 10, 2, 2), (24, 20, 4, 4)),
 }
+PUBLISHED_RATES_HZ = tuple(sorted({rate_hz for _, rate_hz in _PUBLISHED}))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,37 +14,36 @@ checkpoints have none, so whoever reads one says which network it is for.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rvc.errors import CheckpointError, ConfigError
+from rvc.errors import CheckpointError
 from rvc.files import atomic_write
 from rvc.torch_file import check_weights, published_state, read_document, tensors_by_name, write_document
-from rvc.vits.config import CONTENT_DIMS, SynthesizerConfig, Version
+from rvc.vits.config import SynthesizerConfig, Version
 from rvc.vits.discriminator import Discriminators
+from rvc.vits.sizes import (
+    POSTERIOR,
+    SPEAKERS,
+    config_of,
+    contradictions,
+    legacy_list,
+    shown,
+    synthesizer_shapes,
+)
 from rvc.vits.synthesizer import VitsSynthesizer
 
 MAX_MODEL_BYTES, MAX_CHECKPOINT_BYTES = 1_000_000_000, 2_000_000_000
 ENGINE = METADATA = "rvc"
 VOCODER = "HiFi-GAN"
 CONTENT_ENCODER = "contentvec"
-POSTERIOR = "enc_q"
-LEGACY_FIELDS = (
-    "spectrogram_bins", "segment_frames", "latent_channels", "hidden_channels", "ffn_channels",
-    "attention_heads", "encoder_layers", "ffn_kernel", "dropout", "resblock_type", "resblock_kernels",
-    "resblock_dilations", "upsample_rates", "upsample_channels", "upsample_kernels", "speakers",
-    "speaker_channels", "sample_rate_hz",
-)  # fmt: skip
-_SEGMENT_FRAMES = 32  # written as such in every published file, and used by none
 _FACTS: dict[str, type[str] | type[int]] = {
     "epoch": int, "step": int, "creation_date": str, "model_hash": str, "dataset_length": str,
     "model_name": str, "author": str, "embedder_model": str, "speakers_id": int,
@@ -65,7 +64,7 @@ class VoiceModel:
     @property
     def content_encoder(self) -> str:
         """Name of the content encoder that it was trained with; files that say nothing mean ContentVec."""
-        return str(self.facts.get("embedder_model", CONTENT_ENCODER))
+        return str(self.facts.get("embedder_model", CONTENT_ENCODER)).lower()
 
     @classmethod
     def of(cls, synthesizer: VitsSynthesizer, info: str = "", **facts: str | int) -> VoiceModel:
@@ -79,17 +78,14 @@ class VoiceModel:
 
 
 def read_voice_model(path: Path) -> VoiceModel:
-    """Read a .pth file, a stranger's, or refuse it with a CheckpointError."""
+    """Read a .pth file, a stranger's, or refuse it with a CheckpointError.
+
+    Taken too is what leaves no doubt: a prefix before every name, weights that no such network has, the
+    posterior encoder, sizes that only the weights tell (as of a G_*.pth), words for numbers.
+    """
     document = read_document(path, MAX_MODEL_BYTES)
-    if "weight" not in document or "config" not in document:
-        if isinstance(document.get("model"), dict):
-            raise CheckpointError(
-                f"{path.name} is a training checkpoint, not a voice model; extract the small model from it."
-            )
-        raise CheckpointError(
-            f"{path.name} lacks weight and config, so it is no RVC voice model; choose another file."
-        )
-    return _checked_model(document, tensors_by_name(document["weight"], path), path.name)
+    entries, said = _divided(document, path.name)
+    return _checked_model(said, _without_prefix(tensors_by_name(entries, path)), path.name)
 
 
 def write_voice_model(path: Path, model: VoiceModel) -> None:
@@ -146,20 +142,26 @@ def card_of(model: VoiceModel) -> dict[str, Any]:
     } | {name: value for name, value in said.items() if value}
 
 
-@lru_cache(maxsize=8)
-def synthesizer_shapes(config: SynthesizerConfig, *, with_posterior: bool) -> Mapping[str, torch.Size]:
-    """Give the shape of every weight of a synthesizer, by published name; nothing is allocated."""
-    with torch.device("meta"):
-        synthesizer = VitsSynthesizer(config, with_posterior=with_posterior)
-    return {name: tensor.shape for name, tensor in published_state(synthesizer).items()}
+def _divided(document: Mapping[str, Any], name: str) -> tuple[object, Mapping[str, Any]]:
+    """Divide a .pth into its weights and what it says of them; a training checkpoint says next to nothing."""
+    for entry in ("weight", "model", "state_dict"):
+        if isinstance(document.get(entry), dict):
+            epoch = document.get("iteration")
+            known = isinstance(epoch, int) and not isinstance(epoch, bool) and 0 < epoch < _LARGEST_FACT
+            return document[entry], ({"info": f"{epoch}epoch"} if known else {}) | dict(document)
+    if loose := {name: value for name, value in document.items() if isinstance(value, Tensor)}:
+        return loose, {name: value for name, value in document.items() if name not in loose}
+    raise CheckpointError(
+        f"{name} lacks the entry weight, so it is no RVC voice model; choose the .pth of a voice."
+    )
 
 
-def legacy_list(config: SynthesizerConfig) -> list[Any]:
-    """Give the 18 sizes as files have them."""
-    sizes = {name: _plain(getattr(config, name, None)) for name in LEGACY_FIELDS}
-    sizes["segment_frames"] = _SEGMENT_FRAMES
-    sizes["dropout"] = config.dropout or 0
-    return list(sizes.values())
+def _without_prefix(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take away what stands before every name, such as the "module." of a training on several GPUs."""
+    prefix = next((name.removesuffix(SPEAKERS) for name in weights if name.endswith(SPEAKERS)), "")
+    if not all(name.startswith(prefix) for name in weights):
+        return weights
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
 
 
 def _document_of(model: VoiceModel) -> dict[str, Any]:
@@ -189,15 +191,16 @@ def _half_weights(model: VoiceModel, name: str) -> dict[str, Tensor]:
 
 def _checked_model(document: Mapping[str, Any], weights: Mapping[str, Tensor], name: str) -> VoiceModel:
     """Make a voice model of what a file says of itself, as a .pth has it, and of its weights."""
-    vocoder = document.get("vocoder", VOCODER)
-    if vocoder != VOCODER:
+    vocoder = document.get("vocoder")
+    if vocoder not in (None, VOCODER):
         raise CheckpointError(
-            f"{name} was trained with the vocoder {_shown(vocoder)}, and only {VOCODER} is supported; "
+            f"{name} was trained with the vocoder {shown(vocoder)}, and only {VOCODER} is supported; "
             f"train the voice again with {VOCODER}."
         )
-    config = _config(document, weights, name)
+    config = config_of(document, weights, name)
     shapes = synthesizer_shapes(config, with_posterior=False)
-    check_weights(weights, shapes, name)
+    known = [*(key for key in shapes if key in weights), *contradictions(weights, config)]
+    check_weights({key: weights[key] for key in known}, shapes, name)
     info = document.get("info", "")
     return VoiceModel(
         config=config,
@@ -205,48 +208,6 @@ def _checked_model(document: Mapping[str, Any], weights: Mapping[str, Tensor], n
         info=_text(info) if isinstance(info, str) else "",
         facts=_facts(document),
     )
-
-
-def _config(document: Mapping[str, Any], weights: Mapping[str, Tensor], name: str) -> SynthesizerConfig:
-    """Read sizes that a stranger may have written."""
-    values, f0, version = document["config"], document.get("f0", 1), document.get("version", "v1")
-    if not isinstance(values, list | tuple) or len(values) != len(LEGACY_FIELDS):
-        raise CheckpointError(
-            f"{name} does not have the {len(LEGACY_FIELDS)} sizes of an RVC voice model; export it again."
-        )
-    if not isinstance(f0, int) or f0 not in (0, 1) or version not in CONTENT_DIMS:
-        raise CheckpointError(
-            f"{name} says version {_shown(version)} and f0 {_shown(f0)}, where v1 or v2 and 0 or 1 belong; "
-            "export it again."
-        )
-    try:
-        fields: dict[str, Any] = dict(zip(LEGACY_FIELDS, map(_frozen, values), strict=True))
-        del fields["segment_frames"]
-        # Files say 109 whatever the table has.
-        table = weights.get("emb_g.weight")
-        if table is not None and table.ndim == 2:
-            fields["speakers"] = table.shape[0]
-        fields["resblock_type"] = str(fields["resblock_type"])
-        rate = fields["sample_rate_hz"]
-        if isinstance(rate, str) and re.fullmatch(r"\d{1,3}k", rate):
-            fields["sample_rate_hz"] = int(rate.removesuffix("k")) * 1_000
-        return SynthesizerConfig(version=cast(Version, version), uses_f0=bool(f0), **fields)
-    except ConfigError as error:
-        raise CheckpointError(
-            f"{name} describes a network that cannot be built ({str(error).rstrip('.')}); export it again."
-        ) from error
-    except (TypeError, RecursionError) as error:  # a list may even hold itself
-        raise CheckpointError(
-            f"{name} has something else than numbers for its sizes; export it again."
-        ) from error
-
-
-def _frozen(value: object) -> object:
-    return tuple(_frozen(part) for part in value) if isinstance(value, list | tuple) else value
-
-
-def _plain(value: object) -> object:
-    return [_plain(part) for part in value] if isinstance(value, tuple) else value
 
 
 def _facts(document: Mapping[str, Any]) -> dict[str, str | int]:
@@ -266,14 +227,10 @@ def _text(value: str) -> str:
     return value[:_LONGEST_FACT].encode(errors="replace").decode()
 
 
-def _shown(value: object) -> str:
-    return repr(value)[:40]
-
-
 def read_generator(path: Path, config: SynthesizerConfig) -> tuple[SynthesizerConfig, Mapping[str, Tensor]]:
     """Read a synthesizer in training, or a pretrained one, with as many speakers as the file has."""
     weights = _read_checkpoint(path)
-    table = weights.get("emb_g.weight")
+    table = weights.get(SPEAKERS)
     if table is not None and table.ndim == 2 and table.shape[0]:
         config = replace(config, speakers=table.shape[0])
     check_weights(weights, synthesizer_shapes(config, with_posterior=True), path.name)

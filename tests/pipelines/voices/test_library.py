@@ -96,10 +96,12 @@ def test_a_renamed_voice_has_its_name_in_the_card_too(library: Library, tmp_path
     assert library.get(ME, row["id"])["model_name"] == "Zoë"
 
 
-def test_a_deleted_voice_is_gone_with_its_files_and_statistics(library: Library, tmp_path: Path) -> None:
+def test_a_voice_that_is_deleted_for_good_is_gone_with_its_files_and_statistics(
+    library: Library, tmp_path: Path
+) -> None:
     row = imported(library, tmp_path)
     library.record_use(row["id"], [2.0])
-    library.delete(ME, row["id"])
+    library.delete(ME, row["id"], purge=True)
     assert leftovers(tmp_path) == []
     assert [voice["builtin"] for voice in library.list(ME)] == [True]
     library.record_use(row["id"], [2.0])  # a conversion that ends after the voice was deleted

@@ -15,11 +15,15 @@ import torch
 from pipelines.job_spec import check_training
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
+from pipelines.training.train import TrainRequest
+from pipelines.weights import fetch_pretrained, weight_store
 from rvc.audio.reader import load_mono
-from rvc.errors import RvcError
+from rvc.errors import NotAllowedError, RvcError, UnknownNameError
 from rvc.files import ROOT
+from rvc.steps import result_of
+from rvc.training.settings import TrainSettings
 from rvc.vits.voice_model import read_discriminators, read_generator, read_voice_model
-from tests.pipelines.jobs.toy_jobs import ME, end_of
+from tests.pipelines.jobs.toy_jobs import ME, OTHER, end_of
 from tests.pipelines.toy_rvc import SETTINGS, WORKER, weights_folder
 from tests.tiny_rvc_training import tiny_sizes
 
@@ -77,7 +81,7 @@ def test_a_voice_is_trained_speaks_leaves_and_comes_back_the_same(
     assert [file["name"] for file in report["files"]] == ["me.wav"]
     job = jobs.submit(ME, "training", check, model_name="Me", settings=dict(SETTINGS))
     row = end_of(jobs, job["id"])
-    note = "Without pretrained/f0G40k.pth it starts from random weights and takes far longer."
+    note = "It begins with random weights and takes far longer."
     assert row["result"]["note"] == note
     assert any(event["message"].endswith(note) for event in jobs.events(ME, job["id"]))
     losses = [event["data"]["losses"] for event in jobs.events(ME, job["id"]) if event["data"].get("losses")]
@@ -111,6 +115,46 @@ def test_a_voice_is_trained_speaks_leaves_and_comes_back_the_same(
     assert read_generator(generator, sizes)[1]
     assert read_discriminators(judges, "v1", narrowing=16)
     assert all(torch.load(path, weights_only=True)["optimizer"] for path in (generator, judges))
+    assert jobs.files.training_checkpoints(ME, job["id"]) == [generator, judges]
+    for caller, its, error in ((OTHER, job["id"], UnknownNameError), (ME, check, NotAllowedError)):
+        with pytest.raises(error):
+            jobs.files.training_checkpoints(caller, its)
+
+
+def test_without_pretrained_weights_a_training_is_refused_before_anything_is_done(
+    jobs: Jobs, data_dir: Path, tmp_path: Path
+) -> None:
+    upload = jobs.upload(ME, [(speech(tmp_path, 13.0), "me.wav")], "training")["id"]
+    settings = {name: value for name, value in SETTINGS.items() if name != "from_scratch"}
+    row = end_of(
+        jobs, jobs.submit(ME, "training", upload, model_name="Me", settings=settings)["id"], "failed"
+    )
+    said = row["error_message"]
+    for part in (
+        "pretrained/f0G40k.pth is needed",
+        "likewise pretrained/f0D40k.pth",
+        "https://",
+        "from_scratch",
+    ):
+        assert part in said
+    assert "hours of recordings and days of a GPU" in said
+    assert row["attempts"] == 1
+    assert not (data_dir / "jobs" / upload / "prepared").exists()
+    assert not (data_dir / "jobs" / row["id"] / "work").exists()
+
+
+def test_a_training_that_goes_on_needs_no_first_weights(tmp_path: Path) -> None:
+    settings = TrainSettings.from_json({"engine": "rvc"})
+    work = tmp_path / "work"
+    request = TrainRequest(
+        prepared_folder=tmp_path, work_dir=work, bundle_dir=tmp_path / "voice", name="Me", settings=settings
+    )
+    assert not request.first_settings.from_scratch
+    (work / "checkpoints").mkdir(parents=True)
+    (work / "checkpoints" / "step-00000002.ckpt").touch()
+    assert request.first_settings.from_scratch
+    assert result_of(fetch_pretrained(request.first_settings, weight_store())) == ()
+    assert not request.note, "what it began with is not known"
 
 
 @pytest.mark.parametrize(
@@ -120,6 +164,8 @@ def test_a_voice_is_trained_speaks_leaves_and_comes_back_the_same(
         ({"version": "v3"}, "'version' is 'v3'; give one of"),
         ({"f0": "yes"}, "'f0' is 'yes'; give one of: true, false"),
         ({"engine": "lite"}, "'version' is for the engine 'rvc' alone"),
+        ({"from_scratch": "yes"}, "'from_scratch' is 'yes'; give one of: false, true"),
+        ({"engine": "lite", "from_scratch": True}, "for the engine 'rvc' alone"),
         ({"precision": "int8"}, "'precision' is 'int8'; give one of: none,"),
         ({"longest_slice_s": 99}, "'longest_slice_s' is 99"),
     ],

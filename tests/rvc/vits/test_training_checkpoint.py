@@ -10,12 +10,12 @@ import torch
 from rvc.errors import CheckpointError
 from rvc.torch_file import load_published_state, published_state
 from rvc.vits.discriminator import Discriminators
+from rvc.vits.sizes import synthesizer_shapes
 from rvc.vits.synthesizer import VitsSynthesizer
 from rvc.vits.voice_model import (
     VoiceModel,
     read_discriminators,
     read_generator,
-    synthesizer_shapes,
     write_training_checkpoint,
     write_voice_model,
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,10 @@ import torch
 from torch import Tensor
 
 from rvc.errors import CheckpointError, ConfigError
+from rvc.torch_file import published_state
 from rvc.vits.config import SynthesizerConfig, Version, published_config
-from rvc.vits.voice_model import (
-    VoiceModel,
-    legacy_list,
-    read_voice_model,
-    synthesizer_shapes,
-    write_voice_model,
-)
+from rvc.vits.sizes import config_of, legacy_list, synthesizer_shapes
+from rvc.vits.voice_model import VoiceModel, read_voice_model, write_voice_model
 from tests.tiny_rvc import sound, tiny_synthesizer
 
 Document = dict[str, Any]
@@ -159,6 +157,97 @@ def list_in_itself() -> list[Any]:
     return endless
 
 
+def renamed(prefix: str) -> Document:
+    changed = document()
+    changed["weight"] = {prefix + name: tensor for name, tensor in changed["weight"].items()}
+    return changed
+
+
+def in_precision(dtype: torch.dtype) -> Document:
+    changed = document()
+    changed["weight"] = {name: tensor.to(dtype) for name, tensor in changed["weight"].items()}
+    return changed
+
+
+def with_posterior() -> Document:
+    """As a program leaves it that forgot to take the posterior encoder out."""
+    changed = document()
+    changed["weight"] = {name: tensor.half() for name, tensor in published_state(tiny_synthesizer()).items()}
+    assert any("enc_q" in name for name in changed["weight"])
+    return changed
+
+
+SHARED: dict[str, Callable[[], Document]] = {
+    "the posterior encoder left in": with_posterior,
+    "a weight that no such network has": lambda: with_weight("dec.extra", torch.zeros(3).half()),
+    "names of a training on several GPUs": lambda: renamed("module."),
+    "names of a compiled network": lambda: renamed("_orig_mod."),
+    **{f"f0 {f0!r}": partial(document, f0=f0) for f0 in ("1", "1.0", 1.0, True, "true", None)},
+    **{f"version {v!r}": partial(document, version=v) for v in ("V2", "v2 ", 2, 2.0, "2", None)},
+    **{f"sr {sr!r}": partial(document, sr=sr) for sr in ("40000", 40_000, 40_000.0, "40 kHz", None, [1])},
+    **{f"rate {hz!r}": partial(with_size, 17, hz) for hz in ("40000", 40_000.0, "40K", None, {"a": 1})},
+    "sizes in a tuple": lambda: document(config=tuple(document()["config"])),
+    "17 sizes": lambda: document(config=document()["config"][:17]),
+    "17 sizes and no sr": lambda: document(config=document()["config"][:17], sr=None),
+    "sizes with something behind": lambda: document(config=[*document()["config"], "something", None]),
+    "sizes as fractions": lambda: with_size(3, 8.0),
+    "a residual block type that is a number": lambda: with_size(9, 1),
+    "no info": lambda: document(info=None),
+    "an info of another kind": lambda: document(info=[1]),
+    "a vocoder of None": lambda: document() | {"vocoder": None},
+    "weights among the rest": lambda: document(weight=None) | document()["weight"],
+    "weights under another name": lambda: document(weight=None, state_dict=document()["weight"]),
+    "float32": lambda: in_precision(torch.float32),
+    "float64": lambda: in_precision(torch.float64),
+    "bfloat16": lambda: in_precision(torch.bfloat16),
+}
+
+
+@pytest.mark.parametrize("form", SHARED)
+def test_files_as_people_share_them_are_the_voice_that_they_hold(tmp_path: Path, form: str) -> None:
+    plain = read_voice_model(saved(tmp_path, document()))
+    model = read_voice_model(saved(tmp_path, SHARED[form]()))
+    assert model.config == plain.config
+    assert list(model.weights) == list(plain.weights)
+    torch.testing.assert_close(sound(model), sound(plain), rtol=0, atol=2e-2)
+
+
+def published_weights(config: SynthesizerConfig, *, with_posterior: bool) -> dict[str, Tensor]:
+    """Weights of these sizes that take no memory."""
+    shapes = synthesizer_shapes(config, with_posterior=with_posterior)
+    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("uses_f0", [True, False])
+@pytest.mark.parametrize(("version", "rate_hz"), list(product(("v1", "v2"), (32_000, 40_000, 48_000))))
+def test_the_weights_of_a_training_tell_the_published_sizes(
+    version: Version, rate_hz: int, uses_f0: bool
+) -> None:
+    config = published_config(version, rate_hz, uses_f0=uses_f0, speakers=3)
+    assert config_of({}, published_weights(config, with_posterior=True), "G_100.pth") == config
+    small = published_weights(config, with_posterior=False)
+    assert config_of({"sr": f"{rate_hz // 1000}k"}, small, "voice.pth") == config
+
+
+def test_sizes_that_the_weights_leave_in_doubt_are_refused_by_name() -> None:
+    weights = published_weights(published_config("v1", 32_000, uses_f0=False), with_posterior=False)
+    with pytest.raises(CheckpointError, match=r"does not say its sample rate \(sr\).*32000 Hz and 48000 Hz"):
+        config_of({}, weights, "voice.pth")
+
+
+def test_a_voice_is_taken_out_of_a_training_checkpoint(tmp_path: Path) -> None:
+    config = published_config("v2", 40_000, speakers=2)
+    shapes = synthesizer_shapes(config, with_posterior=True)
+    weights = {name: torch.full(shape, 0.5, dtype=torch.float16) for name, shape in shapes.items()}
+    path = tmp_path / "G_2333333.pth"
+    torch.save({"model": weights, "iteration": 120, "learning_rate": 1e-4}, path)
+    model = read_voice_model(path)
+    assert (model.config, model.info) == (config, "120epoch")
+    assert not any("enc_q" in name for name in model.weights)
+    torch.save(weights, path)  # the state alone
+    assert read_voice_model(path).config == config
+
+
 WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "another vocoder": (lambda: document(vocoder="RefineGAN"), "vocoder 'RefineGAN'"),
     "another version": (lambda: document(version="v3"), "version 'v3'"),
@@ -167,9 +256,25 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "empty weights": (lambda: document(weight={}), "something else than floating-point weights"),
     "a training checkpoint": (lambda: {"model": document()["weight"]}, "is a training checkpoint"),
     "a list": (lambda: [1, 2, 3], "no entries by name"),
+    "the judges of a training": (
+        lambda: {"model": {"discriminators.0.convs.0.bias": torch.zeros(1)}},
+        "discriminators of a training.*the G file",
+    ),
+    "another network": (lambda: {"fc.weight": torch.zeros(3)}, r"does not say its sizes \(config\)"),
+    "no sizes": (lambda: document(config=None), r"does not say its sizes \(config\)"),
+    "a version that is a list": (lambda: document(version=[2]), r"version \[2\]"),
+    "an f0 that is a word": (lambda: document(f0="maybe"), "f0 'maybe'"),
+    "an f0 that is a tensor": (lambda: document(f0=torch.ones(2)), "f0 tensor"),
     "too few sizes": (lambda: document(config=[1, 2, 3]), "the 18 sizes"),
     "a missing weight": (lambda: with_weight("dec.conv_post.weight", None), "lacks dec.conv_post.weight"),
-    "an unknown weight": (lambda: with_weight("dec.extra", torch.zeros(1).half()), "unknown dec.extra"),
+    "a further layer": (
+        lambda: with_weight("dec.ups.4.weight_g", torch.zeros(1).half()),
+        "unknown dec.ups.4.weight_g",
+    ),
+    "a second copy": (
+        lambda: with_weight("ema.dec.conv_post.weight", torch.zeros(1).half()),
+        "unknown ema.dec.conv_post.weight",
+    ),
     "another shape": (
         lambda: with_weight("enc_p.proj.bias", torch.zeros(5).half()),
         r"shape \[5\] where \[16\]",
