@@ -28,7 +28,9 @@ from pipelines.job_spec import divided
 from pipelines.settings import get_settings
 from pipelines.training.train import TrainRequest, TrainResult, assist, train
 from pipelines.voices.bundle import pack
+from pipelines.weights import fetch_pretrained, weight_store
 from rvc.errors import AudioError, ConfigError, RvcError
+from rvc.steps import result_of
 from rvc.training.group import Group
 from rvc.training.settings import TrainSettings
 
@@ -49,7 +51,10 @@ def train_together(
         name=name,
         settings=TrainSettings.from_json({"engine": "rvc", **for_training}),
     )
+    if request.settings.batch_size is not None:
+        group.shard(request.settings.batch_size)
     if group.is_first:
+        result_of(fetch_pretrained(request.first_settings, weight_store()))  # before anything takes long
         _prepare(recordings, request.prepared_folder, for_preparing)
     group.from_first(None)
     if not group.is_first:

@@ -29,11 +29,11 @@ from pipelines.conversion.load_voice import fetched_estimator
 from pipelines.events import Done, Events, Progress
 from pipelines.events import result_of as passed_on
 from pipelines.voices.bundle import INDEX, write_card
-from pipelines.weights import pretrained, weight_store
+from pipelines.weights import fetch_pretrained, weight_store
 from rvc.engine.card import FORMAT_VERSION
 from rvc.engine.options import LITE, RVC, RVC_DEFAULTS
 from rvc.engine.retrieval import MAX_ROWS, RetrievalIndex, thinned
-from rvc.errors import AudioError, ConfigError, DownloadError, UnknownNameError
+from rvc.errors import AudioError, ConfigError, UnknownNameError
 from rvc.pitch.f0 import F0Statistics, f0_statistics
 from rvc.steps import relay, result_of
 from rvc.training.checkpoints import new_bundle
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 MIN_SPEECH_S = 10.0  # less does not hold all sounds of a language, whatever the engine
 FEATURES_UNTIL, TRAINING_UNTIL, INDEX_UNTIL = 0.08, 0.95, 0.99  # shares of the progress bar
 ENCODER = "contentvec"
-FROM_NOTHING = "Without {name}.pth it starts from random weights and takes far longer."
+FROM_SCRATCH = "It begins with random weights and takes far longer."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +69,21 @@ class TrainRequest:
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise ConfigError("The voice has no name; give it one.")
+
+    @property
+    def first_settings(self) -> TrainSettings:
+        """How it begins: what goes on has its weights in its checkpoint, and needs no others."""
+        return replace(self.settings, from_scratch=True) if self.goes_on else self.settings
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it was begun before, and has kept where it was."""
+        return any((self.work_dir / "checkpoints").glob("step-*.ckpt"))
+
+    @property
+    def note(self) -> str:
+        """What is worth knowing of how it begins, for who waits."""
+        return FROM_SCRATCH if self.settings.from_scratch else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +112,7 @@ def train(request: TrainRequest, group: Group | None = None) -> Events[TrainResu
         ConfigError: Other recordings or settings than those the folder's training began with, or it
             diverged before there was anything to keep.
         CheckpointError: All checkpoints are damaged.
-        DownloadError: Weights without which the engine cannot train are not here and cannot be had.
+        DownloadError: Weights that the engine trains with are not here and cannot be had.
         UnknownNameError: There is no such engine.
     """
     if request.settings.engine not in STARTS:
@@ -116,7 +131,7 @@ def train(request: TrainRequest, group: Group | None = None) -> Events[TrainResu
 def assist(request: TrainRequest, group: Group) -> None:
     """Take part in a training that another process, with the same request, reports on and writes."""
     with closing(_begin(request, _load_slices(request.prepared_folder), group)) as steps:
-        training, _, _ = result_of(steps)
+        training, _ = result_of(steps)
     with closing(training.run()) as reports:
         result_of(reports)
 
@@ -138,11 +153,11 @@ def _train(
     request: TrainRequest, slices: Sequence[SliceRef], folder: Path, group: Group
 ) -> Generator[Progress, None, tuple[dict[str, Any], NDArray[np.float32], TrainResult]]:
     """Make card, content and result: all that needs the networks, which are gone when it returns."""
-    training, f0, note = yield from _begin(request, slices, group)
+    training, f0 = yield from _begin(request, slices, group)
     task, data, settings = training.task, training.data, request.settings
     with fixed_arithmetic(settings.thread_count, task.device):
         # Closing this closes the loop, which then saves its checkpoint.
-        outcome = yield from relay(training.run(), partial(_progress_of, note))
+        outcome = yield from relay(training.run(), partial(_progress_of, request.note))
         card = {**task.export(folder), "f0": asdict(f0)}
         card |= task.describe(piece.features for piece in data.slices)
         task.write_checkpoints(request.work_dir)
@@ -156,7 +171,7 @@ def _train(
         sample_rate_hz=card["sample_rate_hz"],
         seconds_of_audio=data.seconds,
         score=best[-1] if best else None,
-        note=note,
+        note=request.note,
         **ended,
     )
     card |= {
@@ -178,13 +193,13 @@ def _train(
 
 def _begin(
     request: TrainRequest, slices: Sequence[SliceRef], group: Group
-) -> Generator[Progress, None, tuple[Training, F0Statistics, str]]:
+) -> Generator[Progress, None, tuple[Training, F0Statistics]]:
     """Build the task and take the features; in a group, one process first and the others from its cache."""
     settings = request.settings
     if not group.is_first:
         group.from_first(None)
     yield Progress(stage="Loading", fraction=0.0, message="Loading the engine.", needs_device=True)
-    build, note = yield from STARTS[settings.engine](settings, group)
+    build = yield from STARTS[settings.engine](request.first_settings, group)
     torch.manual_seed(seed_of(settings.seed, "first weights"))
     task = build()
 
@@ -192,7 +207,7 @@ def _begin(
         return Progress(
             stage="Features",
             fraction=FEATURES_UNTIL * done / len(slices),
-            message=f"Slice {done} of {len(slices)}. {note}".strip(),
+            message=f"Slice {done} of {len(slices)}. {request.note}".strip(),
             needs_device=True,
         )
 
@@ -208,7 +223,7 @@ def _begin(
             "No voiced sound was found in the prepared recordings; add recordings with clear speech."
         )
     training = Training(task, TrainingSet.divide(found), settings, request.work_dir, group=group)
-    return training, f0, note
+    return training, f0
 
 
 def _progress_of(note: str, report: Report) -> Progress:
@@ -257,8 +272,8 @@ def _build_index(content: NDArray[np.float32], path: Path) -> Generator[Progress
     return {"rows": tested.rows, "probed_cells": tested.probed_cells}
 
 
-# Gets all that a task needs ready, maybe by downloads; returns what makes the task, and a note for who waits.
-Start = Generator[Progress, None, tuple[TaskBuilder, str]]
+# Gets all that a task needs ready, maybe by downloads; returns what makes the task.
+Start = Generator[Progress, None, TaskBuilder]
 
 
 def _start_lite(settings: TrainSettings, group: Group) -> Start:
@@ -270,36 +285,27 @@ def _start_lite(settings: TrainSettings, group: Group) -> Start:
             "or set the engine 'rvc'."
         )
     yield from ()
-    return build_task, ""
+    return build_task
 
 
 def start_rvc(settings: TrainSettings, group: Group, sizes: Callable[..., RvcSizes] | None = None) -> Start:
-    """Get the content encoder, who finds the melody, and pretrained weights, which can be done without."""
+    """Get the first weights, the content encoder and who finds the melody."""
     from rvc.vits.task import RvcFiles, RvcTask, published_sizes
 
-    if settings.batch_size is not None:
-        group.shard(settings.batch_size)
     store = weight_store()
+    first = yield from fetch_pretrained(settings, store)
     encoder = yield from passed_on(store.fetch(ENCODER), until=0.0)
     asked = settings.f0_estimator
     candidates = (asked,) if asked else RVC_DEFAULTS.f0_estimators
     name, estimator = yield from fetched_estimator(candidates, store, 0.0)
     files = RvcFiles(encoder=encoder, estimator_name=name or "praat", estimator=estimator)
-    note = ""
-    first: list[Path] = []
-    names = pretrained(settings.version, settings.sample_rate_hz, uses_f0=settings.f0)
-    try:
-        for weights in names:
-            found = yield from passed_on(store.fetch(weights), until=0.0)
-            first.append(found)
+    if first:
         files = replace(files, generator=first[0], discriminators=first[1])
-    except DownloadError:
-        note = FROM_NOTHING.format(name=names[len(first)])
     of_networks = (sizes or published_sizes)(settings.version, settings.sample_rate_hz, uses_f0=settings.f0)
     build = partial(
         RvcTask, precision=settings.precision, gradient_checkpointing=settings.gradient_checkpointing
     )
-    return partial(build, of_networks, files, group), note
+    return partial(build, of_networks, files, group)
 
 
 STARTS: dict[str, Callable[[TrainSettings, Group], Start]] = {LITE: _start_lite, RVC: start_rvc}

@@ -24,11 +24,12 @@ from torch.utils._pytree import tree_map_only
 
 from rvc.audio.writer import save
 from rvc.errors import CheckpointError, ConfigError
+from rvc.memory import is_out_of_memory
 from rvc.pitch.praat import PraatF0
 from rvc.training.checkpoints import CheckpointStore, Found
 from rvc.training.dataset import Order, Slice, TrainingSet, fixed_arithmetic, generator_of, seed_of
 from rvc.training.group import Group
-from rvc.training.scoring import WORST, Score, mean_score, score_slice
+from rvc.training.scoring import WORST, Melody, Score, mean_score, melody_of, score_slice
 from rvc.training.settings import TrainSettings
 from rvc.training.task import EndReason, LoopState, Outcome, Report, Task
 
@@ -47,11 +48,13 @@ def fitting_batch_size(attempt: Callable[[int], None], first: int = AUTOMATIC) -
     while True:
         try:
             attempt(items)
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             if items == 1:
                 raise ConfigError(
-                    "The memory of the GPU does not hold a single slice of these recordings; close what else "
-                    "uses it, prepare shorter slices, or set gradient_checkpointing."
+                    "Memory does not hold a single slice of these recordings; close what else uses it, "
+                    "prepare shorter slices, or set gradient_checkpointing."
                 ) from error
             logger.info("a batch of %d does not fit", items)
             items //= 2
@@ -96,6 +99,7 @@ class Training:
         self._step_s: deque[float] = deque(maxlen=RATE_STEPS)
         self._scoring_s = 0.0
         self._reported_at = 0.0
+        self._recorded: dict[str, Melody] = {}  # by held-out slice, when it was first scored
 
     def run(self) -> Generator[Report, None, Outcome]:
         """Train until the end.
@@ -106,8 +110,8 @@ class Training:
 
         Raises:
             CheckpointError: There are checkpoints, but all are damaged.
-            ConfigError: The folder holds a training of other recordings or settings; a loss was no
-                number before the first scoring; or the GPU's memory does not hold a batch.
+            ConfigError: The folder holds a training of other recordings or settings; it diverged before
+                the first scoring; or memory does not suffice.
         """
         with fixed_arithmetic(self.settings.thread_count, self.task.device):
             said = self._resume()
@@ -120,6 +124,13 @@ class Training:
             except GeneratorExit:
                 self._save()
                 raise
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise ConfigError(
+                    f"Memory does not hold a batch of {self.batch_size}; close what else uses it, or "
+                    "start a new training with a smaller batch_size."
+                ) from error
             best_step, message = self._take_best()
             state = self._state
             outcome = Outcome(steps=state.step, best_step=best_step, reason=reason, scores=state.scores)
@@ -138,9 +149,13 @@ class Training:
             if state.scorings_without_better >= self.settings.patience:
                 return "patience"
             losses = self._step()
-            if not all(math.isfinite(loss) for loss in losses.values()):
-                return self._diverged(losses)
-            state.add_losses(losses)
+            known = {name: loss for name, loss in losses.items() if math.isfinite(loss)}
+            if len(known) < len(losses):
+                bad = ", ".join(name for name in losses if name not in known)
+                if not self.task.skipped_step():
+                    return self._diverged(bad)
+                logger.warning("step %d is left out: %s overflowed", state.step, bad)
+            state.add_losses(known)
             at_its_time = state.step % self.settings.checkpoint_every == 0
             is_overdue = time.perf_counter() - self._saved_at >= CHECKPOINT_S
             if (at_its_time or is_overdue) and not self._scoring_is_due():
@@ -158,13 +173,7 @@ class Training:
         torch.manual_seed(seed_of(seed, "global", step))
         features = [self.data.train[item].features for item in chosen]
         batch = task.batch(features, generator_of("cpu", seed, "batch", step))
-        try:
-            losses = task.step(batch, step, self.total_steps, generator_of(task.device, seed, "step", step))
-        except torch.OutOfMemoryError as error:
-            raise ConfigError(
-                f"The memory of the GPU does not hold a batch of {self.batch_size}; close what else "
-                "uses the GPU, or start a new training with a smaller batch_size."
-            ) from error
+        losses = task.step(batch, step, self.total_steps, generator_of(task.device, seed, "step", step))
         self._step_s.append(time.perf_counter() - began)
         return self._group.average(losses)
 
@@ -180,9 +189,8 @@ class Training:
         finally:
             task.load_state_dict(before)
 
-    def _diverged(self, losses: dict[str, float]) -> EndReason:
+    def _diverged(self, bad: str) -> EndReason:
         state = self._state
-        bad = ", ".join(name for name, loss in losses.items() if not math.isfinite(loss))
         logger.warning("training diverged at step %d: %s is not finite", state.step, bad)
         if state.best_step is None:
             raise ConfigError(
@@ -227,15 +235,18 @@ class Training:
         with torch.no_grad():
             rendered = task.render(piece.features)
             reference = task.reference(piece.features)
-        f0_hz = task.f0(piece.features)
-        score = score_slice(rendered, reference, f0_hz, task.sample_rate_hz, PraatF0())
+        # By one and the same estimator, whichever the task has: two of them never quite agree.
+        estimate_f0, rate_hz = PraatF0(), task.sample_rate_hz
+        if piece.key not in self._recorded:
+            self._recorded[piece.key] = melody_of(reference, rate_hz, estimate_f0)
+        score = score_slice(rendered, reference, self._recorded[piece.key], rate_hz, estimate_f0)
         if piece is not self._sentence or not rendered.size or not np.isfinite(rendered).all():
             return score, None
         sample = f"samples/{self._state.step:06d}.wav"
         (self.work_dir / "samples").mkdir(parents=True, exist_ok=True)
-        save(self.work_dir / sample, rendered, task.sample_rate_hz, bits=16)
+        save(self.work_dir / sample, rendered, rate_hz, bits=16)
         if not (self.work_dir / REFERENCE).exists():
-            save(self.work_dir / REFERENCE, reference, task.sample_rate_hz, bits=16)
+            save(self.work_dir / REFERENCE, reference, rate_hz, bits=16)
         return score, sample
 
     def _identity(self) -> dict[str, Any]:

@@ -63,15 +63,22 @@ def mean_score(scores: Sequence[Score]) -> Score:
 def score_slice(
     rendered: Wave, reference: Wave, f0_hz: Melody, rate_hz: int, estimate_f0: EstimateF0
 ) -> Score:
-    """Compare two recordings, (N,), the longer cut; `f0_hz`, (T,), is the second's. `WORST` if not finite."""
+    """Compare two recordings, (N,), the longer cut; `WORST` if the first is not finite.
+
+    `f0_hz`, (T,), is what the same estimator finds in the second, see `melody_of`: two of them disagree.
+    """
     length = min(rendered.size, reference.size)
     if not length or not np.isfinite(rendered).all():
         return WORST
     rendered, reference = rendered[:length], reference[:length]
-    wav16k = resample(rendered, rate_hz, RATE_16K_HZ) if rate_hz != RATE_16K_HZ else rendered
-    f0_semitones, voicing_error = f0_error(estimate_f0(wav16k), f0_hz)
+    f0_semitones, voicing_error = f0_error(melody_of(rendered, rate_hz, estimate_f0), f0_hz)
     mel_db = mel_distance_db(rendered, reference, rate_hz)
     return Score(mel_db=mel_db, f0_semitones=f0_semitones, voicing_error=voicing_error)
+
+
+def melody_of(wav: Wave, rate_hz: int, estimate_f0: EstimateF0) -> Melody:
+    """Find the F0 of a recording of any rate, (N,) -> (T,)."""
+    return estimate_f0(resample(wav, rate_hz, RATE_16K_HZ) if rate_hz != RATE_16K_HZ else wav)
 
 
 def mel_distance_db(rendered: Wave, reference: Wave, rate_hz: int) -> float:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
+from rvc.checked import check_fields, read_settings
 from rvc.engine.options import ENGINES
 from rvc.errors import ConfigError
 
-# Lowest and highest value of each whole-number setting, and those that may be None.
+# Lowest and highest value of each whole-number setting.
 RANGES: dict[str, tuple[int, int]] = {
     "total_steps": (1, 1_000_000),
     "batch_size": (1, 256),
@@ -20,7 +20,6 @@ RANGES: dict[str, tuple[int, int]] = {
     "seed": (0, 2**31 - 1),
     "threads": (1, 256),
 }
-OPTIONAL = ("total_steps", "batch_size", "threads")
 
 # The values of each setting that is a choice; all of them are the engine "rvc"'s.
 CHOICES: dict[str, tuple[object, ...]] = {
@@ -30,6 +29,7 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "precision": (None, "float32", "tf32", "bfloat16", "float16"),
     "f0": (True, False),
     "gradient_checkpointing": (False, True),
+    "from_scratch": (False, True),
 }
 
 
@@ -51,40 +51,22 @@ class TrainSettings:
     f0_estimator: str | None = None  # None is the better one that can be had
     precision: str | None = None  # None is float32 without a GPU or on an early one, else bfloat16 or float16
     gradient_checkpointing: bool = False  # the generator computes twice what it would keep in memory
+    from_scratch: bool = False  # random first weights, not the pretrained ones: for hours of audio and days
 
     def __post_init__(self) -> None:
-        if not isinstance(self.engine, str):
-            raise ConfigError(f"The setting 'engine' is {self.engine!r}; give the name of an engine.")
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if value is None and name in OPTIONAL:
-                continue
-            # bool is an int in Python, but never a number of steps.
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise ConfigError(
-                    f"The setting {name!r} is {value!r}; give a whole number from {low} to {high}."
-                )
-        for name, allowed in CHOICES.items():
-            value = getattr(self, name)
-            # True equals 1 in Python, and 40000.0 equals 40000.
-            if not any(type(value) is type(choice) and value == choice for choice in allowed):
-                shown = ", ".join("none" if choice is None else json.dumps(choice) for choice in allowed)
-                raise ConfigError(f"The setting {name!r} is {value!r}; give one of: {shown}.")
+        check_fields(self, RANGES, CHOICES)
 
     @classmethod
     def from_json(cls, settings: Mapping[str, object]) -> TrainSettings:
         """Read settings by name as a page or a client sends them; ConfigError if one is unknown or wrong."""
-        known = [field.name for field in fields(cls)]
         engine = str(settings.get("engine", cls.engine))
         for name in settings:
-            if name not in known:
-                raise ConfigError(f"Training has no setting {name!r}; choose from: {', '.join(known)}.")
             if name in CHOICES and engine != "rvc":
                 raise ConfigError(
                     f"The setting {name!r} is for the engine 'rvc' alone; leave it out or choose that engine."
                 )
         own = ENGINES[engine].training if engine in ENGINES else {}
-        return cls(**{**own, **settings})  # type: ignore[arg-type]  # __post_init__ checks every value
+        return read_settings(cls, {**own, **settings})
 
     @property
     def thread_count(self) -> int:

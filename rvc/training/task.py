@@ -65,8 +65,12 @@ class Task(Protocol):
         """Take one optimizer step of every network with what `batch` gave.
 
         Rates and ramps follow from `step`, 0..total_steps - 1; the generator, on `device`, is for noise and
-        phases. Returns losses by name; one that is not finite ends the training.
+        phases. Returns losses by name; one that is not finite ends the training, see `skipped_step`.
         """
+
+    def skipped_step(self) -> bool:
+        """Say of a step with a loss that is not finite whether it was left out, so that the next may do."""
+        return False
 
     def render(self, item: Features) -> NDArray[np.float32]:
         """Speak one slice in the voice as it is now, (N,); the same weights give the same samples."""
@@ -131,7 +135,7 @@ class Outcome:
 
     steps: int
     best_step: int
-    reason: EndReason  # all steps taken; no better for long; a loss was no number
+    reason: EndReason  # all steps taken; no better for long; losses were no numbers
     scores: list[dict[str, float | None]]
 
 

@@ -31,6 +31,8 @@ from rvc.vits.prior_encoder import segments
 from rvc.vits.synthesizer import Noise, Target, TrainingOutput, VitsFrames, VitsSynthesizer, supports_fp16
 
 PARTS = ("synthesizer", "discriminators", "optimizer", "judge_optimizer", "scaler")
+# A scale that has been halved to this leaves nothing to lower: what overflows still is no matter of it.
+LOWEST_SCALE = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Precision:
     float32    everything
     tf32       float32, multiplied by the GPU's tensor cores with 10 bits of mantissa
     bfloat16   the networks by autocast; weights, losses, spectrograms and optimizers in float32
-    float16    the same, with losses scaled so that small gradients are not lost
+    float16    the same, with losses scaled so that small gradients are not lost; a step that overflows is
+               left out, and the scale halved
     """
 
     name: str
@@ -149,9 +152,16 @@ class Trainer:
 
     def _learn(self, loss: Tensor, optimizer: torch.optim.Optimizer, network: nn.Module) -> None:
         optimizer.zero_grad(set_to_none=True)
+        if self.scaler.is_enabled():
+            # The scaler looks at gradients alone: a loss that is no number shall have none that are.
+            loss = loss * (1.0 + (loss - loss).detach())
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.group.average_gradients(network.parameters())
         self.scaler.step(optimizer)
+
+    def skipped_step(self) -> bool:
+        """Say whether a step whose losses overflowed was left out, and the scale can still be lowered."""
+        return self.scaler.is_enabled() and self.scaler.get_scale() >= LOWEST_SCALE
 
     def state_dict(self) -> dict[str, Any]:
         """Give networks, optimizers and the scale of the losses."""

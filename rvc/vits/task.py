@@ -169,6 +169,9 @@ class RvcTask(Task):
         # In one piece, because each look at a number waits for the GPU.
         return dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
 
+    def skipped_step(self) -> bool:
+        return self.trainer.skipped_step()
+
     def _noise(self, items: int, frames: int, generator: torch.Generator) -> Noise:
         """Draw for the whole batch, and keep what is this process's."""
 

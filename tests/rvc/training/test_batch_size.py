@@ -14,16 +14,24 @@ from rvc.training.settings import TrainSettings
 from tests.rvc.training.test_resume import assert_equal, stop_after
 from tests.tiny_task import TinyTask, drain, tiny_training_set
 
+FULL = (
+    torch.OutOfMemoryError("CUDA out of memory."),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    MemoryError(),
+)
+
 
 class SmallTask(TinyTask):
     """A task on a device whose memory holds three slices, and is full in the middle of a step."""
+
+    full: Exception = FULL[0]
 
     def step(
         self, batch: dict[str, torch.Tensor], step: int, total_steps: int, generator: torch.Generator
     ) -> dict[str, float]:
         losses = super().step(batch, step, total_steps, generator)
         if len(batch["f0"]) > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
+            raise self.full
         return losses
 
 
@@ -40,14 +48,15 @@ def training(data: TrainingSet, folder: Path, batch_size: int | None, *, tries: 
     return Training(SmallTask(), data, settings, folder, report_interval_s=0, tries_batch=tries)
 
 
+@pytest.mark.parametrize("full", FULL, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("holds", [1, 2, 3, 5, 8, 100])
-def test_the_first_half_that_fits_is_taken(holds: int) -> None:
+def test_the_first_half_that_fits_is_taken(holds: int, full: Exception) -> None:
     tried: list[int] = []
 
     def attempt(items: int) -> None:
         tried.append(items)
         if items > holds:
-            raise torch.OutOfMemoryError("full")
+            raise full
 
     found = fitting_batch_size(attempt)
     assert found <= holds
@@ -69,7 +78,11 @@ def test_a_memory_that_holds_nothing_is_a_sentence_and_other_faults_stay_what_th
         fitting_batch_size(broken)
 
 
-def test_a_found_batch_size_trains_as_if_it_had_been_set(data: TrainingSet, tmp_path: Path) -> None:
+@pytest.mark.parametrize("full", FULL, ids=lambda error: type(error).__name__)
+def test_a_found_batch_size_trains_as_if_it_had_been_set(
+    data: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: Exception
+) -> None:
+    monkeypatch.setattr(SmallTask, "full", full)
     found = training(data, tmp_path / "found", None, tries=True)
     reports, _ = drain(found.run())
     assert found.batch_size == 2

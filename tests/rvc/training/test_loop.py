@@ -158,19 +158,57 @@ def test_a_voice_that_never_speaks_is_a_failure_with_a_sentence(data: TrainingSe
 
 
 class HungryTask(TinyTask):
-    """Needs more memory than there is."""
+    """A device that fails at every step."""
+
+    fault: Exception = torch.OutOfMemoryError()
 
     def step(
         self, batch: dict[str, Tensor], step: int, total_steps: int, generator: torch.Generator
     ) -> dict[str, float]:
-        raise torch.OutOfMemoryError
+        raise self.fault
 
 
-def test_too_large_a_batch_for_the_gpu_is_a_failure_with_the_way_out(
-    data: TrainingSet, tmp_path: Path
+@pytest.mark.parametrize(
+    "fault",
+    [
+        torch.OutOfMemoryError(),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+    ],
+)
+def test_too_large_a_batch_for_the_memory_is_a_failure_with_the_way_out(
+    data: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
+    monkeypatch.setattr(HungryTask, "fault", fault)
     with pytest.raises(ConfigError, match=r"does not hold a batch of 3; .*smaller batch_size"):
         drain(Training(HungryTask(), data, settings(), tmp_path).run())
+
+
+def test_another_fault_of_the_gpu_stays_what_it_is(
+    data: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED.")
+    monkeypatch.setattr(HungryTask, "fault", fault)
+    with pytest.raises(RuntimeError, match="NOT_SUPPORTED"):
+        drain(Training(HungryTask(), data, settings(), tmp_path).run())
+
+
+class RepeatingTask(TinyTask):
+    """Speaks the recording itself; the melody it was trained with is that of an estimator of its own."""
+
+    def render(self, item: Features) -> NDArray[np.float32]:
+        return self.reference(item)
+
+    def f0(self, item: Features) -> NDArray[np.float64]:
+        return 1.5 * np.roll(super().f0(item), 7)
+
+
+def test_who_repeats_the_recording_scores_perfectly_whoever_found_the_melody_for_the_training(
+    data: TrainingSet, tmp_path: Path
+) -> None:
+    _, outcome = drain(Training(RepeatingTask(), data, settings(total_steps=10), tmp_path).run())
+    (score,) = outcome.scores
+    assert score == {"step": 10, "mel_db": 0.0, "f0_semitones": 0.0, "voicing_error": 0.0, "total": 0.0}
 
 
 def test_a_voice_of_one_slice_trains_and_is_scored_on_it(tmp_path: Path) -> None:

@@ -33,10 +33,16 @@ def test_the_ends_of_a_range_are_taken_and_what_lies_beyond_is_refused(name: str
             TrainSettings.from_json({name: wrong})
 
 
-@pytest.mark.parametrize("wrong", ["8", 8.0, True, [8], float("nan")])
+@pytest.mark.parametrize("wrong", ["eight", "8.0", "", 8.0, True, [8], float("nan")])
 def test_what_is_no_whole_number_is_refused(wrong: object) -> None:
     with pytest.raises(ConfigError, match="batch_size"):
         TrainSettings.from_json({"batch_size": wrong})
+
+
+def test_a_whole_number_may_be_written_out() -> None:
+    assert TrainSettings.from_json({"batch_size": "8", "total_steps": " 300 "}) == TrainSettings(
+        batch_size=8, total_steps=300
+    )
 
 
 def test_only_optional_settings_may_be_none() -> None:

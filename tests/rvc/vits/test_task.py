@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rvc.errors import CheckpointError
+from rvc.pitch.estimators import F0_ESTIMATORS
 from rvc.pitch.f0 import coarse_bins
+from rvc.pitch.praat import PraatF0
 from rvc.torch_file import load_published_state, published_state
 from rvc.training.loop import Training
 from rvc.training.settings import TrainSettings
@@ -163,6 +167,27 @@ def test_looking_at_a_voice_changes_nothing(tmp_path: Path) -> None:
     task.export(tmp_path)
     assert task.trainer.synthesizer.training
     assert_equal(before, task.trainer.synthesizer.state_dict())
+
+
+class OctaveAbove(PraatF0):
+    """An estimator that disagrees with every other one."""
+
+    def track(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float64]]:
+        found = yield from super().track(wav16k)
+        return 2.0 * found
+
+
+@pytest.mark.parametrize("estimator", ["praat", "octave above"])
+def test_who_repeats_the_recording_scores_perfectly_whoever_finds_the_melody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, estimator: str
+) -> None:
+    monkeypatch.setitem(F0_ESTIMATORS, "octave above", OctaveAbove)
+    task = RvcTask(tiny_sizes(), replace(tiny_files(tmp_path), estimator_name=estimator))
+    monkeypatch.setattr(task, "render", task.reference)
+    data = tiny_data(task, tmp_path)
+    settings = TrainSettings.from_json({"engine": "rvc", "total_steps": 1, "batch_size": 2, "threads": 1})
+    _, outcome = drain(Training(task, data, settings, tmp_path / "work").run())
+    assert [score["total"] for score in outcome.scores] == [0.0]
 
 
 @pytest.mark.parametrize("seed", range(2))
