@@ -38,6 +38,7 @@ def clean_up(settings: Settings, *, dry_run: bool) -> list[str]:
         registry.close()
     lines = [f"job {row['id']} ({row['type']}, {row['status']}, {row['updated_at']})" for row in found.jobs]
     lines += [f"upload {row['id']} ({row['created_at']})" for row in found.uploads]
+    lines += [f"voice {row['id']} ({row['model_name']}, deleted {row['deleted_at']})" for row in found.voices]
     lines += [str(path.relative_to(settings.data_dir)) for path in found.orphans]
     return [*lines, found.sentence(done=not dry_run)]
 

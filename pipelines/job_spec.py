@@ -1,8 +1,8 @@
 """What a child is told to do: job.json in the job's folder, written by the server, read by the worker.
 
 The child gets paths and settings and nothing else: it opens no registry, and needs no environment. What a
-person may ask of a preparation or a training stands here too, and nothing heavy is imported, so that a page
-can refuse a wrong value before a job is made of it.
+person may ask of a preparation or a training stands here too, and nothing heavy is imported, so that the
+server refuses a wrong value before a job is made of it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from rvc.engine.options import engine_defaults
+from rvc.checked import check_fields, read_settings
+from rvc.engine.options import ConvertOptions, engine_defaults
 from rvc.errors import ConfigError
 from rvc.files import atomic_write
 from rvc.training.settings import TrainSettings
@@ -80,15 +81,7 @@ class PrepareSettings:
     longest_slice_s: float = 8.0  # at least twice the shortest
 
     def __post_init__(self) -> None:
-        if not isinstance(self.reduce_noise, bool):
-            raise ConfigError(f"The setting 'reduce_noise' is {self.reduce_noise!r}; give true or false.")
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not is_number or not low <= value <= high:
-                raise ConfigError(
-                    f"The setting {name!r} is {value!r}; give a number from {low:g} to {high:g}."
-                )
+        check_fields(self, RANGES, {})
         if self.longest_slice_s < 2 * self.shortest_slice_s:
             raise ConfigError(
                 f"Slices of {self.shortest_slice_s:g} to {self.longest_slice_s:g} s cannot hold all speech; "
@@ -103,8 +96,21 @@ def divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
     return {name: value for name, value in settings.items() if name in names}, for_training
 
 
-def check_training(settings: Mapping[str, Any]) -> None:
-    """Refuse what the work would refuse: an unknown name, a value out of range or of a wrong kind."""
+def check_settings(job_type: str, settings: Mapping[str, Any]) -> None:
+    """Refuse what the job would refuse: an unknown name, a value out of range or of a wrong kind."""
+    if job_type == "training":
+        check_training(settings)
+    else:
+        read_settings(PrepareSettings if job_type == "preprocessing" else ConvertOptions, settings)
+
+
+def check_training(settings: Mapping[str, Any]) -> TrainSettings:
+    """Refuse what a training would refuse; return its own settings, without those of the preparation."""
     for_preparing, for_training = divided(settings)
-    PrepareSettings(**for_preparing)
-    engine_defaults(TrainSettings.from_json(for_training).engine)
+    read_settings(PrepareSettings, for_preparing)
+    checked = TrainSettings.from_json(for_training)
+    engine_defaults(checked.engine)
+    licence = settings.get("licence")
+    if not isinstance(licence, str | None):
+        raise ConfigError(f"The setting 'licence' is {json.dumps(licence)[:60]}; give text.")
+    return checked

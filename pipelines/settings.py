@@ -74,7 +74,8 @@ class Settings(BaseSettings):
     max_voice_file_mb: float = Field(default=700, gt=0, le=4_000)  # an index of RVC has up to 620
     max_audio_seconds: float = Field(default=5_400, ge=1, le=86_400)
     max_decoded_mb: float = Field(default=8_000, gt=0)  # of one upload on the disk, recordings decoded
-    max_files: int = Field(default=500, ge=1, le=1_000)
+    max_files: int = Field(default=500, ge=1, le=1_000)  # of one upload to convert
+    max_voice_files: int = Field(default=5_000, ge=1, le=20_000)  # of one upload of a voice
     max_batch_mb: float = Field(default=2_000, gt=0, le=100_000)  # of all recordings, unpacked
     job_timeout: float = Field(default=3_600, gt=0)  # seconds that preparing or converting may compute
     training_timeout: float = Field(default=86_400, gt=0)  # seconds that a training or a batch may compute
@@ -85,7 +86,7 @@ class Settings(BaseSettings):
     api_port: int = Field(default=7_860, ge=1, le=65_535)
     auth_file: Folder | None = None
     uploads_per_hour: int = Field(default=600, ge=0)
-    files_per_hour: int = Field(default=3_000, ge=0)
+    files_per_hour: int = Field(default=20_000, ge=0)
     starts_per_hour: int = Field(default=600, ge=0)
     logins_per_hour: int = Field(default=20, ge=0)
     quota_mb_per_user: float = Field(default=0, ge=0)

@@ -15,7 +15,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,10 +25,12 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 from pipelines.download import EVENT_S, Patience, UnreachableError, download
-from pipelines.events import Done, Events, Progress
-from pipelines.settings import get_settings
+from pipelines.events import Done, Events, Progress, result_of
+from pipelines.settings import Settings, get_settings
+from rvc.engine.options import RVC
 from rvc.errors import ConfigError, DownloadError, UnknownNameError
 from rvc.files import ROOT, atomic_write
+from rvc.training.settings import TrainSettings
 
 logger = logging.getLogger(__name__)
 
@@ -208,8 +210,34 @@ def pretrained(version: str, sample_rate_hz: int, *, uses_f0: bool) -> tuple[str
     return f"{folder}/{kind}G{rate}", f"{folder}/{kind}D{rate}"
 
 
-def weight_store() -> WeightStore:
-    settings = get_settings()
+def fetch_pretrained(
+    settings: TrainSettings, store: WeightStore
+) -> Generator[Progress, None, Sequence[Path]]:
+    """Get what a training begins with, generator and discriminators; nothing if it has no use for them.
+
+    Raises:
+        DownloadError: One cannot be had; tells both ways out.
+    """
+    if settings.engine != RVC or settings.from_scratch:
+        return ()
+    names = pretrained(settings.version, settings.sample_rate_hz, uses_f0=settings.f0)
+    found: list[Path] = []
+    for name in names:
+        try:
+            path = yield from result_of(store.fetch(name), until=0.0)
+        except DownloadError as error:
+            others = [other for other in names if other != name and store.find(other) is None]
+            also = "".join(f", likewise {other}.pth" for other in others)
+            raise DownloadError(
+                f"{str(error).rstrip('.')}{also}; or set from_scratch to begin with random initial weights, "
+                "which takes hours of recordings and days of a GPU."
+            ) from error
+        found.append(path)
+    return found
+
+
+def weight_store(settings: Settings | None = None) -> WeightStore:
+    settings = settings or get_settings()
     offline, unverified = settings.hf_hub_offline, settings.unverified_weights
     own = settings.weights_dir
     return WeightStore(settings.data_dir / "weights", own, offline=offline, unverified=unverified)

@@ -39,19 +39,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from filelock import FileLock, Timeout
 
 from pipelines.events import Done, Events, Progress, result_of
 from pipelines.job_spec import JobSpec, PrepareSettings, divided
 from pipelines.logs import enter_job, start_logging
+from rvc.checked import read_settings
 from rvc.engine.options import ConvertOptions
 from rvc.errors import ConfigError, RvcError
 from rvc.files import is_disk_full
+from rvc.memory import is_out_of_memory
 from rvc.steps import relay
 from rvc.training.settings import TrainSettings
 
@@ -73,7 +74,6 @@ STOP = "stop"  # in the command queue when the work shall end: after SIGTERM, or
 # What of a conversion's settings its recording tells, beside who found the melody.
 TOLD_SETTINGS = ("index_rate", "protect", "chunk_s", "follow_loudness", "f0_estimator", "format")
 
-T = TypeVar("T", PrepareSettings, TrainSettings, ConvertOptions)
 Task: TypeAlias = "Callable[[JobSpec], Events[dict[str, Any]]]"
 
 
@@ -227,15 +227,16 @@ def preparation(spec: JobSpec) -> Events[dict[str, Any]]:
     """Recordings to clean slices and a report."""
     from pipelines.recordings.prepare import prepare  # loads the voice detector
 
-    settings = _options(PrepareSettings, spec.settings)
+    settings = read_settings(PrepareSettings, spec.settings)
     prepared = yield from result_of(prepare(_files(spec), spec.upload_folder, settings))
     yield Done(result=_quality_of(prepared))
 
 
 def training(spec: JobSpec) -> Events[dict[str, Any]]:
     """Recordings, prepared if they are not yet, to a voice."""
-    from pipelines.recordings.prepare import load_prepared, prepare  # loads the voice detector
+    from pipelines.recordings.prepare import is_prepared, load_prepared, prepare  # loads the detector
     from pipelines.training.train import TrainRequest, train  # loads torch
+    from pipelines.weights import fetch_pretrained, weight_store
 
     asked, for_training = divided(spec.settings)
     for_preparing = spec.prepare_settings | asked
@@ -244,14 +245,17 @@ def training(spec: JobSpec) -> Events[dict[str, Any]]:
         work_dir=spec.work_folder,
         bundle_dir=spec.bundle_folder,
         name=spec.model_name or "",
-        settings=_options(TrainSettings, for_training),
+        settings=TrainSettings.from_json(for_training),
         consent=spec.settings.get("consent"),
         licence=spec.settings.get("licence"),
     )
+    yield from fetch_pretrained(request.first_settings, weight_store())  # before anything takes long
     share = 0.0
-    if for_preparing or not (spec.upload_folder / "prepared" / "slices.json").is_file():
+    settings = read_settings(PrepareSettings, for_preparing)
+    # What goes on has learned from the slices that are there, which a later version would cut otherwise.
+    kept = request.goes_on and is_prepared(spec.upload_folder, settings)
+    if not kept and (for_preparing or not (spec.upload_folder / "prepared" / "slices.json").is_file()):
         share = PREPARE_SHARE
-        settings = _options(PrepareSettings, for_preparing)
         prepared = yield from result_of(prepare(_files(spec), spec.upload_folder, settings), until=share)
     else:
         prepared = load_prepared(spec.upload_folder)
@@ -299,14 +303,21 @@ def batch(spec: JobSpec) -> Events[dict[str, Any]]:
 
 def _loaded(spec: JobSpec) -> Generator[Progress, None, tuple[LoadedVoice, ConvertOptions]]:
     """Check the settings of a conversion and get its voice loaded."""
-    options = _options(ConvertOptions, spec.settings)
+    options = read_settings(ConvertOptions, spec.settings)
     if spec.model_folder is None:
         raise ConfigError("The conversion names no voice; choose one.")
     yield Progress(stage="Loading the voice", fraction=0.0)
     from pipelines.conversion.load_voice import load_voice  # loads torch
+    from pipelines.store.records import voice_deleted
+    from pipelines.voices.bundle import REQUIRED
     from pipelines.weights import weight_store
 
-    loaded = yield from result_of(load_voice(spec.model_folder, options.f0_estimator, weight_store()))
+    try:
+        loaded = yield from result_of(load_voice(spec.model_folder, options.f0_estimator, weight_store()))
+    except Exception as error:  # whatever is tripped over where a file is missing
+        if all((spec.model_folder / name).is_file() for name in REQUIRED):
+            raise
+        raise voice_deleted(spec.model_name) from error
     return loaded, options
 
 
@@ -331,19 +342,6 @@ def _files(spec: JobSpec) -> list[StoredFile]:
     from pipelines.recordings.uploads import StoredFile  # loads the decoders
 
     return [StoredFile.from_json(file) for file in spec.files]
-
-
-def _options(kind: type[T], settings: Mapping[str, Any]) -> T:
-    """Make an options object from settings as they came; ConfigError says what is wrong with them."""
-    known = [field.name for field in fields(kind)]
-    unknown = [name for name in settings if name not in known]
-    if unknown:
-        raise ConfigError(f"There is no setting {unknown[0]!r}; choose from: {', '.join(known)}.")
-    make: Callable[[Mapping[str, Any]], T] = getattr(kind, "from_json", lambda given: kind(**given))
-    try:
-        return make(settings)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"A setting has a value of a wrong kind ({error}); correct it.") from error
 
 
 def _facts_of(result: object) -> dict[str, Any]:
@@ -398,6 +396,8 @@ def in_a_line(error: Exception) -> str:
     if isinstance(error, OSError) and is_disk_full(error):
         return f"the disk is full ({error.strerror})"
     first_line = (str(error).splitlines() or [""])[0]
+    if is_out_of_memory(error):
+        return f"memory did not suffice: {first_line}"[:300]
     return f"{type(error).__name__}: {first_line}"[:300]
 
 

@@ -58,12 +58,24 @@ def is_zip(path: Path) -> bool:
 
 @contextmanager
 def opened(archive: Path, refusals: Refusals) -> Iterator[zipfile.ZipFile]:
-    """Open a zip; refuse one whose directory is too long, or that is damaged, also while it is read."""
+    """Open a zip as `open_checked` does; refuse it also if it proves damaged while it is read."""
+    with refusing(refusals), open_checked(archive, refusals) as zipped:
+        yield zipped
+
+
+def open_checked(archive: Path, refusals: Refusals) -> zipfile.ZipFile:
+    """Open a zip; refuse one whose directory is too long or damaged."""
     if not _is_short(archive):
         raise refusals.error(refusals.too_many)
+    with refusing(refusals):
+        return zipfile.ZipFile(archive)
+
+
+@contextmanager
+def refusing(refusals: Refusals) -> Iterator[None]:
+    """Refuse what a damaged zip, or a file in it, trips over while it is read."""
     try:
-        with zipfile.ZipFile(archive) as zipped:
-            yield zipped
+        yield
     except _LyingError as error:
         raise refusals.error(refusals.lying) from error
     except _DAMAGED as error:
@@ -100,9 +112,9 @@ def extract(zipped: zipfile.ZipFile, wanted: Mapping[Path, zipfile.ZipInfo]) -> 
 
 
 def _is_clutter(name: str) -> bool:
-    last = PurePosixPath(name).name
-    clutter = last.startswith("._") or last in (".DS_Store", "Thumbs.db", "desktop.ini")
-    return clutter or name.startswith("__MACOSX/")
+    path = PurePosixPath(name.casefold())
+    clutter = path.name.startswith("._") or path.name in (".ds_store", "thumbs.db", "desktop.ini")
+    return clutter or "__macosx" in path.parts
 
 
 def _is_short(path: Path) -> bool:

@@ -3,6 +3,7 @@
     uploads     from which nothing was ever started, after upload_expiry_s
     jobs        that have ended, after cleanup_days: their rows go to archive/jobs-YYYY-MM-DD.jsonl,
                 their folders are removed; voices stay
+    voices      in the trash for a day (voices/library.py)
     orphans     files and folders that no row names
 
 A registry without any row is taken for one that was lost, not for an empty one: then nothing is an orphan.
@@ -14,7 +15,7 @@ import logging
 import re
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from pipelines.settings import Settings
 from pipelines.store.backup import back_up_daily
 from pipelines.store.records import ENDED, RUNNING, Rows, as_text, now, saved_states, uploads_of
 from pipelines.store.registry import Registry
-from pipelines.voices.library import Library
+from pipelines.voices.library import TRASH_S, Library
 from rvc.errors import ConfigError
 from rvc.files import bytes_in
 
@@ -69,12 +70,18 @@ class CleanUp:
 
     jobs: Rows  # that have ended and had their time; they are archived
     uploads: Rows  # from which nothing was started
+    voices: Rows  # that were deleted, and whose day in the trash is over
     orphans: list[Path]
-    size_bytes: int  # of all of them
+    size_bytes: int = 0  # of all of them
 
     @property
     def empty(self) -> bool:
-        return not (self.jobs or self.uploads or self.orphans)
+        return not (self.jobs or self.uploads or self.voices or self.orphans)
+
+    def paths(self, data_dir: Path) -> list[Path]:
+        """Return all files and folders of it, which may be gone already."""
+        jobs = [data_dir / "jobs" / row["id"] for row in (*self.jobs, *self.uploads)]
+        return [*jobs, *(data_dir / "models" / row["id"] for row in self.voices), *self.orphans]
 
     def sentence(self, *, done: bool) -> str:
         if self.empty:
@@ -82,6 +89,7 @@ class CleanUp:
         counts = [
             (len(self.jobs), "old job", "old jobs"),
             (len(self.uploads), "unused upload", "unused uploads"),
+            (len(self.voices), "deleted voice", "deleted voices"),
             (len(self.orphans), "file or folder of no job or voice", "files or folders of no job or voice"),
         ]
         parts = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
@@ -103,9 +111,10 @@ def find(registry: Registry, settings: Settings, *, untouched_s: float | None = 
     jobs = [row for row in unused if row["id"] in gone]
     uploads = [r for r in unused if r["status"] == "uploaded" and r["created_at"] < oldest_upload]
     orphans = [] if untouched_s is None else _orphans(registry, settings.data_dir, time.time() - untouched_s)
-    folders = [settings.data_dir / "jobs" / row["id"] for row in (*jobs, *uploads)]
-    size = sum(bytes_in(path) for path in (*folders, *orphans))
-    return CleanUp(jobs=jobs, uploads=uploads, orphans=orphans, size_bytes=size)
+    before = as_text(moment - timedelta(seconds=TRASH_S))
+    voices = registry.list("models", lambda row: "" < (row.get("deleted_at") or "") < before)
+    found = CleanUp(jobs=jobs, uploads=uploads, voices=voices, orphans=orphans)
+    return replace(found, size_bytes=sum(map(bytes_in, found.paths(settings.data_dir))))
 
 
 def remove(registry: Registry, settings: Settings, *, untouched_s: float | None = UNTOUCHED_S) -> CleanUp:
@@ -116,9 +125,10 @@ def remove(registry: Registry, settings: Settings, *, untouched_s: float | None 
         archive.parent.mkdir(exist_ok=True)
         with archive.open("ab") as file:
             file.writelines(orjson.dumps(row) + b"\n" for row in found.jobs)
-    leaving = [row["id"] for row in (*found.jobs, *found.uploads)]
-    registry.delete("jobs", leaving)
-    for path in (*(settings.data_dir / "jobs" / job_id for job_id in leaving), *found.orphans):
+    registry.delete("jobs", [row["id"] for row in (*found.jobs, *found.uploads)])
+    for table in ("models", "usage"):
+        registry.delete(table, [row["id"] for row in found.voices])
+    for path in found.paths(settings.data_dir):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -3,8 +3,9 @@
     children ──events──> inbox ──> dispatcher ──> registry (state changes), events.jsonl, followers
     service.py ──────────wake──────────┘
 
-What runs side by side: one converter (warm; it leaves when idle), one batch, one preparation, and as many
-trainings as may compute at the same time. All state is guarded by `lock`, which service.py shares.
+What runs side by side: one converter (warm; it leaves when idle), one conversion of a long recording, one
+batch, one preparation, and as many trainings as may compute at the same time. All state is guarded by `lock`,
+which service.py shares.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ from pathlib import Path
 from pipelines.jobs.outcome import RESUMABLE, JobOutcome, count_use, make_job_spec, resolve
 from pipelines.jobs.processes import Child, RunningJob, WorkerPool
 from pipelines.jobs.progress import EventLog, Subscriptions
-from pipelines.jobs.schedule import BACKGROUND, URGENCY, DeviceRequest, DeviceScheduler, next_job, positions
+from pipelines.jobs.schedule import (
+    BACKGROUND,
+    LANES,
+    SHORT,
+    URGENCY,
+    DeviceRequest,
+    DeviceScheduler,
+    lane_of,
+    next_job,
+    positions,
+)
 from pipelines.logs import about_job
 from pipelines.monitoring import JOB_SECONDS
 from pipelines.settings import Settings
@@ -61,6 +72,7 @@ class Dispatcher:
         self._housekeeping = housekeeping
         self._device = DeviceScheduler(settings.max_pause_s, slots=settings.max_concurrent_jobs)
         self._running: dict[str, RunningJob] = {}
+        self._on_device: set[str | None] = set()  # voices whose last conversion asked for the device
         self._inbox: deque[tuple[Child, Row]] = deque()
         self._woken = threading.Event()
         self._pool = WorkerPool(settings, worker_command, self._receive)
@@ -188,6 +200,7 @@ class Dispatcher:
             self._on_progress(job, event)
         elif kind == "want_device":
             job.asked = True
+            self._on_device.add(job.row["model_id"])
             if job.grant is not None:
                 job.child.send(job.grant)
                 job.grant = None
@@ -239,7 +252,7 @@ class Dispatcher:
                 job.grant = line
 
     def _request_device(self, row: Row) -> None:
-        urgency, now_s = URGENCY.get(row["type"], BACKGROUND), time.monotonic()
+        urgency, now_s = URGENCY.get(lane_of(row), BACKGROUND), time.monotonic()
         self._device.request(DeviceRequest(job_id=row["id"], urgency=urgency, seq=row["seq"], since_s=now_s))
 
     def _set_grace(self, job: RunningJob) -> None:
@@ -254,12 +267,12 @@ class Dispatcher:
         return self._pending
 
     def _start_pending(self) -> None:
-        for job_type in RUNNING_STATUS:
-            room = self._settings.max_concurrent_jobs if job_type == "training" else 1
+        for lane in LANES:
+            room = self._settings.max_concurrent_jobs if lane == "training" else 1
             while True:
                 running = [job.row for job in self._running.values()]
-                full = sum(row["type"] == job_type for row in running) >= room
-                row = None if full else next_job(job_type, self._queue(), running, time.time())
+                full = sum(lane_of(row) == lane for row in running) >= room
+                row = None if full else next_job(lane, self._queue(), running, time.time())
                 if row is None:
                     break
                 with about_job(row["id"]):
@@ -275,17 +288,19 @@ class Dispatcher:
             log = self.event_log(row["id"])
             child = self._pool.assign(row, folder)
         except Exception as error:  # of a damaged row too: it fails by itself and the queue goes on
-            logger.exception("could not be started")
-            kind = "input" if isinstance(error, RvcError) else "internal"
+            refused = isinstance(error, RvcError)
+            logger.warning("could not be started: %s", error, exc_info=None if refused else error)
+            kind = "input" if refused else "internal"
             known = isinstance(error, RvcError | OSError)
             message = str(error) if known else "What is noted of this job is damaged; start it anew."
             self._conclude(row, JobOutcome(last={"event": "failed", "kind": kind, "message": message}))
             return
         shown = {name: row[name] for name in ("progress", "stage", "message", "eta_s", "updated_at")}
         self._running[row["id"]] = RunningJob(row=row, child=child, log=log, shown=shown)
-        if row["type"] == "conversion":
+        if lane_of(row) == SHORT and row["model_id"] in self._on_device:
             # Already now, so that a training does not start and stop between two conversions.
             self._request_device(row)
+            self._on_device.discard(row["model_id"])  # until this one asks, too
         logger.info("%s: try %d in process %d", row["type"], row["attempts"], child.pid)
         self.announce(row, state_changed=True)
 

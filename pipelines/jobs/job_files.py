@@ -29,6 +29,15 @@ STATEMENT = "Every recording in this zip is synthetic speech."
 ARTIFACT_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".png", ".json"})
 LOG_TAIL_BYTES = 20_000
 REPORT = Path("prepared") / "report.json"
+# What every browser plays as it came: codecs by the ending that content gave the file.
+_PLAYED = {
+    ".wav": ("pcm_16", "pcm_24", "pcm_u8", "float"),
+    ".mp3": ("mp3",),
+    ".flac": ("flac",),
+    ".ogg": ("vorbis", "opus"),
+    ".m4a": ("aac",),
+    ".aac": ("aac",),
+}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -60,10 +69,16 @@ class JobFiles:
         self._jobs_dir = jobs_dir
 
     def report(self, caller: Caller, job_id: str) -> Row | None:
-        """Return the report on the data set of an upload, preparation or training; None before it exists."""
+        """Return the report on the data set of an upload, preparation or training; None before it exists.
+
+        "refused" in it lists the files that could not be used, if there are any.
+        """
         row = job_of(self._registry, caller, job_id)
         path = self._jobs_dir / (row["upload_id"] or row["id"]) / REPORT
-        return orjson.loads(path.read_bytes()) if path.is_file() else None
+        if not path.is_file():
+            return None
+        found: Row = orjson.loads(path.read_bytes())
+        return found | ({"refused": row["refused"]} if row.get("refused") else {})
 
     def validate(self, caller: Caller, job_id: str) -> Row:
         """Measure the recordings of an upload, or of the one that a job works on, and judge each."""
@@ -89,13 +104,22 @@ class JobFiles:
         files = [StoredFile.from_json(file) for file in upload["files"] if "audio" in file]
         return self._jobs_dir / upload["id"], files
 
-    def input_path(self, caller: Caller, job_id: str) -> Path:
-        """Return the first file of the upload that a job works on, as it came."""
+    def input_path(self, caller: Caller, job_id: str, *, decoded: bool = False) -> Path:
+        """Return the first file of the upload that a job works on, as it came or as a mono WAV."""
         folder, files = self.stored_files(caller, job_id)
-        path = folder / files[0].original
+        path = folder / (files[0].audio if decoded else files[0].original)
         if not path.is_file():
             raise ConfigError("The recording of this job is no longer here; upload it again.")
         return path
+
+    def played_path(self, caller: Caller, job_id: str) -> Path:
+        """Return what a browser plays of that file: it as it came, or decoded.
+
+        A file that was not read as its header says is decoded too: what shows it would read it otherwise.
+        """
+        _, files = self.stored_files(caller, job_id)
+        plain = files[0].codec in _PLAYED.get(PurePosixPath(files[0].original).suffix, ())
+        return self.input_path(caller, job_id, decoded=not plain or files[0].note is not None)
 
     def result_path(self, caller: Caller, job_id: str) -> Path:
         """Return the audio that a conversion made, or a zip of what a batch that has ended made."""
@@ -112,6 +136,18 @@ class JobFiles:
         if not path.is_file():
             raise NotAllowedError("The converted audio of this job is no longer here; convert it again.")
         return path
+
+    def training_checkpoints(self, caller: Caller, job_id: str) -> list[Path]:
+        """Return what other RVC programs train on from: G_<step>.pth and D_<step>.pth of a training."""
+        row = job_of(self._registry, caller, job_id)
+        work = self._jobs_dir / row["id"] / "work"
+        found = [path for letter in "GD" for path in work.glob(f"{letter}_*.pth")]
+        if row["type"] != "training" or len(found) != 2:
+            raise NotAllowedError(
+                f"This job ({row['type']}, {row['status']}) has no training checkpoints of RVC programs; "
+                "ask for those of a completed training of the engine rvc."
+            )
+        return found
 
     def artifact(self, caller: Caller, job_id: str, name: str) -> Path:
         """Return a file that a job made on the way, such as a sample, by its name in an event."""

@@ -1,7 +1,7 @@
 """What passes between the registry and a child: its spec before, and what becomes of the job after.
 
     done                            completed, once its result has been fetched
-    stopped, because it was asked   cancelled, or interrupted (the server leaves)
+    stopped, because it was asked   cancelled, failed (its voice was deleted), interrupted (the server leaves)
     out of time                     interrupted when it saves its work, else failed
     failed, of the input            failed; trying again would not help
     anything else                   tried again after a pause, in the end failed and marked as dead letter
@@ -21,7 +21,7 @@ from pathlib import Path
 from pipelines.job_spec import JobSpec
 from pipelines.jobs.job_files import upload_of
 from pipelines.settings import Settings
-from pipelines.store.records import CONVERTING, Caller, Row, now, saved_states
+from pipelines.store.records import CONVERTING, Row, now, saved_states, voice_deleted
 from pipelines.store.registry import Registry
 from pipelines.voices.library import Library
 from rvc.errors import CheckpointError, NotAllowedError, RvcError
@@ -36,7 +36,8 @@ RETRY_PAUSES_S = (5.0, 60.0)  # rest before the second and the third try
 class JobOutcome:
     last: Row | None = None  # the child's "done", "failed" or "stopped" event; None if it left without a word
     returncode: int | None = None  # the child's exit status; None if it lives on (the converter)
-    reason: str | None = None  # why the server had asked it to stop: "cancel", "timeout", "shutdown"
+    # Why the server had asked it to stop: "cancel", "deleted" (its voice), "timeout", "shutdown".
+    reason: str | None = None
     ran_s: float = 0.0  # of work in this try, without pauses and waiting for the device
 
 
@@ -55,14 +56,12 @@ def make_job_spec(
         require_training(settings)
     upload = upload_of(registry, row)
     source = registry.get("jobs", row["input_job_id"]) or upload
-    # Whether the owner may use the voice was decided when the job was submitted.
-    anyone = Caller(row["user_id"], admin=True)
     return JobSpec(
         **{name: row[name] for name in ("id", "type", "files", "settings", "model_name", "model_id")},
         folder=folder,
         upload_folder=settings.data_dir / "jobs" / upload["id"],
         prepare_settings=source["settings"] if source["type"] == "preprocessing" else {},
-        model_folder=library.folder(anyone, row["model_id"]) if row["type"] in CONVERTING else None,
+        model_folder=library.folder_of_job(row) if row["type"] in CONVERTING else None,
         device_lock=settings.data_dir / "gpu.lock",
         grace_s=settings.cancel_grace_s,
         max_audio_seconds=settings.max_audio_seconds,
@@ -98,26 +97,28 @@ def _changes(row: Row, outcome: JobOutcome, folder: Path, library: Library, paus
             logger.exception("its result is unusable")
             return _fault(row, str(error), pauses_s)
     if outcome.reason == "cancel":
-        return _ended("cancelled", message="Cancelled")
+        return ended("cancelled", message="Cancelled")
+    if outcome.reason == "deleted":
+        return ended("failed", error_message=str(voice_deleted(row["model_name"])))
     if outcome.reason == "shutdown":
-        return _ended("interrupted", message="The server was stopped")
+        return ended("interrupted", message="The server was stopped")
     if outcome.reason == "timeout":
         minutes = f"{outcome.ran_s / 60:.0f} minutes of work, the most that is allowed here"
         said = f"The job was stopped after {minutes}"
         if row["type"] in RESUMABLE:
-            return _ended("interrupted", message=f"{said} at a stretch")
-        return _ended("failed", error_message=f"{said}; resume it, or ask for less.")
+            return ended("interrupted", message=f"{said} at a stretch")
+        return ended("failed", error_message=f"{said}; resume it, or ask for less.")
     if last.get("event") == "failed" and last.get("kind") == "input":
-        return _ended("failed", error_message=str(last.get("message")))
+        return ended("failed", error_message=str(last.get("message")))
     if last.get("event") == "stopped":
-        return _ended("interrupted", message="The worker was stopped from outside")
+        return ended("interrupted", message="The worker was stopped from outside")
     return _fault(row, str(last.get("message") or _describe(outcome.returncode)), pauses_s)
 
 
 def _completed(row: Row, result: Row, folder: Path, library: Library) -> Row:
     measured = result.get("quality_snr")
     snr = row["quality_snr"] if measured is None else measured
-    changes = _ended("completed", progress=1.0, stage="", quality_snr=snr)
+    changes = ended("completed", progress=1.0, stage="", quality_snr=snr)
     if row["type"] == "conversion":
         audio = (folder / str(result.pop("path", ""))).resolve()
         if not audio.is_file() or not audio.is_relative_to(folder.resolve()):
@@ -134,8 +135,8 @@ def _fault(row: Row, what: str, pauses_s: Sequence[float]) -> Row:
         pause_s = pauses_s[row["attempts"] - 1]
         said = f"A fault; try {row['attempts'] + 1} of {tries} follows in {pause_s:.0f} s"
         again = {"not_before": time.time() + pause_s, "completed_at": None}
-        return _ended("pending", error_message=what, message=said, **again)
-    return _ended(
+        return ended("pending", error_message=what, message=said, **again)
+    return ended(
         "failed",
         dead_letter=True,
         error_message=f"The job failed {tries} times through a fault of the program or the machine "
@@ -143,11 +144,11 @@ def _fault(row: Row, what: str, pauses_s: Sequence[float]) -> Row:
     )
 
 
-def _ended(status: str, **changes: object) -> Row:
+def ended(status: str, **changes: object) -> Row:
     moment = now()
-    ended: Row = {"status": status, "eta_s": None, "error_message": None, "message": "", "updated_at": moment}
-    ended["completed_at"] = None if status == "interrupted" else moment
-    return ended | changes
+    row: Row = {"status": status, "eta_s": None, "error_message": None, "message": "", "updated_at": moment}
+    row["completed_at"] = None if status == "interrupted" else moment
+    return row | changes
 
 
 def _describe(returncode: int | None) -> str:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from pipelines.jobs.outcome import JobOutcome
 from pipelines.jobs.progress import EventLog
+from pipelines.jobs.schedule import SHORT, lane_of
 from pipelines.settings import Settings
 from pipelines.store.records import Row
 from rvc.files import ROOT
@@ -127,9 +128,9 @@ class RunningJob:
 class WorkerPool:
     """Starts, hands out and ends children. The dispatcher is the only user, under its lock.
 
-    The converter is started by the first conversion and kept, with the voices and encoders that it has
-    loaded; it leaves after a time without work, after a fault (its state may be broken), and with the server.
-    A child that is on its way out is watched until it is gone.
+    The converter is started by the first conversion, unless that is of a long recording, and kept, with the
+    voices and encoders that it has loaded; it leaves after a time without work, after a fault (its state may
+    be broken), and with the server. A child that is on its way out is watched until it is gone.
     """
 
     def __init__(self, settings: Settings, command: Sequence[str], on_event: OnEvent) -> None:
@@ -148,7 +149,7 @@ class WorkerPool:
 
     def assign(self, row: Row, folder: Path) -> Child:
         """Give a job, whose folder holds the order, to a child, starting one if need be."""
-        if row["type"] != "conversion":
+        if lane_of(row) != SHORT:
             child = self._spawn([str(folder)], folder / "worker.log")
         else:
             if self.converter is None:

@@ -1,8 +1,9 @@
 """Which pending job starts next, and who of those that were started computes on the device.
 
 Pure bookkeeping under the dispatcher's lock: times come in as arguments, the lines to send go out, no process
-is touched. Each type of job has a lane of its own, first in, first out: a conversion never stands behind a
-training or a batch, and preparing recordings, which needs no device, behind none of them.
+is touched. Each type of job has a lane of its own, first in, first out, and so have conversions of long
+recordings: a short one never stands behind a long one, a training or a batch, and preparing recordings, which
+needs no device, behind none of them.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from pipelines.store.records import Row, Rows
+from pipelines.store.records import RUNNING_STATUS, Row, Rows
 
-# The urgency of a conversion that somebody waits for, a batch of them, and whatever else there is.
-URGENT, BATCH, BACKGROUND = range(3)
-URGENCY = {"conversion": URGENT, "batch": BATCH}
+SHORT, LONG = "conversion", "long conversion"  # the lanes of conversions
+LANES = (*RUNNING_STATUS, LONG)
+LONG_RECORDING_S = 300.0  # what is longer lets the others through at its pieces
+# The urgency of a conversion that somebody waits for, of a long one, a batch of them, and all else.
+URGENT, PATIENT, BATCH, BACKGROUND = range(4)
+URGENCY = {SHORT: URGENT, LONG: PATIENT, "batch": BATCH}
 TURN_S = 60.0  # how long an overdue job computes before a more urgent one may interrupt it again
 # Types of job that never run together on the same upload, whose prepared slices they write and read.
 USES_PREPARED = frozenset({"preprocessing", "training"})
@@ -37,9 +41,10 @@ class DeviceScheduler:
         waits ──grant or continue──> holds ──release──> (gone)
           ^──────────paused────────────┘ pause, obeyed at its next yield
 
-    1. A batch or training that has waited for max_pause_s, paused or not yet begun, is overdue and comes
+    1. What is not urgent and has waited for max_pause_s, paused or not yet begun, is overdue and comes
        first; it may interrupt what is more urgent, and is then left alone for turn_s.
-    2. Conversions come before batches, both before training, and they interrupt what they come before.
+    2. Conversions come before those of long recordings, these before batches, all before training, and they
+       interrupt what they come before.
     3. Within a kind, the lower sequence number comes first.
 
     A file lock in the children guards against what this cannot see: an orphan of an earlier server.
@@ -122,21 +127,29 @@ def positions(pending: Rows) -> dict[str, int]:
     counts: Counter[str] = Counter()
     places = {}
     for row in sorted(pending, key=lambda row: row["seq"]):
-        counts[row["type"]] += 1
-        places[row["id"]] = counts[row["type"]]
+        counts[lane_of(row)] += 1
+        places[row["id"]] = counts[lane_of(row)]
     return places
 
 
-def next_job(job_type: str, pending: Rows, running: Collection[Row], now_s: float) -> Row | None:
-    """Return the job of this type that may start now (seconds since the epoch), None if there is none."""
+def lane_of(row: Row) -> str:
+    """Return the lane of a job, in which it waits for its turn: its type, or LONG."""
+    if row["type"] != SHORT:
+        return str(row["type"])
+    seconds = sum(float(file.get("seconds") or 0.0) for file in row["files"])
+    return LONG if seconds > LONG_RECORDING_S else SHORT
+
+
+def next_job(lane: str, pending: Rows, running: Collection[Row], now_s: float) -> Row | None:
+    """Return the job of this lane that may start now (seconds since the epoch), None if there is none."""
     for row in sorted(pending, key=lambda row: row["seq"]):
         # So far ahead no rest was ever set: the clock has been put back since.
         rests = 0 < row["not_before"] - now_s <= LONGEST_REST_S
-        if row["type"] != job_type or rests:
+        if lane_of(row) != lane or rests:
             continue
         if not _upload_is_busy(row, pending, running):
             return row
-        if job_type == "training":
+        if lane == "training":
             break  # it holds its place: what blocks it is short, or a training ahead of it
     return None
 

@@ -8,6 +8,7 @@ dispatcher runs what is pending; workers do it, in child processes. This process
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,29 @@ from pipelines.jobs import cleanup
 from pipelines.jobs.cleanup import ARRIVING, CleanUp
 from pipelines.jobs.dispatcher import WORKER_COMMAND, Dispatcher
 from pipelines.jobs.job_files import JobFiles, all_uploads_of, job_of, upload_of
-from pipelines.jobs.outcome import RETRY_PAUSES_S
+from pipelines.jobs.outcome import RETRY_PAUSES_S, ended
 from pipelines.logs import about_job
-from pipelines.recordings.uploads import batch_files, has_more_to_do, receive, receive_batch, require_enough
+from pipelines.recordings.uploads import (
+    batch_files,
+    has_more_to_do,
+    receive,
+    receive_batch,
+    receive_voice,
+)
 from pipelines.settings import Settings
 from pipelines.store import records
-from pipelines.store.records import ENDED, UPLOAD_TYPES, Caller, Row, Rows, new_job, uploads_of
+from pipelines.store.records import (
+    CONVERTING,
+    ENDED,
+    RUNNING,
+    UPLOAD_TYPES,
+    Caller,
+    Row,
+    Rows,
+    new_job,
+    uploads_of,
+    voice_deleted,
+)
 from pipelines.store.registry import Registry
 from pipelines.users.limits import Limits, Quota, Share, Spend
 from pipelines.voices.library import Library
@@ -118,7 +136,8 @@ class Jobs:
         """Check, decode and keep recordings (path, what the person calls it), and return their row.
 
         The purpose is "training" for recordings of a voice, "target" for one to convert, "batch" for many to
-        convert, zips among them; there a file that is refused stays in the list with its reason.
+        convert. Of a voice or a batch there may be zips; a file that cannot be used is in "refused" of a
+        voice's row and among the files of a batch, with its reason.
         """
         if purpose not in UPLOAD_TYPES:
             raise ConfigError(f"Unknown purpose {purpose!r}. Choose one of: {', '.join(UPLOAD_TYPES)}.")
@@ -131,9 +150,10 @@ class Jobs:
         try:
             (folder / ARRIVING).touch()
             with about_job(job_id), self.quota.room(caller) as spend:
-                kept = self._receive(files, folder, purpose, spend)
+                kept, refused = self._receive(files, folder, purpose, spend)
                 first = next(file["original"] for file in kept if "original" in file)
-                facts: Row = {"id": job_id, "files": kept, "input_audio_path": f"jobs/{job_id}/{first}"}
+                facts: Row = {"id": job_id, "files": kept, "refused": refused}
+                facts["input_audio_path"] = f"jobs/{job_id}/{first}"
                 with self.lock:
                     seq, kind = self._next_seq(), UPLOAD_TYPES[purpose]
                     row = new_job(caller.user_id, kind, status="uploaded", seq=seq, progress=1.0, **facts)
@@ -144,13 +164,17 @@ class Jobs:
         (folder / ARRIVING).unlink()
         return row
 
-    def _receive(self, files: Sequence[tuple[Path, str]], folder: Path, purpose: str, spend: Spend) -> Rows:
+    def _receive(
+        self, files: Sequence[tuple[Path, str]], folder: Path, purpose: str, spend: Spend
+    ) -> tuple[Rows, Rows]:
+        """Take files in; returns those of the row, and of a voice's recordings those that cannot be used."""
         if purpose == "batch":
-            return receive_batch(files, folder, self._settings, spend)
-        stored = receive(files, folder, self._settings, spend)
+            return receive_batch(files, folder, self._settings, spend), []
         if purpose == "training":
-            require_enough(stored)
-        return [file.to_json() for file in stored]
+            stored, refused = receive_voice(files, folder, self._settings, spend)
+        else:
+            stored, refused = receive(files, folder, self._settings, spend), []
+        return [file.to_json() for file in stored], refused
 
     def submit(  # noqa: PLR0913  # one parameter for each of the endpoint's
         self,
@@ -173,8 +197,8 @@ class Jobs:
         voice: Row = {}
         if type == "training":
             voice = {"model_name": records.checked_name(model_name, "voice")}
-        elif type in records.CONVERTING:
-            voice = self._speaking(caller, model_id)
+        elif type in CONVERTING:
+            voice = {"model_id": model_id}
         return self._enqueue(caller, type, [input_job_id], options, voice)
 
     def submit_batch(
@@ -182,7 +206,7 @@ class Jobs:
     ) -> Row:
         """Queue the conversion of all recordings of some uploads or jobs that worked on them, as submit()."""
         options = records.checked_settings(settings)
-        return self._enqueue(caller, "batch", input_job_ids, options, self._speaking(caller, model_id))
+        return self._enqueue(caller, "batch", input_job_ids, options, {"model_id": model_id})
 
     def _speaking(self, caller: Caller, model_id: str | None) -> Row:
         model = self.library.get(caller, str(model_id))
@@ -193,6 +217,8 @@ class Jobs:
     ) -> Row:
         self.quota.require(caller)
         with self.lock:
+            if type in CONVERTING:
+                voice = self._speaking(caller, voice["model_id"])  # here, where nobody deletes it meanwhile
             sources = [job_of(self.registry, caller, job_id) for job_id in dict.fromkeys(input_job_ids)]
             facts = self._recordings_of(type, sources) | voice | {"settings": settings, "message": "Waiting"}
             facts |= {"input_job_id": sources[0]["id"], "quality_snr": sources[0]["quality_snr"]}
@@ -223,7 +249,8 @@ class Jobs:
             if type == "conversion" and len(files) != 1:
                 raise ConfigError("A conversion takes one recording; upload the one to convert by itself.")
         path = upload["input_audio_path"]
-        return {"upload_id": upload["id"], "upload_ids": ids, "input_audio_path": path, "files": files}
+        facts = {"upload_id": upload["id"], "upload_ids": ids, "input_audio_path": path, "files": files}
+        return facts | {"refused": upload.get("refused", [])}
 
     def _admit(self, caller: Caller) -> None:
         waiting = self.registry.list("jobs", status="pending", user_id=caller.user_id)
@@ -242,9 +269,7 @@ class Jobs:
                 raise NotAllowedError(
                     f"This job is {row['status']}; only one that waits or runs is cancelled."
                 )
-            moment = records.now()
-            changes = {"status": "cancelled", "message": "Cancelled", "updated_at": moment}
-            return self._changed(self.registry.update("jobs", row["id"], completed_at=moment, **changes))
+            return self._end(row, ended("cancelled", message="Cancelled"))
 
     def retry(self, caller: Caller, job_id: str) -> Row:
         """Queue a failed, cancelled or interrupted job again, from its start; return its row.
@@ -269,6 +294,8 @@ class Jobs:
                     f"This job is {row['status']}; what failed or was cancelled or interrupted runs again."
                 )
             all_uploads_of(self.registry, row)  # none has expired
+            if row["type"] in CONVERTING:
+                self.library.folder_of_job(row)  # it was not deleted
             self._admit(caller)
             changes: Row = {}
             if from_start and row["type"] != "batch":
@@ -313,10 +340,49 @@ class Jobs:
             *uploads_of(row).difference(*(uploads_of(other) for other in others)),
         ]
 
+    def delete_voice(self, caller: Caller, model_id: str, *, force: bool = False, purge: bool = False) -> Row:
+        """Put a voice into the trash, or with `purge` remove it for good, from there too; return its row.
+
+        NotAllowedError while jobs wait for it or use it; with `force` they fail instead, saying why.
+        """
+        with self.lock:
+            row = self.library.changeable(caller, model_id, deleted_too=purge)
+            if (use := self.use_of(row["id"])) and not force:
+                raise NotAllowedError(
+                    f"{row['model_name']} is in use by {use}; wait for them or stop them, or delete it with "
+                    "force, which fails them."
+                )
+            gone = self.library.delete(caller, row["id"], purge=purge)
+            said = str(voice_deleted(row["model_name"]))
+            for job in self._jobs_in(row["id"]):
+                if not self.dispatcher.stop(job["id"], "deleted"):
+                    self._end(job, ended("failed", error_message=said))
+            self.dispatcher.wake()
+            return gone
+
+    def use_of(self, model_id: str) -> str:
+        """Say how many jobs wait for a voice or use it, of which kind; "" for none."""
+        with self.lock:
+            counts = Counter(job["type"] for job in self._jobs_in(model_id))
+        plural = {"conversion": "conversions", "batch": "batches"}
+        told = [f"{n} {kind if n == 1 else plural[kind]}" for kind, n in sorted(counts.items(), reverse=True)]
+        return " and ".join(told)
+
+    def _jobs_in(self, model_id: str) -> Rows:
+        rows = self.registry.list("jobs", model_id=model_id)
+        active = RUNNING | {"pending"}
+        return [row for row in rows if row["type"] in CONVERTING and row["status"] in active]
+
+    def restore_voice(self, caller: Caller, model_id: str) -> Row:
+        """Take a voice out of the trash and return its row, maybe under another name."""
+        with self.lock:  # the clean-up does not take it meanwhile
+            return self.library.restore(caller, model_id)
+
     def clean_up(self, caller: Caller, *, dry_run: bool) -> CleanUp:
         """Remove what had its time and what belongs to nothing, or only tell what it would be."""
         records.require_admin(caller)
         work = cleanup.find if dry_run else cleanup.remove
+        self.library.follow_clock()
         with self.lock:
             return work(self.registry, self._settings)
 
@@ -327,6 +393,9 @@ class Jobs:
     def dead_letters(self, caller: Caller) -> Rows:
         records.require_admin(caller)
         return [row for row in self.list(caller, status="failed") if row["dead_letter"]]
+
+    def _end(self, row: Row, changes: Row) -> Row:
+        return self._changed(self.registry.update("jobs", row["id"], **changes))
 
     def _changed(self, row: Row) -> Row:
         self.dispatcher.announce(row, state_changed=True)
@@ -339,6 +408,7 @@ class Jobs:
 
     def _housekeeping(self) -> None:
         with self.lock:
+            self.library.follow_clock()
             cleanup.remove(self.registry, self._settings, untouched_s=None)
             self.library.expire_exports()
             cleanup.daily(self.registry, self._settings)

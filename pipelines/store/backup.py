@@ -14,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from pipelines.store.records import now
 from pipelines.store.registry import LOCK_NAME, REGISTRY_NAME, Registry, Tables, read_tables
 from rvc.errors import ConfigError
 from rvc.files import atomic_write
@@ -67,6 +68,7 @@ def restore(data_dir: Path, source: Path) -> Restored:
     """Put a backup, of this version or an older one, in the registry's place.
 
     What was there is kept beside it, and so are the folders of jobs and voices that the backup does not know.
+    Voices that it has in the trash have their day again: some may have been restored since.
     """
     if not source.is_file():
         raise ConfigError(f"There is no file {source}; name a backup.")
@@ -83,10 +85,20 @@ def restore(data_dir: Path, source: Path) -> Restored:
         raise ConfigError(
             f"A Timbre server uses the data folder {data_dir}; stop it before you restore its registry."
         ) from error
-    Registry(data_dir).close()  # brings an older form up
-    lost = sum(not (data_dir / "models" / model_id).is_dir() for model_id in tables.get("models", {}))
+    _renew_trash(data_dir)
+    models = [row for row in tables.get("models", {}).values() if not row.get("deleted_at")]
+    lost = sum(not (data_dir / "models" / row["id"]).is_dir() for row in models)
     tokens = sum(token.get("kind") == "personal" for token in tables.get("tokens", {}).values())
     return Restored(rows=_row_count(tables), aside=aside, lost=lost, tokens=tokens)
+
+
+def _renew_trash(data_dir: Path) -> None:
+    registry = Registry(data_dir)  # which brings an older form up
+    try:
+        gone = [row["id"] for row in registry.list("models", lambda row: bool(row.get("deleted_at")))]
+        registry.update_many("models", gone, deleted_at=now())
+    finally:
+        registry.close()
 
 
 def _set_aside(data_dir: Path, tables: Tables) -> Path | None:

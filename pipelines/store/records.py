@@ -46,7 +46,7 @@ MAX_SETTINGS_BYTES = 65_536
 # What is shown of a row; every key is always there.
 PUBLIC = (
     "id", "user_id", "type", "status", "progress", "message", "stage", "eta_s", "position",
-    "input_job_id", "model_id", "model_name", "settings", "files", "quality_snr", "result",
+    "input_job_id", "model_id", "model_name", "settings", "files", "refused", "quality_snr", "result",
     "error_message", "dead_letter", "attempts", "created_at", "updated_at", "completed_at",
 )  # fmt: skip
 PRIVATE_OF_FILES = frozenset({"original", "audio", "upload_id"})  # where it lies
@@ -98,7 +98,7 @@ def new_job(user_id: str, job_type: str, *, status: str, seq: int, **fields: obj
         "input_audio_path": None, "output_audio_path": None,
         "model_id": None, "model_name": None, "quality_snr": None, "error_message": None,
         "seq": seq, "attempts": 0, "not_before": 0.0, "dead_letter": False,
-        "settings": {}, "files": [], "result": None,
+        "settings": {}, "files": [], "refused": [], "result": None,
     }  # fmt: skip
     return row | fields
 
@@ -110,7 +110,7 @@ def uploads_of(row: Row) -> set[str]:
 
 def public_row(row: Row, *, position: int | None = None, live: Row | None = None) -> Row:
     """Return the row as callers see it, with its place in the queue (1 = next) or what has changed since."""
-    shown = row | (live or {}) | {"position": position}
+    shown: Row = {"refused": []} | row | (live or {}) | {"position": position}  # older rows have none
     shown["files"] = [
         {name: value for name, value in stored.items() if name not in PRIVATE_OF_FILES}
         for stored in shown["files"]
@@ -121,6 +121,11 @@ def public_row(row: Row, *, position: int | None = None, live: Row | None = None
 def unknown_job(job_id: object) -> UnknownNameError:
     """Return the one answer to an id that does not exist or belongs to somebody else."""
     return UnknownNameError(f"There is no job {str(job_id)[:64]!r}; list your jobs to see their ids.")
+
+
+def voice_deleted(name: object) -> UnknownNameError:
+    """Return what is said of a voice that its owner once had, also of one in the trash."""
+    return UnknownNameError(f"The voice {name} was deleted; choose another.")
 
 
 def checked_name(name: str | None, what: str) -> str:

@@ -37,7 +37,8 @@ _DONE = {
     "starts": ("You have started {}", "job", "jobs"),
     "logins": ("A password was tried {}", "time", "times"),
 }
-# Asks for some more bytes before they are written; raises LimitError when there is no room for them.
+# Asks for some more bytes before they are written, or gives some back (below 0); raises LimitError when
+# there is no room for them.
 Spend = Callable[[int], None]
 
 
@@ -114,12 +115,13 @@ class Quota:
         def spend(count: int) -> None:
             nonlocal mine
             with self._lock:
-                if account.before.total + account.held + max(count, 1) > self.limit_bytes:
-                    jobs, voices = account.before.jobs + account.held, account.before.voices
+                if count >= 0 and account.before.total + account.held + max(count, 1) > self.limit_bytes:
+                    others = account.held - mine  # what this wish itself has taken goes with it
+                    jobs, voices = account.before.jobs + others, account.before.voices
                     raise LimitError(
                         f"There is no room for this: of your {_mb(self.limit_bytes)} MB, uploads and jobs "
-                        f"take {_mb(jobs)} and voices {_mb(voices)}; delete voices, or jobs that have ended, "
-                        "and try again."
+                        f"take {_mb(jobs)} and voices {_mb(voices)}; delete jobs that have ended, or voices "
+                        "for good (one just deleted counts for a day), and try again."
                     )
                 account.held += count
                 mine += count

@@ -229,7 +229,7 @@ def test_a_second_worker_of_a_job_waits_for_the_first_and_goes_on_from_what_it_s
 
 def test_a_refused_input_and_a_fault_are_told_apart(tmp_path: Path, work: Start) -> None:
     failed = {}
-    for fault in ("input", "internal"):
+    for fault in ("input", "internal", "memory"):
         child = work(spec(tmp_path, fault, fault=fault, needs_device=False))
         failed[fault] = child.until("failed")[-1]
         assert child.status() != 0
@@ -237,6 +237,8 @@ def test_a_refused_input_and_a_fault_are_told_apart(tmp_path: Path, work: Start)
     assert failed["input"]["message"] == "The recording is not good enough; record it again."
     assert failed["internal"]["kind"] == "internal"
     assert failed["internal"]["message"] == "ZeroDivisionError: a fault of the program"
+    assert failed["memory"]["kind"] == "internal", "it may do at another time"
+    assert failed["memory"]["message"].startswith("memory did not suffice: CUDA error: CUBLAS_STATUS_ALLOC")
     assert "Traceback" in (tmp_path / "internal" / "worker.log").read_text()
     assert "Traceback" not in (tmp_path / "input" / "worker.log").read_text()
 

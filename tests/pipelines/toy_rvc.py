@@ -10,7 +10,7 @@ from tests.tiny_rvc_voice import encoder_file
 WORKER = (*WORKER_COMMAND, "--tasks", "tests.pipelines.toy_rvc_worker")
 SETTINGS = {
     "engine": "rvc", "version": "v1", "f0_estimator": "praat", "total_steps": 2, "batch_size": 2,
-    "score_every": 2, "checkpoint_every": 2, "longest_slice_s": 4.0, "threads": 1,
+    "score_every": 2, "checkpoint_every": 2, "longest_slice_s": 4.0, "threads": 1, "from_scratch": True,
 }  # fmt: skip
 
 

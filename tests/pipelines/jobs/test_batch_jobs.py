@@ -83,6 +83,15 @@ def test_a_file_on_which_the_program_itself_fails_does_not_stop_the_rest_either(
     assert row["attempts"] == 1
 
 
+def test_a_file_for_which_memory_does_not_suffice_says_so_and_the_rest_goes_on(
+    batches: Jobs, tmp_path: Path
+) -> None:
+    source = batch_upload(batches, tmp_path, "memory.wav", "a.wav")
+    row = end_of(batches, submit(batches, "batch", source, fault="memory"))
+    assert states(row) == {"memory.wav": "failed", "a.wav": "completed"}
+    assert row["files"][0]["reason"].startswith("memory.wav failed for want of memory; ")
+
+
 def test_a_file_that_kills_the_worker_is_left_out_at_the_next_try(batches: Jobs, tmp_path: Path) -> None:
     source = batch_upload(batches, tmp_path, "a.wav", "die.wav", "b.wav")
     row = end_of(batches, submit(batches, "batch", source, fault="die"))

@@ -87,14 +87,15 @@ def test_an_order_is_not_written_for_what_cannot_be_done(open_jobs: Open, tmp_pa
         make_job_spec(row | {"type": "preprocessing", "upload_id": "0" * 32}, tmp_path, **house)
 
 
+@pytest.mark.parametrize("purge", [False, True])
 def test_a_voice_that_is_deleted_while_its_job_waits_fails_that_job(
-    open_jobs: Open, tmp_path: Path, data_dir: Path
+    open_jobs: Open, tmp_path: Path, data_dir: Path, purge: bool
 ) -> None:
     jobs = open_jobs()
     add_voice(jobs, data_dir)
     job = submit(jobs, "conversion", upload(jobs, tmp_path, purpose="target"))
-    jobs.library.delete(ME, "voice")
+    jobs.library.delete(ME, "voice", purge=purge)
     jobs.start()
     row = list(jobs.follow(ME, job))[-1]
-    assert (row["status"], row["dead_letter"]) == ("failed", False)
-    assert "There is no voice 'voice'" in row["error_message"]
+    assert (row["status"], row["dead_letter"], row["attempts"]) == ("failed", False, 1)
+    assert row["error_message"] == "The voice Toy was deleted; choose another."

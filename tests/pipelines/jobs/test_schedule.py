@@ -1,6 +1,17 @@
 from __future__ import annotations
 
-from pipelines.jobs.schedule import BACKGROUND, URGENT, DeviceRequest, DeviceScheduler
+from pipelines.jobs.schedule import (
+    BACKGROUND,
+    BATCH,
+    LANES,
+    PATIENT,
+    URGENT,
+    DeviceRequest,
+    DeviceScheduler,
+    next_job,
+    positions,
+)
+from pipelines.store.records import Row, new_job
 
 
 def training(seq: int, since_s: float = 0.0) -> DeviceRequest:
@@ -114,3 +125,34 @@ def test_with_two_slots_two_compute_each_with_its_own_and_the_youngest_training_
     scheduler.paused("t2", 1.0)
     assert scheduler.decide(1.0) == ("c4", "grant 1")
     assert sorted(scheduler.holders) == ["c4", "t1"]
+
+
+def conversion_row(seq: int, seconds: float) -> Row:
+    return new_job("me", "conversion", status="pending", seq=seq, files=[{"name": "a", "seconds": seconds}])
+
+
+def test_short_conversions_do_not_stand_behind_long_ones_nor_long_ones_behind_batches() -> None:
+    long, short, later = (
+        conversion_row(seq, seconds) for seq, seconds in ((1, 3600.0), (2, 20.0), (3, 30.0))
+    )
+    batch = new_job("me", "batch", status="pending", seq=0, files=[{"name": "a", "seconds": 9000.0}])
+    pending = [batch, long, short, later]
+    assert positions(pending) == {batch["id"]: 1, long["id"]: 1, short["id"]: 1, later["id"]: 2}
+    assert [next_job(lane, pending, [], 0.0) for lane in LANES] == [None, None, short, batch, long]
+
+
+def test_a_long_conversion_yields_to_short_ones_and_makes_batches_yield() -> None:
+    scheduler = DeviceScheduler(max_pause_s=600)
+    scheduler.request(DeviceRequest(job_id="batch", urgency=BATCH, seq=1))
+    assert scheduler.decide(0.0) == ("batch", "grant 0")
+    scheduler.request(DeviceRequest(job_id="long", urgency=PATIENT, seq=2))
+    assert scheduler.decide(1.0) == ("batch", "pause")
+    scheduler.paused("batch", 2.0)
+    assert scheduler.decide(2.0) == ("long", "grant 0")
+    scheduler.request(conversion(3))
+    assert scheduler.decide(3.0) == ("long", "pause")
+    scheduler.paused("long", 4.0)
+    assert scheduler.decide(4.0) == ("c3", "grant 0")
+    scheduler.release("c3")
+    assert scheduler.decide(5.0) == ("long", "continue 0")
+    assert scheduler.decide(602.0) == ("long", "pause"), "the batch has waited long enough"

@@ -160,6 +160,22 @@ def test_recordings_are_measured_and_judged_at_once(open_jobs: Open, tmp_path: P
     assert abs(file["peak_db"] - 20 * math.log10(0.3)) < 0.1
 
 
+@pytest.mark.parametrize(
+    ("kind", "played"),
+    [("wav16", "original.wav"), ("flac", "original.flac"), ("mp3", "original.mp3"), ("m4a", "original.m4a")]
+    + [(kind, "000.wav") for kind in ("aiff", "au", "caf", "alac", "wavdouble", "mov", "mkv")],
+)
+def test_what_no_browser_plays_is_played_decoded(
+    kind: str, played: str, open_jobs: Open, tmp_path: Path
+) -> None:
+    jobs = open_jobs()
+    sent = write(tmp_path / "sent", kind, tone(1.0, 16_000), 16_000)
+    job = jobs.upload(ME, [(sent, "a recording")], "target")["id"]
+    assert jobs.files.played_path(ME, job).name.endswith(played)
+    assert jobs.files.input_path(ME, job).read_bytes() == sent.read_bytes()
+    assert jobs.files.input_path(ME, job, decoded=True).name == "000.wav"
+
+
 def test_files_are_fetched_by_their_name_and_no_name_leaves_the_folder(
     open_jobs: Open, tmp_path: Path
 ) -> None:
@@ -238,3 +254,15 @@ def test_a_thousand_jobs_are_listed_and_submitted_to_in_no_time(
     job = submit(jobs, "preprocessing", source)
     assert time.process_time() - started < 1.0
     assert jobs.list(ME, status="pending")[0]["id"] == job
+
+
+def test_rows_of_an_earlier_version_are_shown_and_worked_on(jobs: Jobs, tmp_path: Path) -> None:
+    source = upload(jobs, tmp_path)
+    row = jobs.registry.get("jobs", source)
+    assert row is not None
+    del row["refused"], row["files"][0]["note"]
+    jobs.registry.insert("jobs", row)
+    assert jobs.get(ME, source)["refused"] == []
+    assert end_of(jobs, submit(jobs, "preprocessing", source, steps=1))["refused"] == []
+    (stored,) = jobs.files.stored_files(ME, source)[1]
+    assert stored.note is None

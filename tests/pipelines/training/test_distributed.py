@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.timeout(900)  # several processes load torch, maybe beside other work
 def test_two_processes_make_one_voice_from_a_folder_of_recordings(folder: Path) -> None:
-    settings = [f"--set={name}={value}" for name, value in SETTINGS.items()]
+    settings = [f"--set={name}={json.dumps(value)}" for name, value in SETTINGS.items()]
     done = run(folder, *settings)
     assert done.returncode == 0, done.stderr
     assert "done: " in done.stderr
@@ -66,3 +67,11 @@ def test_what_cannot_be_divided_is_refused_in_a_sentence_by_all(folder: Path) ->
     assert done.returncode != 0
     assert "A batch of 3 cannot be divided among 2 processes" in done.stderr
     assert not (folder / "work" / "voice.zip").exists()
+
+
+def test_missing_pretrained_weights_are_told_before_the_recordings_are_prepared(folder: Path) -> None:
+    done = run(folder, "--set=version=v1", processes=1)
+    assert done.returncode != 0
+    assert "pretrained/f0G40k.pth is needed" in done.stderr
+    assert "set from_scratch to begin with random initial weights" in done.stderr
+    assert not (folder / "work" / "recordings").exists()
