@@ -21,7 +21,15 @@ from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 from pipelines.store.records import new_job
 from pipelines.store.registry import Registry
 from rvc.files import ROOT
-from tests.ui.launched import RECORDING, VOICE_FILES, Launched, client_to, free_port, wait_for
+from tests.ui.launched import (
+    RECORDING,
+    VOICE_FILES,
+    Launched,
+    client_to,
+    free_port,
+    launched,
+    wait_for,
+)
 from tests.ui.strangers import refusal
 
 ENDPOINTS = {
@@ -44,11 +52,14 @@ ENDPOINTS = {
     "follow_job",
     "follow_jobs",
     "download_audio",
+    "export_training",
     "download_input",
     "list_models",
     "get_model",
     "rename_model",
     "delete_model",
+    "restore_model",
+    "set_voice_pitch",
     "model_stats",
     "import_model",
     "export_model",
@@ -191,6 +202,24 @@ def test_bad_wishes_are_answered_with_one_sentence_each(client: Client, voice: d
     assert "completed" in refusal(client, voice["training_job_id"], api_name="/cancel_job")
     assert "bundle" in refusal(client, voice["id"], "rvc", api_name="/export_model")
     assert "zip" in refusal(client, [handle_file(RECORDING)], "X", api_name="/import_model")
+
+
+def test_everybody_has_the_id_of_a_conversion_at_once_though_another_one_runs(tmp_path: Path) -> None:
+    with launched(tmp_path, steps=100_000) as page:
+        clients = [client_of(page) for _ in range(3)]
+        calls = [
+            client.submit(handle_file(RECORDING), "builtin-kathleen", {}, api_name="/convert_voice")
+            for client in clients
+        ]
+        wait_for(lambda: all(call.outputs() for call in calls), "three ids")
+        ids = [call.outputs()[0]["id"] for call in calls]
+        states = [
+            client.predict(job, api_name="/job_status") for client, job in zip(clients, ids, strict=True)
+        ]
+        assert sorted(row["status"] for row in states) == ["converting", "pending", "pending"]
+        for client, job in zip(clients, ids, strict=True):
+            client.predict(job, api_name="/cancel_job")
+        assert [call.result()["status"] for call in calls] == ["cancelled"] * 3
 
 
 def test_a_path_on_the_server_is_not_taken_for_a_file_that_was_sent(page: Launched, client: Client) -> None:

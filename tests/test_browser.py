@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from pipelines.store.records import Caller, new_job
 from pipelines.voices.library import BUILTIN_VOICES
 from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium
+from tests.sounds import tone, write_tracks
 from tests.ui.launched import RECORDING, VOICE_FILES, Launched, launched
 
 if TYPE_CHECKING:
@@ -50,8 +52,12 @@ def test_a_person_clones_a_voice_leaves_comes_back_and_converts(
     context: BrowserContext, served: Launched
 ) -> None:
     page = opened(context, served)
-    page.locator("#clone-files input[type=file]").first.set_input_files(VOICE_FILES[:2])
+    page.locator("#clone-files input[type=file]").first.set_input_files([*VOICE_FILES[:2], Path(__file__)])
     page.locator("#clone-report .tm-report").wait_for()
+    page.locator("#clone-report").get_by_text("1 file is not used:").wait_for()
+    page.locator("#clone-report").get_by_text("test_browser.py is not a recording").wait_for()
+    page.get_by_role("button", name="Expert settings").first.click()
+    page.locator("#clone-steps").get_by_role("textbox").wait_for()
     page.locator("#clone-name").get_by_role("textbox").fill("Wren")
     page.locator("#clone-consent").get_by_role("checkbox").check()
     page.locator("#clone-train").click()
@@ -109,6 +115,61 @@ def test_a_person_converts_many_recordings_and_downloads_a_zip(
     tab(page, "Jobs")
     page.locator("#job-details").get_by_text("2 of 3 done, 1 failed").wait_for()
     assert page.evaluate(OVERFLOW) == 0
+
+
+DROP = """(box, [name, type, base64]) => {
+    const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([bytes], name, {type}));
+    box.dispatchEvent(new DragEvent("drop", {bubbles: true, cancelable: true, dataTransfer}));
+}"""
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_any_file_may_be_chosen_for_one_conversion_and_its_content_decides(
+    context: BrowserContext, served: Launched, tmp_path: Path, dropped: bool
+) -> None:
+    film = write_tracks(tmp_path / "clip.mov", "mov", [("aac", tone(3, 16_000))], 16_000, film="mpeg4")
+    unnamed = tmp_path / "without an ending"
+    unnamed.write_bytes(RECORDING.read_bytes())
+    words = tmp_path / "words.txt"
+    words.write_text("no sound at all")
+    for path, type, length, said in (
+        (film, "video/quicktime", "0:03", "Here is your recording"),
+        (unnamed, "", "0:11", "Here is your recording"),
+        (words, "text/plain", "", "is not a recording"),
+    ):
+        page = opened(context, served)
+        tab(page, "Convert")
+        chosen = page.locator("#convert-source")
+        if dropped:
+            content = base64.b64encode(path.read_bytes()).decode()
+            chosen.locator("button", has=page.locator("input[type=file]")).evaluate(
+                DROP, [path.name, type, content]
+            )
+        else:
+            chosen.locator("input[type=file]").first.set_input_files(path)
+        chosen.locator("input[type=file]").wait_for(state="detached")
+        chosen.get_by_role("button", name="Clear").wait_for()
+        if length:
+            chosen.get_by_text(length).first.wait_for()
+        page.locator("#convert").click()
+        page.locator("#convert-status").get_by_text(said).wait_for()
+        page.close()
+
+
+def test_a_person_may_record_what_is_converted(context: BrowserContext, served: Launched) -> None:
+    context.grant_permissions(["microphone"], origin=served.url.rstrip("/"))
+    page = opened(context, served)
+    tab(page, "Convert")
+    chosen = page.locator("#convert-source")
+    chosen.get_by_role("button", name="Record audio").click()
+    chosen.get_by_role("button", name="Record", exact=True).click()
+    page.wait_for_timeout(2_000)
+    chosen.get_by_role("button", name="Stop").first.click()
+    chosen.get_by_role("button", name="Clear").wait_for()
+    page.locator("#convert").click()
+    page.locator("#convert-status").get_by_text("Here is your recording").wait_for()
 
 
 def test_a_person_is_told_what_is_missing_and_why_a_file_is_refused(

@@ -18,12 +18,22 @@ from gradio import FileData
 from pipelines.store.records import Caller, Row, Rows
 from rvc.errors import ConfigError, UnknownNameError
 from ui.server.monitoring import health_of, info_of
-from ui.server.services import WATCH, Services, as_gr_error, publish_file, uploaded_files, validate_id
+from ui.server.services import (
+    START,
+    TRAIN,
+    WATCH,
+    Services,
+    as_gr_error,
+    publish_file,
+    throttle,
+    uploaded_files,
+    validate_id,
+)
 from ui.tabs.account import create_token
 
-GPU = {"concurrency_id": "gpu", "concurrency_limit": 1}
 Method = Callable[..., Any]
 Options = Row | None
+Pitch = str | float | Row
 QUEUES: dict[str, dict[str, Any]] = {}  # every endpoint's name -> what gr.api is told of its queue
 
 
@@ -83,17 +93,20 @@ class Endpoints:
 
     @endpoint()
     def upload_training_audio(self, caller: Caller, files: list[FileData]) -> Row:
-        """Send in the recordings of a voice that shall be trained; one refused file refuses all.
+        """Send in the recordings of a voice that shall be trained, or zips of them.
 
-        Answers {"job_id", "files"}: the id for prepare_voice and start_training, and what each file holds.
+        Answers {"job_id", "files", "refused"}: the id for prepare_voice and start_training, what each
+        recording holds, and name and reason of each file that cannot be used; the others go on without it.
 
         Args:
-            files: Audio files of one person: WAV, FLAC, MP3, M4A, OGG, AAC.
+            files: Recordings of one person (WAV, FLAC, MP3, OGG, M4A, AAC, AIFF, WMA, videos with sound), and
+                .zip files of them.
 
         Returns:
-            job_id to use with prepare_voice and start_training, and files with what each one holds.
+            job_id to use with prepare_voice and start_training, files with what each one holds, and refused.
         """
-        return self._upload(caller, files, "training")
+        row = self._jobs.upload(caller, uploaded_files(files), "training")
+        return {"job_id": row["id"], "files": row["files"], "refused": row["refused"]}
 
     @endpoint()
     def upload_target_audio(self, caller: Caller, file: FileData) -> Row:
@@ -102,7 +115,7 @@ class Endpoints:
         Answers {"job_id", "files"}: the id for start_conversion, and what the file holds.
 
         Args:
-            file: One audio file.
+            file: One audio file, or a video with sound.
 
         Returns:
             job_id to use with start_conversion, and files with what it holds.
@@ -158,7 +171,8 @@ class Endpoints:
 
         settings may hold "consent": true (this is my voice, or I have permission to use it). Optional are
         total_steps, batch_size, patience, seed and reduce_noise; and "engine": "rvc" with version ("v1",
-        "v2"), sample_rate_hz (32000, 40000, 48000), f0, f0_estimator, precision, gradient_checkpointing.
+        "v2"), sample_rate_hz (32000, 40000, 48000), f0, f0_estimator, precision, gradient_checkpointing,
+        from_scratch (random initial weights, where the pretrained ones cannot be had).
 
         Args:
             job_id: From upload_training_audio.
@@ -196,7 +210,7 @@ class Endpoints:
         cannot be used has status "failed" and a reason, and the others go on without it.
 
         Args:
-            files: Audio files, and .zip files of them.
+            files: Audio files or videos with sound, and .zip files of them.
 
         Returns:
             job_id to use with start_batch, and files with what each one holds.
@@ -222,9 +236,7 @@ class Endpoints:
         if not isinstance(job_ids, list):
             raise ConfigError("The job ids are not a list; give those of one or several uploads.")
         ids = [validate_id(job_id, "job") for job_id in job_ids]
-        return self._jobs.submit_batch(
-            caller, ids, model_id=validate_id(model_id, "voice"), settings=settings
-        )
+        return self._services.submit_batch(caller, ids, settings, validate_id(model_id, "voice"))
 
     @endpoint()
     def job_status(self, caller: Caller, job_id: str) -> Row:
@@ -302,6 +314,19 @@ class Endpoints:
         return FileData(path=publish_file(path, "converted"))
 
     @endpoint()
+    def export_training(self, caller: Caller, job_id: str) -> list[FileData]:
+        """Download the training checkpoints of an RVC voice, from which other RVC programs train on.
+
+        Args:
+            job_id: A completed training of yours, of the engine rvc.
+
+        Returns:
+            G_<step>.pth, the generator, and D_<step>.pth, the discriminators, with their optimizers.
+        """
+        paths = self._jobs.files.training_checkpoints(caller, validate_id(job_id, "job"))
+        return [FileData(path=publish_file(path, path.stem)) for path in paths]
+
+    @endpoint()
     def download_input(self, caller: Caller, job_id: str) -> FileData:
         """Download the recording that was sent in, as it was sent in.
 
@@ -317,13 +342,16 @@ class Endpoints:
     # --- voices ------------------------------------------------------------------------------------
 
     @endpoint()
-    def list_models(self, caller: Caller) -> Rows:
-        """List the voices that you may use.
+    def list_models(self, caller: Caller, deleted: bool = False) -> Rows:
+        """List the voices that you may use; or, deleted, those that restore_model can still bring back.
+
+        Args:
+            deleted: true for the voices that were deleted within a day; purge_at says when each is gone.
 
         Returns:
             One row for each; its id is the model_id of the other endpoints.
         """
-        return self._library.list(caller)
+        return self._library.list(caller, deleted=deleted is True)
 
     @endpoint()
     def get_model(self, caller: Caller, model_id: str) -> Row:
@@ -351,18 +379,54 @@ class Endpoints:
         return self._library.rename(caller, validate_id(model_id, "voice"), model_name)
 
     @endpoint()
-    def delete_model(self, caller: Caller, model_id: str) -> Row:
-        """Delete a voice for good.
+    def set_voice_pitch(
+        self, caller: Caller, model_id: str, pitch: Pitch = "", file: FileData | None = None
+    ) -> Row:
+        """Say where a voice lies, so that automatic pitch moves recordings there; for imported RVC voices.
+
+        pitch is "low" (a median of 120 Hz, most men), "middle" (165 Hz), "high" (215 Hz, most women), a
+        median in Hz, or {"median_hz", "low_hz", "high_hz"}. Or send a recording, in which it is measured.
+
+        Args:
+            model_id: A voice of yours, from list_models.
+            pitch: A word, a median in Hz, or numbers by name; nothing when a file is sent.
+            file: One audio file of the voice speaking.
+
+        Returns:
+            The voice's row; f0 says what is known now.
+        """
+        model_id = validate_id(model_id, "voice")
+        return self._services.set_voice_pitch(caller, model_id, pitch, uploaded_files(file))
+
+    @endpoint()
+    def delete_model(self, caller: Caller, model_id: str, force: bool = False, purge: bool = False) -> Row:
+        """Delete a voice. restore_model brings it back within a day; until then it counts in your quota.
+
+        Refused while jobs wait for the voice or use it; with force they fail instead.
 
         Args:
             model_id: From list_models.
+            force: true to delete it although jobs use it.
+            purge: true to delete it for good at once, also one that was deleted before.
 
         Returns:
             The row of the voice that is gone.
         """
-        row = self._library.get(caller, validate_id(model_id, "voice"))
-        self._library.delete(caller, row["id"])
-        return row
+        return self._jobs.delete_voice(
+            caller, validate_id(model_id, "voice"), force=force is True, purge=purge is True
+        )
+
+    @endpoint()
+    def restore_model(self, caller: Caller, model_id: str) -> Row:
+        """Bring back a voice that was deleted within a day.
+
+        Args:
+            model_id: From list_models with deleted.
+
+        Returns:
+            The voice's row; its name has a number if another voice of yours has its old one by now.
+        """
+        return self._jobs.restore_voice(caller, validate_id(model_id, "voice"))
 
     @endpoint()
     def model_stats(self, caller: Caller, model_id: str) -> Row:
@@ -516,17 +580,18 @@ class Endpoints:
         """
         yield from self._services.changes(caller, user_id or None)
 
-    @endpoint(**WATCH)
+    @endpoint(**TRAIN)
     def train_voice(
         self, caller: Caller, files: list[FileData], model_name: str, settings: Options = None
     ) -> Iterator[Row]:
         """Send in recordings, train a voice and watch: one call for the whole way.
 
-        Gives job rows as they change; the first holds the id, the last the voice as "model". settings is
-        that of start_training. Closing the stream does not stop the training; cancel_job does.
+        Gives job rows as they change; the first holds the id, the last the voice as "model", each as
+        "refused" the files that cannot be used. settings is that of start_training. Closing the stream does
+        not stop the training; cancel_job does.
 
         Args:
-            files: Audio files of one person.
+            files: Recordings of one person, and .zip files of them.
             model_name: What the voice shall be called.
             settings: As for start_training.
 
@@ -538,7 +603,7 @@ class Endpoints:
         )
         yield from self._follow(caller, row["id"])
 
-    @endpoint(**GPU)
+    @endpoint(**START)
     def convert_voice(
         self, caller: Caller, file: FileData, model_id: str, settings: Options = None
     ) -> Iterator[Row]:
@@ -548,7 +613,7 @@ class Endpoints:
         settings is that of start_conversion.
 
         Args:
-            file: One audio file.
+            file: One audio file, or a video with sound.
             model_id: From list_models.
             settings: As for start_conversion.
 
@@ -568,5 +633,7 @@ class Endpoints:
         return self._services.submit(caller, kind, validate_id(job_id, "job"), settings, **voice)
 
     def _follow(self, caller: Caller, job_id: str) -> Iterator[Row]:
-        for row in self._jobs.follow(caller, job_id):
+        # A row that lists thousands of recordings is half a megabyte.
+        every_s = min(len(self._jobs.get(caller, job_id)["files"]) / 1_000, 1.0)
+        for row in throttle(self._jobs.follow(caller, job_id), every_s):
             yield self._services.with_result(caller, row)

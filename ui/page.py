@@ -18,11 +18,11 @@ from ui.server.identity import CallerCookie, trust_proxies
 from ui.server.login import Login, LoginMiddleware, user_of
 from ui.server.middleware import UploadMiddleware, forbid_fetching, install_middleware
 from ui.server.monitoring import routes
-from ui.server.services import QUIET, Services, Update, as_gr_error
+from ui.server.services import QUIET, Answer, Services, as_gr_error
 from ui.tabs.account import account_bar
 from ui.tabs.admin import AdminTab
 from ui.tabs.clone import CloneState, CloneTab
-from ui.tabs.convert import ConvertTab, voice_choices
+from ui.tabs.convert import ConvertTab
 from ui.tabs.jobs import JobsTab
 from ui.tabs.voices import VoicesTab
 
@@ -41,7 +41,9 @@ BUTTONS = {  # the same in the light and in the dark scheme
 }
 CLEAN_EVERY_S, CLEAN_AFTER_S = 3_600, 86_400
 MAX_WAITING = 200
-THREADS = 80  # enough for the followers (20 at most), a training that is followed, and all else at once
+THREADS = (
+    160  # enough for who starts a job and follows it (100), the other followers (20), and all else at once
+)
 
 
 def build_page(services: Services) -> gr.Blocks:
@@ -129,16 +131,14 @@ def _wire_next_steps(
 ) -> None:
     """'Convert with this voice' leads to the Convert tab with the voice chosen."""
 
-    def trained(state: CloneState, request: gr.Request) -> tuple[Update, Update]:
+    def trained(state: CloneState, request: gr.Request) -> Answer:
         with as_gr_error():
             caller = services.caller(request)
             row = services.jobs.get(caller, state.watched.job_id) if state.watched else {}
         return chosen(row.get("model_id"), request)
 
-    def chosen(model_id: str | None, request: gr.Request) -> tuple[Update, Update]:
-        with as_gr_error():
-            choices = voice_choices(services, request)
-        return gr.Tabs(selected="convert"), gr.Dropdown(choices=choices, value=model_id)
+    def chosen(model_id: str | None, request: gr.Request) -> Answer:
+        return {tabs: gr.Tabs(selected="convert"), **convert.voices(model_id, request)}
 
     clone.view.next_step.click(trained, clone.state, [tabs, convert.voice], **QUIET)
     voices.use.click(chosen, voices.choice, [tabs, convert.voice], **QUIET)

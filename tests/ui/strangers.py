@@ -11,7 +11,10 @@ from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
 from tests.ui.launched import RECORDING, VOICE_FILES
 
-MUST_BE_TRIED = {"/delete_job", "/delete_model", "/export_model", "/convert_voice", "/revoke_token"}
+MUST_BE_TRIED = {
+    "/delete_job", "/delete_model", "/restore_model", "/set_voice_pitch", "/export_model", "/convert_voice",
+    "/revoke_token",
+}  # fmt: skip
 
 
 def refusal(client: Client, *values: object, api_name: str, **named: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -24,6 +25,8 @@ HEADLINES = {
     "problem": "These recordings need attention",
 }
 FOLDED_FROM = 6  # from so many files on their list is folded
+MOST_FILES = 100  # of a list are shown, those worth a look first
+MOST_REFUSED = 20
 
 
 def log_part(text: str, *, open_it: bool = False) -> str:
@@ -109,7 +112,7 @@ def _ending(row: Row) -> str:
 
 def voice_card(row: Row) -> str:
     f0, snr, rate = row.get("f0") or {}, row.get("quality_snr"), row.get("sample_rate_hz")
-    pitch, learned, used = "", row.get("training_duration_seconds"), "not yet"
+    pitch, learned, used = pitch_note(row), row.get("training_duration_seconds"), "not yet"
     if f0.get("median_hz"):
         pitch = f"{f0['median_hz']:.0f} Hz in the middle, {f0['low_hz']:.0f} to {f0['high_hz']:.0f} Hz"
     if times := int(row.get("uses") or 0):
@@ -130,6 +133,15 @@ def voice_card(row: Row) -> str:
     return card(str(row["model_name"]), facts(pairs))
 
 
+def pitch_note(row: Row) -> str:
+    """Return what automatic pitch cannot do for a voice and why; empty if it can do all."""
+    if row.get("uses_f0") is False:
+        return "It was trained without F0: it follows no melody, and its pitch cannot be set."
+    known = bool((row.get("f0") or {}).get("median_hz"))
+    said = "Automatic pitch does nothing for this voice until its pitch is set on the Voices tab."
+    return "" if known else said
+
+
 def _made(row: Row) -> str:
     if row.get("builtin"):
         return "comes with Timbre"
@@ -146,11 +158,12 @@ def permission(consent: Row | None, *, imported: bool = False) -> str:
 
 
 def report_card(report: Row) -> str:
-    """Return a `DatasetReport.to_json`: the verdict first, then what would help, then each file."""
+    """Return a `DatasetReport.to_json`: the verdict, what would help, each file, those refused."""
     verdict = str(report["verdict"])
     word, tone = VERDICTS.get(verdict, ("", ""))
     head = _between(f"<h3>{escape(HEADLINES.get(verdict, 'The recordings'))}</h3>", chip(word, tone))
     body = head + bullets(report["advice"]) + _figures(report) + _files(report["files"])
+    body += refused_list(report.get("refused", []))
     return f'<div class="tm-report">{card("", body, tone=tone)}</div>'
 
 
@@ -169,22 +182,45 @@ def _figures(report: Row) -> str:
     )
 
 
+def refused_list(refused: Sequence[Row]) -> str:
+    """Return the files of an upload that could not be used, each with its reason; "" without any."""
+    if not refused:
+        return ""
+    count = "1 file is" if len(refused) == 1 else f"{len(refused):,} files are"
+    pairs = [(str(row["name"]), str(row["reason"])) for row in refused[:MOST_REFUSED]]
+    said = [reason if name in reason else f"{name}: {reason}" for name, reason in pairs]
+    return paragraph(f"{count} not used:") + bullets(said) + _more(len(refused) - MOST_REFUSED)
+
+
+def _more(count: int) -> str:
+    return paragraph(f"And {count:,} more.", quiet=True) if count > 0 else ""
+
+
 def _files(files: Sequence[Row]) -> str:
-    listed = f'<ul class="tm-files">{"".join(_file(file) for file in files)}</ul>'
+    shown = list(files)
+    if len(files) > MOST_FILES:
+        grades = list(VERDICTS)
+        shown.sort(key=lambda file: -grades.index(file["verdict"]))
+    listed = f'<ul class="tm-files">{"".join(_file(file) for file in shown[:MOST_FILES])}</ul>'
     if len(files) < FOLDED_FROM:
         return listed
     worth_a_look = sum(file["verdict"] != "good" for file in files)
-    told = f"{len(files)} files" + (f", {worth_a_look} worth a look" if worth_a_look else ", all good")
-    return f"<details><summary>{told}</summary>{listed}</details>"
+    told = f"{len(files):,} files" + (f", {worth_a_look:,} worth a look" if worth_a_look else ", all good")
+    more = _more(len(files) - MOST_FILES)
+    return f"<details><summary>{told}</summary>{listed}{more}</details>"
 
 
 def _file(file: Row) -> str:
     word, tone = VERDICTS.get(str(file["verdict"]), (str(file["verdict"]), ""))
     spoken = f"{duration(file['speech_s'])} of speech in {duration(file['seconds'])}"
     head = _between(f"<strong>{escape(str(file['name']))}</strong>", chip(word, tone))
-    return (
-        f'<li>{head}<div>{escape(str(file["reason"]))}</div><div class="tm-quiet">{escape(spoken)}</div></li>'
-    )
+    said = f"<div>{escape(str(file['reason']))}</div>" + quiet_note(file)
+    return f'<li>{head}{said}<div class="tm-quiet">{escape(spoken)}</div></li>'
+
+
+def quiet_note(file: Row) -> str:
+    """Return what is worth knowing of how a recording was read; nothing for most."""
+    return f'<div class="tm-quiet">{escape(str(file["note"]))}</div>' if file.get("note") else ""
 
 
 def player(label: str, elem_id: str, *, source: bool = False, download: bool = False) -> gr.Audio:
@@ -199,9 +235,29 @@ def player(label: str, elem_id: str, *, source: bool = False, download: bool = F
     )
 
 
+def _of_now(component: Any) -> Any:  # noqa: ANN401  # classes of Gradio's have no types
+    """Make of a component with choices one that takes what it is sent, also when it is gone from the list.
+
+    The list that a page shows may be older than the one that the server knows, or the server new. Listeners
+    look up what they are given, and say in a sentence that it is gone.
+    """
+
+    def preprocess(self: object, payload: object) -> str | None:
+        if payload is None or isinstance(payload, str):
+            return payload
+        raise gr.Error("What was chosen is no entry of the list; choose again.", print_exception=False)
+
+    # Gradio's own metaclass would write a file of stubs beside this one.
+    names = {"preprocess": preprocess, "__module__": component.__module__}
+    return ABCMeta.__new__(type(component), component.__name__, (component,), names)
+
+
+ChoiceList, ChoiceDropdown = _of_now(gr.Radio), _of_now(gr.Dropdown)
+
+
 def choice_list(label: str, elem_id: str) -> gr.Radio:
     """Return a list to choose from, one line for each entry; hidden while it is empty."""
-    return gr.Radio(label=label, choices=[], visible=False, elem_id=elem_id, elem_classes=["tm-list"])
+    return ChoiceList(label=label, choices=[], visible=False, elem_id=elem_id, elem_classes=["tm-list"])
 
 
 def hidden_button(text: str, elem_id: str, **look: Any) -> gr.Button:  # noqa: ANN401
@@ -220,7 +276,7 @@ CLONE_START = card(
             "One person only, no music and no other voices in the background.",
             "Two minutes will do to try it out; ten are better, and different moods help.",
             "A quiet room and a steady distance to the microphone count more than the microphone.",
-            "WAV, FLAC, MP3, M4A, OGG: add as many files as you like. Pauses are cut out for you.",
+            "Sound files, videos or a .zip: as many as you like. Pauses are cut out for you.",
         ]
     )
     + paragraph("As soon as you add recordings they are checked, and the result appears here.", quiet=True),

@@ -75,6 +75,11 @@ def ago(stamp: object) -> str:
     return moment(stamp)
 
 
+def seconds_until(stamp: object) -> float:
+    """Return in how many seconds a stored time stamp is; negative when it has passed."""
+    return _seconds(stamp) - datetime.now(tz=UTC).timestamp()
+
+
 def _seconds(stamp: object) -> float:
     try:
         return float(stamp)  # type: ignore[arg-type]

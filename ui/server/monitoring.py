@@ -88,6 +88,7 @@ def info_of(services: Services) -> Row:
             "voice_file_size_mb": settings.max_voice_file_mb,
             "audio_seconds": settings.max_audio_seconds,
             "files": settings.max_files,
+            "voice_files": settings.max_voice_files,
             "batch_size_mb": settings.max_batch_mb,
             "decoded_upload_mb": settings.max_decoded_mb,
             "uploads_per_hour": settings.uploads_per_hour,

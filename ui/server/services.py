@@ -19,7 +19,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from starlette.requests import HTTPConnection
 
-from pipelines.job_spec import check_training
+from pipelines.job_spec import check_settings, check_training
 from pipelines.jobs.outcome import require_training
 from pipelines.jobs.service import Jobs
 from pipelines.monitoring import REFUSALS
@@ -28,8 +28,11 @@ from pipelines.store.records import UPLOAD_TYPES, Caller, Row, checked_settings,
 from pipelines.users.accounts import Accounts
 from pipelines.users.tokens import Tokens
 from pipelines.voices.library import Library
+from pipelines.voices.pitch import measured_pitch, stated_pitch
+from pipelines.weights import fetch_pretrained, weight_store
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
 from rvc.files import ROOT, is_disk_full
+from rvc.steps import result_of
 from ui.server.identity import Callers, is_local
 
 logger = logging.getLogger(__name__)
@@ -37,6 +40,9 @@ Update = Any  # what Gradio takes as the new value or state of a component; it h
 Answer = dict[Any, Any]  # a listener's: component -> Update; going in, component -> value
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}  # for listeners
 WATCH: dict[str, Any] = {"concurrency_id": "watch", "concurrency_limit": 20}  # for what follows a job
+# For what starts a job and then follows it: the dispatcher orders the work, not this queue.
+START: dict[str, Any] = {"concurrency_id": "start", "concurrency_limit": 100}
+TRAIN: dict[str, Any] = {"concurrency_id": "train", "concurrency_limit": 30}
 CONSENT = "This is my voice, or I have permission to use it"  # stated before a training, kept on the card
 POLL_S = 0.5
 ACTIVE = ("pending", "preprocessing", "training", "converting")
@@ -76,24 +82,36 @@ class Services:
 
         The setting "consent": true says that the caller may use the voice, and is kept on its card.
         """
-        settings = {} if settings is None else settings
-        if kind == "training":
-            checked_settings(settings)
-            require_training(self.settings)
-            settings = _with_consent(settings)
-            check_training(settings)
+        settings = self._checked(kind, settings)
         return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
+
+    def submit_batch(self, caller: Caller, job_ids: list[str], settings: Row | None, model_id: str) -> Row:
+        """Start to convert all recordings of some uploads; returns the job's row."""
+        settings = self._checked("batch", settings)
+        return self.jobs.submit_batch(caller, job_ids, model_id=model_id, settings=settings)
 
     def send_and_submit(
         self, caller: Caller, files: list[tuple[Path, str]], kind: str, settings: Row | None, **voice: str
     ) -> Row:
         """Take in recordings and start a job on them; when that is refused, nothing of them is kept."""
+        settings = self._checked(kind, settings)
         uploaded = self.jobs.upload(caller, files, PURPOSES.get(kind, "training"))
         try:
-            return self.submit(caller, kind, uploaded["id"], settings, **voice)
+            return self.jobs.submit(caller, kind, uploaded["id"], settings=settings, **voice)
         except BaseException:
             self.jobs.remove(caller, uploaded["id"])
             raise
+
+    def _checked(self, kind: str, settings: Row | None) -> Row:
+        """Refuse what the job would refuse a minute later; return its settings, consent as it is kept."""
+        if kind == "training":
+            require_training(self.settings)
+        if isinstance(settings, dict):
+            settings = _with_consent(settings) if kind == "training" else settings
+            check_settings(kind, settings)  # before JSON has made null of what is no number
+            if kind == "training" and self.settings.hf_hub_offline:  # what is not here cannot come later
+                result_of(fetch_pretrained(check_training(settings), weight_store(self.settings)))
+        return checked_settings(settings)
 
     def changes(self, caller: Caller, user_id: str | None) -> Iterator[Row]:
         """Give the rows of all jobs of a caller (an admin: of `user_id`) as they change, until none runs."""
@@ -140,6 +158,23 @@ class Services:
         self.jobs.quota.require(caller, sum(sizes))
         with self.jobs.quota.room(caller) as spend:
             return self.library.import_voice(caller, [path for path, _ in files], name, spend)
+
+    def set_voice_pitch(
+        self, caller: Caller, model_id: str, pitch: object, files: list[tuple[Path, str]]
+    ) -> Row:
+        """Say where a voice lies, in a word or in numbers (see `stated_pitch`), or by one recording of it."""
+        self.library.changeable(caller, model_id)
+        if (pitch in ("", None)) != bool(files) or len(files) > 1:
+            raise ConfigError(
+                "Say one thing of the pitch: low, middle, high, a median in Hz, or a recording of the voice."
+            )
+        if not files:
+            return self.library.set_pitch(caller, model_id, stated_pitch(pitch))
+        ((recording, name),) = files
+        if recording.stat().st_size > self.settings.max_file_size_bytes:
+            raise AudioError(f"{name} is too large; send at most {self.settings.max_file_size_mb:g} MB.")
+        self.jobs.limits.take("uploads", caller)
+        return self.library.set_pitch(caller, model_id, measured_pitch(recording, name))
 
     def with_result(self, caller: Caller, row: Row) -> Row:
         """Add to a completed row what it made: "audio" or "zip", a file, or "model", the voice's row."""

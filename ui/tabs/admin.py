@@ -48,7 +48,8 @@ NO_LETTERS = empty_card(
     "Jobs that failed every time through a fault of the program or the machine are listed here.",
 )
 LIMITS = (  # settings, how their values are written, and what is said of one that is 0 or empty
-    ("max_file_size_mb max_audio_seconds max_voice_file_mb max_batch_mb max_files", "{:g}", "0"),
+    ("max_file_size_mb max_audio_seconds max_voice_file_mb max_batch_mb", "{:g}", "0"),
+    ("max_files max_voice_files", "{}", "0"),
     ("uploads_per_hour files_per_hour starts_per_hour logins_per_hour", "{:.12g}", "no limit"),
     ("quota_mb_per_user", "{:.12g}", "no limit"),
     ("max_concurrent_jobs", "{}", "0"),
@@ -123,6 +124,8 @@ def shares_card(shares: Sequence[Share]) -> str:
 def clean_up_card(found: CleanUp, *, done: bool) -> str:
     lines = [f"{line_with_user(row)}, last changed {ago(row['updated_at'])}" for row in found.jobs]
     lines += [f"Upload of {short_user(row['user_id'])}, {ago(row['created_at'])}" for row in found.uploads]
+    for row in found.voices:
+        lines.append(f"{row['model_name']} of {short_user(row['user_id'])}, deleted {ago(row['deleted_at'])}")
     lines += [f"{path.parent.name}/{path.name}" for path in found.orphans]
     more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
     tone = "good" if done or found.empty else "warn"

@@ -18,7 +18,7 @@ import gradio as gr
 
 from rvc.errors import ConfigError, RvcError
 from rvc.training.settings import CHOICES
-from ui.look.html import CLONE_START, card, job_card, paragraph, report_card
+from ui.look.html import CLONE_START, card, job_card, paragraph, refused_list, report_card
 from ui.server.services import (
     ACTIVE,
     CONSENT,
@@ -41,7 +41,7 @@ UNFINISHED_NEWS_S = 7 * 86_400.0
 BUILT_IN, RVC = "lite", "rvc"
 ENGINE_INFO = (
     "The built-in one takes minutes on a processor. RVC gives a voice that RVC programs read; it is for a "
-    "GPU, downloads 600 MB of weights at first, and takes days without one."
+    "GPU, takes days without one, and begins with pretrained weights: 600 MB are downloaded at first."
 )
 READ_ALOUD = (
     "If you have nothing to read: tell what you did today, describe the room you are in, count from ninety "
@@ -68,11 +68,10 @@ class TrainingSettings:
                 label="Take steady noise out of the recordings",
                 info="For hum and hiss only: it makes clean recordings duller.",
             )
-            self.steps = gr.Number(
+            # No gr.Number: an empty one becomes 0 when the accordion is opened.
+            self.steps = gr.Textbox(
                 label="Training steps at most",
-                value=None,
-                precision=0,
-                minimum=1,
+                placeholder="automatic",
                 elem_id="clone-steps",
                 info="Leave empty: the length of the recordings decides, and training stops by itself "
                 "when the voice no longer gets better.",
@@ -89,20 +88,27 @@ class TrainingSettings:
                 rates = [(f"{hz // 1000} kHz", hz) for hz in CHOICES["sample_rate_hz"] if isinstance(hz, int)]
                 self.rate = gr.Radio(rates, value=40_000, label="Sample rate")
                 self.f0 = gr.Checkbox(value=True, label="Follows the melody", info="Needed for songs.")
+                self.from_scratch = gr.Checkbox(
+                    label="Random initial weights (from_scratch)",
+                    info="Where the pretrained ones cannot be had: hours of recordings, days of a GPU.",
+                    elem_id="clone-from-scratch",
+                )
         self.engine.change(
             lambda chosen: gr.Row(visible=chosen == RVC), self.engine, of_rvc, queue=False, **QUIET
         )
-        self.inputs = [self.reduce_noise, self.steps, self.engine, self.version, self.rate, self.f0]
+        of_any = [self.reduce_noise, self.steps, self.engine]
+        self.inputs = [*of_any, self.version, self.rate, self.f0, self.from_scratch]
 
     def settings(self, values: Answer) -> dict[str, Any]:
         """Return the job's settings for the values of `inputs`, by component; defaults are left out."""
         settings: dict[str, Any] = {"reduce_noise": True} if values[self.reduce_noise] else {}
         try:
-            if values[self.steps]:
-                settings["total_steps"] = int(values[self.steps])
+            if steps := str(values[self.steps] or "").strip():
+                settings["total_steps"] = int(steps)
             if values[self.engine] != BUILT_IN:
                 settings |= {"engine": str(values[self.engine]), "version": str(values[self.version])}
                 settings |= {"sample_rate_hz": int(values[self.rate]), "f0": bool(values[self.f0])}
+                settings |= {"from_scratch": True} if values[self.from_scratch] else {}
         except (TypeError, ValueError) as error:
             raise ConfigError("One of the expert settings is no number; set it again.") from error
         return settings
@@ -124,7 +130,12 @@ class CloneTab:
 
     def _lay_out_inputs(self) -> None:
         gr.HTML('<p class="tm-step">1. Recordings of the voice</p>', padding=False)
-        self.files = gr.File(label="Audio files", file_count="multiple", height=200, elem_id="clone-files")
+        self.files = gr.File(
+            label="Audio files, or .zip files of them",
+            file_count="multiple",
+            height=200,
+            elem_id="clone-files",
+        )
         with gr.Accordion("Record with the microphone instead", open=False):
             gr.Markdown(READ_ALOUD)
             self.microphone = gr.Audio(
@@ -191,7 +202,7 @@ class CloneTab:
             )
             return {self.report: card("These recordings were not taken", said, tone="bad")}
         state.upload_id, state.prepare_id = job["input_job_id"], job["id"]
-        return {self.report: job_card(job, title=CHECKING), self.timer: gr.Timer(active=True)}
+        return {self.report: _checked(job), self.timer: gr.Timer(active=True)}
 
     def _drop_check(self, state: CloneState, request: gr.Request) -> None:
         """Stop a check that nobody waits for any more: other files have come in the place of its own."""
@@ -262,7 +273,7 @@ class CloneTab:
         if state.prepare_id:
             caller = services.caller(request)
             row = services.jobs.get(caller, state.prepare_id)
-            answer[self.report] = job_card(row, title=CHECKING)
+            answer[self.report] = _checked(row)
             state.runs = row["status"] in ACTIVE
             if not state.runs:
                 if found := services.jobs.files.report(caller, state.prepare_id):
@@ -277,6 +288,12 @@ class CloneTab:
                 answer |= changed | {self.train_button: gr.Button(label, interactive=not trains)}
             state.runs = state.runs or trains
         return answer
+
+
+def _checked(row: dict[str, Any]) -> str:
+    """Return where the check of recordings stands, and the files that were refused before it."""
+    refused = refused_list(row["refused"])
+    return job_card(row, title=CHECKING) + (card("", refused, tone="warn") if refused else "")
 
 
 def _is_news(row: dict[str, Any]) -> bool:

@@ -20,8 +20,8 @@ PITCH_INFO = (
     "0 keeps the key, 12 is an octave up."
 )
 UNKNOWN_PITCH_INFO = (
-    "Where this voice lies is not known, so Automatic keeps the recording's pitch. Set it by hand if that is "
-    "too low or too high: 12 from a man to a woman, -12 the other way."
+    "Where this voice lies is not known, so Automatic keeps the recording's pitch until that is set on the "
+    "Voices tab. Or move it by hand: 12 from a man to a woman, -12 the other way."
 )
 INDEX_INFO = "How much of the voice's own sounds is looked up: more is closer to it, less is clearer."
 ESTIMATOR_INFO = (
@@ -85,15 +85,20 @@ class ConversionSettings:
         by_hand, estimator = values[self.pitch] == BY_HAND, values[self.estimator]
         try:
             return {
-                "transpose_semitones": float(values[self.semitones]) if by_hand else None,
-                "index_rate": float(values[self.index_rate]),
-                "protect": float(values[self.protect]),
-                "follow_loudness": float(values[self.loudness]),
+                "transpose_semitones": _number(values[self.semitones]) if by_hand else None,
+                "index_rate": _number(values[self.index_rate]),
+                "protect": _number(values[self.protect]),
+                "follow_loudness": _number(values[self.loudness]),
                 "format": str(values[self.format]),
                 "f0_estimator": None if estimator == AUTOMATIC else str(estimator),
             }
         except (TypeError, ValueError) as error:
             raise ConfigError("One of the expert settings is no number; set it again.") from error
+
+
+def _number(value: Any) -> float | None:  # noqa: ANN401 -- whatever was sent
+    """Return what a slider says; an emptied one means the default."""
+    return None if value is None else float(value)
 
 
 def _slider(most: float, value: float, step: float, label: str, info: str) -> gr.Slider:

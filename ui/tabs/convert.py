@@ -8,18 +8,32 @@ from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from pipelines.spectrogram_picture import draw_conversion
 from pipelines.store.records import CONVERTING, ENDED, Caller, Row
 from rvc.errors import RvcError
-from ui.look.html import CONVERT_START, card, chip, hidden_button, job_card, paragraph, player, waveform
+from ui.look.html import (
+    CONVERT_START,
+    ChoiceDropdown,
+    card,
+    chip,
+    hidden_button,
+    job_card,
+    paragraph,
+    pitch_note,
+    player,
+    quiet_note,
+    waveform,
+)
 from ui.look.wording import duration
 from ui.server.services import (
     ACTIVE,
     EXAMPLES,
     QUIET,
+    START,
     WATCH,
     Answer,
     Services,
@@ -42,7 +56,35 @@ FILE_STATES = {  # status of a file of a batch: how it is called, the tone of it
     "completed": ("Done", "good"),
     "failed": ("Failed", "bad"),
 }
+# Gradio's recorder refuses what the browser does not call audio: films, and files whose names have no ending.
+# The server judges by content, so its upload box is told that they are.
+ANY_FILE = """() => {
+    const box = (event) => event.target.closest?.("#convert-source");
+    const given = (files) => {
+        const all = [...files], asAudio = new DataTransfer();
+        if (!all.length || all.every((file) => file.type.startsWith("audio/"))) return null;
+        all.forEach((file) => asAudio.items.add(new File([file], file.name, {type: "audio/any"})));
+        return asAudio;
+    };
+    document.addEventListener("click", (event) => {
+        box(event)?.querySelectorAll("input[type=file]").forEach((input) => input.removeAttribute("accept"));
+    }, true);
+    document.addEventListener("change", (event) => {
+        const files = box(event) && event.target.files && given(event.target.files);
+        if (files) event.target.files = files.files;
+    }, true);
+    document.addEventListener("drop", (event) => {
+        const files = box(event) && event.dataTransfer && given(event.dataTransfer.files);
+        if (!files) return;
+        event.preventDefault();
+        event.stopImmediatePropagation();
+        event.target.dispatchEvent(
+            new DragEvent("drop", {bubbles: true, cancelable: true, dataTransfer: files}));
+    }, true);
+}"""
 SHOWN_FILES = 200  # a longer list is cut on the page; the zip's table has all of them
+GONE = "The voice that was chosen is gone; choose another."
+NO_VOICE = "No voice yet: train one in the Clone tab or import one under Voices."
 
 
 @dataclass(kw_only=True)
@@ -66,7 +108,7 @@ class ConvertTab:
         self._listen()
 
     def _lay_out_inputs(self) -> None:
-        self.voice = gr.Dropdown(label="Voice", choices=[], interactive=True, elem_id="convert-voice")
+        self.voice = ChoiceDropdown(label="Voice", choices=[], interactive=True, elem_id="convert-voice")
         self.number = gr.Radio([ONE, MANY], value=ONE, show_label=False, elem_id="convert-number")
         self.source = gr.Audio(
             label="Recording to convert",
@@ -109,11 +151,10 @@ class ConvertTab:
             self.convert,
             {self.state, self.voice, self.number, self.source, self.files, *self.expert.inputs},
             self.drawn,
-            concurrency_id="gpu",
-            concurrency_limit=1,
             api_visibility="private",
             show_progress="minimal",
             show_progress_on=[self.status],
+            **START,
         )
         started.then(self.rest, self.state, self.drawn, **WATCH, **QUIET)
         self.number.input(
@@ -123,9 +164,11 @@ class ConvertTab:
             queue=False,
             **QUIET,
         )
-        self.voice.change(
-            self.suit, [self.voice, self.engine], [self.engine, *self.expert.suited], queue=False, **QUIET
-        )
+        suited = [self.voice, self.engine, *self.expert.suited]
+        chosen = self.voice.change(self.suit, [self.voice, self.engine], suited, queue=False, **QUIET)
+        renewed: dict[str, Any] = {"fn": self.voices, "inputs": self.voice, "outputs": self.voice, **QUIET}
+        for occasion in (self.voice.focus, chosen.failure, started.then):
+            occasion(**renewed)
         self.cancel_button.click(self.cancel, self.state, self.cancel_button, **QUIET)
         self.pictures.expand(
             self.picture, self.state, self.image, api_visibility="private", show_progress="minimal"
@@ -133,26 +176,32 @@ class ConvertTab:
 
     def wire(self, page: gr.Blocks, opened: gr.Tab) -> None:
         """When the page or the tab is opened: read the voices; follow a conversion that still runs."""
+        page.load(None, js=ANY_FILE)
         page.load(self.voices, self.voice, self.voice, **QUIET)
         opened.select(self.voices, self.voice, self.voice, **QUIET)
         page.load(self.reattach, self.state, self.drawn, **WATCH, **QUIET)
 
     def voices(self, chosen: str | None, request: gr.Request) -> Answer:
-        """Offer the voices that there are now; the choice stays if it can."""
+        """Offer the voices that there are now; the choice stays, and of one that is gone it is said."""
         with as_gr_error():
             choices = voice_choices(self._services, request)
-        ids = [model_id for _, model_id in choices]
-        chosen = chosen if chosen in ids else next(iter(ids), None)
-        info = None if ids else "No voice yet: train one in the Clone tab or import one under Voices."
-        return {self.voice: gr.Dropdown(choices=choices, value=chosen, info=info)}
+            ids = [model_id for _, model_id in choices]
+            gone = bool(chosen) and chosen not in ids
+            chosen = None if gone else chosen or next(iter(ids), None)
+            info = self._note(chosen, request) if chosen else GONE if gone else NO_VOICE
+        return {self.voice: gr.Dropdown(choices=choices, value=chosen, info=info or None)}
 
     def suit(self, voice: str | None, engine: str, request: gr.Request) -> Answer:
-        """Suit the expert settings to the voice that was chosen."""
+        """Suit the expert settings to the voice that was chosen, and say what its pitch cannot do."""
         if not voice:
             return gr.skip()
         with as_gr_error():
             row = self._services.library.get(self._services.caller(request), voice)
-        return {self.engine: str(row["engine"]), **self.expert.suited_to(row, engine)}
+            note = gr.Dropdown(info=pitch_note(row) or None)
+        return {self.voice: note, self.engine: str(row["engine"]), **self.expert.suited_to(row, engine)}
+
+    def _note(self, voice: str, request: gr.Request) -> str:
+        return pitch_note(self._services.library.get(self._services.caller(request), voice))
 
     def suited_to_number(self, how: str) -> Answer:
         many = how == MANY
@@ -180,7 +229,7 @@ class ConvertTab:
             files, kind = uploaded_files(wanted), "batch" if many else "conversion"
             job = self._services.send_and_submit(caller, files, kind, settings, model_id=voice)
             state.job_id, state.begun = job["id"], job["id"] if many else None
-            # A batch is followed by rest(): here, in the group "gpu", it would keep everybody else's waiting.
+            # A batch is followed by rest(): for hours, here it would keep others from starting theirs.
             yield from itertools.islice(self._follow(state, caller, job), 1 if many else None)
         except (RvcError, OSError) as error:
             title = "These recordings were not converted" if many else "This recording was not converted"
@@ -219,7 +268,7 @@ class ConvertTab:
         with as_gr_error():
             jobs, caller = self._services.jobs, self._services.caller(request)
             row = jobs.get(caller, state.job_id)
-            before = jobs.files.input_path(caller, row["id"])
+            before = jobs.files.input_path(caller, row["id"], decoded=True)
             after = jobs.files.result_path(caller, row["id"])
             picture = new_served_folder() / "spectrograms.png"
             draw_conversion(before, after, picture, name=str(row["model_name"]))
@@ -244,13 +293,15 @@ class ConvertTab:
                 self.status: job_card(row, title=batch_title(row)) + files_table(row["files"]),
                 self.download: zip_button(self._services, caller, row),
             }
+        first = row["files"][0] if row["files"] else {"name": "recording"}
+        note = quiet_note(first)
         if row["status"] != "completed":
-            return shown | {self.status: job_card(row, title=f"Converting into {name}")}
-        stem = Path(row["files"][0]["name"]).stem if row["files"] else "recording"
-        before = publish_file(self._services.jobs.files.input_path(caller, row["id"]), stem)
+            return shown | {self.status: job_card(row, title=f"Converting into {name}") + note}
+        stem = Path(first["name"]).stem
+        before = publish_file(self._services.jobs.files.played_path(caller, row["id"]), stem)
         after = publish_file(self._services.jobs.files.result_path(caller, row["id"]), f"{stem} as {name}")
         return shown | {
-            self.status: card("Done", paragraph(what_was_done(row, name)), tone="good"),
+            self.status: card("Done", paragraph(what_was_done(row, name)) + note, tone="good"),
             self.results: gr.Column(visible=True),
             self.before: before,
             self.after: gr.Audio(after, label=f"After: {name}"),
@@ -321,6 +372,6 @@ def _line(file: Row) -> str:
     reason = f'<div class="tm-quiet">{escape(str(file["reason"]))}</div>' if file.get("reason") else ""
     seconds = float(file.get("seconds") or 0.0)
     return (
-        f"<tr><td>{escape(str(file['name']))}{reason}</td>"
+        f"<tr><td>{escape(str(file['name']))}{reason}{quiet_note(file)}</td>"
         f"<td>{duration(seconds) if seconds else '-'}</td><td>{chip(state, tone)}</td></tr>"
     )

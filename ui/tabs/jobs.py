@@ -12,7 +12,16 @@ from pipelines.jobs.outcome import RESUMABLE
 from pipelines.recordings.uploads import has_more_to_do
 from pipelines.store.records import RESTARTABLE, Caller
 from rvc.errors import NotAllowedError, RvcError
-from ui.look.html import NO_JOBS, choice_list, facts, hidden_button, job_card, log_part, player
+from ui.look.html import (
+    NO_JOBS,
+    choice_list,
+    facts,
+    hidden_button,
+    job_card,
+    log_part,
+    player,
+    refused_list,
+)
 from ui.look.wording import STATES, ago, duration, moment
 from ui.server.services import (
     ACTIVE,
@@ -35,6 +44,7 @@ class JobsState:
     # Of one visitor; changed in place.
     job_id: str | None = None  # the chosen job
     mark: str = ""  # what was last drawn, so that nothing is sent twice
+    shown: str = ""  # which job was last drawn, and in which state
 
 
 class JobsTab:
@@ -52,15 +62,33 @@ class JobsTab:
                     self.download = gr.DownloadButton(
                         "Download the result", visible=False, elem_id="job-download"
                     )
+                    self.checkpoints = hidden_button(
+                        "Files for training on in RVC programs", "job-checkpoints"
+                    )
+                self.checkpoint_files = gr.File(
+                    label="Training checkpoints (G and D)",
+                    file_count="multiple",
+                    visible=False,
+                    elem_id="job-checkpoint-files",
+                )
                 with gr.Column(visible=False) as self.listening:
                     self.result = player("Result", "job-result")
                 self.log = gr.HTML(visible=False, elem_id="job-log", padding=False)
-        self._hideable = [*self.buttons, self.download, self.listening, self.log]
+        of_training = [self.checkpoints, self.checkpoint_files]
+        self._hideable = [*self.buttons, self.download, *of_training, self.listening, self.log]
         self._drawn = [self.choice, self.details, self.result, *self._hideable]
         self.timer.tick(self.tick, self.state, self._drawn, queue=False, **QUIET)
         self.choice.input(self.choose, [self.state, self.choice], self._drawn, **QUIET)
         for button, act in zip(self.buttons, (self.cancel, self.resume, self.retry), strict=True):
             button.click(act, self.state, self._drawn, **QUIET)
+        self.checkpoints.click(
+            self.publish_checkpoints,
+            self.state,
+            of_training,
+            api_visibility="private",
+            show_progress="minimal",
+            show_progress_on=[self.checkpoints],
+        )
 
     def wire(self, opened: gr.Tab) -> None:
         """Read the jobs when the tab is opened, and from then on every few seconds."""
@@ -85,6 +113,17 @@ class JobsTab:
 
     def retry(self, state: JobsState, request: gr.Request) -> Answer:
         return self._act("retry", state, request)
+
+    def publish_checkpoints(self, state: JobsState, request: gr.Request) -> Answer:
+        """Put the checkpoints, a gigabyte, where the browser fetches them."""
+        with as_gr_error():
+            caller, job_id = self._services.caller(request), validate_id(state.job_id, "job")
+            found = self._services.jobs.files.training_checkpoints(caller, job_id)
+            paths = [publish_file(path, path.stem) for path in found]
+        return {
+            self.checkpoints: gr.Button(visible=False),
+            self.checkpoint_files: gr.File(value=paths, visible=True),
+        }
 
     def _act(self, action: str, state: JobsState, request: gr.Request) -> Answer:
         with as_gr_error():
@@ -111,6 +150,9 @@ class JobsTab:
             return {self.choice: empty, self.details: NO_JOBS, self.result: None, **nothing}
         row = next((row for row in rows if row["id"] == state.job_id), rows[0])
         state.job_id = row["id"]
+        shown = f"{row['id']} {row['status']}"
+        of_training = {} if state.shown == shown else self._of_training(caller, row)
+        state.shown = shown
         log, converted = self._log(row, request), self._converted(caller, row)
         download = gr.DownloadButton(value=converted, visible=bool(converted))
         if row["type"] == "batch":
@@ -120,6 +162,7 @@ class JobsTab:
             self.details: job_card(row, title=title_of(row)) + details_of(row),
             **offered_by(self.buttons, row),
             self.download: download,
+            **of_training,
             self.listening: gr.Column(visible=bool(converted)),
             self.result: converted,
             self.log: gr.HTML(log, visible=bool(log)),
@@ -135,6 +178,18 @@ class JobsTab:
             return None
         stem = Path(row["files"][0]["name"]).stem if row["files"] else "recording"
         return publish_file(path, f"{stem} as {row.get('model_name') or 'another voice'}")
+
+    def _of_training(self, caller: Caller, row: dict[str, Any]) -> Answer:
+        """Offer the checkpoints of a training for RVC programs, if it has any."""
+        offered = True
+        try:
+            self._services.jobs.files.training_checkpoints(caller, row["id"])
+        except RvcError:
+            offered = False
+        return {
+            self.checkpoints: gr.Button(visible=offered),
+            self.checkpoint_files: gr.File(value=None, visible=False),
+        }
 
     def _log(self, row: dict[str, Any], request: gr.Request) -> str:
         """Show who runs the server the log of what failed: it names folders and lines of the program."""
@@ -194,7 +249,7 @@ def offered(row: dict[str, Any]) -> tuple[bool, bool, bool]:
 
 
 def details_of(row: dict[str, Any]) -> str:
-    """Return what is known of a job, and how each file of a batch fares."""
+    """Return what is known of a job, how each file of a batch fares, and which a voice could not use."""
     files = row.get("files") or []
     more = f" and {len(files) - 4} more" if len(files) > 4 else ""
     names = ", ".join(str(one["name"]) for one in files[:4]) + more
@@ -209,4 +264,4 @@ def details_of(row: dict[str, Any]) -> str:
             ("Job id", str(row["id"])),
         ]
     )
-    return shown + (files_table(files) if row["type"] == "batch" else "")
+    return shown + (files_table(files) if row["type"] == "batch" else refused_list(row["refused"]))

@@ -1,6 +1,7 @@
-"""The Voices tab: what voices there are, and renaming, exporting, importing and deleting them.
+"""The Voices tab: what voices there are; their way in and out, names and pitch; deleting and undoing it.
 
-Deleting asks first: the button only opens a question, and the question's own button deletes.
+Deleting asks first, naming the jobs that use the voice: the button only opens a question, and the question's
+own button deletes. A list that a page shows may be old: of what was chosen and is gone it is said that it is.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from typing import Any
 
 import gradio as gr
 
+from rvc.errors import UnknownNameError
 from ui.look.html import NO_VOICES, choice_list, hidden_button, voice_card
 from ui.server.services import QUIET, Answer, Services, as_gr_error, uploaded_files, validate_id, warn_of
 from ui.tabs.account import AccountPart
 from ui.tabs.convert import voice_choices
+from ui.tabs.voice_parts import PitchPart, TrashPart
 
 # What a voice of RVC's engine can be exported for; others can be exported for Timbre alone.
 FORMS = [("Timbre (one .zip)", "bundle"), ("RVC programs (.pth and .index in a .zip)", "rvc")]
@@ -37,6 +40,7 @@ class VoicesTab:
             with gr.Column(scale=4, min_width=280):
                 self.choice = choice_list("Voices", "voices")
                 self._lay_out_import()
+                self.trash = TrashPart(services)
                 AccountPart(services)
             with gr.Column(scale=6, min_width=320):
                 self._lay_out_details()
@@ -46,7 +50,7 @@ class VoicesTab:
         with gr.Accordion("Import a voice", open=False, elem_id="voice-import"):
             gr.Markdown(
                 "A voice that Timbre exported (one .zip), or one of another RVC program: the .pth, and its "
-                "added_….index if you have it."
+                "added_….index if you have it, or the .zip that holds them."
             )
             self.bundle = gr.File(
                 label="Files of one voice (.zip, .pth, .index)", file_count="multiple", height=180
@@ -61,26 +65,27 @@ class VoicesTab:
         self.export_button = hidden_button("Export as a file", "voice-export")
         self.download = gr.DownloadButton("Download the file", visible=False, elem_id="voice-download")
         with gr.Column(visible=False) as self.actions:
+            self.pitch = PitchPart(self._services)
             self.name = gr.Textbox(label="Another name", max_length=80, elem_id="voice-name")
             with gr.Row():
                 self.rename_button = gr.Button("Rename", elem_id="voice-rename")
                 self.delete_button = gr.Button("Delete …", elem_id="voice-delete")
+        self.told = gr.State("")  # which jobs use the voice, as the question said
         with gr.Column(visible=False, elem_classes=["tm-danger"], elem_id="voice-question") as self.question:
             self.asked = gr.Markdown()
             with gr.Row():
                 self.keep_button = gr.Button("Keep it", elem_id="voice-keep")
-                self.sure_button = gr.Button("Delete for good", variant="stop", elem_id="voice-sure")
+                self.sure_button = gr.Button("Delete", variant="stop", elem_id="voice-sure")
 
     def _listen(self) -> None:
         exported = [self.export_button, self.download]
-        actions = [self.actions, self.name, self.question]
+        actions = [self.actions, self.name, self.question, *self.pitch.drawn, *self.trash.drawn]
         self.drawn = [self.choice, self.details, self.use, self.form, *exported, *actions]
         self.choice.input(self.show, self.choice, self.drawn, **QUIET)
-        for renamed in (self.rename_button.click, self.name.submit):
-            renamed(self.rename, [self.choice, self.name], self.drawn, **QUIET)
-        self.export_button.click(
+        export = self.export_button.click(
             self.export, [self.choice, self.form], exported, show_progress_on=[self.export_button], **BUSY
-        ).success(None, None, None, js=START_DOWNLOAD, api_visibility="private")
+        )
+        export.success(None, None, None, js=START_DOWNLOAD, api_visibility="private")
         self.form.input(
             lambda: {
                 self.export_button: gr.Button(visible=True),
@@ -91,9 +96,29 @@ class VoicesTab:
             queue=False,
             **QUIET,
         )
-        self.delete_button.click(self.ask, self.choice, [self.question, self.asked], **QUIET)
+        question = [self.question, self.asked, self.told]
         self.keep_button.click(lambda: gr.Column(visible=False), None, self.question, queue=False, **QUIET)
-        self.sure_button.click(self.delete, self.choice, self.drawn, **QUIET)
+        pitch, trash = self.pitch, self.trash
+        pitch.how.input(pitch.suited, pitch.how, pitch.inputs[1:], queue=False, **QUIET)
+        named = [self.choice, self.name]
+        acts = [
+            export,
+            self.rename_button.click(self.rename, named, self.drawn, **QUIET),
+            self.name.submit(self.rename, named, self.drawn, **QUIET),
+            self.delete_button.click(self.ask, self.choice, question, **QUIET),
+            self.sure_button.click(self.delete, [self.choice, self.told], self.drawn, **QUIET),
+            trash.undo_button.click(self.restore, trash.choice, self.drawn, **QUIET),
+            trash.purge_button.click(self.purge, [trash.choice, self.choice], self.drawn, **QUIET),
+            pitch.button.click(
+                self.set_pitch,
+                [self.choice, *pitch.inputs],
+                self.drawn,
+                show_progress_on=[pitch.button],
+                **BUSY,
+            ),
+        ]
+        for act in acts:  # what was refused may have been gone: the lists heal themselves
+            act.failure(self.heal, self.choice, self.drawn, **QUIET)
         self.import_button.click(
             self.import_voice,
             [self.bundle, self.bundle_name],
@@ -106,12 +131,16 @@ class VoicesTab:
         opened.select(self.show, self.choice, self.drawn, **QUIET)
 
     def show(self, chosen: str | None, request: gr.Request) -> Answer:
-        """Show a voice; the first one when the chosen one is gone."""
+        """Show a voice; the first one when the chosen one is gone, which is said."""
         with as_gr_error():
+            caller = self._services.caller(request)
             choices = voice_choices(self._services, request)
             ids = [model_id for _, model_id in choices]
+            if chosen and chosen not in ids:
+                gr.Info("The voice that was chosen is gone" + ("; this is another one." if ids else "."))
             chosen = chosen if chosen in ids else next(iter(ids), None)
-            row = self._services.library.get(self._services.caller(request), chosen) if chosen else {}
+            row = self._services.library.get(caller, chosen) if chosen else {}
+            trash = self.trash.show(caller)
         return {
             self.choice: gr.Radio(choices=choices, value=chosen, visible=bool(row)),
             self.details: voice_card(row) if row else NO_VOICES,
@@ -122,13 +151,39 @@ class VoicesTab:
             self.actions: gr.Column(visible=bool(row) and not row.get("builtin")),
             self.name: row.get("model_name", ""),
             self.question: gr.Column(visible=False),
+            **self.pitch.show(row),
+            **trash,
         }
+
+    def heal(self, chosen: str | None, request: gr.Request) -> Answer:
+        """Draw everything again if the chosen voice is gone, else the trash; a question is asked anew."""
+        with as_gr_error():
+            there = chosen in [model_id for _, model_id in voice_choices(self._services, request)]
+            trash = self.trash.show(self._services.caller(request))
+        return trash | {self.question: gr.Column(visible=False)} if there else self.show(None, request)
 
     def rename(self, model_id: str | None, name: str, request: gr.Request) -> Answer:
         with as_gr_error():
             caller = self._services.caller(request)
             row = self._services.library.rename(caller, validate_id(model_id, "voice"), name)
         gr.Info(f"The voice is called {row['model_name']} now.")
+        return self.show(model_id, request)
+
+    def set_pitch(
+        self,
+        model_id: str | None,
+        how: str | None,
+        median: float | None,
+        recording: str | None,
+        request: gr.Request,
+    ) -> Answer:
+        with as_gr_error():
+            caller, known_id = self._services.caller(request), validate_id(model_id, "voice")
+            row = self.pitch.apply(caller, known_id, how, median, recording)
+        if row is None:
+            return gr.skip()
+        hz, name = row["f0"]["median_hz"], row["model_name"]
+        gr.Info(f"Automatic pitch moves recordings for {name} to {hz:.0f} Hz now.")
         return self.show(model_id, request)
 
     def export(self, model_id: str | None, form: str, request: gr.Request) -> Answer:
@@ -145,19 +200,38 @@ class VoicesTab:
         with as_gr_error():
             caller = self._services.caller(request)
             row = self._services.library.get(caller, validate_id(model_id, "voice"))
+        use = self._services.jobs.use_of(row["id"])
+        failing = f" **It is in use by {use}, which will fail.**" if use else ""
         asked = (
-            f"**Delete {row['model_name']} for good?** The voice cannot be brought back; export it first "
-            "if you may want it again. Recordings that were converted with it stay."
+            f"**Delete {row['model_name']}?**{failing} For a day it can be brought back, under Deleted "
+            "voices, and takes its room. Recordings that were converted with it stay."
         )
-        return {self.question: gr.Column(visible=True), self.asked: asked}
+        return {self.question: gr.Column(visible=True), self.asked: asked, self.told: use}
 
-    def delete(self, model_id: str | None, request: gr.Request) -> Answer:
+    def delete(self, model_id: str | None, told: str, request: gr.Request) -> Answer:
+        """Delete a voice; of jobs that use it only those fail that the question told of."""
+        with as_gr_error():
+            caller, known_id = self._services.caller(request), validate_id(model_id, "voice")
+            row = self._services.jobs.delete_voice(caller, known_id, force=bool(told))
+        gr.Info(f"{row['model_name']} is deleted; Undo brings it back.")
+        return self.show(None, request)
+
+    def restore(self, model_id: str | None, request: gr.Request) -> Answer:
         with as_gr_error():
             caller = self._services.caller(request)
-            row = self._services.library.get(caller, validate_id(model_id, "voice"))
-            self._services.library.delete(caller, row["id"])
-        gr.Info(f"{row['model_name']} is deleted.")
-        return self.show(None, request)
+            row = self._services.jobs.restore_voice(caller, validate_id(model_id, "voice"))
+        gr.Info(f"{row['model_name']} is one of your voices again.")
+        return self.show(row["id"], request)
+
+    def purge(self, model_id: str | None, chosen: str | None, request: gr.Request) -> Answer:
+        """Remove a voice of the trash for good; the chosen one stays."""
+        with as_gr_error():
+            caller, known_id = self._services.caller(request), validate_id(model_id, "voice")
+            if known_id not in [row["id"] for row in self._services.library.list(caller, deleted=True)]:
+                raise UnknownNameError("This voice is not among the deleted ones; look at the list again.")
+            row = self._services.jobs.delete_voice(caller, known_id, force=True, purge=True)
+        gr.Info(f"{row['model_name']} is gone for good.")
+        return self.show(chosen, request)
 
     def import_voice(self, bundle: list[str] | None, name: str, request: gr.Request) -> Answer:
         if not bundle:

@@ -21,10 +21,12 @@ def test_names_and_messages_are_text_and_never_markup() -> None:
     files = [{"name": NASTY, "seconds": 3.0, "original": "x", "audio": "y"}]
     job = row("failed", model_name=NASTY, error_message=NASTY, files=files)
     running = row("training", message=NASTY)
+    job["refused"] = [{"name": "b.wav", "reason": f"b.wav is {NASTY}."}]
     voice = {"model_name": NASTY, "engine": NASTY, "consent": {"statement": NASTY}, "f0": {}}
     for html in (job_card(job, title=NASTY), job_card(running), details_of(job), voice_card(voice)):
         assert "<img" not in html
     assert "&lt;img" in job_card(job)
+    assert "b.wav is &lt;img" in details_of(job)
 
 
 @pytest.mark.parametrize("status", sorted(ENDED | RUNNING | {"pending", "uploaded"}))

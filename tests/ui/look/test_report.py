@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pipelines.recordings.report import DatasetReport
-from ui.look.html import FOLDED_FROM, report_card
+from ui.look.html import FOLDED_FROM, refused_list, report_card
+from ui.tabs.convert import files_table
 
 
 @pytest.fixture
@@ -49,3 +50,37 @@ def test_many_files_are_folded_and_those_worth_a_look_are_counted(report: dict[s
     assert "all good" in report_card(report)
     report["files"] = [*report["files"], {**report["files"][0], "verdict": "problem"}]
     assert "1 worth a look" in report_card(report)
+
+
+def test_of_thousands_of_files_those_worth_a_look_are_shown_first_and_the_rest_counted(
+    report: dict[str, Any],
+) -> None:
+    good, bad = report["files"][1], {**report["files"][0], "verdict": "problem", "name": "grunt.wav"}
+    report["files"] = [{**good, "name": f"line_{n:04d}.wav"} for n in range(1_999)] + [bad]
+    html = report_card(report)
+    assert "2,000 files, 1 worth a look" in html
+    assert html.index("grunt.wav") < html.index("line_0000.wav")
+    assert "line_0098.wav" in html
+    assert "line_0099.wav" not in html
+    assert "And 1,900 more." in html
+    assert len(html) < 60_000
+
+
+def test_files_that_were_not_used_are_listed_shortly_and_as_text(report: dict[str, Any]) -> None:
+    assert "not used" not in report_card(report)
+    refused = [{"name": f"<b>{n}", "reason": f"<b>{n} is silent; record it again."} for n in range(1_220)]
+    html = report_card(report | {"refused": refused})
+    assert "1,220 files are not used:" in html
+    assert "&lt;b&gt;19 is silent; record it again." in html
+    assert "&lt;b&gt;20 is silent" not in html
+    assert "And 1,200 more." in html
+    assert "<b>" not in html
+    assert "a.wav: It is too much." in refused_list([{"name": "a.wav", "reason": "It is too much."}])
+
+
+def test_what_was_noted_of_a_recording_is_shown_with_it(report: dict[str, Any]) -> None:
+    report["files"][0]["note"] = "Its header is wrong by <b>an hour</b>."
+    html = report_card(report)
+    assert "Its header is wrong by &lt;b&gt;an hour" in html
+    row = {"name": "a.wav", "status": "waiting", "seconds": 3.0, "note": "It was cut."}
+    assert "It was cut." in files_table([row])

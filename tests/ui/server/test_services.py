@@ -13,7 +13,9 @@ import pytest
 
 from rvc.engine.options import ENGINES, ConvertOptions
 from rvc.errors import AudioError, ConfigError, NotAllowedError
-from ui.server.services import as_gr_error, publish_file, throttle, uploaded_files, validate_id
+from tests.ui.launched import VOICE_FILES
+from tests.ui.visitor import request
+from ui.server.services import Services, as_gr_error, publish_file, throttle, uploaded_files, validate_id
 from ui.tabs.conversion_settings import (
     AUTOMATIC,
     BY_HAND,
@@ -100,6 +102,12 @@ def test_a_setting_of_another_kind_is_refused_in_words(expert: ConversionSetting
         expert.settings(values_of(expert) | {expert.index_rate: "much"})
 
 
+def test_an_emptied_number_means_the_default(expert: ConversionSettings) -> None:
+    emptied = dict.fromkeys((expert.index_rate, expert.protect, expert.loudness, expert.semitones))
+    settings = expert.settings(values_of(expert) | emptied | {expert.pitch: BY_HAND})
+    assert ConvertOptions(**settings) == ConvertOptions()
+
+
 def test_the_page_s_own_defaults_are_those_of_the_voice_s_engine(expert: ConversionSettings) -> None:
 
     shown = values_of(expert)
@@ -132,3 +140,19 @@ def test_a_full_disk_is_told_in_a_sentence_and_logged(number: int, caplog: pytes
 def test_any_other_fault_of_the_machine_stays_a_fault() -> None:
     with pytest.raises(PermissionError), as_gr_error():
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("preprocessing", "highpass_hz"), ("training", "seed"), ("conversion", "protect"), ("batch", "chunk_s")],
+)
+def test_what_is_no_number_is_refused_before_json_makes_it_a_default(
+    services: Services, kind: str, name: str, value: float
+) -> None:
+    caller = services.caller(request())
+    files = [(path, path.name) for path in VOICE_FILES[:1]]
+    settings = {name: value} | ({"consent": True} if kind == "training" else {})
+    with pytest.raises(ConfigError, match=f"'{name}' is (NaN|Infinity); give a"):
+        services.send_and_submit(caller, files, kind, settings, model_id="x")
+    assert services.jobs.list(caller) == []

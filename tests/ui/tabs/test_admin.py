@@ -12,6 +12,7 @@ import pytest
 from pipelines.store.records import Caller, new_id, new_job
 from rvc.errors import NotAllowedError
 from tests.cheap_accounts import accounts_of
+from tests.pipelines.jobs.toy_jobs import add_voice
 from tests.ui.launched import RECORDING, surroundings
 from tests.ui.visitor import request, services_at
 from ui.server.services import Services, admin_of
@@ -156,6 +157,20 @@ def test_a_clean_up_is_shown_before_it_is_done(services: Services, tab: AdminTab
     assert "anna" in removed[tab.shares]
     assert services.jobs.registry.get("jobs", old) is None
     assert not (services.settings.data_dir / "jobs" / old).exists()
+
+
+def test_a_clean_up_names_the_voices_whose_day_in_the_trash_is_over(
+    services: Services, tab: AdminTab
+) -> None:
+    add_voice(services.jobs, services.settings.data_dir)
+    services.jobs.delete_voice(Caller("me"), "voice")
+    assert "nothing to clean up" in tab.look(request())[tab.found].value
+    services.jobs.registry.update("models", "voice", deleted_at="2020-01-01T00:00:00.000+00:00")
+    looked = tab.look(request())[tab.found].value
+    assert "would remove 1 deleted voice" in looked
+    assert "Toy of me, deleted 01 Jan 2020" in looked
+    tab.remove(request())
+    assert not (services.settings.data_dir / "models" / "voice").exists()
 
 
 def test_opening_the_tab_shows_the_server_and_no_secret(services: Services, tab: AdminTab) -> None:

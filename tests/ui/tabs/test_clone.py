@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,29 @@ def test_files_are_checked_and_other_files_stop_the_check_of_the_first(idle: Ser
     assert idle.jobs.get(caller, str(state.prepare_id))["status"] == "pending"
     assert CLONE_START in drawn(tab.check(None, state, request()))
     assert (state.upload_id, state.prepare_id) == (None, None)
+
+
+def test_what_cannot_be_used_is_listed_while_the_rest_is_checked_and_with_the_report(
+    services: Services, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.wav").write_text("words")
+    (tmp_path / "nothing.wav").touch()
+    tab, state = clone(services), CloneState()
+    bad = [sent(tmp_path / name) for name in ("notes.wav", "nothing.wav")]
+    for shown in (
+        drawn(tab.check([*files(), *bad], state, request())),
+        *iter_until_report(tab, state),
+    ):
+        assert "2 files are not used:" in shown
+        assert "notes.wav is not a recording" in shown
+        assert "nothing.wav is empty" in shown
+    assert "tm-report" in shown
+
+
+def iter_until_report(tab: CloneTab, state: CloneState) -> Iterator[str]:
+    while state.prepare_id:
+        yield drawn(tab.tick(state, request()))
+        time.sleep(0.1)
 
 
 def test_of_a_refused_check_nothing_is_kept(idle: Services) -> None:

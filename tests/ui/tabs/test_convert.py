@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
 
+from rvc.audio.reader import AudioInfo, probe
 from tests.pipelines.jobs.toy_jobs import add_voice
 from tests.ui.launched import RECORDING, VOICE_FILES
 from tests.ui.visitor import SOMEBODY_ELSE, drawn, request, sent
+from ui.page import build_page
 from ui.server.services import Services
 from ui.tabs.convert import (
     MANY,
@@ -52,6 +55,18 @@ def test_a_recording_is_converted_heard_and_seen(tab: ConvertTab) -> None:
     assert before.endswith(".flac")
     assert Path(before).read_bytes() == RECORDING.read_bytes()
     assert tab.picture(state, request())[tab.image] is not None
+
+
+def test_what_was_noted_of_a_recording_is_shown_with_its_conversion(
+    tab: ConvertTab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noted(path: Path, *, name: str | None = None) -> AudioInfo:
+        return replace(probe(path, name=name), note="Its header was wrong.")
+
+    monkeypatch.setattr("pipelines.recordings.uploads.probe", noted)
+    for number in (ONE, MANY):
+        steps = convert(tab, ConvertState(), BUILT_IN, number, sent(RECORDING))
+        assert all("Its header was wrong." in step[tab.status] for step in steps)
 
 
 def test_many_recordings_are_converted_into_one_zip(tab: ConvertTab) -> None:
@@ -118,7 +133,9 @@ def test_the_choice_of_a_voice_stays_while_it_can(tab: ConvertTab) -> None:
     first, *_ = offered(None).choices
     assert offered(None).value == first[1]
     assert offered(BUILT_IN).value == BUILT_IN
-    assert offered("0" * 32).value == first[1]
+    gone = offered("0" * 32)
+    assert gone.value is None, "nobody converts into a voice that nobody chose"
+    assert "is gone; choose another" in gone.info
     assert tab.suit(None, "lite", request()) == gr.skip()
     assert tab.suit(BUILT_IN, "lite", request())[tab.engine] == "lite"
 
@@ -156,3 +173,9 @@ def test_a_long_batch_is_cut_on_the_page_and_says_so() -> None:
     assert "And 7 more" in html
     assert "&lt;silent&gt;" in html
     assert "<0>" not in html
+
+
+def test_no_listener_and_no_endpoint_has_room_for_one_caller_alone(services: Services) -> None:
+    events = build_page(services).fns.values()
+    assert len(events) > 50
+    assert not [event.api_name for event in events if event.concurrency_limit == 1]

@@ -74,6 +74,34 @@ def test_a_result_that_was_cleaned_up_is_not_offered(services: Services) -> None
     assert shown[tab.result] is None
 
 
+def test_what_rvc_programs_train_on_from_is_handed_to_its_owner_alone(services: Services) -> None:
+    tab, state, caller = jobs(services), JobsState(), services.caller(request())
+
+    def add(seq: int, *names: str) -> str:
+        done = new_job(caller.user_id, "training", status="completed", seq=seq, model_name="W")
+        work = services.settings.data_dir / "jobs" / done["id"] / "work"
+        work.mkdir(parents=True)
+        for name in names:
+            (work / name).write_bytes(name.encode())
+        return str(services.jobs.registry.insert("jobs", done)["id"])
+
+    of_rvc, built_in = add(1, "G_200.pth", "D_200.pth"), add(2)
+    assert not tab.open(state, request())[tab.checkpoints].visible
+    assert tab.choose(state, of_rvc, request())[tab.checkpoints].visible
+    handed = tab.publish_checkpoints(state, request())[tab.checkpoint_files].value
+    assert [Path(file["path"]).name for file in handed] == ["G_200.pth", "D_200.pth"]
+    assert [Path(file["path"]).read_bytes() for file in handed] == [b"G_200.pth", b"D_200.pth"]
+    services.jobs.registry.update("jobs", built_in, updated_at="2030-01-01T00:00:00.000+00:00")
+    assert tab.checkpoint_files not in tab.tick(state, request()), "what is handed out stays while one looks"
+    with pytest.raises(gr.Error, match="There is no job"):
+        tab.publish_checkpoints(state, request(SOMEBODY_ELSE))
+    gone = tab.choose(state, built_in, request())
+    assert not gone[tab.checkpoints].visible
+    assert not gone[tab.checkpoint_files].visible
+    with pytest.raises(gr.Error, match="completed training of the engine rvc"):
+        tab.publish_checkpoints(state, request())
+
+
 def test_a_job_is_stopped_and_started_again_by_the_buttons_that_fit(services: Services) -> None:
     tab, state, caller = jobs(services), JobsState(), services.caller(request())
     with pytest.raises(gr.Error, match="not the id"):

@@ -9,6 +9,7 @@ import gradio as gr
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
 from gradio_client import handle_file  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
@@ -46,11 +47,15 @@ def test_an_rvc_voice_from_upload_to_conversion(page: Launched, tmp_path: Path) 
         ({"version": "v3"}, "'version' is 'v3'; give one of"),
         ({"engine": "big"}, "'version' is for the engine 'rvc' alone"),
         ({"batch_size": 0}, "'batch_size' is 0"),
+        ({"from_scratch": False}, "f0G40k.pth is needed .* or set from_scratch to begin with random"),
     ):
         with pytest.raises(AppError, match=sentence):
             start(**changes)
     row = client.submit(start()["id"], api_name="/follow_job").result()
     assert row["status"] == "completed", row
+    files = [Path(path) for path in client.predict(row["id"], api_name="/export_training")]
+    assert [path.name for path in files] == ["G_2.pth", "D_2.pth"]
+    assert all(torch.load(path, weights_only=True)["optimizer"] for path in files)
     voice = row["model"]
     assert (voice["engine"], voice["sample_rate_hz"]) == ("rvc", 40_000)
     converted = client.submit(
@@ -68,12 +73,19 @@ def test_the_page_s_own_settings_are_taken_by_a_training() -> None:
     shown = {component: component.value for component in expert.inputs}
     assert expert.settings(shown) == {}
     of_rvc = {expert.engine: "rvc", expert.version: "v1", expert.rate: 48_000, expert.f0: False}
+    alone = of_rvc | {expert.from_scratch: True}
     for changes, expected in (
         ({expert.reduce_noise: True, expert.steps: 300}, {"reduce_noise": True, "total_steps": 300}),
         (of_rvc, {"engine": "rvc", "version": "v1", "sample_rate_hz": 48_000, "f0": False}),
+        (
+            alone,
+            {"engine": "rvc", "version": "v1", "sample_rate_hz": 48_000, "f0": False, "from_scratch": True},
+        ),
     ):
         settings = expert.settings(shown | changes)
         assert settings == expected
         check_training(settings)
+    for empty in (None, "", " "):
+        assert expert.settings(shown | {expert.steps: empty}) == {}
     with pytest.raises(ConfigError, match="no number"):
         expert.settings(shown | {expert.steps: "many"})

@@ -1,0 +1,158 @@
+"""Voices in a browser: two tabs of one visitor, a stranger beside them, lists that heal, Undo, the pitch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium
+from tests.hostile.bad_files import zipped
+from tests.toy_worker import write_voice
+from tests.ui.launched import RECORDING, Launched, launched
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+__all__ = ["chromium"]  # a fixture, found by its name
+pytestmark = MARKS
+NOTE = "Automatic pitch does nothing for this voice until its pitch is set on the Voices tab."
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    with launched(tmp_path_factory.mktemp("browser"), steps=3) as page:
+        yield page
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE_MS)
+    yield context
+    context.close()
+
+
+def opened(context: BrowserContext, served: Launched, tab: str) -> Page:
+    page = context.new_page()
+    page.goto(served.url)
+    page.get_by_role("tab", name=tab).click()
+    return page
+
+
+def import_voice(page: Page, folder: Path, name: str) -> None:
+    """Import a voice that does not know its pitch, on the Voices tab."""
+    made = write_voice(folder / name, name, f0={})
+    archive = folder / f"{name}.zip"
+    archive.write_bytes(zipped({path.name: path.read_bytes() for path in made.iterdir()}))
+    if not page.get_by_role("button", name="Import", exact=True).is_visible():
+        page.get_by_role("button", name="Import a voice").click()
+    page.locator("#voice-import input[type=file]").first.set_input_files(archive)
+    page.locator("#voice-import").get_by_text(archive.stem).first.wait_for()
+    page.get_by_role("button", name="Import", exact=True).click()
+    page.locator("#voice-details h3", has_text=name).wait_for()
+
+
+def delete(page: Page, name: str) -> None:
+    page.locator("#voices label", has_text=name).click()
+    page.locator("#voice-details h3", has_text=name).wait_for()
+    page.locator("#voice-delete").click()
+    page.locator("#voice-sure").click()
+    page.locator("#voices label", has_text=name).wait_for(state="detached")
+
+
+def use(page: Page, name: str) -> None:
+    """Go to the Convert tab with the voice that the Voices tab shows."""
+    page.locator("#voice-use").click()
+    page.locator("#convert-voice input").wait_for()
+    page.wait_for_function(f"document.querySelector('#convert-voice input')?.value === '{name}'")
+
+
+def convert_with(page: Page) -> None:
+    page.locator("#convert-source input[type=file]").first.set_input_files(RECORDING)
+    page.locator("#convert-source").get_by_text("0:11").first.wait_for()
+    page.locator("#convert").click()
+
+
+def no_words_of_gradio(page: Page) -> None:
+    assert page.get_by_text("not in the list of choices").count() == 0
+
+
+def test_what_one_tab_deletes_and_imports_the_other_one_knows(
+    context: BrowserContext, served: Launched, tmp_path: Path
+) -> None:
+    one = opened(context, served, "Voices")
+    import_voice(one, tmp_path, "Wren")
+    other = opened(context, served, "Convert")
+    other.locator("#convert-voice input").click()
+    other.get_by_role("option", name="Wren").click()
+    other.locator("#convert-voice").get_by_text(NOTE).wait_for()
+
+    delete(one, "Wren")
+    convert_with(other)
+    other.locator("#convert-status").get_by_text("The voice Wren was deleted; choose another.").wait_for()
+    other.locator("#convert-voice").get_by_text("is gone; choose another").wait_for()
+    no_words_of_gradio(other)
+
+    import_voice(one, tmp_path, "Owl")
+    other.locator("#convert-voice input").click()
+    other.get_by_role("option", name="Owl").click()
+    assert other.locator("#convert-voice input").input_value() == "Owl"
+    other.locator("#convert").click()
+    other.locator("#convert-status").get_by_text("in the voice Owl").wait_for()
+
+    other.get_by_role("tab", name="Voices").click()
+    other.locator("#voices label", has_text="Owl").click()
+    other.locator("#voice-details h3", has_text="Owl").wait_for()
+    delete(one, "Owl")
+    other.locator("#voice-name input, #voice-name textarea").first.fill("Robin")
+    other.locator("#voice-rename").click()
+    other.get_by_text("The voice Owl was deleted; choose another.").first.wait_for()
+    other.locator("#voices label", has_text="Owl").wait_for(state="detached")
+    no_words_of_gradio(other)
+
+
+def test_a_deletion_is_undone_and_a_stranger_sees_nothing_of_it(
+    context: BrowserContext, browser: Browser, served: Launched, tmp_path: Path
+) -> None:
+    page = opened(context, served, "Voices")
+    import_voice(page, tmp_path, "Robin")
+    delete(page, "Robin")
+    page.locator("#deleted-voices label", has_text="Robin").wait_for()
+    page.get_by_text("h left").first.wait_for()
+    strange = browser.new_context()
+    strange.set_default_timeout(PATIENCE_MS)
+    stranger = opened(strange, served, "Voices")
+    stranger.locator("#voices label", has_text="Kathleen").wait_for()
+    assert not stranger.locator("#trash").is_visible()
+    strange.close()
+    page.locator("#deleted-voices label", has_text="Robin").click()
+    page.locator("#voice-undo").click()
+    page.locator("#voice-details h3", has_text="Robin").wait_for()
+    delete(page, "Robin")
+    page.locator("#deleted-voices label", has_text="Robin").click()
+    page.locator("#voice-purge").click()
+    page.locator("#deleted-voices label", has_text="Robin").wait_for(state="detached")
+    assert page.evaluate(OVERFLOW) <= 0
+
+
+def test_the_pitch_of_a_voice_is_set_on_its_page(
+    context: BrowserContext, served: Launched, tmp_path: Path
+) -> None:
+    page = opened(context, served, "Voices")
+    import_voice(page, tmp_path, "Finch")
+    page.locator("#voice-details").get_by_text(NOTE).wait_for()
+    page.get_by_text("Pitch of this voice").click()
+    page.locator("#voice-pitch-set").click()
+    page.get_by_text("Say where the voice lies").first.wait_for()
+    page.locator("#voice-pitch-how").get_by_text("By a recording of it").click()
+    page.locator("#voice-pitch-recording input[type=file]").first.set_input_files(RECORDING)
+    page.locator("#voice-pitch-recording").get_by_text("0:11").first.wait_for()
+    page.locator("#voice-pitch-set").click()
+    page.locator("#voice-details").get_by_text("101 Hz in the middle").wait_for()
+    use(page, "Finch")
+    assert page.locator("#convert-voice").get_by_text(NOTE).count() == 0
+    assert page.evaluate(OVERFLOW) <= 0
