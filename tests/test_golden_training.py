@@ -26,9 +26,9 @@ from rvc.vits.discriminator import (
 )
 from rvc.vits.features import SpectrogramConfig, linear_spectrogram, mel_of_linear, mel_spectrogram
 from rvc.vits.prior_encoder import segments
+from rvc.vits.sizes import synthesizer_shapes
 from rvc.vits.step import Precision, Trainer, TrainingBatch
 from rvc.vits.synthesizer import Noise, Target, TrainingOutput, VitsFrames, VitsSynthesizer
-from rvc.vits.voice_model import synthesizer_shapes
 from tests.golden_files import recipe_weights
 from tests.golden_networks import arrays, assert_near, folder, stem, vectors_with, voice_config, voices
 

@@ -41,8 +41,8 @@ LEVELS = (
     ("rvc.pitch",),
     ("rvc.analysis",),
     ("rvc.audio",),
-    ("rvc.torch_file", "rvc.sandbox"),
-    ("rvc.errors", "rvc.files", "rvc.steps"),
+    ("rvc.torch_file", "rvc.sandbox", "rvc.checked"),
+    ("rvc.errors", "rvc.files", "rvc.memory", "rvc.steps"),
 )
 LEVEL = {room: number for number, level in enumerate(LEVELS) for room in level}
 PACKAGES = ("ui", "pipelines", "rvc")

@@ -185,10 +185,10 @@ def build_tiny_task() -> TinyTask:
 
 def start_tiny(
     settings: TrainSettings, group: Group, build: TaskBuilder = build_tiny_task
-) -> Generator[Progress, None, tuple[TaskBuilder, str]]:
+) -> Generator[Progress, None, TaskBuilder]:
     """How a training of this engine begins; see `pipelines.training.train.STARTS`."""
     yield from ()
-    return build, ""
+    return build
 
 
 def drain(steps: Generator[Y, None, R]) -> tuple[list[Y], R]:

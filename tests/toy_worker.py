@@ -6,8 +6,8 @@ steps, step_s    how many steps, and how many seconds each takes (else TOY_STEPS
                  environment, else 3 and 0)
 needs_device     whether the steps compute on the device; every step then notes (begin, end, job) in
                  <data folder>/device.log, so that a test sees who computed when
-fault            "input" | "internal" | "die" at the first step; of a batch, at the recording whose name
-                 it is in
+fault            "input" | "internal" | "memory" | "die" at the first step; of a batch, at the recording
+                 whose name it is in
 deaf             ignore SIGTERM, and never come back from the first step
 once             the fault happens in the first try only
 chatty           say something past Python's own stdout
@@ -151,6 +151,8 @@ def _go_wrong(fault: str, spec: JobSpec) -> None:
         raise AudioError("The recording is not good enough; record it again.")
     if fault == "internal":
         raise ZeroDivisionError("a fault of the program")
+    if fault == "memory":
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
     if fault == "die":
         os.kill(os.getpid(), signal.SIGKILL)
 

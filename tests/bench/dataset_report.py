@@ -23,7 +23,8 @@ import soundfile as sf
 import torch
 
 from pipelines.job_spec import PrepareSettings
-from pipelines.recordings.prepare import FACTS, RecordingFacts, prepare_recording, read_facts
+from pipelines.recordings.comparing import FACTS, RecordingFacts, read_facts
+from pipelines.recordings.prepare import prepare_recording
 from pipelines.recordings.uploads import StoredFile
 from rvc.analysis.quality import measure
 from rvc.analysis.speakers import (

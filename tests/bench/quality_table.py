@@ -36,9 +36,10 @@ TRIALS = {
     "nathalie, 1 min from 26 (man)": Trial(target="nathalie", minutes=1, source="26"),
     "nathalie, 20 min from 26 (man)": Trial(target="nathalie", minutes=20, source="26"),
 }
+NATURALNESS = ("distillmos", "distillmos_src", "distillmos_target")
 HEADINGS = (
     "voice and source", "recovery", "closer", "wer - wer_src", "wer_src", "f0_corr", "mos", "mos_src",
-    "mos_target", "secs", "floor", "ceiling", "training",
+    "mos_target", *NATURALNESS, "secs", "floor", "ceiling", "training",
 )  # fmt: skip
 
 
@@ -47,9 +48,11 @@ def line(name: str, found: dict[str, float]) -> str:
     gap = f"{found['wer'] - found['wer_src']:+.3f}" if "wer" in found else "-"
     heard = f"{found['wer_src']:.3f}" if "wer" in found else "-"
     trained = f"{found['training_min']:.1f} min" if found["training_min"] else "-"
+    # Lines that were measured before there was this judge have none of it.
+    natural = [f"{found[name]:.2f}" if name in found else "-" for name in NATURALNESS]
     cells = [
         name, f"{found['recovery']:.3f}", f"{found['closer']:.2f}", gap, heard, f"{found['f0_corr']:.3f}",
-        f"{found['mos']:.2f}", f"{found['mos_src']:.2f}", f"{found['mos_target']:.2f}",
+        f"{found['mos']:.2f}", f"{found['mos_src']:.2f}", f"{found['mos_target']:.2f}", *natural,
         f"{found['secs_target']:.3f}", f"{found['floor']:.3f}", f"{found['ceiling']:.3f}", trained,
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
