@@ -79,7 +79,7 @@ class Listener:
         if self._frames > _FRAMES_AT_MOST:
             products = np.concatenate(self._products)
             even = len(products) // 2 * 2
-            self._products = [(products[:even:2] + products[1:even:2]) / 2, products[even:]]
+            self._products = [(products[:even:2] + products[1:even:2]) * np.float32(0.5), products[even:]]
             self._frames = even // 2 + len(products) - even
 
     def judge(self) -> tuple[Wave, float]:
