@@ -135,16 +135,3 @@ def test_a_codec_that_is_not_allowed_is_named(tmp_path: Path) -> None:
     path = write_tracks(tmp_path / "a.mkv", "matroska", [("tta", tone(1, RATE))], RATE)
     with pytest.raises(AudioError, match=r"holds sound of a kind that cannot be read \(tta\); upload"):
         probe(path)
-
-
-def test_a_file_that_names_another_file_reads_nothing_of_it(tmp_path: Path) -> None:
-    """A film's reference to sound elsewhere is not followed."""
-    secret = write(tmp_path / "secret.wav", "wav16", tone(2, RATE), RATE)
-    path = write_tracks(tmp_path / "clip.mov", "mov", [("pcm_s16le", tone(2, RATE))], RATE)
-    content = path.read_bytes()
-    at = content.index(b"url \x00\x00\x00\x01")
-    path.write_bytes(content[:at] + b"alis\x00\x00\x00\x00" + content[at + 8 :])
-    try:
-        load_mono(path)
-    except AudioError as error:
-        assert str(secret) not in str(error)
