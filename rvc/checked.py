@@ -9,20 +9,23 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
 from functools import cache
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, Protocol, TypeVar, get_args, get_type_hints
 
 from rvc.errors import ConfigError
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-    T = TypeVar("T", bound=DataclassInstance)
+T = TypeVar("T", bound="Options")
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
 _SHOWN_CHARACTERS = 60
+
+
+class Options(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 def read_settings(kind: type[T], given: Mapping[str, Any]) -> T:
@@ -35,7 +38,7 @@ def read_settings(kind: type[T], given: Mapping[str, Any]) -> T:
 
 
 def check_fields(
-    options: DataclassInstance,
+    options: Options,
     ranges: Mapping[str, tuple[float, float]],
     choices: Mapping[str, Collection[object]],
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 from tests.hostile.attacker import Attacker
 from tests.hostile.bad_files import zipped
 from tests.toy_worker import write_voice
-from tests.ui.launched import RECORDING, Launched, client_to, wait_for
+from tests.ui.launched import RECORDING, Launched, client_to, launched, wait_for
 from tests.ui.strangers import refusal
 
 
@@ -22,9 +23,13 @@ def client(page: Launched) -> Client:
 
 @pytest.fixture
 def voice(client: Client, tmp_path: Path) -> dict[str, Any]:
-    """An imported voice that does not know its pitch."""
-    folder = write_voice(tmp_path / "voice", "Owl", f0={})
-    archive = tmp_path / "voice.zip"
+    return imported(client, tmp_path)
+
+
+def imported(client: Client, folder: Path) -> dict[str, Any]:
+    """A voice that does not know its pitch."""
+    archive = folder / "voice.zip"
+    folder = write_voice(folder / "voice", "Owl", f0={})
     archive.write_bytes(zipped({path.name: path.read_bytes() for path in folder.iterdir()}))
     row: dict[str, Any] = client.predict([handle_file(archive)], "", api_name="/import_model")
     return row
@@ -54,12 +59,20 @@ def test_a_deleted_voice_comes_back_until_it_is_deleted_for_good(
     assert "comes with Timbre" in refusal(client, "builtin-kathleen", True, True, api_name="/delete_model")
 
 
+@pytest.fixture(scope="module")
+def slow_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    """One whose conversions take minutes."""
+    with launched(tmp_path_factory.mktemp("slow"), steps=10_000) as page:
+        yield page
+
+
 def test_a_voice_in_use_is_deleted_by_force_alone_and_its_job_says_why(
-    client: Client, voice: dict[str, Any]
+    slow_page: Launched, tmp_path: Path
 ) -> None:
+    client = client_to(slow_page)
+    voice = imported(client, tmp_path)
     upload = client.predict(handle_file(RECORDING), api_name="/upload_target_audio")["job_id"]
-    slow = {"steps": 3_000, "step_s": 0.02}
-    job = client.predict(upload, voice["id"], slow, api_name="/start_conversion")["id"]
+    job = client.predict(upload, voice["id"], {}, api_name="/start_conversion")["id"]
 
     def row() -> dict[str, Any]:
         found: dict[str, Any] = client.predict(job, api_name="/job_status")
