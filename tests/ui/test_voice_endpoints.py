@@ -59,10 +59,10 @@ def test_a_deleted_voice_comes_back_until_it_is_deleted_for_good(
     assert "comes with Timbre" in refusal(client, "builtin-kathleen", True, True, api_name="/delete_model")
 
 
-@pytest.fixture(scope="module")
-def slow_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+@pytest.fixture
+def slow_page(tmp_path: Path) -> Iterator[Launched]:
     """One whose conversions take minutes."""
-    with launched(tmp_path_factory.mktemp("slow"), steps=10_000) as page:
+    with launched(tmp_path / "slow", steps=10_000) as page:
         yield page
 
 
