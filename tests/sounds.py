@@ -59,6 +59,17 @@ def tone(seconds: float, rate_hz: int, *, hz: float = 220.0, channels: int = 1) 
     return np.repeat(wave[:, None], channels, axis=1).astype(np.float32)
 
 
+def below_hearing(samples: int, rate_hz: int) -> dict[str, NDArray[np.float64]]:
+    """What a microphone may add that nobody hears, as loud as speech: (N,) each."""
+    time_s = np.arange(samples) / rate_hz
+    return {
+        "offset": np.full(samples, 0.3),
+        "15 Hz": 0.3 * np.sin(2 * np.pi * 15 * time_s),
+        "30 Hz": 0.3 * np.sin(2 * np.pi * 30 * time_s),
+        "drift": np.linspace(-0.3, 0.3, samples),
+    }
+
+
 def write(path: Path, kind: str, wave: NDArray[np.float32], rate_hz: int) -> Path:
     """Write samples of shape (N, channels) as one of `KINDS`, under any name."""
     if kind in _AV:

@@ -12,14 +12,14 @@ import pytest
 
 from pipelines.store.records import Caller, new_job
 from pipelines.voices.library import BUILTIN_VOICES
-from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium
+from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium, context
 from tests.sounds import tone, write_tracks
 from tests.ui.launched import RECORDING, VOICE_FILES, Launched, launched
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-__all__ = ["chromium"]  # a fixture, found by its name
+__all__ = ["chromium", "context"]  # fixtures, found by their names
 pytestmark = MARKS
 
 
@@ -27,14 +27,6 @@ pytestmark = MARKS
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     with launched(tmp_path_factory.mktemp("browser"), steps=150) as page:
         yield page
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(PATIENCE_MS)
-    yield context
-    context.close()
 
 
 def opened(context: BrowserContext, served: Launched) -> Page:

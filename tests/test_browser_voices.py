@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium
+from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium, context
 from tests.hostile.bad_files import zipped
 from tests.toy_worker import write_voice
 from tests.ui.launched import RECORDING, Launched, launched
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, BrowserContext, Page
 
-__all__ = ["chromium"]  # a fixture, found by its name
+__all__ = ["chromium", "context"]  # fixtures, found by their names
 pytestmark = MARKS
 NOTE = "Automatic pitch does nothing for this voice until its pitch is set on the Voices tab."
 
@@ -26,14 +26,6 @@ NOTE = "Automatic pitch does nothing for this voice until its pitch is set on th
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     with launched(tmp_path_factory.mktemp("browser"), steps=3) as page:
         yield page
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(PATIENCE_MS)
-    yield context
-    context.close()
 
 
 def opened(context: BrowserContext, served: Launched, tab: str) -> Page:

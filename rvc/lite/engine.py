@@ -112,12 +112,9 @@ class LiteEngine:
         )
         cycles = row(source.phase[part], np.float64)
         pulses = pulse_train(row(source.f0_hz[part]), cycles, frames.voiced, self.sample_rate_hz)
-        noise = placed_noise(first_frame, len(content), self.synthesizer.config.frame_samples)
-        noise *= row(
-            np.repeat(
-                np.where(self._is_high(source)[part], HIGH_NOTE_BREATH, 1.0), noise.shape[1] // len(content)
-            )
-        )
+        frame_samples = self.synthesizer.config.frame_samples
+        breath = np.where(self._is_high(source)[part], HIGH_NOTE_BREATH, 1.0)
+        noise = placed_noise(first_frame, len(content), frame_samples) * row(breath.repeat(frame_samples))
         return self.synthesizer(frames, torch.zeros(1, dtype=torch.long), (pulses, noise))[0].numpy()
 
     def _is_high(self, source: Source) -> NDArray[np.bool_]:

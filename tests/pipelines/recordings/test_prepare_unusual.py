@@ -14,6 +14,7 @@ from pipelines.recordings.prepare import load_prepared, prepare
 from pipelines.recordings.uploads import receive
 from pipelines.settings import Settings
 from tests.pipelines.recordings.test_prepare import RATE_HZ, sounds_of, state_of, upload
+from tests.sounds import below_hearing
 from tests.voices import MAN, WOMAN, Voice, Wave, speak, spoken_samples, with_noise
 
 
@@ -115,14 +116,8 @@ def test_a_line_that_repeats_another_is_left_out_and_another_guest_s_lines_are_n
 
 @pytest.mark.parametrize("low", ["offset", "15 Hz", "30 Hz", "drift"])
 def test_what_lies_below_hearing_changes_neither_slices_nor_report(tmp_path: Path, low: str) -> None:
-    time_s = np.arange(16 * RATE_HZ) / RATE_HZ
-    added = {
-        "offset": np.full(time_s.size, 0.3),
-        "15 Hz": 0.3 * np.sin(2 * np.pi * 15 * time_s),
-        "30 Hz": 0.3 * np.sin(2 * np.pi * 30 * time_s),
-        "drift": np.linspace(-0.3, 0.3, time_s.size),
-    }[low]
-    plain = with_noise(speak(WOMAN, 16.0, rate_hz=RATE_HZ), 50, np.ones(time_s.size, dtype=np.bool_))
+    added = below_hearing(16 * RATE_HZ, RATE_HZ)[low]
+    plain = with_noise(speak(WOMAN, 16.0, rate_hz=RATE_HZ), 50, np.ones(added.size, dtype=np.bool_))
     made = []
     for name, wav in (("plain", plain), ("low", plain + added)):
         files = upload(tmp_path / name, speech=(0.4 * wav).astype(np.float32))

@@ -4,28 +4,19 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.store.records import Caller, new_job
-from pipelines.store.registry import Registry
 from pipelines.voices.library import EXPORT_LIFE_S, Library
 from rvc.errors import CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
 from tests.hostile import bad_files
 from tests.toy_worker import write_voice
 
 ME, OTHER, ADMIN = Caller("me"), Caller("other"), Caller("root", admin=True)
-
-
-@pytest.fixture
-def library(tmp_path: Path) -> Iterator[Library]:
-    registry = Registry(tmp_path / "data")
-    write_voice(tmp_path / "builtin" / "alto", "Alto")
-    yield Library(tmp_path / "data", registry, builtin_dir=tmp_path / "builtin")
-    registry.close()
 
 
 def zipped(path: Path, entries: Mapping[str, bytes | str]) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -88,14 +87,6 @@ def test_a_recording_without_a_voice_or_of_another_kind_is_refused(tmp_path: Pat
         assert sentence.startswith("what I sent.wav"), what
         assert str(tmp_path) not in sentence, what
         assert sentence.endswith("."), what
-
-
-@pytest.fixture
-def library(tmp_path: Path) -> Iterator[Library]:
-    registry = Registry(tmp_path / "data")
-    write_voice(tmp_path / "builtin" / "alto", "Alto")
-    yield Library(tmp_path / "data", registry, builtin_dir=tmp_path / "builtin")
-    registry.close()
 
 
 def imported(library: Library, tmp_path: Path, *, uses_f0: bool = True) -> str:

@@ -11,6 +11,7 @@ import soundfile as sf
 from rvc.analysis.quality import MAX_SNR_DB, active_frames, measure, measure_in_steps, power_spectra
 from rvc.audio.level import FRAMES_PER_S
 from rvc.audio.resampling import resample
+from tests.sounds import below_hearing
 from tests.voices import MAN, WOMAN, Voice, Wave, speak, spoken_samples, with_noise
 
 SECONDS = 12.0
@@ -176,13 +177,7 @@ def test_measuring_goes_in_steps_and_ends_the_same(woman48: Wave) -> None:
 def test_what_lies_below_hearing_is_neither_loudness_nor_noise_nor_clipping(
     woman48: Wave, low: str, cut_off: bool
 ) -> None:
-    time_s = np.arange(woman48.size) / 48_000
-    added = {
-        "offset": np.full(time_s.size, 0.3),
-        "15 Hz": 0.3 * np.sin(2 * np.pi * 15 * time_s),
-        "30 Hz": 0.3 * np.sin(2 * np.pi * 30 * time_s),
-        "drift": np.linspace(-0.3, 0.3, time_s.size),
-    }[low]
+    added = below_hearing(woman48.size, 48_000)[low]
     wav = with_noise(woman48, 40, spoken_samples(woman48, 48_000))
     if cut_off:
         limit = float(np.quantile(np.abs(wav), 0.97))
