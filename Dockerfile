@@ -2,11 +2,6 @@
 # A machine without a GPU needs no CUDA: --build-arg EXTRA_INDEX_URL=(the index of PyTorch's CPU builds)
 FROM python:3.11-slim
 
-# Gradio converts some browsers' recordings with ffmpeg.
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends ffmpeg \
-    && rm -rf /var/lib/apt/lists/*
-
 RUN useradd --create-home --uid 1000 timbre && install -d -o timbre -g timbre /data
 WORKDIR /home/timbre/app
 

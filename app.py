@@ -5,7 +5,8 @@
     python app.py --demo          the page, and the example voice is trained and tried while it is served
     python app.py --demo-only     only that; ends when it is done
     python app.py --backup FILE   copies the registry; --restore FILE puts it back; --clean-up [--dry-run]
-    python app.py --add-user ADA  lets Ada log in (AUTH_FILE); asks for her password
+    python app.py --check         says what a server that is open to strangers still lacks
+    python app.py --add-user ADA  lets Ada log in (AUTH_FILE), asks for her password; --remove-user ADA
 
 This process serves and never computes: no torch here. Ctrl-C and SIGTERM end it in order; trainings are
 saved and go on from there when they are resumed.
@@ -14,10 +15,12 @@ saved and go on from there when they are resumed.
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -27,8 +30,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.logs import adopt_server_log, start_logging
-from pipelines.settings import Settings, get_settings, warn_of_misspelt_names
+from pipelines.settings import Settings, absolute, get_settings, warn_of_misspelt_names
 from rvc.errors import ConfigError, RvcError
+from rvc.files import is_disk_full
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -37,6 +41,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("timbre")
 
+GRADIO_NUMBERS = ("GRADIO_NUM_PORTS", "GRADIO_NODE_NUM_PORTS", "GRADIO_DEBUG", "GRADIO_ANALYTICS_MAX_EVENTS")
+COMMANDS = ("demo", "demo_only", "check", "clean_up", "backup", "restore", "add_user", "remove_user")
+FULL_DISK = (
+    "The disk of the data folder is full, so Timbre cannot start; free some room on it, for example with "
+    "python app.py --clean-up, or set DATA_DIR to another folder."
+)
 OPEN_TO_ALL = (
     "There is no login: everybody who reaches this page from outside this machine can use it, train on it "
     "and fill its disk (though nobody sees what others made). To ask for a password, set AUTH_FILE and add "
@@ -50,10 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = get_settings()
         if arguments.data_dir is not None:
-            settings = settings.model_copy(update={"data_dir": arguments.data_dir.expanduser().resolve()})
+            settings = settings.model_copy(update={"data_dir": arguments.data_dir})
         start_logging(settings.log_format, settings.log_level)
         warn_of_misspelt_names()
-        named = (arguments.backup, arguments.restore, arguments.add_user)
+        if arguments.check:
+            return _check(settings)
+        named = (arguments.backup, arguments.restore, arguments.add_user, arguments.remove_user)
         if not arguments.clean_up and all(one is None for one in named):
             return _run(arguments, settings)
         from pipelines.commands import run_command
@@ -62,6 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             _say(line)
     except RvcError as error:
         logger.error("%s", error)  # noqa: TRY400  # the sentence is the message; a traceback would hide it
+        return 1
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        logger.error("%s", FULL_DISK)  # noqa: TRY400
         return 1
     except KeyboardInterrupt:
         pass
@@ -76,18 +93,31 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--port", type=_port, help="port to serve on (default: API_PORT or 7860)")
     flag("--demo", help="train the example voice and convert a recording with it")
     flag("--demo-only", help="the same, and end instead of serving")
-    option("--data-dir", type=Path, help="folder of voices and jobs (default: DATA_DIR or ./data)")
+    option("--data-dir", type=_folder, help="folder of voices and jobs (default: DATA_DIR or ./data)")
     group = parser.add_argument_group("care for the data folder, instead of serving")
     care, care_flag = group.add_argument, partial(group.add_argument, action="store_true")
     care_flag("--clean-up", help="remove old jobs and files that belong to nothing")
     care_flag("--dry-run", help="with --clean-up: only say what would be removed")
+    care_flag("--trust-clock", help="with --clean-up: though the clock seems to have been set, it is right")
     care("--backup", type=Path, metavar="FILE", help="copy the registry to a file")
-    care("--restore", type=Path, metavar="FILE", help="put a backup in the registry's place")
+    care_flag("--with-voices", help="with --backup: the voices' files too, as one zip")
+    care("--restore", type=Path, metavar="FILE", help="put a backup in the registry's place, of either kind")
+    care_flag("--check", help="say what a public server must have and this one lacks; changes nothing")
     option("--add-user", metavar="NAME", help="add a user to AUTH_FILE, or change the password")
     flag("--admin", help="with --add-user: one who sees everything")
+    option("--remove-user", metavar="NAME", help="take a user out of AUTH_FILE; tokens and logins end")
     arguments = parser.parse_args(argv)
+    asked = [
+        f"--{name.replace('_', '-')}" for name in COMMANDS if getattr(arguments, name) not in (None, False)
+    ]
+    if len(asked) > 1:
+        parser.error(f"{' and '.join(asked)} do not go together; give one at a time")
     if arguments.dry_run and not arguments.clean_up:
         parser.error("--dry-run goes with --clean-up")
+    if arguments.trust_clock and not arguments.clean_up:
+        parser.error("--trust-clock goes with --clean-up")
+    if arguments.with_voices and arguments.backup is None:
+        parser.error("--with-voices goes with --backup")
     if arguments.admin and arguments.add_user is None:
         parser.error("--admin goes with --add-user")
     return arguments
@@ -97,6 +127,22 @@ def _port(text: str) -> int:
     if text.isdecimal() and 0 < int(text) < 65_536:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 1 to 65535")
+
+
+def _folder(text: str) -> Path:
+    try:
+        return absolute(Path(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _check(settings: Settings) -> int:
+    from pipelines.checking import check, lines_of
+
+    findings = check(settings)
+    for line in lines_of(findings):
+        _say(line)
+    return int(any(finding.missing for finding in findings))
 
 
 def _run(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -128,8 +174,10 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def serve(jobs: Jobs, settings: Settings, arguments: argparse.Namespace) -> gr.Blocks:
     """Launch the page and return at once; a ConfigError if the port is taken."""
+    host, port = where_to_serve(arguments, settings)
     # Gradio reads these when it is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
     if "GRADIO_TEMP_DIR" not in os.environ:
         cache = settings.data_dir / "cache"
         # What a killed server left: copies and links only, and no other server uses this data folder.
@@ -140,9 +188,6 @@ def serve(jobs: Jobs, settings: Settings, arguments: argparse.Namespace) -> gr.B
 
     services = Services.of(settings, jobs, shared=arguments.share)
     page = build_page(services)
-    # Gradio's own two variables are how a Space or a container says where to listen.
-    host = arguments.host or os.environ.get("GRADIO_SERVER_NAME") or settings.api_host
-    port = arguments.port or int(os.environ.get("GRADIO_SERVER_PORT") or settings.api_port)
     try:
         page.launch(
             server_name=host,
@@ -150,12 +195,10 @@ def serve(jobs: Jobs, settings: Settings, arguments: argparse.Namespace) -> gr.B
             share=arguments.share,
             prevent_thread_lock=True,
             quiet=True,
-            **launch_options(services),
+            **launch_options(services, page),
         )
     except OSError as error:
-        raise ConfigError(
-            f"Port {port} on {host} cannot be used ({error}); choose another with --port."
-        ) from error
+        raise _port_refused(host, port, error) from error
     adopt_server_log()
     logger.info("Timbre is ready: %s", page.local_url)
     if warning := warning_of(arguments, host, settings):
@@ -165,6 +208,41 @@ def serve(jobs: Jobs, settings: Settings, arguments: argparse.Namespace) -> gr.B
     elif arguments.share:
         logger.warning("No public link could be made; the page is served here only.")
     return page
+
+
+def where_to_serve(arguments: argparse.Namespace, settings: Settings) -> tuple[str, int]:
+    """Return host and port; a ConfigError if nobody could listen there.
+
+    Gradio's own two variables are how a Space or a container says it. Gradio reads its numbers as it is
+    imported, so they have to be ones.
+    """
+    for name in GRADIO_NUMBERS:
+        if not os.environ.get(name, "0").strip().isdecimal():
+            raise ConfigError(f"{name}: {os.environ[name]!r} is not a number; correct it in the environment.")
+    host = arguments.host or os.environ.get("GRADIO_SERVER_NAME") or settings.api_host
+    try:
+        given = _port(os.environ["GRADIO_SERVER_PORT"]) if "GRADIO_SERVER_PORT" in os.environ else None
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"GRADIO_SERVER_PORT: {error}.") from error
+    port = arguments.port or given or settings.api_port
+    try:
+        name = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        family, kind, _, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES):
+            raise _port_refused(host, port, error) from error
+        raise ConfigError(
+            f"{host!r} is no address of this machine ({error}); serve on 127.0.0.1 for this machine alone or "
+            "on 0.0.0.0 for the network, with --host, GRADIO_SERVER_NAME or API_HOST."
+        ) from error
+    return host, port
+
+
+def _port_refused(host: str, port: int, error: OSError) -> ConfigError:
+    return ConfigError(f"Port {port} on {host} cannot be used ({error}); choose another with --port.")
 
 
 def warning_of(arguments: argparse.Namespace, host: str, settings: Settings) -> str:

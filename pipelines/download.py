@@ -6,7 +6,6 @@ The only network code. It knows nothing of what a file is for and does not judge
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from urllib import request as web
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from rvc.files import SPARE_BYTES, is_disk_full, room_in
+
 logger = logging.getLogger(__name__)
 
 MOST_BYTES = 1_000_000_000  # what a file of unknown size may have at most
-SPARE_BYTES = 50_000_000  # what a download leaves free on the disk
 EVENT_S = 0.25  # how often it tells how far it is
 _BLOCK_BYTES = 1 << 18
 _DOES_NOT_FIT = 416
@@ -87,9 +87,9 @@ def _receive(url: str, part: Path, size_bytes: int | None, timeout_s: float) -> 
             part.unlink(missing_ok=True)
             raise UnreachableError(f"the file there has {announced} bytes instead of {size_bytes}")
         most = size_bytes or announced or MOST_BYTES
-        needed = most - had + SPARE_BYTES
-        if shutil.disk_usage(part.parent).free < needed:
-            raise UnreachableError(f"{part.parent} has less than {needed / 1e6:.0f} MB free")
+        if room_in(part.parent) < (needed := most - had):
+            free_mb = (needed + SPARE_BYTES) / 1e6
+            raise UnreachableError(f"{part.parent} has less than {free_mb:.0f} MB free")
         yield from _append(response, part, had, min(most, MOST_BYTES))
     if file_bytes(part) < (announced or 0):
         raise _CutError("the connection was cut")
@@ -128,6 +128,8 @@ def _append(response: HTTPResponse, part: Path, had: int, most: int) -> Steps:
                     told = time.monotonic()
                     yield had
     except OSError as error:
+        if is_disk_full(error):
+            part.unlink(missing_ok=True)
         raise UnreachableError(f"{part} cannot be written: {error.strerror}") from error
 
 

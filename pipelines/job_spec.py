@@ -8,6 +8,7 @@ server refuses a wrong value before a job is made of it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -26,7 +27,12 @@ RANGES = {
     "shortest_slice_s": (1.0, 4.0),
     "longest_slice_s": (4.0, 15.0),
 }
-FOR_THE_CARD = ("consent", "licence")  # what a person states with a training: no setting, but for the card
+FOR_THE_CARD = (
+    "consent",
+    "licence",
+    "language",
+)  # what a person states with a training: no setting, but for the card
+LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")  # a tag of BCP 47
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +103,13 @@ def divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def check_settings(job_type: str, settings: Mapping[str, Any]) -> None:
-    """Refuse what the job would refuse: an unknown name, a value out of range or of a wrong kind."""
+    """Refuse what the job would refuse: an unknown name, a value out of range or of a wrong kind.
+
+    And what no person sets, as it is noted by the server.
+    """
     if job_type == "training":
+        if "patience_from" in settings:
+            raise ConfigError("The setting 'patience_from' is noted by train_on; leave it out and call that.")
         check_training(settings)
     else:
         read_settings(PrepareSettings if job_type == "preprocessing" else ConvertOptions, settings)
@@ -113,4 +124,9 @@ def check_training(settings: Mapping[str, Any]) -> TrainSettings:
     licence = settings.get("licence")
     if not isinstance(licence, str | None):
         raise ConfigError(f"The setting 'licence' is {json.dumps(licence)[:60]}; give text.")
+    language = settings.get("language")
+    if language is not None and not (isinstance(language, str) and LANGUAGE.fullmatch(language)):
+        raise ConfigError(
+            f'The setting \'language\' is {json.dumps(language)[:60]}; give a tag such as "en" or "nl-BE".'
+        )
     return checked

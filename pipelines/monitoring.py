@@ -127,3 +127,6 @@ class Machine:
                 self._gpus = self._ask()
                 self._asked_s = time.monotonic()
             return list(self._gpus)
+
+
+MACHINE = Machine()  # which this process runs on

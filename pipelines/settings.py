@@ -53,13 +53,36 @@ def _checked_proxies(text: str) -> str:
     return ",".join(entries(text))
 
 
+def _checked_secret(secret: SecretStr) -> SecretStr:
+    try:
+        secret.get_secret_value().encode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds characters that are no UTF-8") from None
+    return secret
+
+
 def _in_bytes(*names: str) -> property:
     """Return a property: the largest of some limits in MB, in whole bytes."""
     return property(lambda settings: round(max(getattr(settings, name) for name in names) * 1_000_000))
 
 
-# Absolute: child processes may start elsewhere.
-Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
+def absolute(path: Path) -> Path:
+    """Return a path that also holds where child processes start; a ValueError if it leads nowhere."""
+    try:
+        return path.expanduser().resolve()
+    except (OSError, RuntimeError) as error:  # ~ of nobody, a circle of links
+        raise ValueError(f"{str(path)!r} leads nowhere ({error})") from None
+
+
+Folder = Annotated[Path, AfterValidator(absolute)]
+# No number may be infinite, or so large that a date or a timer could not be computed from it.
+_MOST_DAYS = 36_500
+Days = Annotated[float, Field(allow_inf_nan=False, le=_MOST_DAYS)]
+Seconds = Annotated[float, Field(allow_inf_nan=False, le=_MOST_DAYS * 86_400)]
+Megabytes = Annotated[float, Field(allow_inf_nan=False, le=1e9)]
+Secret = Annotated[SecretStr, Field(min_length=_SHORTEST_SECRET), AfterValidator(_checked_secret)]
+PerHour = Annotated[int, Field(ge=0, le=10**9)]
+AtOnce = Annotated[int, Field(ge=0, le=100_000)]
 
 
 class Settings(BaseSettings):
@@ -70,43 +93,45 @@ class Settings(BaseSettings):
     )
 
     data_dir: Folder = Path("data")
-    max_file_size_mb: float = Field(default=100, gt=0, le=4_000)
-    max_voice_file_mb: float = Field(default=700, gt=0, le=4_000)  # an index of RVC has up to 620
-    max_audio_seconds: float = Field(default=5_400, ge=1, le=86_400)
-    max_decoded_mb: float = Field(default=8_000, gt=0)  # of one upload on the disk, recordings decoded
+    max_file_size_mb: Megabytes = Field(default=100, gt=0, le=4_000)
+    max_voice_file_mb: Megabytes = Field(default=700, gt=0, le=4_000)  # an index of RVC has up to 620
+    max_audio_seconds: Seconds = Field(default=5_400, ge=1, le=86_400)
+    max_decoded_mb: Megabytes = Field(default=8_000, gt=0)  # of one upload on the disk, recordings decoded
     max_files: int = Field(default=500, ge=1, le=1_000)  # of one upload to convert
     max_voice_files: int = Field(default=5_000, ge=1, le=20_000)  # of one upload of a voice
-    max_batch_mb: float = Field(default=2_000, gt=0, le=100_000)  # of all recordings, unpacked
-    job_timeout: float = Field(default=3_600, gt=0)  # seconds that preparing or converting may compute
-    training_timeout: float = Field(default=86_400, gt=0)  # seconds that a training or a batch may compute
+    max_batch_mb: Megabytes = Field(default=2_000, gt=0, le=100_000)  # of all recordings, unpacked
+    job_timeout: Seconds = Field(default=3_600, gt=0)  # seconds that preparing or converting may compute
+    training_timeout: Seconds = Field(default=86_400, gt=0)  # seconds that a training or a batch may compute
     max_concurrent_jobs: int = Field(default=1, ge=1, le=64)  # that compute on the device
-    cleanup_days: float = Field(default=30, gt=0)  # until finished jobs are archived and their files removed
-    upload_expiry_s: float = Field(default=86_400, gt=0)  # for uploads that were never used
+    cleanup_days: Days = Field(default=30, gt=0)  # until finished jobs are archived and their files removed
+    upload_expiry_s: Seconds = Field(default=86_400, gt=0)  # for uploads that were never used
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=7_860, ge=1, le=65_535)
     auth_file: Folder | None = None
-    uploads_per_hour: int = Field(default=600, ge=0)
-    files_per_hour: int = Field(default=20_000, ge=0)
-    starts_per_hour: int = Field(default=600, ge=0)
-    logins_per_hour: int = Field(default=20, ge=0)
-    quota_mb_per_user: float = Field(default=0, ge=0)
-    converter_idle_s: float = Field(default=600, ge=0)  # until the warm converter leaves memory
-    cancel_grace_s: float = Field(default=5, ge=0)  # to save and leave before the kill
-    max_pause_s: float = Field(default=600, ge=0)  # that conversions may force on a training at a stretch
-    train_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    uploads_per_hour: PerHour = 600
+    files_per_hour: PerHour = 20_000
+    starts_per_hour: PerHour = 600
+    logins_per_hour: PerHour = 20
+    calls_at_once: AtOnce = 60  # of one user, waiting and followed ones included
+    uploads_at_once: AtOnce = 6
+    quota_mb_per_user: Megabytes = Field(default=0, ge=0)
+    converter_idle_s: Seconds = Field(default=600, ge=0)  # until the warm converter leaves memory
+    cancel_grace_s: Seconds = Field(default=5, ge=0)  # to save and leave before the kill
+    max_pause_s: Seconds = Field(default=600, ge=0)  # that conversions may force on a training at a stretch
+    train_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1_024)
     weights_dir: Folder | None = None  # downloaded by hand; searched first
     unverified_weights: bool = False  # use what is there though it is not as published
     hf_hub_offline: bool = False  # never download; other programs know the name
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
-    progress_interval_s: float = Field(default=2, ge=0.1, le=60)  # longest silence to a follower of a job
+    progress_interval_s: Seconds = Field(default=2, ge=0.1, le=60)  # longest silence to a follower of a job
     allow_training: bool = True
     allowed_origins: Annotated[str, AfterValidator(_checked_origins)] = ""
     require_https: bool = False
     trusted_proxies: Annotated[str, AfterValidator(_checked_proxies)] = ""
-    metrics_token: SecretStr | None = Field(default=None, min_length=_SHORTEST_SECRET)
-    configured_secret: SecretStr | None = Field(  # read `secret` instead
-        default=None, validation_alias=AliasChoices("secret", "SECRET"), min_length=_SHORTEST_SECRET
+    metrics_token: Secret | None = None
+    configured_secret: Secret | None = Field(  # read `secret` instead
+        default=None, validation_alias=AliasChoices("secret", "SECRET")
     )
 
     max_file_size_bytes = _in_bytes("max_file_size_mb")
@@ -132,6 +157,8 @@ def get_settings() -> Settings:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]).upper()
         raise ConfigError(f"{name}: {first['msg']}; correct it in the environment or in .env.") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"The settings in .env cannot be read ({error}); correct the file.") from error
 
 
 def warn_of_misspelt_names() -> None:
@@ -150,17 +177,27 @@ def setting_names() -> list[str]:
 
 
 def _kept_secret(path: Path) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # Exclusive: of two processes that start together, one writes and the other reads.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        kept = path.read_text(encoding="ascii", errors="replace").strip()
-    else:
-        kept = secrets.token_urlsafe(32)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(kept)
-        logger.info("wrote a new secret to %s", path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Exclusive: of two processes that start together, one writes and the other reads.
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            kept = path.read_text(encoding="ascii", errors="replace").strip()
+        else:
+            kept = secrets.token_urlsafe(32)
+            try:
+                with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                    file.write(kept)
+            except OSError:
+                path.unlink()  # on a full disk; an empty one would be taken for damaged
+                raise
+            logger.info("wrote a new secret to %s", path)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}, which keeps the server's secret, cannot be used ({error.strerror}); make it a file "
+            "that whoever runs Timbre can read, or set SECRET."
+        ) from error
     if len(kept) < _SHORTEST_SECRET:
         raise ConfigError(f"{path} holds no usable secret; delete it, and a new one is made.")
     return kept

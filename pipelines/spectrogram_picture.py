@@ -23,8 +23,18 @@ _TOP_HZ = 8_000
 _TICKS_HZ = (100, 200, 500, 1_000, 2_000, 4_000, 8_000)
 
 
-def draw_conversion(before: Path, after: Path, destination: Path, *, name: str = "the new voice") -> None:
-    """Draw the first 20 s of source and result above each other, on the same axes, as a PNG of 1200 x 800."""
+def draw_conversion(
+    before: Path,
+    after: Path,
+    destination: Path,
+    *,
+    name: str = "the new voice",
+    titles: tuple[str, str] | None = None,
+) -> None:
+    """Draw the first 20 s of source and result above each other, on the same axes, as a PNG of 1200 x 800.
+
+    titles: what stands above each, if they are not the source and what is spoken by `name`.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -34,15 +44,14 @@ def draw_conversion(before: Path, after: Path, destination: Path, *, name: str =
     figure = Figure(figsize=(12, 8), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     rows: Any = figure.subplots(2, 1, sharex=True, sharey=True)
-    for axes, path, title in zip(
-        rows, (before, after), ("Before: the source", f"After: spoken by {name}"), strict=True
-    ):
+    titles = titles or ("Before: the source", f"After: spoken by {name}")
+    for axes, path, title in zip(rows, (before, after), titles, strict=True):
         wav = _beginning(path)
         f0_hz = PraatF0()(wav)
         voiced = f0_hz[f0_hz > 0]
         median = f"median pitch {np.median(voiced):.0f} Hz" if voiced.size else "no pitch found"
         image = _draw(axes, wav, f0_hz)
-        axes.set_title(f"{title} ({median})", loc="left")
+        axes.set_title(f"{title} ({median})", loc="left", parse_math=False)  # a name is no formula
     rows[0].legend(loc="upper right")
     rows[1].set_xlabel("Time (s)")
     figure.colorbar(image, ax=list(rows), label="Level (dB below the loudest)", pad=0.01)

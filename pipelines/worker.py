@@ -6,7 +6,7 @@
     ... --tasks MODULE                        a test seam: MODULE.TASKS are known too
 
     stdin     grant SLOT, continue SLOT, pause; for the converter: run JOB_DIR, cancel
-              its end means that the server died: save and leave
+              its end means that the server died: a training saves and leaves, all else leaves at once
     stdout    one JSON object a line, each with "job":
               progress (stage, fraction, message, eta_s, needs_device, data), want_device, release_device,
               paused, done (result), failed (kind: input | internal, message), stopped
@@ -88,8 +88,9 @@ class Stopped(Exception):
 class ParentConnection:
     """The line to the server: commands in, events out."""
 
-    def __init__(self, grace_s: float = 30.0) -> None:
-        self.grace_s = grace_s  # from the end of stdin to a hard exit, should the work not end by itself
+    def __init__(self, grace_s: float = 0.0) -> None:
+        # From the end of stdin to a hard exit, should the work not end by itself; 0 where it saves nothing.
+        self.grace_s = grace_s
         self.commands: SimpleQueue[str] = SimpleQueue()
         # Whatever a library prints shall go to the log, not between the events.
         self._out = os.fdopen(os.dup(1), "wb", buffering=0)
@@ -133,9 +134,10 @@ class ParentConnection:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 self.commands.put(line.decode())
-        self.commands.put(STOP)
-        time.sleep(self.grace_s)
-        logger.error("the work did not end within %.0f s of the server's death; leaving hard", self.grace_s)
+        if self.grace_s:
+            self.commands.put(STOP)
+            time.sleep(self.grace_s)
+            logger.error("the work did not end within %.0f s of the server's death; leaving", self.grace_s)
         os._exit(STOPPED)
 
 
@@ -248,6 +250,7 @@ def training(spec: JobSpec) -> Events[dict[str, Any]]:
         settings=TrainSettings.from_json(for_training),
         consent=spec.settings.get("consent"),
         licence=spec.settings.get("licence"),
+        language=spec.settings.get("language"),
     )
     yield from fetch_pretrained(request.first_settings, weight_store())  # before anything takes long
     share = 0.0
@@ -365,7 +368,7 @@ def run_job(folder: Path, parent: ParentConnection, tasks: Mapping[str, Task]) -
     """Do the job of a folder and tell the server how it ended; return the exit status."""
     spec = JobSpec.load(folder)
     enter_job(spec.id)
-    parent.grace_s = max(spec.grace_s, 1.0) * 6
+    parent.grace_s = max(spec.grace_s, 1.0) * 6 if spec.type == "training" else 0.0
     started_s = time.monotonic()
     try:
         # Two workers of one job, the first an orphan that still saves, would spoil its checkpoints.

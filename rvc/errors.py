@@ -36,7 +36,7 @@ class UnknownNameError(RvcError):
     @classmethod
     def among(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
         """Make the sentence that lists the names that exist."""
-        return cls(f"Unknown {kind} {name!r}. Choose one of: {', '.join(known)}.")
+        return cls(f"Unknown {kind} {str(name)[:40]!r}. Choose one of: {', '.join(known)}.")
 
 
 class NotAllowedError(RvcError):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]  # the program's folder: what holds `app.py` and `assets`
+SPARE_BYTES = 200_000_000  # of a disk, which whatever is written leaves free
 
 
 @contextmanager
@@ -41,6 +43,12 @@ def flush(path: Path) -> None:
 
 def is_disk_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def room_in(folder: Path) -> int:
+    """Return how many bytes may be written to a folder, which need not be there yet; below 0 for none."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    return shutil.disk_usage(there).free - SPARE_BYTES
 
 
 def bytes_in(path: Path) -> int:

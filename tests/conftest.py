@@ -22,6 +22,9 @@ for _library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
 # mismatch".
 import anyio._backends._asyncio  # noqa: F401
 import numpy as np
+
+# FastAPI imports it late, in which CPython 3.11 answers "KeyError" if the garbage collector then warns.
+import pydantic.v1  # noqa: F401
 import pytest
 
 from pipelines.settings import Settings, get_settings

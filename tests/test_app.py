@@ -37,7 +37,12 @@ ENDPOINTS = {
     "upload_target_audio",
     "validate_audio",
     "prepare_voice",
+    "estimate",
     "dataset_report",
+    "list_slices",
+    "slice_audio",
+    "reject_slices",
+    "restore_slices",
     "start_training",
     "start_conversion",
     "upload_batch_audio",
@@ -52,6 +57,8 @@ ENDPOINTS = {
     "follow_job",
     "follow_jobs",
     "download_audio",
+    "download_batch_file",
+    "pitch_contours",
     "export_training",
     "download_input",
     "list_models",
@@ -63,11 +70,23 @@ ENDPOINTS = {
     "model_stats",
     "import_model",
     "export_model",
+    "voice_sample",
+    "list_examples",
+    "list_presets",
+    "save_preset",
+    "delete_preset",
     "account",
     "create_token",
     "list_tokens",
     "revoke_token",
     "delete_job",
+    "restore_job",
+    "list_samples",
+    "download_sample",
+    "keep_checkpoint",
+    "train_on",
+    "example_recordings",
+    "reading_sentences",
     "health",
     "info",
 }
@@ -296,7 +315,8 @@ def test_the_data_folder_is_cared_for_on_the_command_line(tmp_path: Path) -> Non
     data_dir, copy = tmp_path / "data", tmp_path / "copy.json"
     registry = Registry(data_dir)
     registry.insert(
-        "jobs", new_job("me", "training", status="completed", seq=1, updated_at="2020-01-01T00:00")
+        "jobs",
+        new_job("me", "training", status="completed", seq=1, updated_at="2020-01-01T00:00+00:00"),
     )
     registry.close()
 
@@ -319,3 +339,10 @@ def test_the_data_folder_is_cared_for_on_the_command_line(tmp_path: Path) -> Non
     assert status == 1
     assert "stop it before you restore" in told
     assert run("--dry-run")[0] == 2
+
+
+def test_how_long_a_job_would_take_is_told_before_it_is_started(client: Client) -> None:
+    check = client.predict("preprocessing", 60, {}, api_name="/estimate")
+    training = client.predict("training", 60, {"total_steps": 300}, api_name="/estimate")
+    assert 0 < check < training
+    assert "Unknown type of job" in refusal(client, "dance", 60, api_name="/estimate")

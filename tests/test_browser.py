@@ -32,7 +32,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
 def opened(context: BrowserContext, served: Launched) -> Page:
     page = context.new_page()
     page.goto(served.url)
-    page.locator("#clone-train").wait_for()
+    page.locator("#tabs [role=tab][aria-selected=true]").first.wait_for()
     return page
 
 
@@ -44,12 +44,19 @@ def test_a_person_clones_a_voice_leaves_comes_back_and_converts(
     context: BrowserContext, served: Launched
 ) -> None:
     page = opened(context, served)
+    tab(page, "Clone")
     page.locator("#clone-files input[type=file]").first.set_input_files([*VOICE_FILES[:2], Path(__file__)])
+    page.locator("#clone-meter").get_by_text("enough to try it").wait_for()
+    page.locator("#clone-to-2").click()
     page.locator("#clone-report .tm-report").wait_for()
     page.locator("#clone-report").get_by_text("1 file is not used:").wait_for()
     page.locator("#clone-report").get_by_text("test_browser.py is not a recording").wait_for()
+    page.locator("#clone-to-3").click()
+    page.locator("#clone-train").click()  # no name and no permission yet: both are marked
+    page.locator("#clone-name-missing").get_by_text("Give the voice a name").wait_for()
+    page.locator("#clone-consent-missing").get_by_text("permission").wait_for()
     page.get_by_role("button", name="Expert settings").first.click()
-    page.locator("#clone-steps").get_by_role("textbox").wait_for()
+    assert page.locator("#clone-steps").get_by_role("textbox").input_value() == ""
     page.locator("#clone-name").get_by_role("textbox").fill("Wren")
     page.locator("#clone-consent").get_by_role("checkbox").check()
     page.locator("#clone-train").click()
@@ -57,21 +64,21 @@ def test_a_person_clones_a_voice_leaves_comes_back_and_converts(
     page.close()
 
     page = opened(context, served)
+    tab(page, "Clone")
     page.locator("#training-card").get_by_text("Wren is ready").wait_for()
-    page.locator("#losses canvas, #losses svg").first.wait_for()
-    page.locator("#sample").wait_for()
+    page.locator("#samples .tm-play").first.wait_for()
     page.locator("#convert-next").click()
     page.locator("#convert-source input[type=file]").first.set_input_files(RECORDING)
     page.locator("#convert-source").get_by_text("0:11").first.wait_for()
     page.locator("#convert").click()
     page.locator("#convert-status").get_by_text("in the voice Wren").wait_for()
-    page.locator("#after").get_by_text("0:11").first.wait_for()
-    page.get_by_text("Before and after as pictures").click()
+    page.locator("#player .tm-time").get_by_text("0:10").wait_for()
+    page.get_by_text("Melodies and spectrograms").click()
     page.locator("#picture img").wait_for()
 
     tab(page, "Jobs")
-    page.locator("#jobs label").first.wait_for()
-    assert page.locator("#jobs label").count() == 3
+    page.locator("#jobs button").first.wait_for()
+    assert page.locator("#jobs button").count() == 3
     tab(page, "Voices")
     with page.expect_download() as download:
         page.locator("#voice-export").click()
@@ -106,7 +113,7 @@ def test_a_person_converts_many_recordings_and_downloads_a_zip(
         assert {"song.wav", "visitor.wav"} < set(results.namelist())
     tab(page, "Jobs")
     page.locator("#job-details").get_by_text("2 of 3 done, 1 failed").wait_for()
-    assert page.evaluate(OVERFLOW) == 0
+    assert page.evaluate(OVERFLOW) <= 0
 
 
 DROP = """(box, [name, type, base64]) => {
@@ -150,16 +157,33 @@ def test_any_file_may_be_chosen_for_one_conversion_and_its_content_decides(
         page.close()
 
 
+def record(page: Page, element: str) -> None:
+    """Record two seconds with the microphone."""
+    chosen = page.locator(element)
+    chosen.get_by_role("button", name="Record", exact=True).click()
+    page.wait_for_timeout(2_000)
+    chosen.get_by_role("button", name="Stop").first.click()
+
+
+def test_a_person_may_record_a_voice(context: BrowserContext, served: Launched) -> None:
+    context.grant_permissions(["microphone"], origin=served.url.rstrip("/"))
+    page = opened(context, served)
+    tab(page, "Clone")
+    page.get_by_text("Record with the microphone").click()
+    record(page, "#clone-microphone")
+    page.locator("#clone-files").get_by_text("Sentence 01").first.wait_for()
+    page.get_by_role("tab", name="2. Review").click()
+    # Two seconds are too few, and that is known because the recording could be read.
+    page.locator("#clone-report").get_by_text("a voice needs at least 10 seconds").wait_for()
+
+
 def test_a_person_may_record_what_is_converted(context: BrowserContext, served: Launched) -> None:
     context.grant_permissions(["microphone"], origin=served.url.rstrip("/"))
     page = opened(context, served)
     tab(page, "Convert")
-    chosen = page.locator("#convert-source")
-    chosen.get_by_role("button", name="Record audio").click()
-    chosen.get_by_role("button", name="Record", exact=True).click()
-    page.wait_for_timeout(2_000)
-    chosen.get_by_role("button", name="Stop").first.click()
-    chosen.get_by_role("button", name="Clear").wait_for()
+    page.locator("#convert-source").get_by_role("button", name="Record audio").click()
+    record(page, "#convert-source")
+    page.locator("#convert-source").get_by_role("button", name="Clear").wait_for()
     page.locator("#convert").click()
     page.locator("#convert-status").get_by_text("Here is your recording").wait_for()
 
@@ -168,9 +192,13 @@ def test_a_person_is_told_what_is_missing_and_why_a_file_is_refused(
     context: BrowserContext, served: Launched
 ) -> None:
     page = opened(context, served)
+    tab(page, "Clone")
+    page.get_by_role("tab", name="3. Name").click()
     page.locator("#clone-train").click()
-    page.get_by_text("Add recordings of the voice.").wait_for()
+    page.get_by_text("Add recordings of the voice first").wait_for()
+    page.get_by_role("tab", name="1. Recordings").click()
     page.locator("#clone-files input[type=file]").first.set_input_files(__file__)
+    page.locator("#clone-to-2").click()
     page.locator("#clone-report").get_by_text("test_browser.py is not a recording").wait_for()
     tab(page, "Convert")
     page.locator("#convert").click()
@@ -191,7 +219,7 @@ def test_the_page_asks_nobody_else_for_anything_and_fits_every_screen(
     context.on("request", lambda request: asked.append(request.url))
     context.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page = opened(context, served)
-    for name in ("Clone", "Convert", "Voices", "Jobs", "Admin"):
+    for name in ("Convert", "Clone", "Voices", "Jobs"):
         tab(page, name)
         page.wait_for_timeout(300)
         assert page.evaluate(OVERFLOW) <= 0, f"{name} is wider than the screen"
@@ -223,21 +251,27 @@ def test_who_runs_the_server_looks_after_everybody_s_jobs(context: BrowserContex
     served.jobs.registry.insert("jobs", job)
     (served.data_dir / "jobs" / job["id"]).mkdir()
     page = opened(context, served)
-    tab(page, "Admin")
+    page.locator("#admin-link a").click()
     page.locator("#admin-health").get_by_text("Works").wait_for()
     page.locator("#admin-filter").get_by_label("Given up").check()
     page.locator("#admin-details").get_by_text("It failed 3 times.").wait_for()
     page.locator("#admin-retry").click()
-    page.locator("#admin-details").get_by_text("Nothing was given up").wait_for()
+    page.locator("#admin-jobs").get_by_text("Nothing was given up").wait_for()
     page.locator("#admin-look").click()
     page.locator("#admin-found").get_by_text("nothing to clean up").wait_for()
 
 
-def test_the_admin_tab_is_not_there_for_who_comes_through_a_proxy(browser: Browser, served: Launched) -> None:
+def test_the_admin_page_is_not_there_for_who_comes_through_a_proxy(
+    browser: Browser, served: Launched
+) -> None:
     context = browser.new_context(extra_http_headers={"x-forwarded-for": "10.0.0.9"})
     context.set_default_timeout(PATIENCE_MS)
     page = opened(context, served)
+    tab(page, "Clone")
     page.locator("#clone-files").wait_for()
     page.wait_for_timeout(3000)
-    assert page.get_by_role("tab", name="Admin").count() == 0
+    assert page.locator("#admin-link a").count() == 0
+    page.goto(f"{served.url}admin")
+    page.locator("#admin-refused").get_by_text("This is for who runs the server").wait_for()
+    assert page.locator("#admin-jobs").count() == 0
     context.close()

@@ -46,11 +46,9 @@ def test_a_person_logs_in_makes_a_token_revokes_it_and_logs_out(
     log_in(page, "a wrong password")
     page.get_by_role("alert").get_by_text("is wrong; try again").wait_for()
     log_in(page, PASSWORD)
-    page.locator("#clone-train").wait_for()
-    page.locator("#account-bar").get_by_text("ada").wait_for()
-
-    page.get_by_role("tab", name="Voices").click()
-    page.get_by_role("button", name="Account, and use from Python").click()
+    page.locator("#convert").wait_for()
+    page.locator("#account-open").get_by_text("ada").click()
+    page.locator("#account-who").get_by_text("You are logged in as ada").wait_for()
     page.locator("#account-used").get_by_text("You use 0.0 MB").wait_for()
     page.locator("#token-name").get_by_role("textbox").fill("My laptop")
     page.locator("#token-create").click()
@@ -66,10 +64,12 @@ def test_a_person_logs_in_makes_a_token_revokes_it_and_logs_out(
     page.locator("#token-revoke").click()
     page.locator("#tokens label").wait_for(state="detached")
 
-    page.get_by_role("link", name="Log out").click()
+    page.locator("#account-close").click()
+    page.locator("#account").wait_for(state="detached")
+    page.get_by_role("button", name="Log out").click()
     page.get_by_label("Password").wait_for()
     page.go_back()
     page.reload()
     page.get_by_label("Password").wait_for()
-    assert page.locator("#clone-train").count() == 0
+    assert page.locator("#convert").count() == 0
     context.close()

@@ -43,7 +43,7 @@ def import_voice(page: Page, folder: Path, name: str) -> None:
     if not page.get_by_role("button", name="Import", exact=True).is_visible():
         page.get_by_role("button", name="Import a voice").click()
     page.locator("#voice-import input[type=file]").first.set_input_files(archive)
-    page.locator("#voice-import").get_by_text(archive.stem).first.wait_for()
+    page.locator("#voice-import .file-preview").get_by_text(archive.stem, exact=True).wait_for()
     page.get_by_role("button", name="Import", exact=True).click()
     page.locator("#voice-details h3", has_text=name).wait_for()
 
@@ -59,8 +59,7 @@ def delete(page: Page, name: str) -> None:
 def use(page: Page, name: str) -> None:
     """Go to the Convert tab with the voice that the Voices tab shows."""
     page.locator("#voice-use").click()
-    page.locator("#convert-voice input").wait_for()
-    page.wait_for_function(f"document.querySelector('#convert-voice input')?.value === '{name}'")
+    page.locator(".tm-voice", has_text=name).locator("input:checked").wait_for()
 
 
 def convert_with(page: Page) -> None:
@@ -79,20 +78,19 @@ def test_what_one_tab_deletes_and_imports_the_other_one_knows(
     one = opened(context, served, "Voices")
     import_voice(one, tmp_path, "Wren")
     other = opened(context, served, "Convert")
-    other.locator("#convert-voice input").click()
-    other.get_by_role("option", name="Wren").click()
+    other.locator("#convert-voice label", has_text="Wren").click()
     other.locator("#convert-voice").get_by_text(NOTE).wait_for()
 
     delete(one, "Wren")
     convert_with(other)
     other.locator("#convert-status").get_by_text("The voice Wren was deleted; choose another.").wait_for()
-    other.locator("#convert-voice").get_by_text("is gone; choose another").wait_for()
+    other.locator("#convert-voice-note").get_by_text("is gone; choose another").wait_for()
     no_words_of_gradio(other)
 
     import_voice(one, tmp_path, "Owl")
-    other.locator("#convert-voice input").click()
-    other.get_by_role("option", name="Owl").click()
-    assert other.locator("#convert-voice input").input_value() == "Owl"
+    other.locator("#convert-voice label").first.hover()
+    other.locator("#convert-voice label", has_text="Owl").click()
+    other.locator(".tm-voice", has_text="Owl").locator("input:checked").wait_for()
     other.locator("#convert").click()
     other.locator("#convert-status").get_by_text("in the voice Owl").wait_for()
 
@@ -119,7 +117,7 @@ def test_a_deletion_is_undone_and_a_stranger_sees_nothing_of_it(
     strange.set_default_timeout(PATIENCE_MS)
     stranger = opened(strange, served, "Voices")
     stranger.locator("#voices label", has_text="Kathleen").wait_for()
-    assert not stranger.locator("#trash").is_visible()
+    assert not stranger.locator("#voice-trash").is_visible()
     strange.close()
     page.locator("#deleted-voices label", has_text="Robin").click()
     page.locator("#voice-undo").click()

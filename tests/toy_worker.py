@@ -31,6 +31,8 @@ from typing import Any
 from pipelines.conversion.batch import convert_all
 from pipelines.events import Done, Events, Progress
 from pipelines.job_spec import JobSpec
+from pipelines.recordings.pieces import Piece, file_id_of, save_pieces
+from pipelines.voices.snapshots import Snapshots
 from rvc.errors import AudioError
 from rvc.files import ROOT
 
@@ -84,6 +86,7 @@ def _made(spec: JobSpec) -> dict[str, Any]:
     if spec.type == "preprocessing":
         (spec.upload_folder / "prepared").mkdir(exist_ok=True)
         shutil.copyfile(REPORT, spec.upload_folder / "prepared" / "report.json")
+        _write_pieces(spec)
     if spec.type == "training":
         write_voice(spec.bundle_folder, consent=spec.settings.get("consent"))
     if spec.type != "conversion":
@@ -94,6 +97,42 @@ def _made(spec: JobSpec) -> dict[str, Any]:
     _give_back(spec.upload_folder / file["audio"], spec.folder / path)
     transposed = spec.settings.get("transpose_semitones") or 3.2
     return {"path": path, "seconds": file.get("seconds"), "transpose_semitones": transposed}
+
+
+def _write_pieces(spec: JobSpec) -> None:
+    """Cut recordings to pieces of 4 s (or TOY_PIECE_S): the first noisy, the second quiet and low."""
+    each_s = float(os.environ.get("TOY_PIECE_S", "4"))
+    pieces: list[Piece] = []
+    for number, file in enumerate(spec.files):
+        folder = spec.upload_folder / "prepared" / "slices" / str(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "0000.flac"
+        shutil.copyfile(spec.upload_folder / file["audio"], path)  # all sound alike
+        for at in range(max(1, round(file["seconds"] / each_s))):
+            reasons = [["noisy"], ["quiet", "low"], []][min(at, 2)]
+            piece = Piece(
+                id=f"{file_id_of(file['sha256'])}-{round(at * each_s * file['sample_rate_hz'])}",
+                file=file["name"],
+                file_id=file_id_of(file["sha256"]),
+                path=f"{number}/{path.name}",
+                start_s=at * each_s,
+                end_s=(at + 1) * each_s,
+                seconds=each_s,
+                rate_hz=file["sample_rate_hz"],
+                grade=0,
+                level_db=-20.0 - at,
+                above_db=0.0,
+                snr_db=30.0,
+                clipping_fraction=0.0,
+                f0_hz=120.0,
+                speech_share=0.9,
+                voiced_share=0.7,
+                peaks=bytes(min(255, 40 + 3 * n) for n in range(80)).hex(),
+                doubt=0.3 * len(reasons),
+                reasons=reasons,
+            )
+            pieces.append(piece)
+    save_pieces(pieces, spec.upload_folder / "prepared")
 
 
 def _give_back(source: Path, destination: Path) -> None:
@@ -114,11 +153,29 @@ def _curves(work: Path, step: int, steps: int) -> dict[str, Any]:
         data["sample"] = f"samples/{step:06d}.wav"
         (work / "samples").mkdir(exist_ok=True)
         sine = [round(9_000 * math.sin(2 * math.pi * 220 * n / 24_000)) for n in range(24_000)]
+        _keep_snapshot(work, step, [*kept_scores(work), data["score"]])
         for path in (work / "samples" / "reference.wav", work / data["sample"]):
             with wave.open(str(path), "wb") as sound:
                 sound.setparams((1, 2, 24_000, 0, "NONE", "not compressed"))
                 sound.writeframes(struct.pack("<24000h", *sine))
     return data
+
+
+def kept_scores(work: Path) -> list[dict[str, Any]]:
+    cards = sorted((work / "snapshots").glob("*/card.json"))
+    return json.loads(cards[-1].read_text())["training"]["scores"] if cards else []
+
+
+def _keep_snapshot(work: Path, step: int, scores: list[dict[str, Any]]) -> None:
+    """Keep the voice of a scoring, as a training does; its card tells the step."""
+    snapshots = Snapshots(work)
+    shutil.rmtree(snapshots.folder(step), ignore_errors=True)
+    snapshots.index.parent.mkdir(exist_ok=True)
+    snapshots.index.write_bytes(b"an index")
+    write_voice(
+        snapshots.folder(step), training={"seconds_of_audio": 1.5, "scores": scores, "best_step": step}
+    )
+    snapshots.thin(min(scores, key=lambda score: score["total"])["step"])
 
 
 def _take_step(spec: JobSpec, step: int, *, needs_device: bool) -> None:
@@ -138,6 +195,8 @@ def _take_step(spec: JobSpec, step: int, *, needs_device: bool) -> None:
 
 
 def _steps(wish: Mapping[str, Any]) -> int:
+    if "patience_from" in wish:  # it is trained on
+        return int(wish["total_steps"])
     return int(wish.get("steps", os.environ.get("TOY_STEPS", "3")))
 
 

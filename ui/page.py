@@ -1,4 +1,4 @@
-"""The page: five tabs, the named endpoints, how it looks, and how to launch it.
+"""The page: four tabs, the Admin page, the named endpoints, how it looks, and how to launch it.
 
 System fonts only: the page asks nothing of any server but its own.
 Contrast: text on its ground is 4.5:1 or better in the light and in the dark scheme.
@@ -13,24 +13,46 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ui.api import add_endpoints
+from ui.endpoints import add_endpoints
+from ui.look.language import language_menu
+from ui.server import appearance
+from ui.server.admission import AdmissionMiddleware
+from ui.server.appearance import ABOUT, NAME
+from ui.server.gate import install_gate
+from ui.server.gradio_changes import adapt_gradio
 from ui.server.identity import CallerCookie, trust_proxies
+from ui.server.languages import translate_gradio
 from ui.server.login import Login, LoginMiddleware, user_of
-from ui.server.middleware import UploadMiddleware, forbid_fetching, install_middleware
 from ui.server.monitoring import routes
-from ui.server.services import QUIET, Answer, Services, as_gr_error
-from ui.tabs.account import account_bar
-from ui.tabs.admin import AdminTab
+from ui.server.published import ServedFiles, forget_links
+from ui.server.services import FOLLOWED, QUIET, Answer, Services, as_gr_error
+from ui.server.uploads import Uploads
+from ui.tabs.account import AccountPart
+from ui.tabs.admin import PATH, AdminLink, AdminPage
 from ui.tabs.clone import CloneState, CloneTab
 from ui.tabs.convert import ConvertTab
 from ui.tabs.jobs import JobsTab
+from ui.tabs.remembered import note, remember_tab
+from ui.tabs.running import RunningJobs
 from ui.tabs.voices import VoicesTab
 
-HEAD = (
-    '<header class="tm-head"><h1>Timbre</h1>'
-    "<p>Clone a voice from a few minutes of recordings, then convert any recording into it.</p></header>"
+HEAD = f'<header class="tm-head"><h1>{NAME}</h1><p>{ABOUT}</p></header>'
+BACK = '<a href="./">Back to clone and convert</a>'
+ADMIN_HEAD = f'<header class="tm-head"><h1>{NAME}: admin</h1><p>{BACK}</p></header>'
+LOST = (
+    '<div id="tm-lost" role="alert" hidden>The server does not answer. Your jobs are kept and what you typed '
+    "stays; the page goes on by itself as soon as the server is back.</div>"
 )
-CSS = (Path(__file__).parent / "look" / "page.css").read_text(encoding="utf-8")
+LOOK = Path(__file__).parent / "look"
+CSS = "\n".join(path.read_text(encoding="utf-8") for path in sorted(LOOK.glob("*.css")))
+# In the page from the start, before what Gradio's scripts bring. Gradio's template is written for Jinja.
+STYLE = (
+    "<style>.gradio-container { max-width: 1180px !important; width: 100%; margin: 0 auto !important; }\n"
+    ".nav-holder { display: none !important; }\n"
+    ".tm-arriving .main > [data-testid=status-tracker] > * { visibility: hidden; }\n"
+    ".tm-arriving :is(#tabs, footer, #running) { visibility: hidden; }</style>"
+)
+SCRIPT = f"<script>{{% raw %}}{(LOOK / 'everywhere.js').read_text(encoding='utf-8')}{{% endraw %}}</script>"
 BUTTONS = {  # the same in the light and in the dark scheme
     "button_primary_background_fill": "*primary_700",
     "button_primary_background_fill_hover": "*primary_800",
@@ -40,46 +62,61 @@ BUTTONS = {  # the same in the light and in the dark scheme
     "button_cancel_text_color": "white",
 }
 CLEAN_EVERY_S, CLEAN_AFTER_S = 3_600, 86_400
-MAX_WAITING = 200
-THREADS = (
-    160  # enough for who starts a job and follows it (100), the other followers (20), and all else at once
-)
+# One address may have 300 calls under way: the queue and its threads are enough for others beside it.
+MAX_WAITING = 700
+PER_FUNCTION = 64  # more than one user may have under way
+THREADS = FOLLOWED + 40  # those that follow a job, each in a thread of its own, and all else
 
 
 def build_page(services: Services) -> gr.Blocks:
     """Lay out the page, wire it and set up its queue; starts nothing."""
-    page = gr.Blocks(title="Timbre", delete_cache=(CLEAN_EVERY_S, CLEAN_AFTER_S))
+    page = gr.Blocks(title=NAME, delete_cache=(CLEAN_EVERY_S, CLEAN_AFTER_S))
     with page:
-        gr.HTML(HEAD, padding=False)
-        account_bar(page, services)
+        with gr.Row(elem_id="head"):
+            gr.HTML(HEAD, padding=False)
+            with gr.Row(elem_id="account-bar", equal_height=True):
+                gr.HTML(language_menu(), padding=False)
+                admin_link = AdminLink(services)
+                account = AccountPart(services)
+        gr.HTML(LOST, padding=False, elem_id="lost")
+        running = RunningJobs(services)
         trains = services.settings.allow_training
-        with gr.Tabs(selected="clone" if trains else "convert", elem_id="tabs") as tabs:
-            with gr.Tab("Clone", id="clone", visible=trains):
-                clone = CloneTab(services)
+        with gr.Tabs(selected="convert", elem_id="tabs") as tabs:
             with gr.Tab("Convert", id="convert") as convert_opened:
                 convert = ConvertTab(services)
+            with gr.Tab("Clone", id="clone", visible=trains) as clone_opened:
+                clone = CloneTab(services)
             with gr.Tab("Voices", id="voices") as voices_opened:
                 voices = VoicesTab(services)
             with gr.Tab("Jobs", id="jobs") as jobs_opened:
                 jobs = JobsTab(services)
-            with gr.Tab("Admin", id="admin", visible=False) as admin_opened:
-                admin = AdminTab(services)
         clone.wire(page)
         convert.wire(page, convert_opened)
         voices.wire(voices_opened)
         jobs.wire(jobs_opened)
-        admin.wire(page, admin_opened)
+        admin_link.wire(page)
+        account.wire(page)
+        running.wire(page)
+        opened = {"convert": convert_opened, "voices": voices_opened, "jobs": jobs_opened}
+        remember_tab(page, opened | ({"clone": clone_opened} if trains else {}))
+        note(convert.voice, "voice")
+        note(convert.expert.preset, "preset")
         _wire_next_steps(tabs, clone, convert, voices, services)
         add_endpoints(services)
-    page.queue(max_size=MAX_WAITING, default_concurrency_limit=8)
+    with page.route("Admin", f"/{PATH}", show_in_navbar=False):
+        gr.HTML(ADMIN_HEAD, padding=False)
+        gr.HTML(LOST, padding=False)
+        AdminPage(services).wire(page)
+    page.queue(max_size=MAX_WAITING, default_concurrency_limit=PER_FUNCTION)
     return page
 
 
-def launch_options(services: Services) -> dict[str, Any]:
+def launch_options(services: Services, page: gr.Blocks) -> dict[str, Any]:
     """Return the arguments of `Blocks.launch`; this process then believes the trusted proxies alone."""
     settings = services.settings
-    trust_proxies(settings)
-    forbid_fetching()
+    trust_proxies(settings, shared=services.shared)
+    adapt_gradio(appearance.HEAD + STYLE + SCRIPT, translate_gradio)
+    forget_links()
     accounts = services.callers.accounts
     identity = Middleware(LoginMiddleware, services=services)
     if accounts is None:
@@ -94,10 +131,20 @@ def launch_options(services: Services) -> dict[str, Any]:
         "enable_monitoring": False,
         "run_history": False,
         "footer_links": ["api"],
+        "favicon_path": appearance.ICON,
         "app_kwargs": {
-            "routes": [*routes(services), *(Login(services, accounts).routes() if accounts else [])],
-            "middleware": [identity, Middleware(UploadMiddleware, services=services)],
-            "lifespan": install_middleware(settings),
+            "routes": [
+                *routes(services),
+                *appearance.routes(),
+                *Uploads(services).routes(),
+                *(Login(services, accounts).routes() if accounts else []),
+            ],
+            "middleware": [
+                identity,
+                Middleware(AdmissionMiddleware, services=services, page=page),
+                Middleware(ServedFiles),
+            ],
+            "lifespan": install_gate(settings),
         },
         "auth_dependency": partial(user_of, services) if accounts else None,
     }
@@ -131,14 +178,20 @@ def _wire_next_steps(
 ) -> None:
     """'Convert with this voice' leads to the Convert tab with the voice chosen."""
 
-    def trained(state: CloneState, request: gr.Request) -> Answer:
+    def trained(
+        state: CloneState, engine: str, automatic: bool, semitones: float | None, request: gr.Request
+    ) -> Answer:
         with as_gr_error():
             caller = services.caller(request)
             row = services.jobs.get(caller, state.watched.job_id) if state.watched else {}
-        return chosen(row.get("model_id"), request)
+        return chosen(row.get("model_id"), engine, automatic, semitones, request)
 
-    def chosen(model_id: str | None, request: gr.Request) -> Answer:
-        return {tabs: gr.Tabs(selected="convert"), **convert.voices(model_id, request)}
+    def chosen(
+        model_id: str | None, engine: str, automatic: bool, semitones: float | None, request: gr.Request
+    ) -> Answer:
+        offered = convert.voices(model_id, engine, automatic, semitones, request)
+        return {tabs: gr.Tabs(selected="convert"), **offered}
 
-    clone.view.next_step.click(trained, clone.state, [tabs, convert.voice], **QUIET)
-    voices.use.click(chosen, voices.choice, [tabs, convert.voice], **QUIET)
+    _, *now = convert.choice
+    clone.view.next_step.click(trained, [clone.state, *now], [tabs, *convert.offered], **QUIET)
+    voices.use.click(chosen, [voices.choice, *now], [tabs, *convert.offered], **QUIET)

@@ -3,20 +3,22 @@
     uploads     from which nothing was ever started, after upload_expiry_s
     jobs        that have ended, after cleanup_days: their rows go to archive/jobs-YYYY-MM-DD.jsonl,
                 their folders are removed; voices stay
-    voices      in the trash for a day (voices/library.py)
+    trash       voices and jobs that were deleted a day ago
     orphans     files and folders that no row names
 
 A registry without any row is taken for one that was lost, not for an empty one: then nothing is an orphan.
+What has an age is removed when it is old for certain (store/clock.py); without a Clock, by the time of day.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
 import shutil
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -25,11 +27,13 @@ from pipelines.jobs.outcome import count_use
 from pipelines.jobs.progress import EventLog
 from pipelines.settings import Settings
 from pipelines.store.backup import back_up_daily
-from pipelines.store.records import ENDED, RUNNING, Rows, as_text, now, saved_states, uploads_of
+from pipelines.store.clock import DAY_S, Clock
+from pipelines.store.layout import BACKUPS
+from pipelines.store.records import ENDED, RUNNING, TRASH_S, Rows, as_text, now, saved_states, uploads_of
 from pipelines.store.registry import Registry
-from pipelines.voices.library import TRASH_S, Library
+from pipelines.voices.library import Library, is_only_copy
 from rvc.errors import ConfigError
-from rvc.files import bytes_in
+from rvc.files import atomic_write, bytes_in
 
 logger = logging.getLogger(__name__)
 ARRIVING = ".arriving"  # lies in an upload's folder until its row is written
@@ -39,7 +43,14 @@ _TEMPORARY = re.compile(r"\.(incoming|outgoing|deleted)-.*")
 
 
 def recover_on_start(registry: Registry, jobs_dir: Path, library: Library) -> None:
-    """Turn what was running into interrupted, and remove folders without a job; call it first of all."""
+    """Turn what was running into interrupted, and remove what was half written and folders without a job.
+
+    To be called first of all.
+    """
+    data_dir = jobs_dir.parent
+    halves = [path for name in ("archive", BACKUPS, "exports") for path in (data_dir / name).glob(".*.part")]
+    for half in (*halves, *data_dir.glob(".restoring-*")):
+        _remove(half)
     lost = registry.list("jobs", lambda row: row["status"] in RUNNING)
     said = "The server was stopped while this job ran"
     ids = [row["id"] for row in lost]
@@ -47,9 +58,12 @@ def recover_on_start(registry: Registry, jobs_dir: Path, library: Library) -> No
     with registry.as_one():
         for row in lost:
             # The registry is not written for mere progress; the job's own log knows how far it came.
-            log = EventLog(jobs_dir / row["id"] / "events.jsonl")
-            for event in log.read(len(log) - 1):
-                registry.update("jobs", row["id"], progress=event["fraction"])
+            try:
+                log = EventLog(jobs_dir / row["id"] / "events.jsonl")
+                for event in log.read(len(log) - 1):
+                    registry.update("jobs", row["id"], progress=float(event["fraction"]))
+            except (OSError, ValueError, TypeError, KeyError):
+                logger.warning("%s: its events are damaged, and tell no progress", row["id"])
             if row["type"] == "batch":
                 files = saved_states(row["files"], jobs_dir / row["id"])
                 count_use(row, registry.update("jobs", row["id"], files=files), library)
@@ -70,17 +84,18 @@ class CleanUp:
 
     jobs: Rows  # that have ended and had their time; they are archived
     uploads: Rows  # from which nothing was started
-    voices: Rows  # that were deleted, and whose day in the trash is over
+    deleted: Rows  # jobs and uploads whose day in the trash is over
+    voices: Rows  # whose day in the trash is over
     orphans: list[Path]
     size_bytes: int = 0  # of all of them
 
     @property
     def empty(self) -> bool:
-        return not (self.jobs or self.uploads or self.voices or self.orphans)
+        return not (self.jobs or self.uploads or self.deleted or self.voices or self.orphans)
 
     def paths(self, data_dir: Path) -> list[Path]:
         """Return all files and folders of it, which may be gone already."""
-        jobs = [data_dir / "jobs" / row["id"] for row in (*self.jobs, *self.uploads)]
+        jobs = [data_dir / "jobs" / row["id"] for row in (*self.jobs, *self.uploads, *self.deleted)]
         return [*jobs, *(data_dir / "models" / row["id"] for row in self.voices), *self.orphans]
 
     def sentence(self, *, done: bool) -> str:
@@ -89,6 +104,7 @@ class CleanUp:
         counts = [
             (len(self.jobs), "old job", "old jobs"),
             (len(self.uploads), "unused upload", "unused uploads"),
+            (len(self.deleted), "deleted job or upload", "deleted jobs or uploads"),
             (len(self.voices), "deleted voice", "deleted voices"),
             (len(self.orphans), "file or folder of no job or voice", "files or folders of no job or voice"),
         ]
@@ -97,57 +113,117 @@ class CleanUp:
         return f"{verb} {parts}: {self.size_bytes / 1e6:.1f} MB."
 
 
-def find(registry: Registry, settings: Settings, *, untouched_s: float | None = UNTOUCHED_S) -> CleanUp:
+def find(
+    registry: Registry,
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    untouched_s: float | None = UNTOUCHED_S,
+) -> CleanUp:
     """Return what can be removed; orphans from an age on, 0 when no server runs, None for no orphans."""
-    moment = datetime.now(UTC)
-    oldest_job = as_text(moment - timedelta(days=settings.cleanup_days))
-    oldest_upload = as_text(moment - timedelta(seconds=settings.upload_expiry_s))
+    before_s = by_the_wall if clock is None else clock.before
+    oldest_job = _as_text(before_s(settings.cleanup_days * DAY_S))
+    oldest_upload = _as_text(before_s(settings.upload_expiry_s))
     rows = registry.list("jobs")
-    old = [row for row in rows if row["status"] in ENDED and row["updated_at"] < oldest_job]
-    gone = {row["id"] for row in old}
+    before = _as_text(before_s(TRASH_S))
+    deleted = [row for row in rows if "" < (row.get("deleted_at") or "") < before]
+    present = [row for row in rows if not row.get("deleted_at")]
+    old = [row for row in present if row["status"] in ENDED and row["updated_at"] < oldest_job]
+    gone = {row["id"] for row in (*old, *deleted)}
     kept = [row for row in rows if row["id"] not in gone]
     used = {row["input_job_id"] for row in kept}.union(*(uploads_of(row) for row in kept))
-    unused = [row for row in rows if row["id"] not in used]
+    unused = [row for row in present if row["id"] not in used]
     jobs = [row for row in unused if row["id"] in gone]
     uploads = [r for r in unused if r["status"] == "uploaded" and r["created_at"] < oldest_upload]
-    orphans = [] if untouched_s is None else _orphans(registry, settings.data_dir, time.time() - untouched_s)
-    before = as_text(moment - timedelta(seconds=TRASH_S))
+    orphans = (
+        []
+        if untouched_s is None
+        else _orphans(registry, settings.data_dir, before_s(untouched_s) if untouched_s else math.inf)
+    )
     voices = registry.list("models", lambda row: "" < (row.get("deleted_at") or "") < before)
-    found = CleanUp(jobs=jobs, uploads=uploads, voices=voices, orphans=orphans)
+    found = CleanUp(jobs=jobs, uploads=uploads, deleted=deleted, voices=voices, orphans=orphans)
     return replace(found, size_bytes=sum(map(bytes_in, found.paths(settings.data_dir))))
 
 
-def remove(registry: Registry, settings: Settings, *, untouched_s: float | None = UNTOUCHED_S) -> CleanUp:
+def remove(
+    registry: Registry,
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    untouched_s: float | None = UNTOUCHED_S,
+) -> CleanUp:
     """Find what can be removed, archive the jobs' rows, remove it, and return what it was."""
-    found = find(registry, settings, untouched_s=untouched_s)
-    if found.jobs:
-        archive = settings.data_dir / "archive" / f"jobs-{datetime.now(UTC):%Y-%m-%d}.jsonl"
-        archive.parent.mkdir(exist_ok=True)
-        with archive.open("ab") as file:
-            file.writelines(orjson.dumps(row) + b"\n" for row in found.jobs)
-    registry.delete("jobs", [row["id"] for row in (*found.jobs, *found.uploads)])
-    for table in ("models", "usage"):
-        registry.delete(table, [row["id"] for row in found.voices])
+    if clock is None or clock.trusted:
+        _restart_trash(registry)
+    found = find(registry, settings, clock=clock, untouched_s=untouched_s)
+    if found.empty:
+        return found
+    with registry.reserve.spent(), registry.as_one():
+        _archive(found.jobs, settings.data_dir / "archive")
+        registry.delete("jobs", [row["id"] for row in (*found.jobs, *found.uploads, *found.deleted)])
+        for table in ("models", "usage"):
+            registry.delete(table, [row["id"] for row in found.voices])
     for path in found.paths(settings.data_dir):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    if not found.empty:
-        logger.info("%s", found.sentence(done=True))
+        _remove(path)
+    logger.info("%s", found.sentence(done=True))
     return found
 
 
-def daily(registry: Registry, settings: Settings) -> None:
+def doubtful(
+    registry: Registry, settings: Settings, clock: Clock, *, untouched_s: float = UNTOUCHED_S
+) -> bool:
+    """Return whether a clean-up would remove something that is old by the time of day alone."""
+    certain = find(registry, settings, clock=clock, untouched_s=untouched_s)
+    return find(registry, settings, untouched_s=untouched_s) != certain
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def daily(registry: Registry, settings: Settings, *, clock: Clock | None = None) -> None:
     try:
-        if back_up_daily(settings.data_dir) is not None:
-            remove(registry, settings)
+        if back_up_daily(settings.data_dir, trusted=clock is None or clock.trusted) is not None:
+            remove(registry, settings, clock=clock)
     except ConfigError:
         logger.exception("today's backup could not be made")
 
 
+def _restart_trash(registry: Registry) -> None:
+    """Let the day of what was deleted in the future begin now: the clock has been put back since."""
+    moment = now()
+    for table in ("models", "jobs"):
+        ahead = registry.list(table, lambda row: (row.get("deleted_at") or "") > moment)
+        if ahead:
+            with registry.reserve.spent():
+                registry.update_many(table, [row["id"] for row in ahead], deleted_at=moment)
+
+
+def _archive(rows: Rows, folder: Path) -> None:
+    """Add rows to today's archive, all of them or none."""
+    if not rows:
+        return
+    folder.mkdir(exist_ok=True)
+    target = folder / f"jobs-{datetime.now(UTC):%Y-%m-%d}.jsonl"
+    before = target.read_bytes() if target.exists() else b""
+    with atomic_write(target) as path:
+        path.write_bytes(before + b"".join(orjson.dumps(row) + b"\n" for row in rows))
+
+
+def by_the_wall(age_s: float) -> float:
+    """Return the time, in seconds since 1970, before which what was made looks so old by the time of day."""
+    return max(0.0, time.time() - age_s)
+
+
+def _as_text(moment_s: float) -> str:
+    return as_text(datetime.fromtimestamp(moment_s, UTC))
+
+
 def _orphans(registry: Registry, data_dir: Path, before_s: float) -> list[Path]:
-    """Return what no row names and nobody has touched since `before_s` (seconds since 1970)."""
+    """Return what no row names and nobody has touched since then; all of it for infinity."""
     known = {table: {row["id"] for row in registry.list(table)} for table in ("jobs", "models")}
     return [
         path
@@ -155,6 +231,7 @@ def _orphans(registry: Registry, data_dir: Path, before_s: float) -> list[Path]:
         if any(known.values())
         for path in _entries(data_dir / table)
         if (_ID.fullmatch(path.name) and path.name not in ids) or _TEMPORARY.fullmatch(path.name)
+        if not is_only_copy(path, ids)
         if _touched_s(path) < before_s
     ]
 

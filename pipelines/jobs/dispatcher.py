@@ -16,8 +16,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
+from pipelines.jobs.estimates import Estimates
 from pipelines.jobs.outcome import RESUMABLE, JobOutcome, count_use, make_job_spec, resolve
 from pipelines.jobs.processes import Child, RunningJob, WorkerPool
 from pipelines.jobs.progress import EventLog, Subscriptions
@@ -65,6 +67,7 @@ class Dispatcher:
     ) -> None:
         self.lock = threading.RLock()
         self.subscriptions = Subscriptions(self.lock)
+        self.estimates = Estimates(settings.data_dir, lambda: self._pool.converter is not None)
         self._settings = settings
         self._registry = registry
         self._library = library
@@ -78,6 +81,8 @@ class Dispatcher:
         self._pool = WorkerPool(settings, worker_command, self._receive)
         self._pending: Rows = []
         self._pending_version = -1
+        self._waits: dict[str, float] = {}
+        self._waits_version, self._waits_s = -1, 0.0
         self._closing = False
         self._ticked_s = self._housekept_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
@@ -127,16 +132,31 @@ class Dispatcher:
         if job.outcome.reason is None or reason == "shutdown":
             job.outcome.reason = job.outcome.reason or reason
             self._set_grace(job)
-            job.shown |= {"message": "Stopping", "eta_s": None, "updated_at": now()}
+            job.shown |= {"message": "Stopping", "updated_at": now()}
             self._pool.request_stop(job.child, leave=reason == "shutdown")
             self.announce(job.row)
         return True
 
     def public(self, *rows: Row) -> Rows:
         """Return the rows as callers see them, with their newest progress or their position."""
-        places = positions(self._queue()) if any(row["status"] == "pending" for row in rows) else {}
-        shown = {job_id: job.shown for job_id, job in self._running.items()}
-        return [public_row(r, position=places.get(r["id"]), live=shown.get(r["id"])) for r in rows]
+        live = {job_id: job.live() for job_id, job in self._running.items()}
+        places: dict[str, int] = {}
+        if any(row["status"] == "pending" for row in rows):
+            places = positions(self._queue())
+            live |= {job_id: {"eta_s": left_s} for job_id, left_s in self._left_of_waiting().items()}
+        return [public_row(r, position=places.get(r["id"]), live=live.get(r["id"])) for r in rows]
+
+    def _left_of_waiting(self) -> dict[str, float]:
+        """Return in how many seconds each waiting job will be done, by its id; worked out once a second."""
+        waiting, moment_s = sorted(self._queue(), key=lambda row: row["seq"]), time.monotonic()
+        if self._waits_version != self._pending_version or moment_s - self._waits_s >= LOG_INTERVAL_S:
+            self._waits_version, self._waits_s = self._pending_version, moment_s
+            self._waits = self.estimates.of_waiting(
+                [(row, self._library.engine_of_job(row)) for row in waiting],
+                [(job.row, job.left_s) for job in self._running.values()],
+                {"training": self._settings.max_concurrent_jobs},
+            )
+        return self._waits
 
     def event_log(self, job_id: str) -> EventLog:
         job = self._running.get(job_id)
@@ -211,7 +231,7 @@ class Dispatcher:
             self._device.release(job_id)
         elif kind == "paused":
             self._device.paused(job_id, time.monotonic())
-            job.shown |= {"message": "Paused while another job computes", "eta_s": None, "updated_at": now()}
+            job.shown |= {"message": "Paused while another job computes", "updated_at": now()}
             self.announce(job.row)
         elif kind in ("done", "failed", "stopped"):
             job.outcome.last = event
@@ -222,11 +242,11 @@ class Dispatcher:
     def _on_progress(self, job: RunningJob, event: Row) -> None:
         stage, data = str(event.get("stage") or ""), event.get("data") or {}
         new_stage = stage != job.shown["stage"]
+        job.clock.heard(event, job.outcome.ran_s)
         job.shown |= {
             "progress": min(max(float(event.get("fraction") or 0.0), 0.0), 1.0),
             "stage": stage,
             "message": "Stopping" if job.outcome.reason else str(event.get("message") or stage),
-            "eta_s": event.get("eta_s"),
             "updated_at": now(),
         }
         if isinstance(data.get("file"), dict):
@@ -234,7 +254,7 @@ class Dispatcher:
         moment_s = time.monotonic()
         if data or new_stage or moment_s - job.logged_s >= LOG_INTERVAL_S:
             job.logged_s = moment_s
-            said = {name: job.shown[name] for name in ("stage", "message", "eta_s")}
+            said = {name: job.live()[name] for name in ("stage", "message", "eta_s")}
             said |= {"time": job.shown["updated_at"], "fraction": job.shown["progress"], "data": data}
             job.log.append(said)
         self.announce(job.row)
@@ -286,6 +306,7 @@ class Dispatcher:
         try:
             make_job_spec(row, folder, self._registry, self._library, self._settings).save()
             log = self.event_log(row["id"])
+            clock = self.estimates.clock(row, self._library.engine_of_job(row))
             child = self._pool.assign(row, folder)
         except Exception as error:  # of a damaged row too: it fails by itself and the queue goes on
             refused = isinstance(error, RvcError)
@@ -295,8 +316,8 @@ class Dispatcher:
             message = str(error) if known else "What is noted of this job is damaged; start it anew."
             self._conclude(row, JobOutcome(last={"event": "failed", "kind": kind, "message": message}))
             return
-        shown = {name: row[name] for name in ("progress", "stage", "message", "eta_s", "updated_at")}
-        self._running[row["id"]] = RunningJob(row=row, child=child, log=log, shown=shown)
+        shown = {name: row[name] for name in ("progress", "stage", "message", "updated_at")}
+        self._running[row["id"]] = RunningJob(row=row, child=child, log=log, clock=clock, shown=shown)
         if lane_of(row) == SHORT and row["model_id"] in self._on_device:
             # Already now, so that a training does not start and stop between two conversions.
             self._request_device(row)
@@ -329,7 +350,13 @@ class Dispatcher:
             elif outcome.last is None or job.child is not self._pool.converter:
                 continue
             with about_job(job_id):
-                self._conclude(job.row | job.shown | {"files": job.row["files"]}, outcome)
+                try:
+                    self._conclude(job.row | job.shown | {"files": job.row["files"]}, outcome)
+                except OSError:
+                    if not self._closing:
+                        raise
+                    logger.exception("its end could not be written down; the next start finds it interrupted")
+                    del self._running[job_id]
             self._device.release(job_id)
             fault = outcome.last is not None and outcome.last.get("kind") == "internal"
             self._pool.finished(job.child, fault=fault)
@@ -338,11 +365,15 @@ class Dispatcher:
         kept = {name: row[name] for name in ("progress", "stage")}
         changes = resolve(row, outcome, self._folder(row["id"]), self._library, self._retry_pauses_s)
         before = row
-        with self._registry.as_one():
+        # What was stopped may be deleted next, or the server is to end: neither waits for room on the disk.
+        room = self._registry.reserve.spent() if outcome.reason else nullcontext()
+        with room, self._registry.as_one():
             row = self._registry.update("jobs", row["id"], **(kept | changes))
             count_use(before, row, self._library)
         # Only now: had the disk refused, the next tick would come here again.
-        self._running.pop(row["id"], None)
+        job = self._running.pop(row["id"], None)
+        if job and row["status"] == "completed" and not outcome.reason:
+            self.estimates.ended_well(job.clock, outcome.ran_s)
         JOB_SECONDS.labels(row["type"], row["status"]).observe(outcome.ran_s)
         logger.info("%s is %s", row["type"], row["status"])
         self.announce(row, state_changed=True)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
+import math
 import shutil
 import threading
 from pathlib import Path, PurePosixPath
@@ -17,16 +19,30 @@ from pathlib import Path, PurePosixPath
 import orjson
 
 from pipelines.conversion.provenance import Provenance
+from pipelines.pitch_contours import pitch_contours
+from pipelines.recordings.pieces import REJECTED, figures_of
 from pipelines.recordings.report import validate
 from pipelines.recordings.uploads import StoredFile
-from pipelines.store.records import ENDED, RESULTS, STATES, Caller, Row, Rows, unknown_job
+from pipelines.store.records import (
+    ENDED,
+    RESULTS,
+    STATES,
+    Caller,
+    Row,
+    Rows,
+    job_deleted,
+    saved_states,
+    unknown_job,
+)
 from pipelines.store.registry import Registry
+from pipelines.users.limits import require_room
 from pipelines.voices.bundle import pack_files
 from rvc.errors import AudioError, ConfigError, NotAllowedError, UnknownNameError
+from rvc.files import is_disk_full
 
+logger = logging.getLogger(__name__)
 COLUMNS = ("name", "output", "status", "seconds", "reason")
 STATEMENT = "Every recording in this zip is synthetic speech."
-ARTIFACT_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".png", ".json"})
 LOG_TAIL_BYTES = 20_000
 REPORT = Path("prepared") / "report.json"
 # What every browser plays as it came: codecs by the ending that content gave the file.
@@ -38,15 +54,19 @@ _PLAYED = {
     ".m4a": ("aac",),
     ".aac": ("aac",),
 }
+MOST_DECODED_S = 600.0  # of a batch's recording, so that it can be heard; a longer one is heard as it came
+_DECODED_BYTES = 100_000  # a second, at the most
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def job_of(registry: Registry, caller: Caller, job_id: str) -> Row:
-    """Return a job's row; UnknownNameError if there is none, or it is somebody else's."""
+def job_of(registry: Registry, caller: Caller, job_id: str, *, deleted_too: bool = False) -> Row:
+    """Return a job's row; UnknownNameError if there is none, or it is somebody else's or in the trash."""
     row = registry.get("jobs", str(job_id))
     if row is None or not caller.may_see(row):
         raise unknown_job(job_id)
+    if row.get("deleted_at") and not deleted_too:
+        raise job_deleted()
     return row
 
 
@@ -71,13 +91,20 @@ class JobFiles:
     def report(self, caller: Caller, job_id: str) -> Row | None:
         """Return the report on the data set of an upload, preparation or training; None before it exists.
 
-        "refused" in it lists the files that could not be used, if there are any.
+        "refused" in it lists the files that could not be used, "rejected" has the figures of what a person
+        rejected, if there is any.
         """
         row = job_of(self._registry, caller, job_id)
-        path = self._jobs_dir / (row["upload_id"] or row["id"]) / REPORT
+        folder = self._jobs_dir / (row["upload_id"] or row["id"])
+        path = folder / REPORT
         if not path.is_file():
             return None
-        found: Row = orjson.loads(path.read_bytes())
+        try:
+            found: Row = orjson.loads(path.read_bytes())
+        except orjson.JSONDecodeError as error:
+            raise ConfigError("The report on these recordings is damaged; prepare them again.") from error
+        if (folder / REJECTED).is_file() and (out := figures_of(folder))["rejected"]:
+            found["rejected"] = out
         return found | ({"refused": row["refused"]} if row.get("refused") else {})
 
     def validate(self, caller: Caller, job_id: str) -> Row:
@@ -118,8 +145,8 @@ class JobFiles:
         A file that was not read as its header says is decoded too: what shows it would read it otherwise.
         """
         _, files = self.stored_files(caller, job_id)
-        plain = files[0].codec in _PLAYED.get(PurePosixPath(files[0].original).suffix, ())
-        return self.input_path(caller, job_id, decoded=not plain or files[0].note is not None)
+        file = files[0]
+        return self.input_path(caller, job_id, decoded=not _is_played(file.original, file.codec, file.note))
 
     def result_path(self, caller: Caller, job_id: str) -> Path:
         """Return the audio that a conversion made, or a zip of what a batch that has ended made."""
@@ -137,6 +164,50 @@ class JobFiles:
             raise NotAllowedError("The converted audio of this job is no longer here; convert it again.")
         return path
 
+    def batch_file(self, caller: Caller, job_id: str, number: int) -> tuple[Path, Path, Row]:
+        """Return one of a batch's recordings: as it was sent in, what came of it, and its row.
+
+        `number` is its place among the files of the batch's row, from 1. The others may still be under way.
+        """
+        row = job_of(self._registry, caller, job_id)
+        folder, files = self._jobs_dir / row["id"], row["files"] if row["type"] == "batch" else []
+        if not isinstance(number, int) or not 1 <= number <= len(files):
+            raise UnknownNameError(
+                f"This job ({row['type']}) has no recording number {str(number)[:20]}; "
+                f"a batch has those from 1 to the number of its files ({len(files)})."
+            )
+        file = saved_states(files, folder)[number - 1]
+        made = folder / RESULTS / str(file.get("output"))
+        if file["status"] != "completed" or not made.is_file():
+            raise NotAllowedError(
+                f"{file['name']} is not converted ({file['status']}); wait for it, or look why."
+            )
+        return self._jobs_dir / file["upload_id"] / file["original"], made, file
+
+    def batch_played(self, caller: Caller, job_id: str, number: int) -> tuple[Path, Path, Row]:
+        """As `batch_file`; what no browser plays as it came is decoded, once, unless it is long."""
+        source, made, file = self.batch_file(caller, job_id, number)
+        length_s = float(file.get("seconds") or math.inf)
+        if _is_played(source.name, str(file.get("codec")), file.get("note")) or length_s > MOST_DECODED_S:
+            return source, made, file
+        kept = self._jobs_dir / job_id / "work" / f"played.{number}.flac"
+        with _ONE_AT_A_TIME:
+            if not kept.is_file():
+                require_room(kept.parents[1], round(length_s) * _DECODED_BYTES, str(file["name"]))
+                kept.parent.mkdir(exist_ok=True)
+                _decode(source, kept, str(file["name"]))
+        return kept, made, file
+
+    def pitch_contours(self, caller: Caller, job_id: str) -> Row:
+        """Return the melodies of a conversion's source and result, as `pipelines.pitch_contours` does."""
+        after, before = self.result_path(caller, job_id), self.input_path(caller, job_id, decoded=True)
+        row = job_of(self._registry, caller, job_id)
+        if row["type"] != "conversion":
+            raise NotAllowedError("Only a conversion of one recording has contours; convert this one alone.")
+        contours = pitch_contours(before, after, self._jobs_dir / row["id"] / "work" / "pitch.json")
+        moved = (row.get("result") or {}).get("transpose_semitones")
+        return contours | {"job_id": row["id"], "transpose_semitones": moved}
+
     def training_checkpoints(self, caller: Caller, job_id: str) -> list[Path]:
         """Return what other RVC programs train on from: G_<step>.pth and D_<step>.pth of a training."""
         row = job_of(self._registry, caller, job_id)
@@ -149,15 +220,20 @@ class JobFiles:
             )
         return found
 
-    def artifact(self, caller: Caller, job_id: str, name: str) -> Path:
-        """Return a file that a job made on the way, such as a sample, by its name in an event."""
-        row = job_of(self._registry, caller, job_id)
-        work = (self._jobs_dir / row["id"] / "work").resolve()
-        plain = isinstance(name, str) and PurePosixPath(name).suffix in ARTIFACT_SUFFIXES and "\0" not in name
-        path = (work / name).resolve() if plain else work
-        if not path.is_relative_to(work) or not path.is_file():
-            raise UnknownNameError(f"This job has no file {str(name)[:64]!r}; its events name those it has.")
-        return path
+
+def _is_played(name: str, codec: str, note: str | None) -> bool:
+    """Whether browsers play a file as it came; not what its header says something wrong of."""
+    return codec in _PLAYED.get(PurePosixPath(name).suffix, ()) and note is None
+
+
+def _decode(source: Path, kept: Path, name: str) -> None:
+    from rvc.audio.reader import blocks, probe
+    from rvc.audio.writer import AudioWriter
+
+    info = probe(source, name=name)
+    with AudioWriter(kept, info.sample_rate_hz, "flac", bits=16) as out:
+        for block in blocks(source, max_seconds=MOST_DECODED_S + 1.0, name=name, info=info):
+            out.write(block)
 
 
 def _results_zip(row: Row, folder: Path) -> Path:
@@ -166,16 +242,26 @@ def _results_zip(row: Row, folder: Path) -> Path:
         raise NotAllowedError(f"This batch ({row['status']}) has converted nothing; resume it, or look why.")
     archive, tables = folder / "work" / "results.zip", folder / "work" / "tables"
     with _ONE_AT_A_TIME:
-        if archive.is_file() and archive.stat().st_mtime_ns > (folder / STATES).stat().st_mtime_ns:
+        states = folder / STATES
+        if archive.is_file() and states.is_file() and archive.stat().st_mtime_ns > states.stat().st_mtime_ns:
             return archive
+        results = [folder / RESULTS / file["output"] for file in made]
+        if missing := [path.name for path in results if not path.is_file()]:
+            others = f" and {len(missing) - 1} more are" if len(missing) > 1 else " is"
+            raise NotAllowedError(
+                f"{missing[0]}{others} no longer on the server, so the zip cannot be made; convert again."
+            )
         try:
-            tables.mkdir(exist_ok=True)
+            tables.mkdir(parents=True, exist_ok=True)
             _write_tables(row, tables)
-            results = [folder / RESULTS / file["output"] for file in made]
             pack_files([*results, *sorted(tables.iterdir())], archive)
         except OSError as error:
+            if is_disk_full(error):
+                said = "The server's disk has no room for the zip; delete old jobs, or tell its owner."
+                raise AudioError(said) from error
+            logger.exception("the zip of a batch could not be made")
             raise AudioError(
-                "The server's disk has no room for the zip; delete old jobs, or tell its owner."
+                f"The zip could not be made on the server ({error.strerror}); tell whoever runs it."
             ) from error
         finally:
             shutil.rmtree(tables, ignore_errors=True)

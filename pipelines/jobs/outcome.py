@@ -2,6 +2,7 @@
 
     done                            completed, once its result has been fetched
     stopped, because it was asked   cancelled, failed (its voice was deleted), interrupted (the server leaves)
+                                    or, a completed training that was to go on, completed as before
     out of time                     interrupted when it saves its work, else failed
     failed, of the input            failed; trying again would not help
     anything else                   tried again after a pause, in the end failed and marked as dead letter
@@ -21,7 +22,7 @@ from pathlib import Path
 from pipelines.job_spec import JobSpec
 from pipelines.jobs.job_files import upload_of
 from pipelines.settings import Settings
-from pipelines.store.records import CONVERTING, Row, now, saved_states, voice_deleted
+from pipelines.store.records import CONVERTING, Row, has_made_voice, now, saved_states, voice_deleted
 from pipelines.store.registry import Registry
 from pipelines.voices.library import Library
 from rvc.errors import CheckpointError, NotAllowedError, RvcError
@@ -97,7 +98,7 @@ def _changes(row: Row, outcome: JobOutcome, folder: Path, library: Library, paus
             logger.exception("its result is unusable")
             return _fault(row, str(error), pauses_s)
     if outcome.reason == "cancel":
-        return ended("cancelled", message="Cancelled")
+        return cancelled(row)
     if outcome.reason == "deleted":
         return ended("failed", error_message=str(voice_deleted(row["model_name"])))
     if outcome.reason == "shutdown":
@@ -142,6 +143,13 @@ def _fault(row: Row, what: str, pauses_s: Sequence[float]) -> Row:
         error_message=f"The job failed {tries} times through a fault of the program or the machine "
         f"({what.rstrip('.')}); its log is kept; retry it later, or show the log to whoever runs the server.",
     )
+
+
+def cancelled(row: Row) -> Row:
+    """Return the changes that end a job as its owner asked: a training that had made a voice still has it."""
+    if has_made_voice(row):
+        return ended("completed", progress=1.0, stage="")
+    return ended("cancelled", message="Cancelled")
 
 
 def ended(status: str, **changes: object) -> Row:

@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipelines.jobs.estimates import JobClock
 from pipelines.jobs.outcome import JobOutcome
 from pipelines.jobs.progress import EventLog
 from pipelines.jobs.schedule import SHORT, lane_of
@@ -112,12 +113,21 @@ class RunningJob:
     row: Row  # as it was started
     child: Child
     log: EventLog
-    shown: Row  # newest progress, stage, message, eta_s and updated_at; files of a batch once one has changed
+    clock: JobClock
+    shown: Row  # newest progress, stage, message and updated_at; files of a batch once one has changed
     outcome: JobOutcome = field(default_factory=JobOutcome)  # what is known of it so far
     kill_at_s: float | None = None  # monotonic
     asked: bool = False  # whether the child stands still for the device, or computes on it
     grant: str | None = None  # the line that gives it the device, kept until it asks
     logged_s: float = float("-inf")  # monotonic time of the last event in the log
+
+    @property
+    def left_s(self) -> float:
+        return self.clock.left_s(self.outcome.ran_s, time.monotonic())
+
+    def live(self) -> Row:
+        """Return what is shown of it, with the time that is left unless it was told to stop."""
+        return {**self.shown, "eta_s": None if self.outcome.reason else self.left_s}
 
     def update_file(self, change: Row) -> None:
         files = self.shown["files"] = list(self.shown.get("files") or self.row["files"])

@@ -50,7 +50,16 @@ class EventLog:
             return []
         with self.path.open("rb") as file:
             file.seek(start)
-            return [orjson.loads(line) for line in file.read(end - start).splitlines()]
+            return [event for line in file.read(end - start).splitlines() if (event := _event(line))]
+
+
+def _event(line: bytes) -> Row | None:
+    """Read a line; None for one that the disk has damaged."""
+    try:
+        event = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return event if isinstance(event, dict) else None
 
 
 @dataclass(eq=False)

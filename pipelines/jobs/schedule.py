@@ -23,7 +23,7 @@ URGENCY = {SHORT: URGENT, LONG: PATIENT, "batch": BATCH}
 TURN_S = 60.0  # how long an overdue job computes before a more urgent one may interrupt it again
 # Types of job that never run together on the same upload, whose prepared slices they write and read.
 USES_PREPARED = frozenset({"preprocessing", "training"})
-LONGEST_REST_S = 3_600.0  # no failed try rests longer
+LONGEST_REST_S = 60.0  # no failed try rests longer
 
 
 @dataclass(frozen=True, kw_only=True)

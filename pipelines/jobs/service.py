@@ -7,6 +7,7 @@ dispatcher runs what is pending; workers do it, in child processes. This process
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,9 @@ from pipelines.jobs import cleanup
 from pipelines.jobs.cleanup import ARRIVING, CleanUp
 from pipelines.jobs.dispatcher import WORKER_COMMAND, Dispatcher
 from pipelines.jobs.job_files import JobFiles, all_uploads_of, job_of, upload_of
-from pipelines.jobs.outcome import RETRY_PAUSES_S, ended
+from pipelines.jobs.outcome import RETRY_PAUSES_S, cancelled, ended
+from pipelines.jobs.reviews import Reviews
+from pipelines.jobs.trash import coming_with, going_with
 from pipelines.logs import about_job
 from pipelines.recordings.uploads import (
     batch_files,
@@ -25,9 +28,11 @@ from pipelines.recordings.uploads import (
     receive,
     receive_batch,
     receive_voice,
+    tried_again,
 )
 from pipelines.settings import Settings
 from pipelines.store import records
+from pipelines.store.clock import Clock
 from pipelines.store.records import (
     CONVERTING,
     ENDED,
@@ -37,14 +42,16 @@ from pipelines.store.records import (
     Row,
     Rows,
     new_job,
-    uploads_of,
     voice_deleted,
 )
 from pipelines.store.registry import Registry
 from pipelines.users.limits import Limits, Quota, Share, Spend
-from pipelines.voices.library import Library
+from pipelines.users.signatures import Signatures
+from pipelines.voices.library import EXPORT_LIFE_S, Library
 from rvc.errors import AudioError, ConfigError, NotAllowedError
+from rvc.sandbox import on_behalf_of
 
+logger = logging.getLogger(__name__)
 MAX_PENDING_PER_USER = 100
 
 
@@ -64,6 +71,7 @@ class Jobs:
         self._settings = settings
         self._jobs_dir = settings.data_dir / "jobs"
         self.registry = Registry(settings.data_dir)
+        self._clock = Clock(settings.data_dir)
         self._jobs_dir.mkdir(exist_ok=True)
         self.library = Library(settings.data_dir, self.registry)
         self.files = JobFiles(self.registry, self._jobs_dir)
@@ -73,10 +81,14 @@ class Jobs:
             settings, self.registry, self.library, worker_command, retry_pauses_s, self._housekeeping
         )
         self.lock = self.dispatcher.lock
+        self.estimate = self.dispatcher.estimates.of  # how long a job would take here
+        self.reviews = Reviews(self.registry, self._jobs_dir, self.lock)
         self._last_seq = max((row["seq"] for row in self.registry.list("jobs")), default=0)
 
     def start(self) -> None:
-        cleanup.recover_on_start(self.registry, self._jobs_dir, self.library)
+        with self.registry.reserve.spent():  # on a full disk too: who would free it needs a server
+            Signatures(self._settings.secret).renew_ids(self.registry)
+            cleanup.recover_on_start(self.registry, self._jobs_dir, self.library)
         self.library.recover()
         self._housekeeping()
         self.dispatcher.start()
@@ -96,13 +108,17 @@ class Jobs:
         user_id: str | None = None,
         type: str | None = None,
         status: str | None = None,
+        deleted: bool = False,
     ) -> Rows:
-        """Return the caller's jobs, newest first; an admin's list holds everybody's, or those of user_id."""
+        """Return the caller's jobs, newest first; an admin's list holds everybody's, or those of user_id.
+
+        Or those that were deleted and can be restored.
+        """
         owner = user_id if caller.admin else caller.user_id
         wanted = {"user_id": owner, "type": type, "status": status}
         equal: dict[str, Any] = {name: value for name, value in wanted.items() if value}
         with self.lock:
-            rows = self.registry.list("jobs", **equal)
+            rows = self.registry.list("jobs", lambda row: bool(row.get("deleted_at")) == deleted, **equal)
             return self.dispatcher.public(*sorted(rows, key=lambda row: row["seq"], reverse=True))
 
     def events(self, caller: Caller, job_id: str, since: int = 0) -> Rows:
@@ -149,7 +165,7 @@ class Jobs:
         folder.mkdir()
         try:
             (folder / ARRIVING).touch()
-            with about_job(job_id), self.quota.room(caller) as spend:
+            with about_job(job_id), on_behalf_of(caller.user_id), self.quota.room(caller) as spend:
                 kept, refused = self._receive(files, folder, purpose, spend)
                 first = next(file["original"] for file in kept if "original" in file)
                 facts: Row = {"id": job_id, "files": kept, "refused": refused}
@@ -191,8 +207,7 @@ class Jobs:
         A training has a model_name and uses the settings of the preparation that it names as its input; a
         conversion and a batch have a model_id. Every key of the settings is optional.
         """
-        if type not in records.JOB_TYPES:
-            raise ConfigError(f"Unknown type of job {type!r}. Choose one of: {', '.join(records.JOB_TYPES)}.")
+        records.require_type(type)
         options = records.checked_settings(settings)
         voice: Row = {}
         if type == "training":
@@ -259,7 +274,10 @@ class Jobs:
         self.limits.take("starts", caller)
 
     def cancel(self, caller: Caller, job_id: str) -> Row:
-        """Stop a job: a waiting one at once, a running one when it has saved; return its row."""
+        """Stop a job: a waiting one at once, a running one when it has saved; return its row.
+
+        A training that was trained on is then completed, as it was before.
+        """
         with self.lock:
             row = job_of(self.registry, caller, job_id)
             if self.dispatcher.stop(row["id"], "cancel"):
@@ -269,12 +287,14 @@ class Jobs:
                 raise NotAllowedError(
                     f"This job is {row['status']}; only one that waits or runs is cancelled."
                 )
-            return self._end(row, ended("cancelled", message="Cancelled"))
+            with self.registry.reserve.spent():  # it is to be deleted, perhaps
+                return self._end(row, cancelled(row))
 
     def retry(self, caller: Caller, job_id: str) -> Row:
         """Queue a failed, cancelled or interrupted job again, from its start; return its row.
 
-        A batch never starts again with what it has converted: it goes on, as with resume().
+        Neither a batch starts again with what it has converted, nor a training that has made a voice: they go
+        on, as with resume().
         """
         return self._again(caller, job_id, from_start=True)
 
@@ -285,11 +305,16 @@ class Jobs:
         """
         return self._again(caller, job_id, from_start=False)
 
-    def _again(self, caller: Caller, job_id: str, *, from_start: bool) -> Row:
+    def extend(self, caller: Caller, job_id: str, changes: Row) -> Row:
+        """Queue a completed job again with changes to its row, from what it has saved; return its row."""
+        return self._again(caller, job_id, from_start=False, extended=changes)
+
+    def _again(self, caller: Caller, job_id: str, *, from_start: bool, extended: Row | None = None) -> Row:
         self.quota.require(caller)
         with self.lock:
             row = job_of(self.registry, caller, job_id)
-            if row["status"] not in records.RESTARTABLE and not has_more_to_do(row):
+            restartable = row["status"] in records.RESTARTABLE or has_more_to_do(row)
+            if not (row["status"] == "completed" if extended else restartable):
                 raise NotAllowedError(
                     f"This job is {row['status']}; what failed or was cancelled or interrupted runs again."
                 )
@@ -297,8 +322,10 @@ class Jobs:
             if row["type"] in CONVERTING:
                 self.library.folder_of_job(row)  # it was not deleted
             self._admit(caller)
-            changes: Row = {}
-            if from_start and row["type"] != "batch":
+            changes: Row = extended or {}
+            if row["type"] == "batch":
+                changes |= tried_again(row["files"])
+            if from_start and row["type"] != "batch" and not records.has_made_voice(row):
                 changes["progress"] = 0.0
                 folder = self._jobs_dir / row["id"]
                 for name in ("work", "bundle", "result"):
@@ -309,43 +336,36 @@ class Jobs:
             changes |= {"message": "Waiting", "stage": "", "updated_at": records.now()}
             return self._changed(self.registry.update("jobs", row["id"], **changes))
 
-    def remove(self, caller: Caller, job_id: str) -> Row:
-        """Delete a job that has ended, or an upload, with its files, and return its row; trained voices stay.
+    def remove(self, caller: Caller, job_id: str, purge: bool = False) -> Row:
+        """Put a job that has ended, or an upload, into the trash, or remove it for good, from there too.
 
-        The upload of a job goes with the last job that works on it. A crash in between leaves folders without
-        rows, which the next start removes.
+        Trained voices stay. Its upload goes with the last job that works on it. Returns the row that it had.
+        A crash leaves folders without rows at most, which the next start removes.
         """
-        with self.lock:
-            shown = self.get(caller, job_id)
-            gone = self._no_longer_needed(job_of(self.registry, caller, job_id))
+        with self.lock, self.registry.reserve.spent():
+            row = job_of(self.registry, caller, job_id, deleted_too=purge)
+            gone = going_with(self.registry, row, purge=purge)
+            if not purge:
+                self.registry.update_many("jobs", gone, deleted_at=records.now())
+                return self.dispatcher.public(*self.registry.list("jobs", id=row["id"]))[0]
             self.registry.delete("jobs", gone)
         for gone_id in gone:
             shutil.rmtree(self._jobs_dir / gone_id, ignore_errors=True)
-        return shown
+        return self.dispatcher.public(row)[0]
 
-    def _no_longer_needed(self, row: Row) -> Sequence[str]:
-        if row["status"] not in ENDED and row["status"] != "uploaded":
-            raise NotAllowedError(f"This job is {row['status']}; stop it first, then delete it.")
-        others = [other for other in self.registry.list("jobs") if other["id"] != row["id"]]
-        if users := sum(row["id"] in uploads_of(other) for other in others):
-            raise NotAllowedError(
-                f"{users} of your jobs work on this upload; delete them, and it goes with the last."
-            )
-        if any(other["input_job_id"] == row["id"] and other["status"] not in ENDED for other in others):
-            raise NotAllowedError(
-                "A job that was started from this one waits or runs; wait for it, or stop it."
-            )
-        return [
-            row["id"],
-            *uploads_of(row).difference(*(uploads_of(other) for other in others)),
-        ]
+    def restore(self, caller: Caller, job_id: str) -> Row:
+        """Take a job out of the trash, with its upload, and return its row."""
+        with self.lock:
+            row = job_of(self.registry, caller, job_id, deleted_too=True)
+            self.registry.update_many("jobs", coming_with(row), deleted_at=None)
+            return self.get(caller, job_id)
 
     def delete_voice(self, caller: Caller, model_id: str, *, force: bool = False, purge: bool = False) -> Row:
         """Put a voice into the trash, or with `purge` remove it for good, from there too; return its row.
 
         NotAllowedError while jobs wait for it or use it; with `force` they fail instead, saying why.
         """
-        with self.lock:
+        with self.lock, self.registry.reserve.spent():
             row = self.library.changeable(caller, model_id, deleted_too=purge)
             if (use := self.use_of(row["id"])) and not force:
                 raise NotAllowedError(
@@ -379,11 +399,16 @@ class Jobs:
             return self.library.restore(caller, model_id)
 
     def clean_up(self, caller: Caller, *, dry_run: bool) -> CleanUp:
-        """Remove what had its time and what belongs to nothing, or only tell what it would be."""
+        """Remove what had its time and what belongs to nothing, or only tell what it would be.
+
+        ConfigError where some of it is old only by a clock that is not trusted.
+        """
         records.require_admin(caller)
         work = cleanup.find if dry_run else cleanup.remove
-        self.library.follow_clock()
         with self.lock:
+            self._clock.look()
+            if not dry_run and cleanup.doubtful(self.registry, self._settings, self._clock):
+                raise ConfigError(self._clock.sentence())
             return work(self.registry, self._settings)
 
     def shares(self, caller: Caller) -> Sequence[Share]:
@@ -408,7 +433,11 @@ class Jobs:
 
     def _housekeeping(self) -> None:
         with self.lock:
-            self.library.follow_clock()
-            cleanup.remove(self.registry, self._settings, untouched_s=None)
-            self.library.expire_exports()
-            cleanup.daily(self.registry, self._settings)
+            self._clock.look()
+            try:
+                self.registry.reserve.make()
+                cleanup.remove(self.registry, self._settings, clock=self._clock, untouched_s=None)
+                self.library.expire_exports(self._clock.before(EXPORT_LIFE_S))
+                cleanup.daily(self.registry, self._settings, clock=self._clock)
+            except OSError:
+                logger.exception("what had its time could not be removed; it is tried again")

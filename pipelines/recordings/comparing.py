@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.recordings.pieces import SliceMeasures
 from pipelines.recordings.report import (
     F0,
     FileReport,
@@ -45,6 +46,7 @@ class RecordingFacts:
     folder: Path
     measures: Measures
     slices: list[SliceRef]
+    measured: list[SliceMeasures]  # of each slice
     windows: SpeakerWindows  # to compare speakers with
     fingerprint: NDArray[np.float32]  # to find duplicates with
 
@@ -66,8 +68,15 @@ def read_facts(folder: Path, name: str) -> RecordingFacts:
         SliceRef(path=folder / row["file"], seconds=row["seconds"], source_name=name, start_s=row["start_s"])
         for row in facts["slices"]
     ]
-    measures = Measures(**facts["measures"])
-    return RecordingFacts(folder=folder, measures=measures, slices=slices, windows=windows, fingerprint=moves)
+    names = [field.name for field in fields(SliceMeasures)]
+    return RecordingFacts(
+        folder=folder,
+        measures=Measures(**facts["measures"]),
+        slices=slices,
+        measured=[SliceMeasures(**{name: row[name] for name in names}) for row in facts["slices"]],
+        windows=windows,
+        fingerprint=moves,
+    )
 
 
 def compare_recordings(

@@ -2,6 +2,7 @@
 
     folder/prepared/slices/<key>/   one folder per recording and settings: NNNN.flac, voice.npz, facts.json
     folder/prepared/report.json     the report (`DatasetReport.to_json`)
+    folder/prepared/pieces.json     what the recordings were cut to, for a person to hear (pieces.py)
     folder/prepared/slices.json     the slices of the set, written last
 
 The key is a hash of the recording's content and of the settings, so a second run redoes only what changed. A
@@ -21,7 +22,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,9 +31,19 @@ from numpy.typing import NDArray
 from pipelines.events import Done, Events, Progress
 from pipelines.job_spec import PrepareSettings
 from pipelines.recordings.comparing import FACTS, VOICE, RecordingFacts, compare_recordings, read_facts
+from pipelines.recordings.doubts import Usual, doubts
 from pipelines.recordings.joining import join_short
-from pipelines.recordings.report import GRADES, DatasetReport, summarise
+from pipelines.recordings.pieces import (
+    Piece,
+    file_id_of,
+    load_pieces,
+    rejections_of,
+    require_speech,
+    save_pieces,
+)
+from pipelines.recordings.report import GRADES, DatasetReport, FileReport, summarise
 from pipelines.recordings.segments import Recording, SliceRef, SliceRendering, noise_of, rate_of, render
+from pipelines.recordings.slice_measures import Analysis, measure_slice
 from pipelines.recordings.uploads import StoredFile
 from rvc.analysis.fingerprint import fingerprint
 from rvc.analysis.quality import Measures, active_frames, measure_in_steps
@@ -45,14 +56,14 @@ from rvc.audio.writer import AudioWriter
 from rvc.errors import AudioError
 from rvc.files import atomic_write
 from rvc.pitch.praat import PraatF0
-from rvc.steps import relay
+from rvc.steps import relay, result_of
 
 logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 T = TypeVar("T")
 
-VERSION = 2  # part of the key: raise it when the same settings give other slices
+VERSION = 3  # part of the key: raise it when the same settings give other slices
 JOINED = "joined"
 COMPARING, JOINING = (
     0.9,
@@ -78,16 +89,6 @@ class Prepared:
 
     slices: list[SliceRef]
     report: DatasetReport
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Analysis:
-    """A recording at 16 kHz and what is in it, in frames of 10 ms."""
-
-    speech: NDArray[np.bool_]
-    power: NDArray[np.float64]
-    log_mel: Floats
-    f0_hz: NDArray[np.float64]
 
 
 def prepare(files: Sequence[StoredFile], folder: Path, settings: PrepareSettings) -> Events[Prepared]:
@@ -135,14 +136,44 @@ def is_prepared(folder: Path, settings: PrepareSettings) -> bool:
 
 def load_prepared(folder: Path) -> Prepared:
     """Read what the last finished `prepare` wrote; `folder` is the upload's, or `prepared` in it."""
-    target = folder if (folder / "slices.json").is_file() else folder / "prepared"
+    target = _target(folder)
     try:
-        listing = json.loads((target / "slices.json").read_text(encoding="utf-8"))
+        listing = _listing(target)
         report = DatasetReport.from_json(json.loads((target / "report.json").read_text(encoding="utf-8")))
         slices = [SliceRef(**{**row, "path": target / "slices" / row["path"]}) for row in listing["slices"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AudioError("These recordings are not prepared; prepare them (again) first.") from error
     return Prepared(slices=slices, report=report)
+
+
+def load_slices(folder: Path, work: Path, *, goes_on: bool) -> list[SliceRef]:
+    """Return the slices that a training learns from: without what was rejected when it began.
+
+    Short ones are then joined anew, in `work`, the training's folder, so that nothing of what was rejected is
+    in them. AudioError if too little is left.
+    """
+    target = _target(folder)
+    slices = load_prepared(target).slices
+    rejected = rejections_of(target.parent, work, goes_on=goes_on)
+    pieces = load_pieces(target) if rejected.slices or rejected.files else []
+    kept = [piece for piece in pieces if not rejected.covers(piece)]
+    out = len(pieces) - len(kept)
+    require_speech(sum(piece.seconds for piece in (kept if out else slices)), rejected=out)
+    if out:  # without, there is nothing to keep: what goes on without a list goes on with all
+        work.mkdir(parents=True, exist_ok=True)
+        settings = PrepareSettings(**_listing(target)["settings"])
+        slices = result_of(join_short(_as_slices(kept, target), work / JOINED, settings)).slices
+        rejected.save(work)
+    return slices
+
+
+def _target(folder: Path) -> Path:
+    return folder if (folder / "slices.json").is_file() else folder / "prepared"
+
+
+def _listing(target: Path) -> dict[str, Any]:
+    listing: dict[str, Any] = json.loads((target / "slices.json").read_text(encoding="utf-8"))
+    return listing
 
 
 def _key(file: StoredFile, settings: PrepareSettings) -> str:
@@ -170,19 +201,60 @@ def _set_of(
 ) -> Generator[float, None, Prepared]:
     """Compare the recordings, join what is too short, and sum up; yields the share that is done."""
     found = yield from _between(0.0, JOINING, compare_recordings(pairs))
-    slices = [
-        (piece, rate_of(file.sample_rate_hz), GRADES.index(report.verdict))
-        for (file, facts), report in zip(pairs, found.files, strict=True)
-        for piece in facts.slices
-        if report.duplicate_of is None
-    ]
-    joined = yield from _between(JOINING, 1.0, join_short(slices, target / "slices" / JOINED, settings))
+    pieces = _pieces(pairs, found.files)
+    joined = yield from _between(
+        JOINING, 1.0, join_short(_as_slices(pieces, target), target / "slices" / JOINED, settings)
+    )
+    save_pieces(pieces, target)
     return Prepared(
         slices=joined.slices,
         report=summarise(
             found.files, found.second_speaker, found.f0, joined=(joined.recordings, joined.into)
         ),
     )
+
+
+def _pieces(pairs: Sequence[tuple[StoredFile, RecordingFacts]], reports: Sequence[FileReport]) -> list[Piece]:
+    """List what the recordings were cut to and what is doubtful in it; duplicates have none."""
+    used = [(*pair, report) for pair, report in zip(pairs, reports, strict=True) if not report.duplicate_of]
+    usual = Usual.of([measured for _, facts, _ in used for measured in facts.measured])
+    pieces = []
+    for file, facts, report in used:
+        for ref, measured in zip(facts.slices, facts.measured, strict=True):
+            doubt, reasons = doubts(measured, ref.seconds, report.other_speaker_share, usual)
+            file_id = file_id_of(file.sha256)
+            piece = Piece(
+                id=f"{file_id}-{round(ref.start_s * file.sample_rate_hz)}",
+                file=file.name,
+                file_id=file_id,
+                path=f"{ref.path.parent.name}/{ref.path.name}",
+                start_s=ref.start_s,
+                seconds=ref.seconds,
+                rate_hz=rate_of(file.sample_rate_hz),
+                grade=GRADES.index(report.verdict),
+                doubt=doubt,
+                reasons=reasons,
+                **vars(measured),
+            )
+            pieces.append(piece)
+    return pieces
+
+
+def _as_slices(pieces: Sequence[Piece], target: Path) -> list[tuple[SliceRef, int, int]]:
+    """Return pieces as `join_short` takes them."""
+    return [
+        (
+            SliceRef(
+                path=target / "slices" / piece.path,
+                seconds=piece.seconds,
+                source_name=piece.file,
+                start_s=piece.start_s,
+            ),
+            piece.rate_hz,
+            piece.grade,
+        )
+        for piece in pieces
+    ]
 
 
 def _write(target: Path, prepared: Prepared, folders: Sequence[Path], settings: PrepareSettings) -> None:
@@ -221,18 +293,20 @@ def prepare_recording(
             longest=round(settings.longest_slice_s * FRAMES_PER_S),
         )
         yield 0.76
-        spoken_db = _speech_db(analysis, [(0, analysis.speech.size)])
+        spoken_db = analysis.speech_db(((0, analysis.speech.size),))
         reduce = settings.reduce_noise
         noise = noise_of(recording, analysis.speech, settings.highpass_hz) if reduce else None
         rendering = SliceRendering(settings=settings, noise=noise, recording_db=spoken_db)
         yield 0.77
         slices = []
         for number, cut in enumerate(cuts):
-            wav, rate_hz = render(recording, cut, _speech_db(analysis, cut), rendering)
+            wav, rate_hz = render(recording, cut, analysis.speech_db(cut), rendering)
             path, seconds = folder / f"{number:04d}.flac", round(wav.size / rate_hz, 4)
             with AudioWriter(path, rate_hz, "flac", bits=24) as out:
                 out.write(wav)
-            slices.append({"file": path.name, "seconds": seconds, "start_s": cut[0][0] / FRAMES_PER_S})
+            measured = measure_slice(recording, analysis, cut, wav, spoken_db)
+            where = {"file": path.name, "seconds": seconds, "start_s": cut[0][0] / FRAMES_PER_S}
+            slices.append(where | asdict(measured))
             yield 0.77 + 0.2 * (number + 1) / len(cuts)
     windows = speaker_windows(analysis.log_mel, analysis.f0_hz, analysis.speech, turns(analysis.speech))
     yield 0.98
@@ -264,7 +338,7 @@ def turns(speech: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return stretches
 
 
-def _analyse(recording: Recording, highpass_hz: float) -> Generator[float, None, _Analysis]:
+def _analyse(recording: Recording, highpass_hz: float) -> Generator[float, None, Analysis]:
     """Listen to a recording without its offset and rumble, which would pass for loudness."""
     resampler = StreamResampler(recording.rate_hz, RATE_16K_HZ)
     parts: list[Floats] = []
@@ -293,7 +367,7 @@ def _analyse(recording: Recording, highpass_hz: float) -> Generator[float, None,
         yield 0.9 + 0.1 * min(start + _MEL_FRAMES, frames) / frames
     blocks_of_10_ms = wav[: frames * HOP_16K].reshape(-1, HOP_16K)
     power = np.einsum("ij,ij->i", blocks_of_10_ms, blocks_of_10_ms, dtype=np.float64) / HOP_16K
-    return _Analysis(speech=speech, power=power, log_mel=np.concatenate(bands)[:frames], f0_hz=f0_hz)
+    return Analysis(speech=speech, power=power, log_mel=np.concatenate(bands)[:frames], f0_hz=f0_hz)
 
 
 def _measured(recording: Recording, speech: NDArray[np.bool_]) -> Generator[float, None, Measures]:
@@ -312,14 +386,6 @@ def _measured(recording: Recording, speech: NDArray[np.bool_]) -> Generator[floa
         yield 0.0
     measures = yield from measure_in_steps(np.concatenate(wavs), recording.rate_hz, np.concatenate(masks))
     return replace(measures, seconds=seconds, speech_seconds=float(speech.sum()) / FRAMES_PER_S)
-
-
-def _speech_db(analysis: _Analysis, spans: Sequence[tuple[int, int]]) -> float:
-    """Level of the speech in some stretches, dBFS; of all there is if nobody speaks."""
-    power = np.concatenate([analysis.power[start:stop] for start, stop in spans])
-    speech = np.concatenate([analysis.speech[start:stop] for start, stop in spans])
-    chosen = power[speech] if speech.any() else power
-    return float(10 * np.log10(chosen.mean() + 1e-12)) if chosen.size else -120.0
 
 
 def _between(since: float, until: float, steps: Generator[float, None, T]) -> Generator[float, None, T]:

@@ -7,7 +7,7 @@ only when something is measured: the server judges uploads with it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class FileReport:
     name: str
     verdict: str  # "good", "usable" or "problem"
     reason: str  # why, in a sentence or more
+    reasons: list[str] = field(default_factory=list)  # the same sentence by sentence
     seconds: float
     speech_s: float
     slices: int
@@ -163,17 +164,24 @@ def _faults(measures: Measures, snr_db: float) -> Iterator[Finding]:
         yield PROBLEM, said
     elif snr_db < GOOD_SNR_DB:
         yield USABLE, f"There is audible noise, {snr_db:.0f} dB below the voice; 20 or more is clean."
-    share = f"{100 * measures.clipping_fraction:.2g} % of the samples are cut off (clipped)"
+    clipped = f"{100 * measures.clipping_fraction:.2g}"
     if measures.clipping_fraction > USABLE_CLIPPING:
-        yield PROBLEM, f"{share}, which sounds harsh; record it again at a lower level."
+        yield (
+            PROBLEM,
+            f"{clipped} % of the samples are cut off (clipped), which sounds harsh; record it again at a "
+            "lower level.",
+        )
     elif measures.clipping_fraction > GOOD_CLIPPING:
-        yield USABLE, f"{share}; record at a lower level."
+        yield USABLE, f"{clipped} % of the samples are cut off (clipped); record at a lower level."
     if measures.bandwidth_hz < GOOD_BANDWIDTH_HZ:
         khz, rate = measures.bandwidth_hz / 1_000, f"{measures.sample_rate_hz / 1_000:g} kHz"
         said = f"It holds nothing above {khz:.1f} kHz ({rate} recording): the voice will sound dull."
         if is_upsampled(measures):
-            said = f"It is stored at {rate}, but nothing is left above {khz:.1f} kHz: it was recorded or "
-            said += f"encoded at about {2 * khz:.0f} kHz, and the voice will sound as dull."
+            made_khz = f"{2 * khz:.0f}"
+            said = (
+                f"It is stored at {rate}, but nothing is left above {khz:.1f} kHz: it was recorded or "
+                f"encoded at about {made_khz} kHz, and the voice will sound as dull."
+            )
         yield USABLE if measures.bandwidth_hz >= USABLE_BANDWIDTH_HZ else PROBLEM, said
     db = measures.level_db
     if db is not None and db < QUIET_DB:
@@ -187,6 +195,7 @@ def describe_file(file: StoredFile, measures: Measures, slices: int = 0, f0: F0 
         name=file.name,
         verdict=verdict,
         reason=" ".join(reasons),
+        reasons=reasons,
         seconds=round(file.seconds, 2),
         speech_s=round(measures.speech_seconds, 2),
         slices=slices,
@@ -208,16 +217,20 @@ def describe_file(file: StoredFile, measures: Measures, slices: int = 0, f0: F0 
 def as_duplicate(file: FileReport, of: str, kind: str) -> FileReport:
     """Mark a recording as one that was left out because it repeats another, called `of`."""
     reason = f"It is the same recording as {of}; it was left out."
-    return replace(file, verdict=PROBLEM, reason=reason, slices=0, duplicate_of=of, duplicate_kind=kind)
+    return replace(_because(file, [reason]), slices=0, duplicate_of=of, duplicate_kind=kind)
 
 
 def with_other_speaker(file: FileReport, share: float) -> FileReport:
     reason = f"A second speaker is heard in about {100 * share:.0f} % of its speech."
     if share > 0.7:
         reason = "It sounds like another speaker than the other recordings."
-    if file.verdict != GOOD:
-        reason = f"{reason} {file.reason}"
-    return replace(file, verdict=PROBLEM, reason=reason, other_speaker_share=round(share, 3))
+    reasons = [reason, *(file.reasons if file.verdict != GOOD else [])]
+    return replace(_because(file, reasons), other_speaker_share=round(share, 3))
+
+
+def _because(file: FileReport, reasons: list[str]) -> FileReport:
+    """Make a recording a problem for other reasons."""
+    return replace(file, verdict=PROBLEM, reason=" ".join(reasons), reasons=reasons)
 
 
 def summarise(
@@ -266,38 +279,52 @@ def _advice_on_speech(report: DatasetReport) -> Iterator[Finding]:
     """Say whose speech it is and how much; what matters most comes first."""
     second, minutes = report.second_speaker, report.speech_minutes
     if second.heard:
-        where = f", within {_listed(second.mixed_files)}" if second.mixed_files else ""
-        where = f", in {_listed(second.files)}" if second.files else where
-        said = f"A second speaker is heard in about {100 * second.share:.0f} % of the speech{where}: "
-        yield PROBLEM, said + "remove these parts, or the voice will be a blend of both."
+        share = f"{100 * second.share:.0f}"
+        said = (
+            f"A second speaker is heard in about {share} % of the speech: remove these parts, or the voice "
+            "will be a blend of both."
+        )
+        if names := second.files or second.mixed_files:
+            where = "It is these recordings" if second.files else "It is within these recordings"
+            said = f"{said} {where}: {_listed(names)}."
+        yield PROBLEM, said
     if minutes < GOOD_MINUTES:
-        enough = minutes >= ENOUGH_MINUTES
-        more = "5 or more give a better voice" if enough else "1 is the least, 5 or more are better"
-        yield PROBLEM if minutes < 0.15 else USABLE, f"You have {_amount(minutes)} of speech; {more}."
+        amount = _amount(minutes)
+        said = f"You have {amount} of speech; 5 minutes or more give a better voice."
+        if minutes < ENOUGH_MINUTES:
+            said = f"You have {amount} of speech; 1 minute is the least, 5 or more are better."
+        yield PROBLEM if minutes < 0.15 else USABLE, said
 
 
 def _advice_on_sound(report: DatasetReport, used: Sequence[FileReport]) -> Iterator[Finding]:
     noisy = [file.name for file in used if file.snr_db is not None and file.snr_db < GOOD_SNR_DB]
     if report.snr_db is not None and report.snr_db < GOOD_SNR_DB:
-        said = f"The noise is only {report.snr_db:.0f} dB below the voice: record in a quieter room, "
-        said += "closer to the microphone, or switch noise reduction on."
+        said = (
+            f"The noise is only {report.snr_db:.0f} dB below the voice: record in a quieter room, closer to "
+            "the microphone, or switch noise reduction on."
+        )
         yield USABLE if report.snr_db >= USABLE_SNR_DB else PROBLEM, said
     elif noisy:
         yield USABLE, f"Noisy, better left out or recorded again: {_listed(noisy)}."
     if clipped := [file.name for file in used if file.clipping_fraction > GOOD_CLIPPING]:
         yield USABLE, f"Cut off at the top (clipped), better recorded at a lower level: {_listed(clipped)}."
     if report.bandwidth_hz is not None and report.bandwidth_hz < GOOD_BANDWIDTH_HZ:
-        said = f"The recordings end at {report.bandwidth_hz / 1000:.1f} kHz, so the voice will sound dull; "
-        said += "originals at 44.1 or 48 kHz, not through a telephone or a meeting, sound brighter."
+        khz = report.bandwidth_hz / 1000
+        said = (
+            f"The recordings end at {khz:.1f} kHz, so the voice will sound dull; originals at 44.1 or 48 "
+            "kHz, not through a telephone or a meeting, sound brighter."
+        )
         yield USABLE, said
 
 
 def _left_out(report: DatasetReport, used: Sequence[FileReport], joined_to: int) -> Iterator[Finding]:
     if skipped := [file.name for file in used if not file.slices]:
-        said = (
-            f"{len(skipped)} of {len(report.files)} recordings were skipped, for no speech was heard in them"
+        count, names = len(skipped), _listed(skipped)
+        yield (
+            USABLE,
+            f"{count} of {len(report.files)} recordings were skipped, for no speech was heard in them: "
+            f"{names}.",
         )
-        yield USABLE, f"{said}: {_listed(skipped)}."
     faint = [file for file in used if file.snr_db is None or _hardly_speaks(file.speech_s, file.seconds)]
     if heard := [file.name for file in faint if file.slices]:
         yield USABLE, f"Hardly any speech was heard in {_listed(heard)}."
@@ -305,8 +332,11 @@ def _left_out(report: DatasetReport, used: Sequence[FileReport], joined_to: int)
         names = _listed([f"{pair.file} (the same as {pair.of})" for pair in report.duplicates])
         yield GOOD, f"Left out because they repeat another recording: {names}."
     if report.joined:
-        said = f"{report.joined} recordings are too short to be learned from one by one"
-        yield GOOD, f"{said}; their speech was joined to {joined_to} longer pieces."
+        yield (
+            GOOD,
+            f"{report.joined} recordings are too short to be learned from one by one; their speech was "
+            f"joined to {joined_to} longer pieces.",
+        )
 
 
 def _amount(minutes: float) -> str:
@@ -316,7 +346,7 @@ def _amount(minutes: float) -> str:
 def _listed(names: Sequence[str], most: int = 5) -> str:
     if len(names) > most:
         return ", ".join(names[:most]) + f" and {len(names) - most} more"
-    return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else "".join(names)
+    return ", ".join(names)
 
 
 def _rounded(value: float | None) -> float | None:

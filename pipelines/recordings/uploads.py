@@ -15,17 +15,17 @@ import math
 import shutil
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipelines.recordings.sources import Named, Source, readable_name, refuse, size_of, sources_of
+from pipelines.recordings.sources import Named, Source, readable_name, ready, refuse, size_of, sources_of
 from pipelines.settings import Settings
 from pipelines.store.records import Row, Rows
-from pipelines.users.limits import Spend
+from pipelines.users.limits import Spend, require_room
 from rvc.audio.reader import AudioInfo, blocks, probe
 from rvc.audio.writer import AudioWriter
 from rvc.errors import AudioError, ConfigError
@@ -37,7 +37,7 @@ SILENCE_PEAK = 1e-4
 MOST_NAMED = 10  # refused files in one sentence
 
 _SAMPLE_BYTES = 4
-_SPARE_BYTES = 200_000_000
+_UNPACKED = ".unpacked"  # what came in zips, in the folder of the inputs until each is kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,15 +91,13 @@ def receive_voice(
     or it is too much.
     """
     refused: Rows = []
-    with ExitStack() as stack:
-        most_mb = settings.max_decoded_mb
-        sources = sources_of(files, stack, most=settings.max_voice_files, most_mb=most_mb)
-        with _inputs(folder) as inputs:
-            stored = _decoded(
-                sources, inputs, settings, spend,
-                lambda source, error: refused.append({"name": source.name, "reason": str(error)}),
-            )  # fmt: skip
-            _require_enough(stored, refused)
+    sources = sources_of(files, most=settings.max_voice_files, most_mb=settings.max_decoded_mb)
+    with _inputs(folder) as inputs:
+        stored = _decoded(
+            sources, inputs, settings, spend,
+            lambda source, error: refused.append({"name": source.name, "reason": str(error)}),
+        )  # fmt: skip
+        _require_enough(stored, refused)
     return stored, refused
 
 
@@ -111,23 +109,23 @@ def receive_batch(files: Named, folder: Path, settings: Settings, spend: Spend |
     much, or not one can be used, LimitError from `spend`; nothing is left behind then.
     """
     rows: Rows = []
-    with ExitStack() as stack:
-        sources = sources_of(files, stack, most=settings.max_files, most_mb=settings.max_batch_mb)
-        needed = sum(source.size_bytes for source in sources)
-        if spend is not None:
-            spend(needed)
-        _require_room(folder, needed, "these recordings")
-        with _inputs(folder) as inputs:
-            for number, source in enumerate(sources):
-                try:
-                    stored, info = _keep(source, inputs / f"{number:03d}", settings)
-                except AudioError as error:
-                    row = {"name": source.name, "size_bytes": source.size_bytes, "seconds": 0.0}
-                    rows.append(row | {"status": "failed", "reason": str(error)})
-                else:
-                    stored = replace(stored, seconds=min(info.seconds, settings.max_audio_seconds))
-                    rows.append(stored.to_json() | {"status": "waiting", "reason": None})
-            _refuse_if_none_is_left(sum(row["status"] == "waiting" for row in rows), rows)
+    sources = sources_of(files, most=settings.max_files, most_mb=settings.max_batch_mb)
+    needed = sum(source.size_bytes for source in sources)
+    if spend is not None:
+        spend(needed)
+    require_room(folder, needed, "these recordings")
+    with _inputs(folder) as inputs:
+        sources = ready(sources, inputs / _UNPACKED, settings.max_file_size_bytes)
+        for number, source in enumerate(sources):
+            try:
+                stored, info = _keep(source, inputs / f"{number:03d}", settings)
+            except AudioError as error:
+                row = {"name": source.name, "size_bytes": source.size_bytes, "seconds": 0.0}
+                rows.append(row | {"status": "failed", "reason": str(error)})
+            else:
+                stored = replace(stored, seconds=min(info.seconds, settings.max_audio_seconds))
+                rows.append(stored.to_json() | {"status": "waiting", "reason": None})
+        _refuse_if_none_is_left(sum(row["status"] == "waiting" for row in rows), rows)
     return rows
 
 
@@ -148,6 +146,14 @@ def has_more_to_do(row: Row) -> bool:
     files = row["files"] if row["type"] == "batch" and row["status"] == "completed" else []
     # Of what was refused at its upload nothing is known, nor kept.
     return any(file["status"] == "failed" and "codec" in file for file in files)
+
+
+def tried_again(files: Rows) -> Row:
+    """Return the changes with which a batch goes on: what has failed waits again."""
+    waiting: Row = {"status": "waiting", "reason": None}
+    rows = [file | waiting if file["status"] == "failed" and "codec" in file else file for file in files]
+    dealt_with = sum(row["status"] != "waiting" for row in rows)
+    return {"files": rows, "progress": dealt_with / len(rows)}
 
 
 def _require_enough(stored: Sequence[StoredFile], refused: Rows) -> None:
@@ -206,6 +212,7 @@ def _inputs(folder: Path) -> Iterator[Path]:
     staging.mkdir(parents=True)
     try:
         yield staging
+        shutil.rmtree(staging / _UNPACKED, ignore_errors=True)
         staging.rename(folder / "inputs")
     except BaseException:
         shutil.rmtree(folder if made_folder else staging, ignore_errors=True)
@@ -222,8 +229,11 @@ def _decoded(
     """Keep and decode what was sent in; `not_taken` hears of what cannot be used, which leaves nothing."""
     meter = _Meter(settings, spend)
     meter.plan(sum(source.size_bytes for source in sources))
+    from_zips = sum(source.size_bytes for source in sources if source.packed is not None)
+    if from_zips:
+        require_room(inputs, from_zips, "these recordings")
     stored: list[StoredFile] = []
-    for source in sources:
+    for source in ready(sources, inputs / _UNPACKED, settings.max_file_size_bytes):
         place, before = inputs / f"{len(stored):03d}", meter.counts
         try:
             stored.append(_decoded_one(source, place, settings, meter))
@@ -236,7 +246,7 @@ def _decoded(
 
 
 def _decoded_one(source: Source, place: Path, settings: Settings, meter: _Meter) -> StoredFile:
-    _require_room(place.parent, source.size_bytes, source.name)
+    require_room(place.parent, 0 if source.packed else source.size_bytes, source.name)
     kept, info = _keep(source, place, settings)
     original, audio, seconds = place.parent / Path(kept.original).name, place.with_suffix(".wav"), 0.0
     try:
@@ -244,7 +254,7 @@ def _decoded_one(source: Source, place: Path, settings: Settings, meter: _Meter)
         stated_s = min(info.seconds, settings.max_audio_seconds) if info.length_is_stated else 0.0
         planned = round(stated_s * info.sample_rate_hz) * _SAMPLE_BYTES
         meter.plan(planned)
-        _require_room(place.parent, planned, source.name)
+        require_room(place.parent, planned, source.name)
         with closing(decode(original, audio, source.name, settings.max_audio_seconds, info)) as steps:
             for decoded_s in steps:
                 meter.wrote(round((decoded_s - seconds) * info.sample_rate_hz) * _SAMPLE_BYTES)
@@ -262,17 +272,16 @@ def _keep(source: Source, place: Path, settings: Settings) -> tuple[StoredFile, 
     said = f"{source.name} has {source.size_bytes / 1e6:.4g} MB; upload files of at most"
     too_large = source.size_bytes > settings.max_file_size_bytes
     refuse(too_large, f"{said} {settings.max_file_size_mb:g} MB (FLAC or MP3 take less room than WAV).")
-    part = place.with_suffix(".part")
     try:
-        path = source.unpack(part)
-        info = probe(path, name=source.name)
+        info = probe(source.path, name=source.name)
         original = place.with_name(f"{place.name}.original.{info.container}")
-        if path == part:
-            path.rename(original)
+        if source.packed is None:
+            shutil.copyfile(source.path, original)
         else:
-            shutil.copyfile(path, original)
+            source.path.rename(original)
     finally:
-        part.unlink(missing_ok=True)
+        if source.packed is not None:
+            source.path.unlink(missing_ok=True)
     with original.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     stored = StoredFile(
@@ -325,9 +334,3 @@ class _Meter:
         self.counts = (allowed, written + count)
         if written + count > allowed:
             self.plan(written + count - allowed)
-
-
-def _require_room(folder: Path, count: int, what: str) -> None:
-    sentence = f"There is no room for {what} on the server's disk; delete old jobs, or ask its owner."
-    if shutil.disk_usage(folder).free < count + _SPARE_BYTES:
-        raise _TooMuchError(sentence)

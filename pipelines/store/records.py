@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,13 @@ JOB_TYPES = tuple(RUNNING_STATUS)
 RUNNING = frozenset(RUNNING_STATUS.values())
 RESTARTABLE = frozenset({"failed", "cancelled", "interrupted"})
 ENDED = RESTARTABLE | {"completed"}
+STATUSES = {"uploaded", "pending"} | RUNNING | ENDED
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of a row; it becomes the name of a folder
 # By purpose of an upload, the type of its row.
 UPLOAD_TYPES = {"training": "training", "target": "conversion", "batch": "batch"}
 
 MAX_NAME_CHARACTERS = 80
+TRASH_S = 86_400.0  # how long a deleted voice or job can be restored
 MAX_SETTINGS_BYTES = 65_536
 
 # What is shown of a row; every key is always there.
@@ -48,6 +52,7 @@ PUBLIC = (
     "id", "user_id", "type", "status", "progress", "message", "stage", "eta_s", "position",
     "input_job_id", "model_id", "model_name", "settings", "files", "refused", "quality_snr", "result",
     "error_message", "dead_letter", "attempts", "created_at", "updated_at", "completed_at",
+    "deleted_at", "purge_at",
 )  # fmt: skip
 PRIVATE_OF_FILES = frozenset({"original", "audio", "upload_id"})  # where it lies
 
@@ -74,12 +79,24 @@ def require_admin(caller: Caller) -> None:
         raise NotAllowedError("This is for who runs the server; log in as an admin.")
 
 
+def require_type(job_type: str) -> None:
+    if job_type not in JOB_TYPES:
+        raise ConfigError(f"Unknown type of job {job_type!r}. Choose one of: {', '.join(JOB_TYPES)}.")
+
+
 def now() -> str:
     return as_text(datetime.now(UTC))
 
 
 def as_text(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds")
+
+
+def purge_at(row: Row) -> str | None:
+    """Return when a voice or a job of the trash is gone for good; None for what was not deleted."""
+    if not row.get("deleted_at"):
+        return None
+    return as_text(datetime.fromisoformat(row["deleted_at"]) + timedelta(seconds=TRASH_S))
 
 
 def new_id() -> str:
@@ -98,9 +115,14 @@ def new_job(user_id: str, job_type: str, *, status: str, seq: int, **fields: obj
         "input_audio_path": None, "output_audio_path": None,
         "model_id": None, "model_name": None, "quality_snr": None, "error_message": None,
         "seq": seq, "attempts": 0, "not_before": 0.0, "dead_letter": False,
-        "settings": {}, "files": [], "refused": [], "result": None,
+        "settings": {}, "files": [], "refused": [], "result": None, "deleted_at": None,
     }  # fmt: skip
     return row | fields
+
+
+def has_made_voice(row: Row) -> bool:
+    """Whether a training was completed, maybe before it was trained on; the row may be a public one."""
+    return row["type"] == "training" and bool(row.get("result"))
 
 
 def uploads_of(row: Row) -> set[str]:
@@ -110,7 +132,8 @@ def uploads_of(row: Row) -> set[str]:
 
 def public_row(row: Row, *, position: int | None = None, live: Row | None = None) -> Row:
     """Return the row as callers see it, with its place in the queue (1 = next) or what has changed since."""
-    shown: Row = {"refused": []} | row | (live or {}) | {"position": position}  # older rows have none
+    older: Row = {"refused": [], "deleted_at": None}  # which rows of earlier versions lack
+    shown = older | row | (live or {}) | {"position": position, "purge_at": purge_at(row)}
     shown["files"] = [
         {name: value for name, value in stored.items() if name not in PRIVATE_OF_FILES}
         for stored in shown["files"]
@@ -121,6 +144,11 @@ def public_row(row: Row, *, position: int | None = None, live: Row | None = None
 def unknown_job(job_id: object) -> UnknownNameError:
     """Return the one answer to an id that does not exist or belongs to somebody else."""
     return UnknownNameError(f"There is no job {str(job_id)[:64]!r}; list your jobs to see their ids.")
+
+
+def job_deleted() -> UnknownNameError:
+    """Return what is said of a job that is in the trash."""
+    return UnknownNameError("This job was deleted; restore it, or list your jobs to see the others.")
 
 
 def voice_deleted(name: object) -> UnknownNameError:

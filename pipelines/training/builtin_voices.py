@@ -39,6 +39,7 @@ SOURCE = "Recordings published under CC0, to be used for synthetic voices."
 class BuiltinVoice:
     speaker: str  # whose recordings of the corpus it learns from
     name: str
+    language: str | None = None  # of the recordings, a tag of BCP 47
     minutes: float = 8.0  # at most this much of them is used
     steps: int | None = 4_000  # at most; it ends earlier when the held-out slices say so
     patience: int = 20
@@ -76,6 +77,7 @@ def make_voice(corpus: Path, voice: BuiltinVoice, work: Path, voices: Path = BUI
         settings=TrainSettings(total_steps=voice.steps, patience=voice.patience, threads=voice.threads),
         consent={"statement": SOURCE},
         licence=LICENCES.get(chosen[0].collection),
+        language=voice.language,
         index_rows=INDEX_ROWS,
     )
     return finish(_logged(train(request)))
@@ -104,13 +106,14 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=BuiltinVoice.minutes)
     parser.add_argument("--steps", type=int, default=BuiltinVoice.steps)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--language", help="of the recordings of all these voices, such as nl-BE")
     parser.add_argument("--out", type=Path, default=BUILTIN_VOICES)
     options = parser.parse_args(None if arguments is None else list(arguments))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     for pair in options.voices:
         speaker, _, name = pair.partition("=")
         length = {"minutes": options.minutes, "steps": options.steps, "threads": options.threads}
-        voice = BuiltinVoice(speaker=speaker, name=name or speaker, **length)
+        voice = BuiltinVoice(speaker=speaker, name=name or speaker, language=options.language, **length)
         made = make_voice(options.corpus, voice, options.work, options.out)
         logger.info("%s: %d steps, best %d, score %s", made.name, made.steps, made.best_step, made.score)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from pipelines.training.train import TrainRequest, TrainResult, assist, train
 from pipelines.voices.bundle import pack
 from pipelines.weights import fetch_pretrained, weight_store
 from rvc.errors import AudioError, ConfigError, RvcError
+from rvc.sandbox import die_with_parent
 from rvc.steps import result_of
 from rvc.training.group import Group
 from rvc.training.settings import TrainSettings
@@ -113,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for everything that is made")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting")
     options = parser.parse_args(arguments)
+    die_with_parent(os.getppid())  # torchrun that is killed leaves its processes behind
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=get_settings().log_level, format=form)
     try:

@@ -6,13 +6,15 @@ Closing it saves what was done; calling it again with the same folders goes on f
 cached, training resumes from its last checkpoint, and the bundle appears only when it is whole.
 Runs in a child process: this module loads torch and faiss.
 
-In `work_dir`:  features/, checkpoints/, samples/ (WAV files, named by Progress.data["sample"]).
-In `bundle_dir`: card.json, model.safetensors, index.faiss.
+In `work_dir`:  features/, checkpoints/, samples/ (WAV files, named by Progress.data["sample"]), and
+snapshots/: the voices of some scorings, and the index, which they share and which is therefore built first.
+In `bundle_dir`: card.json, model.safetensors, index.faiss, sample.mp3.
 """
 
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -28,8 +30,11 @@ from numpy.typing import NDArray
 from pipelines.conversion.load_voice import fetched_estimator
 from pipelines.events import Done, Events, Progress
 from pipelines.events import result_of as passed_on
-from pipelines.voices.bundle import INDEX, write_card
+from pipelines.job_spec import FOR_THE_CARD
+from pipelines.voices.bundle import INDEX, SAMPLE, write_card
+from pipelines.voices.snapshots import Snapshots
 from pipelines.weights import fetch_pretrained, weight_store
+from rvc.audio.sample_file import save_sample
 from rvc.engine.card import FORMAT_VERSION
 from rvc.engine.options import LITE, RVC, RVC_DEFAULTS
 from rvc.engine.retrieval import MAX_ROWS, RetrievalIndex, thinned
@@ -39,7 +44,7 @@ from rvc.steps import relay, result_of
 from rvc.training.checkpoints import new_bundle
 from rvc.training.dataset import TrainingSet, extract_features, fixed_arithmetic, seed_of
 from rvc.training.group import Group
-from rvc.training.loop import Training
+from rvc.training.loop import Training, sample_name
 from rvc.training.settings import TrainSettings
 from rvc.training.task import Report, Task, TaskBuilder
 
@@ -49,21 +54,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MIN_SPEECH_S = 10.0  # less does not hold all sounds of a language, whatever the engine
-FEATURES_UNTIL, TRAINING_UNTIL, INDEX_UNTIL = 0.08, 0.95, 0.99  # shares of the progress bar
+FEATURES_UNTIL, INDEX_UNTIL, TRAINING_UNTIL = 0.06, 0.08, 0.99  # shares of the progress bar
 ENCODER = "contentvec"
 FROM_SCRATCH = "It begins with random weights and takes far longer."
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
-    prepared_folder: Path  # what `pipelines.recordings.prepare.load_prepared` reads
+    prepared_folder: Path  # what `pipelines.recordings.prepare.load_slices` reads
     work_dir: Path  # what survives a stop; one training per folder
     bundle_dir: Path  # where the voice shall be; replaced if it exists
     name: str
     settings: TrainSettings = field(default_factory=TrainSettings)
     consent: Any = None  # what the person stated about the right to use this voice; None writes nothing
     licence: str | None = None
+    language: str | None = None  # of the recordings, a tag of BCP 47
     index_rows: int = MAX_ROWS  # at most so many content vectors are kept in the retrieval index
 
     def __post_init__(self) -> None:
@@ -117,54 +122,67 @@ def train(request: TrainRequest, group: Group | None = None) -> Events[TrainResu
     """
     if request.settings.engine not in STARTS:
         raise UnknownNameError.among("engine", request.settings.engine, STARTS)
-    slices = _load_slices(request.prepared_folder)
+    group = group or Group.single()
+    slices = _load_slices(request, group)
     with new_bundle(request.bundle_dir) as folder:
-        card, content, result = yield from _train(request, slices, folder, group or Group.single())
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            torch.cuda.empty_cache()
-        index = yield from _build_index(thinned(content, request.index_rows), folder / INDEX)
-        write_card(folder, {**card, "retrieval": index})
+        result = yield from _train(request, slices, folder, group)
     logger.info("voice %r: %d steps, best %d", request.name, result.steps, result.best_step)
     yield Done(result=result)
 
 
 def assist(request: TrainRequest, group: Group) -> None:
     """Take part in a training that another process, with the same request, reports on and writes."""
-    with closing(_begin(request, _load_slices(request.prepared_folder), group)) as steps:
+    with closing(_begin(request, _load_slices(request, group), group)) as steps:
         training, _ = result_of(steps)
     with closing(training.run()) as reports:
         result_of(reports)
 
 
-def _load_slices(prepared_folder: Path) -> Sequence[SliceRef]:
-    from pipelines.recordings.prepare import load_prepared
+def _load_slices(request: TrainRequest, group: Group) -> Sequence[SliceRef]:
+    """Return the slices to learn from, which a group's first process joins in the folder and notes alone."""
+    from pipelines.recordings.prepare import load_slices
 
-    slices = load_prepared(prepared_folder).slices
-    seconds = sum(piece.seconds for piece in slices)
-    if seconds < MIN_SPEECH_S:
-        raise AudioError(
-            f"The prepared recordings hold {seconds:.1f} s of speech and a voice needs at least "
-            f"{MIN_SPEECH_S:.0f} s; add recordings (a few minutes are better)."
-        )
-    return slices
+    found: Sequence[SliceRef] = []
+    if group.is_first:
+        found = load_slices(request.prepared_folder, request.work_dir, goes_on=request.goes_on)
+    return group.from_first(found)
 
 
 def _train(
     request: TrainRequest, slices: Sequence[SliceRef], folder: Path, group: Group
-) -> Generator[Progress, None, tuple[dict[str, Any], NDArray[np.float32], TrainResult]]:
-    """Make card, content and result: all that needs the networks, which are gone when it returns."""
+) -> Generator[Progress, None, TrainResult]:
+    """Write the voice into a folder, and on the way those of the scorings."""
     training, f0 = yield from _begin(request, slices, group)
     task, data, settings = training.task, training.data, request.settings
+    snapshots = Snapshots(request.work_dir)
+    facts = yield from _describe(request, slices, training, f0, snapshots.index)
+
+    def write(into: Path, best_step: int, **ended: object) -> dict[str, Any]:
+        trained = {**facts["training"], **ended, "best_step": best_step, "scores": training.scores}
+        card = {**facts, **task.export(into), "training": trained}
+        write_card(into, card)
+        spoken = request.work_dir / sample_name(best_step)
+        if spoken.is_file():
+            save_sample(spoken, into / SAMPLE)
+        return card
+
+    def reported(report: Report) -> Progress:
+        if report.score is not None:
+            # The loop stands still, and the networks are those that were scored.
+            with new_bundle(snapshots.folder(report.step)) as into:
+                write(into, steps=report.step, best_step=report.step, reason="chosen")
+            snapshots.thin(training.best_step)
+        return _progress_of(request.note, report)
+
     with fixed_arithmetic(settings.thread_count, task.device):
         # Closing this closes the loop, which then saves its checkpoint.
-        outcome = yield from relay(training.run(), partial(_progress_of, request.note))
-        card = {**task.export(folder), "f0": asdict(f0)}
-        card |= task.describe(piece.features for piece in data.slices)
+        outcome = yield from relay(training.run(), reported)
+        ended: dict[str, Any] = {name: getattr(outcome, name) for name in ("steps", "best_step", "reason")}
+        card = write(folder, **ended)
         task.write_checkpoints(request.work_dir)
-        content = yield from _collect_content(task, data)
-    ended: dict[str, Any] = {name: getattr(outcome, name) for name in ("steps", "best_step", "reason")}
+    shutil.copyfile(snapshots.index, folder / INDEX)
     best = [score["total"] for score in outcome.scores if score["step"] == outcome.best_step]
-    result = TrainResult(
+    return TrainResult(
         bundle_dir=request.bundle_dir,
         name=request.name,
         engine=card["engine"],
@@ -174,21 +192,33 @@ def _train(
         note=request.note,
         **ended,
     )
-    card |= {
+
+
+def _describe(
+    request: TrainRequest, slices: Sequence[SliceRef], training: Training, f0: F0Statistics, index: Path
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Build the retrieval index, and return the card's fields that no step of the training changes."""
+    task, data, settings = training.task, training.data, request.settings
+    with fixed_arithmetic(settings.thread_count, task.device):
+        described = task.describe(piece.features for piece in data.slices)
+        content = yield from _collect_content(task, data)
+    retrieval = yield from _build_index(thinned(content, request.index_rows), index)
+    stated = {name: getattr(request, name) for name in FOR_THE_CARD}
+    return {
+        **described,
+        "f0": asdict(f0),
         "format_version": FORMAT_VERSION,
         "name": request.name,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "training": {
-            **ended,
             "seconds_of_audio": round(data.seconds, 2),
-            "scores": outcome.scores,
             "seed": settings.seed,
             "batch_size": training.batch_size,
         },
         "sources": sorted({piece.source_name for piece in slices}),
+        "retrieval": retrieval,
+        **{name: value for name, value in stated.items() if value is not None},
     }
-    stated = {"consent": request.consent, "licence": request.licence}
-    return card | {name: value for name, value in stated.items() if value is not None}, content, result
 
 
 def _begin(
@@ -240,7 +270,7 @@ def _progress_of(note: str, report: Report) -> Progress:
     share = min(report.step / report.total_steps, 1.0)
     return Progress(
         stage=report.stage,
-        fraction=FEATURES_UNTIL + (TRAINING_UNTIL - FEATURES_UNTIL) * share,
+        fraction=INDEX_UNTIL + (TRAINING_UNTIL - INDEX_UNTIL) * share,
         message=f"{report.message or f'Step {report.step} of {report.total_steps}.'} {note}".strip(),
         eta_s=report.seconds_left,
         needs_device=True,
@@ -254,18 +284,19 @@ def _collect_content(task: Task, data: TrainingSet) -> Generator[Progress, None,
     rows: list[NDArray[np.float32]] = []
     for piece in data.slices:
         rows.append(task.content(piece.features)[::stride])
-        yield Progress(stage="Retrieval index", fraction=TRAINING_UNTIL, needs_device=True)
+        yield Progress(stage="Retrieval index", fraction=FEATURES_UNTIL, needs_device=True)
     return np.concatenate(rows)
 
 
 def _build_index(content: NDArray[np.float32], path: Path) -> Generator[Progress, None, dict[str, Any]]:
     """Build the index, write it, and read it back, which tests it; return what the card says of it."""
     at = partial(Progress, stage="Retrieval index")
-    yield at(fraction=TRAINING_UNTIL, message=f"{len(content)} vectors.")
+    yield at(fraction=FEATURES_UNTIL, message=f"{len(content)} vectors.")
     index = yield from relay(
         RetrievalIndex.build(content),
-        lambda share: at(fraction=TRAINING_UNTIL + (INDEX_UNTIL - TRAINING_UNTIL) * share),
+        lambda share: at(fraction=FEATURES_UNTIL + (INDEX_UNTIL - FEATURES_UNTIL) * share),
     )
+    path.parent.mkdir(parents=True, exist_ok=True)
     index.save(path)
     yield at(fraction=INDEX_UNTIL, message="Testing the index.")
     tested = RetrievalIndex.load(path, content.shape[1])

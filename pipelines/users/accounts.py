@@ -1,8 +1,9 @@
-"""Who may log in: a file {"users": {"ada": {"hash": "$argon2id$...", "admin": true}}}.
+"""Who may log in: a file {"users": {"ada": {"hash": "$argon2id$...", "admin": true, "id": "5f0c..."}}}.
 
-`python app.py --add-user NAME` writes it; whoever shall not log in any more is taken out by hand. It is read
-again when it changes. A password is never kept, only its argon2 hash. An unknown name costs the same time as
-a wrong password, so that nobody learns from it which names exist.
+`python app.py --add-user NAME` and `--remove-user NAME` write it; it is read again when it changes. The id is
+made with the account and stays with a new password: what belongs to an account (tokens) does not pass on to
+a later one of the same name. A password is never kept, only its argon2 hash. An unknown name costs the same
+time as a wrong password, so that nobody learns from it which names exist.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import re
 import secrets
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,14 +23,14 @@ from typing import Any
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from rvc.errors import ConfigError
+from rvc.errors import ConfigError, UnknownNameError
 from rvc.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 8, 1_000
 _NAME = re.compile(r"\w[\w.@+-]{0,63}")
-_NOT_A_LOGIN = ("visitor-", "client-")  # how ids begin of those who use Timbre without a login
+NOT_A_LOGIN = ("visitor-", "client-")  # how ids begin of those who use Timbre without a login
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,7 @@ class Account:
     name: str  # of the login; also the owner's id in every row
     hash: str  # argon2, with its parameters
     admin: bool
+    id: str = ""  # random; "" of an account from before there were ids
 
     @property
     def stamp(self) -> str:
@@ -44,21 +47,36 @@ class Account:
 
 
 class Accounts:
-    """The users of one file, which need not exist before the first is added. Safe for threads."""
+    """The users of one file, which need not exist before the first is added. Safe for threads.
 
-    def __init__(self, path: Path, *, hasher: PasswordHasher | None = None) -> None:
+    on_removed: Told of an account that was there when the file was last read, and is not any more.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        hasher: PasswordHasher | None = None,
+        on_removed: Callable[[Account], None] = lambda _: None,
+    ) -> None:
         self.path = path
         self._hasher = hasher or PasswordHasher()
+        self._on_removed = on_removed
         self._users: dict[str, Account] = {}
         self._read_at: tuple[int, int, int] | None = None
 
     def require(self) -> None:
-        if not self.path.is_file() or not _read(self.path):
+        if not self.path.is_file() or not self.all():
             raise ConfigError(
                 f"AUTH_FILE {self.path} names no user, so nobody could log in; add one with "
                 "python app.py --add-user NAME."
             )
+        self._refresh()
         _ = self._nobody  # now, so that the first unknown name costs no more than others
+
+    def all(self) -> list[Account]:
+        """Return the users as they are in the file now; a ConfigError if it is not one of users."""
+        return list(_read(self.path).values())
 
     def get(self, name: str) -> Account | None:
         self._refresh()
@@ -79,7 +97,7 @@ class Accounts:
 
     def put(self, name: str, password: str, *, admin: bool = False) -> Account:
         name = normal(name)
-        if not _NAME.fullmatch(name) or name.startswith(_NOT_A_LOGIN):
+        if not _NAME.fullmatch(name) or name.startswith(NOT_A_LOGIN):
             raise ConfigError(
                 f"{name[:64]!r} cannot be a login name; use letters, digits and . _ - @ +, at most 64 of "
                 "them, and do not begin with visitor- or client-."
@@ -88,18 +106,40 @@ class Accounts:
             raise ConfigError(
                 f"A password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters; choose another one."
             )
-        users = _read(self.path) if self.path.exists() else {}
+        users = _read(self.path, or_nobody=True)
         if alike := [other for other in users if other != name and other.casefold() == name.casefold()]:
             raise ConfigError(
                 f"There is a user {alike[0]} already; choose a name that nobody can mix up with it."
             )
-        admin = admin or (name in users and users[name].admin)
-        users[name] = Account(name=name, hash=self._hasher.hash(normal(password)), admin=admin)
-        document = {"users": {user.name: {"hash": user.hash, "admin": user.admin} for user in users.values()}}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.path, private=True) as path:
-            path.write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
+        known = users.get(name)
+        users[name] = Account(
+            name=name,
+            hash=self._hasher.hash(normal(password)),
+            admin=admin or (known is not None and known.admin),
+            id=secrets.token_hex(8) if known is None else known.id,
+        )
+        self._write(users)
         return users[name]
+
+    def remove(self, name: str) -> Account:
+        users = _read(self.path, or_nobody=True)
+        account = users.pop(normal(name), None)
+        if account is None:
+            raise UnknownNameError(f"There is no user {name[:64]!r} in {self.path}; look for the name there.")
+        self._write(users)
+        return account
+
+    def _write(self, users: dict[str, Account]) -> None:
+        document = {"users": {user.name: _kept(user) for user in users.values()}}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(self.path, private=True) as path:
+                path.write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"AUTH_FILE {self.path} cannot be written ({error.strerror}), so nothing was changed; make "
+                "room or give the right to, and try again."
+            ) from error
 
     @cached_property
     def _nobody(self) -> str:
@@ -118,11 +158,16 @@ class Accounts:
         read_at = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
         if read_at == self._read_at:
             return
+        before, self._read_at = self._users, read_at
         try:
             self._users = _read(self.path)
         except ConfigError as error:
             logger.error("%s Until then, those of before can log in.", error)  # noqa: TRY400
-        self._read_at = read_at
+            return
+        ids = {(user.name, user.id) for user in self._users.values()}
+        for gone in before.values():
+            if (gone.name, gone.id) not in ids:
+                self._on_removed(gone)
 
 
 def normal(text: str) -> str:
@@ -130,14 +175,25 @@ def normal(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _read(path: Path) -> dict[str, Account]:
+def _kept(user: Account) -> dict[str, Any]:
+    return {"hash": user.hash, "admin": user.admin} | ({"id": user.id} if user.id else {})
+
+
+def _read(path: Path, *, or_nobody: bool = False) -> dict[str, Account]:
     try:
         users: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["users"]
         return {
-            name: Account(name=name, hash=str(user["hash"]), admin=user.get("admin") is True)
+            name: Account(
+                name=name,
+                hash=str(user["hash"]),
+                admin=user.get("admin") is True,
+                id=str(user.get("id") or ""),
+            )
             for name, user in users.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if or_nobody and isinstance(error, FileNotFoundError):
+            return {}
         raise ConfigError(
             f"AUTH_FILE {path} is not a file of users ({type(error).__name__}); restore it, or move it away "
             "and add the users again with python app.py --add-user NAME."

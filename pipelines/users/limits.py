@@ -1,4 +1,4 @@
-"""What one user may take of the server: room on the disk, and how often in an hour.
+"""What one user may take of the server: room on the disk, acts in an hour, and what is held at one time.
 
 Room is asked for before anything is kept; several wishes of one user at the same time count together. Acts
 are counted by their moments, so a limit of n is never exceeded in any hour. An address may do five times as
@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import shutil
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rvc.errors import LimitError
-from rvc.files import bytes_in
+from rvc.files import bytes_in, room_in
 
 if TYPE_CHECKING:
     from pipelines.settings import Settings
@@ -32,10 +34,17 @@ USERS_PER_ADDRESS = 5
 _PRUNE_EVERY = 1_000
 # Per kind of act how its refusal begins. An upload is what is taken in; a file counts whatever becomes of it.
 _DONE = {
-    "uploads": ("You have sent in {}", "recording or voice", "recordings or voices"),
-    "files": ("You have sent {}", "file", "files"),
-    "starts": ("You have started {}", "job", "jobs"),
-    "logins": ("A password was tried {}", "time", "times"),
+    "uploads": "You have sent in {count} recordings or voices",
+    "files": "You have sent {count} files",
+    "starts": "You have started {count} jobs",
+    "logins": "A password was tried {count} times",
+}
+# Per kind of what is held at the same time, how its refusal begins.
+_HELD = {
+    "calls": "{count} calls of yours are under way or not read",
+    "bytes": "Calls of yours that are under way hold {count} bytes",
+    "uploads": "{count} uploads of yours are under way",
+    "streams": "{count} streams of yours are open",
 }
 # Asks for some more bytes before they are written, or gives some back (below 0); raises LimitError when
 # there is no room for them.
@@ -67,6 +76,14 @@ class _Account:
     open: int = 0  # how many they are
 
 
+def require_room(folder: Path, count: int, what: str) -> None:
+    """Refuse to write so many bytes to a disk that has no room for them."""
+    if room_in(folder) < count:
+        raise LimitError(
+            f"There is no room for {what} on the server's disk; delete old jobs, or ask its owner."
+        )
+
+
 class Quota:
     """The share of each user, at most limit_bytes; 0 = any number. Safe for threads."""
 
@@ -75,6 +92,7 @@ class Quota:
         self._registry = registry
         self._jobs_dir = jobs_dir
         self._accounts: dict[str, _Account] = {}
+        self._arrived: dict[str, dict[Path, int]] = defaultdict(dict)
         self._lock = threading.Lock()
 
     def used(self, user_id: str) -> Usage:
@@ -99,6 +117,29 @@ class Quota:
         with self.room(caller) as spend:
             spend(more_bytes)
 
+    def arrived(self, caller: Caller, paths: Sequence[Path]) -> None:
+        """Note files that were sent in, each alone in its folder: too many push out the oldest.
+
+        They lie in the cache for a day, whether or not a job or a voice has taken a copy.
+        """
+        shares = [(f"user {caller.user_id}", self.limit_bytes)]
+        if caller.address:
+            shares.append((f"address {network_of(caller.address)}", self.limit_bytes * USERS_PER_ADDRESS))
+        with self._lock:
+            for owner, most in shares if self.limit_bytes else ():
+                sizes = self._arrived[owner]
+                for path in [path for path in sizes if not path.exists()]:
+                    del sizes[path]
+                sizes |= {path: path.stat().st_size for path in paths if path.exists()}
+                surplus = sum(sizes.values()) - most
+                for path in list(sizes)[:-1]:
+                    if surplus <= 0:
+                        break
+                    surplus -= sizes.pop(path)
+                    shutil.rmtree(path.parent, ignore_errors=True)
+                if not sizes:
+                    del self._arrived[owner]
+
     @contextmanager
     def room(self, caller: Caller) -> Iterator[Spend]:
         """Keep room for what a wish writes until it is done; give it back when the wish fails."""
@@ -120,8 +161,8 @@ class Quota:
                     jobs, voices = account.before.jobs + others, account.before.voices
                     raise LimitError(
                         f"There is no room for this: of your {_mb(self.limit_bytes)} MB, uploads and jobs "
-                        f"take {_mb(jobs)} and voices {_mb(voices)}; delete jobs that have ended, or voices "
-                        "for good (one just deleted counts for a day), and try again."
+                        f"take {_mb(jobs)} and voices {_mb(voices)}; delete jobs that have ended, or voices, "
+                        "for good (what was just deleted counts for a day), and try again."
                     )
                 account.held += count
                 mine += count
@@ -198,14 +239,34 @@ class Limits:
                     del self._moments[key]
 
 
+def require_share(
+    kind: str, caller: Caller, held: Iterable[tuple[Caller, int]], most: int, more: int = 1
+) -> None:
+    """Refuse `more` of a kind when a caller, or the address, would hold more than its share; 0 = no limit.
+
+    held: what everybody holds just now, as (caller, amount). An address may hold five times as much.
+    """
+    network = network_of(caller.address)
+    of_user = of_address = more
+    for other, amount in held if most else ():
+        of_user += amount * (other.user_id == caller.user_id)
+        of_address += amount * (network_of(other.address) == network)
+    if most and (of_user > most or (caller.address and of_address > most * USERS_PER_ADDRESS)):
+        said = _HELD[kind].format(count=of_user - more)
+        if of_user <= most:
+            said = _HELD[kind].format(count=of_address - more).replace("of yours", "of your address")
+        raise LimitError(f"{said}, which is the most; wait until one has ended.", retry_after_s=5)
+
+
+@lru_cache(maxsize=10_000)
 def network_of(address: str) -> str:
-    """Return what is counted as one address: of IPv6 the network of 64 bits that one subscriber has."""
+    """Return what is counted as one address: of IPv6 the network of 56 bits that one subscriber may have."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
     v4 = parsed if isinstance(parsed, ipaddress.IPv4Address) else parsed.ipv4_mapped
-    return str(v4 or ipaddress.ip_network((parsed.packed[:8] + bytes(8), 64)))
+    return str(v4 or ipaddress.ip_network((parsed.packed[:7] + bytes(9), 56)))
 
 
 def in_words(seconds: float) -> str:
@@ -216,9 +277,8 @@ def in_words(seconds: float) -> str:
 
 
 def _refusal(kind: str, most: int, wait_s: float) -> LimitError:
-    done, one, many = _DONE[kind]
-    count = f"{most} {one if most == 1 else many}"
+    said = _DONE[kind].format(count=most)
     return LimitError(
-        f"{done.format(count)} within an hour, which is the most; try again {in_words(wait_s)}.",
+        f"{said} within an hour, which is the most; try again {in_words(wait_s)}.",
         retry_after_s=wait_s,
     )

@@ -4,7 +4,9 @@
     tms_<id>_<secret>   a login: is in a cookie, ends with the logout, a new password, or 30 days without use
 
 The registry keeps the sha256 of each, never the token itself: whoever reads the registry cannot log in. (A
-slow hash is for passwords; these are 256 random bits, which nobody guesses.)
+slow hash is for passwords; these are 256 random bits, which nobody guesses.) With each is kept the id of the
+account that made it; whoever gets the same name later does not get the tokens. The clock is not trusted: one
+that was wrong for a while ends nothing for good.
 """
 
 from __future__ import annotations
@@ -43,21 +45,27 @@ class Tokens:
         self._registry = registry
         self._clock = clock
 
-    def create(self, user_id: str, kind: Kind, name: str, *, stamp: str = "") -> tuple[str, Row]:
-        """Make a token; return it, for the only time, and its row. A login has the stamp of its account."""
+    def create(
+        self, user_id: str, kind: Kind, name: str, *, account: str = "", stamp: str = ""
+    ) -> tuple[str, Row]:
+        """Make a token; return it, for the only time, and its row.
+
+        It is bound to an account by its id ("": a user without one), a login also to the password's stamp.
+        """
         name = checked_name(name, "token")
+        self._end_all(user_id, lambda row: _account_of(row) != account)  # of an earlier user of the name
         self._make_room(user_id, kind)
         token_id, secret = secrets.token_hex(8), secrets.token_hex(32)
         moment = as_text(self._clock())
         row = {
             "id": token_id, "user_id": user_id, "kind": kind, "name": name,
-            "digest": _digest(secret), "stamp": stamp,
+            "account": account, "digest": _digest(secret), "stamp": stamp,
             "created_at": moment, "last_used_at": moment if kind == "login" else None,
         }  # fmt: skip
         return f"{PREFIXES[kind]}_{token_id}_{secret}", _public(self._registry.insert("tokens", row))
 
     def find(self, token: str, kind: Kind) -> Row | None:
-        """Return user_id and stamp of a token that is valid, and note that it was used; None otherwise."""
+        """Return id, user_id, account and stamp of a valid token, and note its use; None otherwise."""
         match = _TOKEN.fullmatch(token)
         row = self._registry.get("tokens", match[2]) if match else None
         if match is None or row is None or match[1] != PREFIXES[kind] or row["kind"] != kind:
@@ -67,11 +75,11 @@ class Tokens:
         moment = self._clock()
         used = datetime.fromisoformat(row["last_used_at"]) if row["last_used_at"] else None
         if kind == "login" and used is not None and moment - used > LOGIN_LIFE:
-            self._registry.delete("tokens", [row["id"]])
-            return None
-        if used is None or moment - used >= USE_NOTED_EVERY:
+            return None  # the row stays: the clock may be wrong
+        if used is None or used > moment or moment - used >= USE_NOTED_EVERY:
             self._registry.update_many("tokens", [row["id"]], last_used_at=as_text(moment))
-        return {"id": row["id"], "user_id": row["user_id"], "stamp": row["stamp"]}
+        kept = {name: row[name] for name in ("id", "user_id", "stamp")}
+        return kept | {"account": _account_of(row)}
 
     def list(self, user_id: str) -> Rows:
         """Return id, name, created_at and last_used_at of a user's personal tokens, newest first."""
@@ -91,16 +99,28 @@ class Tokens:
         if (row := self.find(token, "login")) is not None:
             self._registry.delete("tokens", [row["id"]])
 
+    def end_all(self, user_id: str, account: str) -> int:
+        """End the tokens and logins of an account; return how many they were."""
+        return self._end_all(user_id, lambda row: _account_of(row) == account)
+
+    def _end_all(self, user_id: str, where: Callable[[Row], bool]) -> int:
+        rows = self._registry.list("tokens", where, user_id=user_id)
+        self._registry.delete("tokens", [row["id"] for row in rows])
+        return len(rows)
+
     def _make_room(self, user_id: str, kind: Kind) -> None:
         rows = self._registry.list("tokens", user_id=user_id, kind=kind)
         if kind == "personal" and len(rows) >= MOST[kind]:
             raise NotAllowedError(f"You have {len(rows)} tokens, which is the most; revoke one first.")
         if kind == "login":
-            oldest = as_text(self._clock() - LOGIN_LIFE)
-            by_use = sorted(rows, key=lambda row: row["last_used_at"])
+            moment = as_text(self._clock())
+            by_use = sorted(rows, key=lambda row: min(row["last_used_at"], moment))
             surplus = max(0, len(rows) + 1 - MOST[kind])
-            gone = [row["id"] for n, row in enumerate(by_use) if n < surplus or row["last_used_at"] < oldest]
-            self._registry.delete("tokens", gone)
+            self._registry.delete("tokens", [row["id"] for row in by_use[:surplus]])
+
+
+def _account_of(row: Row) -> str:
+    return str(row.get("account", ""))  # older rows have none
 
 
 def _digest(secret: str) -> str:

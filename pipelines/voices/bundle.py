@@ -1,17 +1,18 @@
-"""A voice as files, card.json, model.safetensors and, for retrieval, index.faiss; and the same as a zip.
+"""A voice as files, and the same as a zip: card.json, model.safetensors and maybe index.faiss, sample.mp3.
 
-A stranger may have made it: names, counts and sizes of a zip are checked before a byte is written, and what a
-card says besides what an engine needs is left out where it is not of the kind that it should be: a row of the
-library never holds what a page could trip over. Loading the weights is the engine's work, in a child process.
+A stranger may have made it: names, counts and sizes of a zip are checked before a byte is written, and child
+processes judge weights and index before they are taken in (`check`). What a card says besides what an engine
+needs is left out where it is not of the kind that it should be: a row of the library never holds what a page
+could trip over. Loading the weights is the engine's work, in a child process.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import struct
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
@@ -20,18 +21,23 @@ import orjson
 
 import rvc.engine.card
 from pipelines import zips
+from pipelines.job_spec import LANGUAGE, check_settings
+from pipelines.store.records import checked_name, checked_settings
+from rvc.audio.sample_file import MAX_SAMPLE_BYTES, is_sample_apart
 from rvc.engine.card import CARD_FILE, MAX_CARD_BYTES
-from rvc.errors import CheckpointError
+from rvc.engine.index_file import check_index
+from rvc.engine.weights_file import check_weights_apart
+from rvc.errors import CheckpointError, RvcError
 from rvc.files import atomic_write
 
-CARD, WEIGHTS, INDEX = CARD_FILE, "model.safetensors", "index.faiss"
+CARD, WEIGHTS, INDEX, SAMPLE = CARD_FILE, "model.safetensors", "index.faiss", "sample.mp3"
 REQUIRED = frozenset({CARD, WEIGHTS})
-ALLOWED = REQUIRED | {INDEX}
+ALLOWED = REQUIRED | {INDEX, SAMPLE}
 MAX_UNPACKED_BYTES = 2_000_000_000
-MAX_HEADER_BYTES = 100_000_000
 MAX_ENTRIES = 32
 LONGEST_TEXT = 500
 MAX_FACTS = 12
+MOST_PRESETS = 20
 GIVEN = "Given by the person who made it"
 _LONGEST_SECONDS = 1e8
 
@@ -64,28 +70,33 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
         path.write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
-def check_weights(path: Path) -> None:
-    """Refuse what is no whole safetensors file: header within it, tensors filling it exactly."""
-    try:
-        whole = _tensors_fill(path)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error):
-        whole = False  # whatever a wrong header trips over
-    if not whole:
-        raise CheckpointError("The voice's model.safetensors is damaged or of another kind; export it again.")
+def check(folder: Path) -> None:
+    """Refuse a stranger's bundle, by child processes, unless its weights and its index, if any, are whole.
+
+    A sample that is none is left out.
+    """
+    card = rvc.engine.card.read_card(folder)
+    check_weights_apart(folder / WEIGHTS)
+    if (folder / INDEX).is_file():
+        check_index(folder / INDEX, card.content_dim)
+    if (folder / SAMPLE).is_file() and not is_sample_apart(folder / SAMPLE):
+        (folder / SAMPLE).unlink()  # a voice can do without
 
 
-def unpack(zipped: zipfile.ZipFile, folder: Path) -> None:
-    """Write the files of a voice, maybe with a folder around them, from an open zip into an empty folder."""
-    extract(zipped, {folder / name: info for name, info in _checked_entries(zipped).items()})
-
-
-def extract(zipped: zipfile.ZipFile, wanted: Mapping[Path, zipfile.ZipInfo]) -> None:
-    """Write entries of a zip to paths that the caller has chosen, unless they are encrypted or too large."""
-    zips.refuse_encrypted(wanted.values(), REFUSALS)
-    if sum(info.file_size for info in wanted.values()) > MAX_UNPACKED_BYTES:
+def unpack(
+    archive: Path, wanted: Mapping[Path, zips.Packed], unpacked: Path, room_for: Callable[[int], None]
+) -> None:
+    """Write files of a zip to paths that the caller has chosen, by way of the folder `unpacked`."""
+    total = sum(packed.size_bytes for packed in wanted.values())
+    if total > MAX_UNPACKED_BYTES:
         limit = MAX_UNPACKED_BYTES // 1_000_000
         raise CheckpointError(f"The zip unpacks to more than a voice can have ({limit} MB); check the file.")
-    zips.extract(zipped, wanted)
+    room_for(total)
+    for fault in zips.extract(archive, list(wanted.values()), unpacked, REFUSALS).values():
+        raise REFUSALS.of(fault)
+    for path, packed in wanted.items():
+        path.parent.mkdir(exist_ok=True)
+        (unpacked / str(packed.number)).rename(path)
 
 
 def pack(folder: Path, archive: Path) -> None:
@@ -103,46 +114,58 @@ def size_bytes(folder: Path) -> int:
     return sum((folder / name).stat().st_size for name in ALLOWED if (folder / name).is_file())
 
 
-def _tensors_fill(path: Path) -> bool:
-    """Whether the header's tensors lie side by side and end where the file ends."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        (header_bytes,) = struct.unpack("<Q", file.read(8))
-        if header_bytes > min(MAX_HEADER_BYTES, size - 8):
-            return False
-        header = json.loads(file.read(header_bytes))
-    end = 0
-    for start, stop in sorted(t["data_offsets"] for name, t in header.items() if name != "__metadata__"):
-        if start != end or stop < start:
-            return False
-        end = stop
-    return bool(end == size - 8 - header_bytes)
+def state(folder: Path) -> str:
+    """Return what tells a voice's files from what they were before any of them was changed, in hex."""
+    files = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.name in ALLOWED]
+    facts = [(name, found.st_size, found.st_mtime_ns) for name, found in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
-def _checked_entries(zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return by plain name the entries that make up a voice: at most one folder deep, and that the same."""
-    infos = zips.files_of(zipped)
-    if len(zipped.infolist()) > MAX_ENTRIES:
+def files_of_voice(files: Sequence[zips.Packed]) -> dict[str, zips.Packed]:
+    """Return by plain name what makes up a voice in a zip: at most one folder deep, and that the same."""
+    if len(files) > MAX_ENTRIES:
         raise CheckpointError(REFUSALS.too_many)
-    paths = [PurePosixPath(info.filename) for info in infos]
-    entries = {path.name: info for path, info in zip(paths, infos, strict=True)}
-    plain = all(zips.is_plain(info) for info in infos) and all(len(path.parts) <= 2 for path in paths)
-    one_folder = len({path.parent for path in paths}) <= 1 and len(entries) == len(infos)
-    if not plain or not one_folder or not set(entries) <= ALLOWED:
+    paths = [PurePosixPath(packed.name) for packed in files]
+    found = {path.name: packed for path, packed in zip(paths, files, strict=True)}
+    plain = all(packed.is_plain for packed in files) and all(len(path.parts) <= 2 for path in paths)
+    one_folder = len({path.parent for path in paths}) <= 1 and len(found) == len(files)
+    if not plain or not one_folder or not set(found) <= ALLOWED:
         raise CheckpointError(
             f"The zip holds more than {', '.join(sorted(ALLOWED))}; zip only the files of one voice."
         )
-    if not set(entries) >= REQUIRED:
-        missing = " and ".join(sorted(REQUIRED - set(entries)))
+    if not set(found) >= REQUIRED:
+        missing = " and ".join(sorted(REQUIRED - set(found)))
         raise CheckpointError(f"The zip holds no {missing}, so it is not a voice; export the voice again.")
-    if entries[CARD].file_size > MAX_CARD_BYTES:
+    if found[CARD].size_bytes > MAX_CARD_BYTES:
         raise CheckpointError("The zip's card.json is too large to be one; export the voice again.")
-    return entries
+    if SAMPLE in found and found[SAMPLE].size_bytes > MAX_SAMPLE_BYTES:
+        del found[SAMPLE]
+    return found
 
 
 def seconds_of_audio(card: Mapping[str, Any]) -> float | None:
     seconds = card.get("training", {}).get("seconds_of_audio")
     return float(seconds) if _is_number(seconds) and 0 <= seconds < _LONGEST_SECONDS else None
+
+
+def language(card: Mapping[str, Any]) -> str | None:
+    """Return the language that the voice learned from, as a tag; None if nothing usable is said."""
+    tag = card.get("language")
+    return tag if isinstance(tag, str) and LANGUAGE.fullmatch(tag) else None
+
+
+def presets(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return those presets (name, settings of a conversion) of a card that are in order, each name once."""
+    found: dict[str, dict[str, Any]] = {}
+    given = card.get("presets")
+    for one in given[:MOST_PRESETS] if isinstance(given, list) else []:
+        try:
+            name, settings = checked_name(one["name"], "preset"), checked_settings(one["settings"])
+            check_settings("conversion", settings)
+        except (RvcError, KeyError, TypeError):
+            continue
+        found.setdefault(name.casefold(), {"name": name, "settings": settings})
+    return list(found.values())
 
 
 def consent(card: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -3,24 +3,32 @@
     a bundle      one zip of card.json, model.safetensors and maybe index.faiss (bundle.py)
     RVC's files   a .pth, maybe with the "added" .index; or one zip that holds them, beside whatever else
 
-What a file is, its content says, not its name. torch and faiss read it in a child process
-(rvc/vits/exchange.py), so that neither is ever loaded here; one at a time, because each takes memory.
+What a file is, its content says, not its name. Zips are read in a child process (pipelines/zips.py), and so
+is the rest, by torch and faiss (rvc/vits/exchange.py), which are never loaded here. Room for what will
+be written is asked for first.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import threading
 import unicodedata
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipelines import zips
 from pipelines.store.records import MAX_NAME_CHARACTERS, now
-from pipelines.voices.bundle import CARD, INDEX, REFUSALS, REQUIRED, WEIGHTS, extract, unpack, write_card
+from pipelines.voices.bundle import (
+    CARD,
+    INDEX,
+    REFUSALS,
+    REQUIRED,
+    WEIGHTS,
+    files_of_voice,
+    unpack,
+    write_card,
+)  # fmt: skip
 from rvc.engine.card import FORMAT_VERSION
 from rvc.errors import CheckpointError
 from rvc.sandbox import ChildDiedError, TooSlowError, run_sandboxed
@@ -40,16 +48,26 @@ _TRAINING = re.compile(r"(?:f0)?([gd])(?:_\d+|\d\dk)", re.IGNORECASE)
 _OF_WHEN = re.compile(r"_(?:e\d+|\d+e)(?:_(?:s\d+|\d+s))?\Z", re.IGNORECASE)
 _PICKLE, _FAISS = b"\x80", b"I"
 _LONGEST_NAME = 100
-_ONE_AT_A_TIME = threading.Lock()
+
+Room = Callable[[int], None]
 
 
-def import_files(files: Sequence[Path], folder: Path, unpacked: Path) -> None:
+def import_files(files: Sequence[Path], folder: Path, unpacked: Path, room_for: Room) -> None:
     """Make a bundle, in `folder`, of one zip, or of a .pth and maybe its .index; else CheckpointError.
 
-    Both folders exist and are empty; the caller removes `unpacked`, which takes what a zip holds.
+    Both folders exist and are empty; the caller removes `unpacked`, which takes what a zip holds. `room_for`
+    refuses, by an error, so many bytes before they are written.
     """
-    zipped = len(files) == 1 and _kind(files[0]) == "zip"
-    shared = _unpack(files[0], folder, unpacked) if zipped else _sorted_out(files)
+    kinds, held = {path: _kind(path) for path in files}, []
+    for path in [path for path, kind in kinds.items() if kind == "zip"]:
+        held = zips.files_in(path, REFUSALS)
+        if any(PurePosixPath(packed.name).name == "data.pkl" for packed in held):
+            kinds[path] = "voice"  # torch.save writes a zip too
+    if list(kinds.values()) == ["zip"]:
+        shared = _unpack(files[0], held, folder, unpacked, room_for)
+    else:
+        shared = _sorted_out(kinds)
+        room_for(sum(path.stat().st_size for path in shared))
     if shared:
         _import(*shared, folder=folder)
 
@@ -67,12 +85,9 @@ def export_files(bundle: Path, folder: Path, name: str) -> list[Path]:
 
 
 def _kind(path: Path) -> str:
-    """Tell by its content what a file is: "zip", "voice", "index" or "" for anything else."""
-    if zipfile.is_zipfile(path):
-        with zips.opened(path, REFUSALS) as zipped:
-            # torch.save writes a zip too.
-            names = [PurePosixPath(info.filename).name for info in zips.files_of(zipped)]
-            return "voice" if "data.pkl" in names else "zip"
+    """Tell by its first bytes what a file is: "zip", "voice", "index" or "" for anything else."""
+    if zips.is_zip(path):
+        return "zip"
     with path.open("rb") as file:
         start = file.read(4)
     if start.startswith(_PICKLE):
@@ -80,33 +95,40 @@ def _kind(path: Path) -> str:
     return "index" if start.startswith(_FAISS) and start.isalnum() else ""
 
 
-def _unpack(archive: Path, folder: Path, unpacked: Path) -> list[Path]:
+def _unpack(
+    archive: Path,
+    held: Sequence[zips.Packed],
+    folder: Path,
+    unpacked: Path,
+    room_for: Room,
+) -> list[Path]:
     """Unpack a zip: a bundle into `folder`, then there is nothing to return; else RVC's voice and index."""
-    with zips.opened(archive, REFUSALS) as zipped:
-        infos = zips.files_of(zipped)
-        names = {PurePosixPath(info.filename).name for info in infos}
-        wanted = {
-            # The same name may lie in two folders of the zip.
-            unpacked / str(number) / _safe(PurePosixPath(info.filename).name): info
-            for number, info in enumerate(infos)
-            if info.filename.lower().endswith((_VOICE, _INDEX))
-        }
-        kinds = {path: "voice" if path.name.lower().endswith(_VOICE) else "index" for path in wanted}
-        has_voice = "voice" in kinds.values()
-        if not has_voice and not names & REQUIRED:
-            raise CheckpointError(_no_voice(sorted(names)))
-        if CARD in names or not has_voice:
-            unpack(zipped, folder)
-            return []
-        chosen = _chosen(kinds)
-        for path in chosen:
-            path.parent.mkdir(exist_ok=True)
-        extract(zipped, {path: wanted[path] for path in chosen})
-    return _sorted_out(chosen)
+    names = {PurePosixPath(packed.name).name for packed in held}
+    # The same name may lie in two folders of the zip.
+    shared = {
+        unpacked / f"of {packed.number}" / _safe(PurePosixPath(packed.name).name): packed
+        for packed in held
+        if packed.name.lower().endswith((_VOICE, _INDEX))
+    }
+    kinds = {path: "voice" if path.name.lower().endswith(_VOICE) else "index" for path in shared}
+    has_voice = "voice" in kinds.values()
+    if not has_voice and not names & REQUIRED:
+        raise CheckpointError(_no_voice(sorted(names)))
+    is_bundle = CARD in names or not has_voice
+    if is_bundle:
+        wanted = {folder / name: packed for name, packed in files_of_voice(held).items()}
+    else:
+        wanted = {path: shared[path] for path in _chosen(kinds)}
+    unpack(archive, wanted, unpacked, room_for)
+    if is_bundle:
+        return []
+    # A zip that is called .pth is a voice, or refused by the child that reads voices.
+    found = {path: _kind(path) for path in wanted}
+    voices = {path for path, kind in found.items() if kind == "zip" and kinds[path] == "voice"}
+    return _sorted_out(found | dict.fromkeys(voices, "voice"))
 
 
-def _sorted_out(files: Sequence[Path]) -> list[Path]:
-    kinds = {path: _kind(path) for path in files}
+def _sorted_out(kinds: Mapping[Path, str]) -> list[Path]:
     for path, kind in kinds.items():
         if kind == "zip":
             raise CheckpointError(f"{path.name} is a zip beside other files; give it alone.")
@@ -185,8 +207,7 @@ def _import(voice: Path, index: Path | None = None, *, folder: Path) -> None:
 def _run(order: Mapping[str, Any], name: str) -> None:
     limits = {"memory_bytes": MEMORY_BYTES, "cpu_s": CPU_S, "file_bytes": FILE_BYTES}
     try:
-        with _ONE_AT_A_TIME:
-            run_sandboxed(_MODULE, {**order, **limits}, WALL_S)
+        run_sandboxed(_MODULE, {**order, **limits}, WALL_S)
     except TooSlowError as error:
         raise CheckpointError(
             f"{name} takes more than {WALL_S / 60:.0f} minutes to convert; try again without its index."

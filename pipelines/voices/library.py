@@ -9,52 +9,57 @@ An id from outside is only ever looked up, never made into a path.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
-import secrets
+import os
 import shutil
 import threading
-import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from pipelines.store.records import (
+    CONVERTING,
     MAX_NAME_CHARACTERS,
     Caller,
     Row,
     Rows,
-    as_text,
     checked_name,
     new_id,
     now,
+    purge_at,
     voice_deleted,
 )
 from pipelines.store.registry import Registry
-from pipelines.users.limits import Spend
+from pipelines.users.limits import Spend, require_room
 from pipelines.voices import bundle as bundles
 from pipelines.voices.exchange import ENGINE as RVC
 from pipelines.voices.exchange import export_files, import_files
+from pipelines.voices.row import row_of
 from rvc.engine.options import LITE
+from rvc.engine.weights_file import check_weights
 from rvc.errors import CheckpointError, ConfigError, NotAllowedError, UnknownNameError
 from rvc.files import ROOT
+from rvc.sandbox import on_behalf_of
 
 logger = logging.getLogger(__name__)
 
 BUILTIN_VOICES = ROOT / "assets" / "builtin" / "voices"
 BUILTIN_PREFIX = "builtin-"
+OWNERS_OWN = ("presets", "f0")  # of a card, besides its name: what the voice's owner may have set
 EXPORT_LIFE_S = 86_400.0  # how long an exported zip is kept for its download
-TRASH_S = 86_400.0  # how long a deleted voice can be restored
-CLOCK_SET_S = 60.0  # a wall clock that leaves the steady one by more was set
 _UNUSED: Row = {"uses": 0, "seconds_converted": 0.0, "last_used_at": None}
+
+_LEAVING = ".deleted-"  # before the id: the folder of a voice that was deleted, or is being replaced
 
 # Keys of a voice that is shown; every one is always there. origin: "trained", "imported" or "built in".
 PUBLIC = (
     "id", "user_id", "model_name", "builtin", "origin", "imported_at", "told", "engine", "version", "encoder",
     "sample_rate_hz", "f0", "scores", "consent", "quality_snr", "training_duration_seconds",
-    "training_job_id", "size_bytes", "created_at", "uses_f0", "deleted_at", "purge_at", *_UNUSED,
+    "training_job_id", "size_bytes", "created_at", "uses_f0", "deleted_at", "purge_at", "language", "tone_db",
+    "has_sample", "presets", *_UNUSED,
 )  # fmt: skip
 
 
@@ -67,7 +72,7 @@ class Library:
         self._builtin_dir = builtin_dir
         self._registry = registry
         self._lock = threading.Lock()  # held while a card and its row are changed
-        self._clocks_s = time.time(), time.monotonic()
+        self._exporting: dict[str, threading.Lock] = defaultdict(threading.Lock)  # by voice and form
         self._models.mkdir(parents=True, exist_ok=True)
 
     def list(self, caller: Caller, *, deleted: bool = False) -> Rows:
@@ -79,13 +84,23 @@ class Library:
         rows = [row for row in reversed(seen) if bool(row.get("deleted_at")) == deleted]
         rows = sorted(rows, key=_deleted_at, reverse=True) if deleted else rows + self._builtin()
         usage = {row["id"]: row for row in self._registry.list("usage")}
-        return [_public(row, usage.get(row["id"])) for row in rows]
+        return [self._public(row, usage.get(row["id"])) for row in rows]
 
     def get(self, caller: Caller, model_id: str) -> Row:
-        return _public(self._row(caller, model_id), self._registry.get("usage", model_id))
+        return self._public(self._row(caller, model_id), self._registry.get("usage", model_id))
 
     def folder(self, caller: Caller, model_id: str) -> Path:
         return self._home(self._row(caller, model_id))
+
+    def sample(self, caller: Caller, model_id: str) -> Path:
+        """Return some seconds of the voice as an MP3 file."""
+        row = self._row(caller, model_id)
+        path = self._home(row) / bundles.SAMPLE
+        if not path.is_file():
+            raise UnknownNameError(
+                f"{row['model_name']} has no sample to listen to; convert a recording to hear it."
+            )
+        return path
 
     def folder_of_job(self, job: Row) -> Path:
         """Return the folder of the voice that a job speaks in.
@@ -96,6 +111,13 @@ class Library:
             return self.folder(Caller(job["user_id"], admin=True), job["model_id"])
         except UnknownNameError as error:
             raise voice_deleted(job["model_name"]) from error
+
+    def engine_of_job(self, job: Row) -> str:
+        """Return the engine that a job trains or speaks with, also when its voice is gone."""
+        if job["type"] not in CONVERTING:
+            return str(job["settings"].get("engine", LITE))
+        row = self._registry.get("models", str(job["model_id"]))
+        return str(row["engine"]) if row else LITE
 
     def changeable(self, caller: Caller, model_id: str, *, deleted_too: bool = False) -> Row:
         """Return the row of a voice that the caller may change, unless it is built in."""
@@ -127,6 +149,12 @@ class Library:
         self._rewrite(row, {"f0": f0}, f0=f0)
         return self.get(caller, model_id)
 
+    def set_presets(self, caller: Caller, model_id: str, presets: Sequence[Row]) -> None:
+        """Keep presets (name, settings) with a voice, in its card too, in place of those that it had."""
+        row = self.changeable(caller, model_id)
+        kept = [{"name": preset["name"], "settings": preset["settings"]} for preset in presets]
+        self._rewrite(row, {"presets": kept}, presets=kept)
+
     def delete(self, caller: Caller, model_id: str, *, purge: bool = False) -> Row:
         """Put a voice that is not built in into the trash; or remove it for good, from the trash too.
 
@@ -135,16 +163,16 @@ class Library:
         row = self.changeable(caller, model_id, deleted_too=purge)
         usage = self._registry.get("usage", row["id"])
         if not purge:
-            self.follow_clock()
-            return _public(self._registry.update("models", row["id"], deleted_at=now()), usage)
+            with self._registry.reserve.spent():
+                return self._public(self._registry.update("models", row["id"], deleted_at=now()), usage)
         self._registry.delete("models", [row["id"]])
         self._registry.delete("usage", [row["id"]])
-        folder, leaving = self._models / row["id"], self._models / f".deleted-{row['id']}"
+        folder, leaving = self._models / row["id"], self._models / f"{_LEAVING}{row['id']}"
         if folder.exists():
             # Renamed first: a voice is either whole or gone, whenever the power fails.
             folder.replace(leaving)
             shutil.rmtree(leaving, ignore_errors=True)
-        return _public(row, usage)
+        return self._public(row, usage)
 
     def restore(self, caller: Caller, model_id: str) -> Row:
         """Take a voice out of the trash and return it, under another name if its own was given away since."""
@@ -155,21 +183,6 @@ class Library:
         name = _free_name(row["model_name"], {one["model_name"].casefold() for one in others})
         self._rewrite(row, {"name": name}, model_name=name, deleted_at=None)
         return self.get(caller, model_id)
-
-    def follow_clock(self) -> None:
-        """Move the moments of deletion with a clock that was set since the last call: a day is a day.
-
-        One that lies ahead, of a clock that was put back while no server ran, becomes now.
-        """
-        with self._lock:
-            (wall_s, steady_s), self._clocks_s = self._clocks_s, (time.time(), time.monotonic())
-            set_by_s = (self._clocks_s[0] - wall_s) - (self._clocks_s[1] - steady_s)
-            moment = datetime.fromtimestamp(self._clocks_s[0], UTC)
-            for row in self._registry.list("models", lambda row: bool(row.get("deleted_at"))):
-                at = datetime.fromisoformat(row["deleted_at"])
-                moved = at + timedelta(seconds=set_by_s) if abs(set_by_s) > CLOCK_SET_S else at
-                if min(moved, moment) != at:
-                    self._registry.update("models", row["id"], deleted_at=as_text(min(moved, moment)))
 
     def stats(self, caller: Caller, model_id: str) -> Row:
         """Return how a voice was used: how often, for how many seconds, when last; and its size and age."""
@@ -201,40 +214,58 @@ class Library:
         unnamed = model_name is None or (isinstance(model_name, str) and not model_name.strip())
         wanted = None if unnamed else checked_name(model_name, "voice")
         model_id = new_id()
-        with self._staging("incoming") as staging:
+        with on_behalf_of(caller.user_id), self.staging("incoming") as staging:
             bundle, unpacked = staging / "bundle", staging / "unpacked"
             bundle.mkdir()
             unpacked.mkdir()
-            import_files(files, bundle, unpacked)
+            asked = 0
+
+            def room_for(count: int) -> None:
+                nonlocal asked
+                if spend is not None:
+                    spend(count)
+                require_room(staging, count, "this voice")
+                asked += count
+
+            import_files(files, bundle, unpacked, room_for)
+            bundles.check(bundle)
             if spend is not None:
-                spend(bundles.size_bytes(bundle))
+                spend(bundles.size_bytes(bundle) - asked)
             facts = {"user_id": caller.user_id, "model_name": wanted, "imported_at": now()}
-            row = self._adopt(bundle, model_id, facts)
+            try:
+                row = self._adopt(bundle, model_id, facts)
+            except BaseException:
+                shutil.rmtree(self._models / model_id, ignore_errors=True)
+                raise
         logger.info("imported voice %s: %.1f MB", model_id, row["size_bytes"] / 1e6)
         return self.get(caller, model_id)
 
     def export_bundle(self, caller: Caller, model_id: str) -> Path:
-        """Write a voice as a zip under a random name and return where; it is kept for a day."""
-        row, archive = self._row(caller, model_id), self._new_export()
-        with _still_there(row):
-            bundles.pack(self._home(row), archive)
-        return archive
+        """Write a voice as a zip and return where; it is kept for a day.
+
+        Whoever asks again gets the same, unless the voice has changed. LimitError if the disk has no room.
+        """
+        row = self._row(caller, model_id)
+        return self._exported(row, "bundle", bundles.pack)
 
     def export_rvc(self, caller: Caller, model_id: str) -> Path:
         """Write a voice as other RVC programs read it, as `export_bundle`: .pth and .index in a zip."""
-        row, folder = self.get(caller, model_id), self.folder(caller, model_id)
+        row = self._row(caller, model_id)
         if row["engine"] != RVC:
             raise ConfigError(
                 f"{row['model_name']} is a voice of the engine {row['engine']}, which other RVC "
                 "programs cannot read; export it in the format 'bundle'."
             )
-        archive = self._new_export()
-        with self._staging("outgoing") as staging:
-            bundles.pack_files(export_files(folder, staging, row["model_name"]), archive)
-        return archive
+
+        def write(home: Path, archive: Path) -> None:
+            with on_behalf_of(caller.user_id), self.staging("outgoing") as staging:
+                bundles.pack_files(export_files(home, staging, row["model_name"]), archive)
+
+        return self._exported(row, RVC, write)
 
     @contextmanager
-    def _staging(self, kind: str) -> Iterator[Path]:
+    def staging(self, kind: str) -> Iterator[Path]:
+        """Give an empty folder on the voices' disk, for one that comes ("incoming") or goes ("outgoing")."""
         folder = self._models / f".{kind}-{new_id()}"
         folder.mkdir()
         try:
@@ -242,18 +273,42 @@ class Library:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _new_export(self) -> Path:
-        self._exports.mkdir(exist_ok=True)
-        return self._exports / f"voice-{secrets.token_hex(8)}.zip"
+    def _exported(self, row: Row, form: str, write: Callable[[Path, Path], None]) -> Path:
+        """Return the one export of a voice in a form, which is written unless it is of the same files."""
+        voice = hashlib.sha256(f"{row['id']} {form}".encode()).hexdigest()[:16]
+        home, prefix = self._home(row), f"voice-{voice}-"
+        with self._exporting[prefix], _still_there(row):
+            archive = self._exports / f"{prefix}{bundles.state(home)}.zip"
+            with suppress(FileNotFoundError):
+                os.utime(archive)  # it is kept for a day from now on
+                return archive
+            require_room(self._exports, 2 * bundles.size_bytes(home), "this export")
+            self._exports.mkdir(exist_ok=True)
+            write(home, archive)
+            for older in self._exports.glob(f"{prefix}*.zip"):
+                if older != archive:
+                    older.unlink(missing_ok=True)
+        return archive
 
-    def adopt(self, job: Row, bundle: Path) -> Row:
+    def adopt(self, job: Row, bundle: Path, *, beside: str | None = None) -> Row:
         """Make what a training left behind a voice of the job's owner, and return its row.
 
-        It gets the job's id, so that doing it again after a crash changes nothing. The bundle is moved.
+        It gets the job's id, so that doing it again after a crash changes nothing, and a training that goes
+        on makes the voice better that it has made, which keeps what its owner has set. With a name `beside`,
+        it becomes a further voice instead. The bundle is moved.
         """
         facts = {name: job[name] for name in ("user_id", "model_name", "quality_snr")}
         facts |= {"training_job_id": job["id"], "training_audio_path": f"jobs/{job['upload_id']}/inputs"}
-        return self._adopt(bundle, job["id"], facts)
+        if beside is not None:
+            others = self._registry.list("models", user_id=job["user_id"])
+            facts["model_name"] = _free_name(beside, {one["model_name"].casefold() for one in others})
+            return self._adopt(bundle, new_id(), facts)
+        with self._lock:
+            known = self._registry.get("models", job["id"]) or {}
+            # The pitch of the same recordings is the same, unless its owner knew better.
+            own = {name: known[name] for name in OWNERS_OWN if known.get(name)}
+            facts["model_name"] = known.get("model_name", job["model_name"])
+            return self._adopt(bundle, job["id"], facts, own)
 
     def offer_to_all(self, model_id: str) -> Row:
         """Make a voice of this data folder built in: everybody sees it, nobody changes it; return its row."""
@@ -261,20 +316,26 @@ class Library:
         return self._registry.update("models", model_id, builtin=True, user_id=None, model_path=home)
 
     def recover(self) -> None:
-        """Remove what an interrupted import, export or deletion left, and exports that had their day."""
-        for pattern in (".incoming-*", ".outgoing-*", ".deleted-*"):
+        """Remove what an interrupted import, export or deletion left; a voice half replaced is as it was."""
+        known = {row["id"] for row in self._registry.list("models")}
+        for path in self._models.glob(f"{_LEAVING}*"):
+            if is_only_copy(path, known):
+                path.replace(_home_of(path))
+        for pattern in (".incoming-*", ".outgoing-*", f"{_LEAVING}*"):
             for path in self._models.glob(pattern):
                 shutil.rmtree(path, ignore_errors=True)
-        self.expire_exports()
 
-    def expire_exports(self) -> None:
-        oldest = time.time() - EXPORT_LIFE_S
+    def expire_exports(self, before_s: float) -> None:
+        """Remove the exports that were made before a time, in seconds since 1970."""
         for path in self._exports.glob("*voice-*"):  # half-written ones are hidden
-            if path.stat().st_mtime < oldest:
+            if path.stat().st_mtime < before_s:
                 path.unlink(missing_ok=True)
 
-    def _adopt(self, bundle: Path, model_id: str, facts: Row) -> Row:
-        """Move a bundle to its place, unless that was done before a crash; its card may give the name."""
+    def _adopt(self, bundle: Path, model_id: str, facts: Row, own: Row | None = None) -> Row:
+        """Move a bundle to its place, unless that was done before a crash; its card may give the name.
+
+        With what its owner set, `own`, in the place of what the card says.
+        """
         home = self._models / model_id
         moving = bundle.exists() or not home.exists()
         card = bundles.read_card(bundle if moving else home)
@@ -282,24 +343,49 @@ class Library:
         if moving:
             if not (bundle / bundles.WEIGHTS).is_file():
                 raise CheckpointError("The voice has no model.safetensors; export or train it again.")
-            bundles.check_weights(bundle / bundles.WEIGHTS)
-            if card["name"] != name:
-                bundles.write_card(bundle, card | {"name": name})
-            if home.exists():
-                shutil.rmtree(home)
+            check_weights(bundle / bundles.WEIGHTS)
+            if (whole := card | {"name": name} | (own or {})) != card:
+                bundles.write_card(bundle, card := whole)
+            self._replace(home, bundle)
+        here = {"builtin": False, "model_name": name}
+        return self._registry.insert("models", row_of(card, home, model_id) | facts | here)
+
+    def _replace(self, home: Path, bundle: Path) -> None:
+        """Put a bundle where a voice may be: whenever the power fails, one of the two can be had."""
+        leaving = self._models / f"{_LEAVING}{home.name}"
+        if home.exists():
+            shutil.rmtree(leaving, ignore_errors=True)
+            home.replace(leaving)
+        try:
             bundle.replace(home)
-        own = {"builtin": False, "model_name": name}
-        return self._registry.insert("models", _row_of(card, home, model_id) | facts | own)
+        except OSError:
+            if leaving.exists():
+                leaving.replace(home)
+            raise
+        shutil.rmtree(leaving, ignore_errors=True)
 
     def _builtin(self) -> Rows:
         rows: Rows = []
         for folder in sorted(path.parent for path in self._builtin_dir.glob(f"*/{bundles.CARD}")):
             try:
-                row = _row_of(bundles.read_card(folder), folder, BUILTIN_PREFIX + folder.name)
+                row = row_of(bundles.read_card(folder), folder, BUILTIN_PREFIX + folder.name)
                 rows.append(row | {"model_path": str(folder)})
             except CheckpointError:
                 logger.exception("built-in voice %s is unusable", folder.name)
         return rows
+
+    def _public(self, row: Row, usage: Row | None) -> Row:
+        whole = row | _UNUSED | (usage or {})
+        whole["origin"] = (
+            "built in" if row["builtin"] else "trained" if row["training_job_id"] else "imported"
+        )
+        whole["purge_at"] = purge_at(row)
+        whole["has_sample"] = (self._place(row) / bundles.SAMPLE).is_file()
+        # Rows of earlier versions know less.
+        return {name: whole.get(name) for name in PUBLIC}
+
+    def _place(self, row: Row) -> Path:
+        return Path(row["model_path"]) if row["builtin"] else self._models / row["id"]
 
     def _row(self, caller: Caller, model_id: str, *, deleted_too: bool = False) -> Row:
         if isinstance(model_id, str):
@@ -315,7 +401,7 @@ class Library:
 
     def _home(self, row: Row) -> Path:
         """Return the folder of a voice; CheckpointError if its files are not there."""
-        folder = Path(row["model_path"]) if row["builtin"] else self._models / row["id"]
+        folder = self._place(row)
         if not all((folder / name).is_file() for name in bundles.REQUIRED):
             raise CheckpointError(
                 f"The files of the voice {row['model_name']} are no longer on the server's disk; "
@@ -340,6 +426,16 @@ def _still_there(row: Row) -> Iterator[None]:
         raise voice_deleted(row["model_name"]) from error
 
 
+def is_only_copy(path: Path, known: Collection[str]) -> bool:
+    """Whether a folder is all there is of a voice, by the ids that rows have: it was to be replaced."""
+    home = _home_of(path)
+    return path.name.startswith(_LEAVING) and home.name in known and not home.exists()
+
+
+def _home_of(leaving: Path) -> Path:
+    return leaving.with_name(leaving.name.removeprefix(_LEAVING))
+
+
 def _free_name(name: str, taken: Collection[str]) -> str:
     """Return a name, numbered if it is taken: taken ones are given in small letters."""
     numbered = (f"{name[: MAX_NAME_CHARACTERS - 6]} ({number})" for number in itertools.count(2))
@@ -348,37 +444,3 @@ def _free_name(name: str, taken: Collection[str]) -> str:
 
 def _deleted_at(row: Row) -> str:
     return str(row["deleted_at"])
-
-
-def _row_of(card: dict[str, Any], folder: Path, model_id: str) -> Row:
-    return {
-        "id": model_id,
-        "user_id": None,
-        "model_name": card["name"],
-        "model_path": f"models/{model_id}",
-        **dict.fromkeys(("training_job_id", "training_audio_path", "quality_snr")),
-        "training_duration_seconds": bundles.seconds_of_audio(card),
-        "created_at": bundles.moment_of(card.get("created_at")) or now(),
-        "builtin": True,
-        "engine": card["engine"],
-        "version": card["format_version"],
-        "encoder": card.get("content_encoder"),
-        "sample_rate_hz": card["sample_rate_hz"],
-        "f0": card.get("f0", {}),
-        "uses_f0": card.get("uses_f0") is not False,
-        "deleted_at": None,
-        "scores": card.get("training", {}).get("scores"),
-        "consent": bundles.consent(card),
-        "told": bundles.public_facts(card),
-        "imported_at": None,
-        "size_bytes": bundles.size_bytes(folder),
-    }
-
-
-def _public(row: Row, usage: Row | None) -> Row:
-    whole = row | _UNUSED | (usage or {})
-    whole["origin"] = "built in" if row["builtin"] else "trained" if row["training_job_id"] else "imported"
-    if deleted_at := row.get("deleted_at"):
-        whole["purge_at"] = as_text(datetime.fromisoformat(deleted_at) + timedelta(seconds=TRASH_S))
-    # Rows of earlier versions know less.
-    return {name: whole.get(name) for name in PUBLIC}

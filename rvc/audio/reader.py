@@ -27,6 +27,9 @@ Wave = NDArray[np.float32]
 MAX_CHANNELS = 8
 MIN_RATE_HZ = 4_000
 MAX_RATE_HZ = 192_000
+# Samples a second, of all channels and tracks, up to which a recording may be as long as is allowed: two
+# tracks of six channels. One of more is decoded for no longer than those.
+FULL_LENGTH_HZ = 12 * 48_000
 # +24 dB over full scale: a float file beyond it was written in another unit (int16 values as floats).
 MAX_MAGNITUDE = 16.0
 
@@ -103,8 +106,11 @@ def blocks(  # noqa: PLR0913 -- by name, and all have a default
     """
     name = name or path.name
     info = info or probe(path, name=name)
-    if max_seconds is not None and info.length_is_stated and info.seconds > max_seconds:
-        raise _too_long(name, max_seconds)
+    if max_seconds is not None:
+        held_hz = max(sum(t.sample_rate_hz * t.channels for t in part.tracks) for part in info.parts)
+        max_seconds *= min(1.0, FULL_LENGTH_HZ / held_hz)
+        if info.length_is_stated and info.seconds > max_seconds:
+            raise _too_long(name, max_seconds)
     rate_hz = rate_hz or info.sample_rate_hz
     size = max(1, round(block_s * rate_hz))
     waiting: list[Wave] = []

@@ -20,6 +20,9 @@ from rvc.pitch.f0 import F0Statistics
 CARD_FILE = "card.json"
 FORMAT_VERSION = 1
 MAX_CARD_BYTES = 1_000_000
+MAX_PARTS = (
+    10_000  # values in it, and a card has some hundreds: the server reads cards, and each takes memory
+)
 TONE_BANDS = 20  # numbers in `VoiceCard.tone_db`: each a twentieth of 40..7,600 Hz in mel
 _WAY_OUT = "export the voice again"
 
@@ -44,7 +47,10 @@ def read_card(folder: Path) -> VoiceCard:
     try:
         if path.stat().st_size > MAX_CARD_BYTES:
             raise CheckpointError(f"The voice's card.json is too large to be one; {_WAY_OUT}.")
-        document = json.loads(path.read_text(encoding="utf-8"))
+        written = path.read_bytes()
+        if sum(map(written.count, (b",", b"[", b"{"))) > MAX_PARTS:
+            raise CheckpointError(f"The voice's card.json holds more than one does; {_WAY_OUT}.")
+        document = json.loads(written.decode())
     except OSError as error:
         raise CheckpointError(f"The voice has no readable card.json; {_WAY_OUT}.") from error
     except (ValueError, RecursionError) as error:

@@ -60,6 +60,16 @@ class EngineDefaults(ConvertOptions):
     cost_s: float = 0.03  # seconds of work for a second of sound, to tell how long all will take
     on_gpu: bool = False  # whether its voices compute on the GPU where there is one
     training: Mapping[str, int] = field(default_factory=dict)  # its own defaults of `TrainSettings`
+    # How many steps a training takes at first, for each second of audio, and at least and at most.
+    steps_at_first: int = 400
+    steps_per_second: int = 2
+    fewest_steps: int = 450
+    most_steps: int = 1_000  # what two cores do in a few minutes
+
+    def training_steps(self, seconds_of_audio: float) -> int:
+        """Say how many steps suit so much audio."""
+        wanted = self.steps_at_first + self.steps_per_second * seconds_of_audio
+        return int(min(max(wanted, self.fewest_steps), self.most_steps))
 
     def with_asked(self, options: ConvertOptions) -> EngineDefaults:
         """Fill what was not asked for with the engine's own."""
@@ -83,6 +93,11 @@ RVC_DEFAULTS = EngineDefaults(
     on_gpu=True,
     # Its steps are many and its states large, and what it speaks gets better by fits and starts.
     training={"score_every": 500, "checkpoint_every": 500, "patience": 12},
+    # About two hundred passes through the recordings: what people take who begin with pretrained weights.
+    steps_at_first=0,
+    steps_per_second=12,
+    fewest_steps=1_000,
+    most_steps=20_000,
 )
 
 ENGINES = {LITE: LITE_DEFAULTS, RVC: RVC_DEFAULTS}

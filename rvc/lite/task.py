@@ -20,6 +20,7 @@ from torch import Tensor
 from rvc.audio.level import HOP_16K, RATE_16K_HZ, level_contour, normalisation_gain
 from rvc.audio.resampling import resample
 from rvc.engine.interface import placed_noise
+from rvc.engine.options import LITE_DEFAULTS
 from rvc.lite.encoder import ContentEncoder
 from rvc.lite.losses import (
     JUDGED_SAMPLES,
@@ -81,8 +82,7 @@ class LiteTask(Task):
         self.optimizer, self.judge_optimizer = adam(self.synthesizer), adam(self.discriminators)
 
     def default_steps(self, seconds_of_audio: float) -> int:
-        """More audio takes more steps, up to what two cores do in a few minutes."""
-        return int(min(1000, max(450, 400 + 2 * seconds_of_audio)))
+        return LITE_DEFAULTS.training_steps(seconds_of_audio)
 
     @torch.no_grad()
     def extract(self, wav: NDArray[np.float32], rate_hz: int, seed: int) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rvc.engine.weights_file import require_short_header
 from rvc.errors import CheckpointError
 from rvc.files import ROOT, atomic_write
 from rvc.lite.encoder import ContentEncoder, EncoderConfig
@@ -51,11 +52,12 @@ def save_parts(
 def load_part(path: Path, part: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read one part: its configuration as a dictionary (empty if it has none) and its weights in float32."""
     try:
+        require_short_header(path)
         with safe_open(path, "pt") as file:
             config = json.loads((file.metadata() or {}).get(part, "{}"))
             names = [name for name in file.keys() if name.startswith(f"{part}.")]  # noqa: SIM118 -- not a dict
             weights = {name.removeprefix(f"{part}."): file.get_tensor(name).float() for name in names}
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path.name} cannot be read as weights of the built-in engine ({error})."
         ) from error

@@ -68,6 +68,11 @@ def on_cpu(state: Any) -> Any:  # noqa: ANN401 -- nested as states are
     return tree_map_only(Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), state)
 
 
+def sample_name(step: int) -> str:
+    """Return the path, in a training's folder, of what its held-out sentence sounded like at a scoring."""
+    return f"samples/{step:06d}.wav"
+
+
 class Training:
     """One training in one folder: `checkpoints/`, `samples/reference.wav` and what was spoken at each score.
 
@@ -100,6 +105,14 @@ class Training:
         self._scoring_s = 0.0
         self._reported_at = 0.0
         self._recorded: dict[str, Melody] = {}  # by held-out slice, when it was first scored
+
+    @property
+    def scores(self) -> list[dict[str, float | None]]:
+        return list(self._state.scores)
+
+    @property
+    def best_step(self) -> int | None:
+        return self._state.best_step
 
     def run(self) -> Generator[Report, None, Outcome]:
         """Train until the end.
@@ -146,7 +159,7 @@ class Training:
                 yield from self._score()
             if state.step >= self.total_steps:
                 return "budget"
-            if state.scorings_without_better >= self.settings.patience:
+            if self._scorings_in_vain() >= self.settings.patience:
                 return "patience"
             losses = self._step()
             known = {name: loss for name, loss in losses.items() if math.isfinite(loss)}
@@ -162,6 +175,12 @@ class Training:
                 self._save()
             if self._is_time_to_report():
                 yield self._report("Training")
+
+    def _scorings_in_vain(self) -> int:
+        """Count the scorings in a row without a better one, since somebody wanted the training to go on."""
+        since = self.settings.patience_from
+        later = sum((score["step"] or 0) > since for score in self._state.scores)
+        return min(self._state.scorings_without_better, later)
 
     def _step(self) -> dict[str, float]:
         """Take one step; all that is random in it follows from the seed and its number."""
@@ -242,7 +261,7 @@ class Training:
         score = score_slice(rendered, reference, self._recorded[piece.key], rate_hz, estimate_f0)
         if piece is not self._sentence or not rendered.size or not np.isfinite(rendered).all():
             return score, None
-        sample = f"samples/{self._state.step:06d}.wav"
+        sample = sample_name(self._state.step)
         (self.work_dir / "samples").mkdir(parents=True, exist_ok=True)
         save(self.work_dir / sample, rendered, rate_hz, bits=16)
         if not (self.work_dir / REFERENCE).exists():

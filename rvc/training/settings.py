@@ -17,6 +17,7 @@ RANGES: dict[str, tuple[int, int]] = {
     "score_every": (1, 100_000),
     "checkpoint_every": (1, 100_000),
     "patience": (1, 1000),
+    "patience_from": (0, 1_000_000),
     "seed": (0, 2**31 - 1),
     "threads": (1, 256),
 }
@@ -43,6 +44,7 @@ class TrainSettings:
     score_every: int = 100
     checkpoint_every: int = 100  # there is also one at each scoring
     patience: int = 6  # scorings in a row without a better one after which the training stops
+    patience_from: int = 0  # scorings until this step try no patience: it was trained on from there
     seed: int = 0
     threads: int | None = None  # None is all cores; results are equal bit for bit only with the same number
     version: str = "v2"

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rvc.engine.options import RVC_DEFAULTS
 from rvc.pitch.estimators import f0_estimator
 from rvc.pitch.f0 import F0Estimator
 from rvc.torch_file import load_published_state
@@ -49,8 +50,6 @@ SEGMENT_FRAMES = {  # how many frames of each slice are spoken at a step
     ("v2", 32_000): 40, ("v2", 40_000): 32, ("v2", 48_000): 36,
 }  # fmt: skip
 FIRST_LEARNING_RATE, EPOCH_DECAY = 1e-4, 0.999875
-# About two hundred passes through the recordings: what people take who begin with pretrained weights.
-STEPS_PER_SECOND, FEWEST_STEPS, MOST_STEPS = 12, 1_000, 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +143,7 @@ class RvcTask(Task):
         self._taken: dict[str, Any] = {"steps": 0, "epoch": 0, "start": start}
 
     def default_steps(self, seconds_of_audio: float) -> int:
-        return int(min(max(STEPS_PER_SECOND * seconds_of_audio, FEWEST_STEPS), MOST_STEPS))
+        return RVC_DEFAULTS.training_steps(seconds_of_audio)
 
     def extract(self, wav: NDArray[np.float32], rate_hz: int, seed: int) -> dict[str, Tensor]:
         """Content, melody, spectrogram and audio of one slice; nothing here is random."""

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from rvc.engine.weights_file import require_short_header
 from rvc.errors import CheckpointError
 from rvc.files import atomic_write
 from rvc.torch_file import check_weights, published_state, read_document, tensors_by_name, write_document
@@ -102,6 +103,7 @@ def load_voice_file(path: Path) -> VoiceModel:
                 f"{path.name} has {size / 1e6:.0f} MB and at most {MAX_MODEL_BYTES / 1e6:.0f} MB are read; "
                 "export the voice again."
             )
+        require_short_header(path)
         with safe_open(path, "pt") as file:
             said = json.loads((file.metadata() or {}).get(METADATA, "null"))
             entries = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict

@@ -29,7 +29,7 @@ def main(port: int, data_dir: Path) -> None:
     jobs.start()
     services = Services.of(settings, jobs)
     page = build_page(services)
-    options = launch_options(services)
+    options = launch_options(services, page)
     page.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, **options)
     while True:
         time.sleep(3600)

@@ -228,7 +228,7 @@ def test_ten_thousand_jobs_are_listed_at_once(tmp_path: Path) -> None:
     jobs = Jobs(Settings(data_dir=data))
     try:
         took = []
-        queries: list[dict[str, str]] = [
+        queries: list[dict[str, Any]] = [
             {},
             {"status": "failed"},
             {"type": "conversion", "status": "completed"},

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import errno
+import os
 import re
+import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from pipelines.jobs import cleanup
 from pipelines.settings import Settings, get_settings
+from pipelines.store.registry import Registry
 from rvc.errors import ConfigError
 from rvc.files import ROOT
 
@@ -46,6 +52,91 @@ def test_a_value_that_is_not_allowed_is_refused_by_name(
     ) as refusal:
         get_settings()
     assert value not in str(refusal.value).replace(name, "") or name != "SECRET"
+
+
+NUMBERS = sorted(
+    "SECRET" if name == "configured_secret" else name.upper()
+    for name, field in Settings.model_fields.items()
+    if field.annotation in (float, int)
+)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e999", "1e300", "1e15", "-1", "9" * 5_000])
+def test_no_number_may_be_endless_absurd_or_none(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=rf"^{name}: .*correct it") as refusal:
+        get_settings()
+    assert "\n" not in str(refusal.value)
+
+
+def test_dates_and_timers_can_be_computed_from_the_largest_of_all_numbers(tmp_path: Path) -> None:
+    largest = {}
+    for name, field in Settings.model_fields.items():
+        bounds = [limit.le for limit in field.metadata if getattr(limit, "le", None) is not None]
+        if field.annotation in (float, int):
+            assert bounds, f"{name} has no upper bound"
+            largest[name] = min(bounds)
+    settings = Settings.model_validate({"data_dir": tmp_path / "data", **largest})
+    registry = Registry(settings.data_dir)
+    try:
+        cleanup.find(registry, settings)
+    finally:
+        registry.close()
+    for name in ("job_timeout", "training_timeout", "cancel_grace_s", "converter_idle_s", "max_pause_s"):
+        assert getattr(settings, name) < threading.TIMEOUT_MAX
+    for moment in (datetime.now(UTC) - timedelta(days=settings.cleanup_days), datetime.now(UTC)):
+        assert (moment + timedelta(seconds=settings.upload_expiry_s)).year < 9999
+
+
+@pytest.mark.parametrize("name", ["DATA_DIR", "AUTH_FILE", "WEIGHTS_DIR"])
+def test_a_path_that_leads_nowhere_is_a_sentence(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for value in ("~nobody-of-this-name/x", str(tmp_path / "circle")):
+        get_settings.cache_clear()
+        monkeypatch.setenv(name, value)
+        with pytest.raises(ConfigError, match=rf"^{name}: .*leads nowhere"):
+            get_settings()
+
+
+@pytest.mark.parametrize("content", [b"MAX_FILES=\xff\xfe\n", None])
+def test_an_env_file_that_cannot_be_read_is_a_sentence(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env_file = tmp_path / "odd.env"
+    if content is None:
+        monkeypatch.setenv("SECRET", "\udcff" * 20)
+    else:
+        env_file.write_bytes(content)
+        monkeypatch.setitem(Settings.model_config, "env_file", str(env_file))
+    with pytest.raises(ConfigError, match="correct"):
+        get_settings()
+
+
+def test_a_secret_that_is_a_folder_or_unreachable_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "data" / "secret").mkdir(parents=True)
+    (tmp_path / "file").write_text("x")
+    for folder in (tmp_path / "data", tmp_path / "file"):
+        with pytest.raises(ConfigError, match=r"secret.* cannot be used .*set SECRET"):
+            _ = Settings(data_dir=folder).secret
+
+
+def test_a_secret_that_finds_no_room_leaves_nothing_half_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, *_: object, **__: object) -> None:
+        os.close(descriptor)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdopen", full)
+        with pytest.raises(ConfigError, match="No space left on device"):
+            _ = Settings(data_dir=tmp_path / "data").secret
+    assert len(Settings(data_dir=tmp_path / "data").secret) >= 32
 
 
 def test_an_empty_value_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,3 +34,10 @@ def test_an_empty_recording_is_refused(tmp_path: Path) -> None:
     sf.write(tmp_path / "empty.wav", np.empty(0, np.float32), 16_000)
     with pytest.raises(AudioError, match="nothing to draw"):
         draw_conversion(tmp_path / "empty.wav", tmp_path / "empty.wav", tmp_path / "picture.png")
+
+
+@pytest.mark.parametrize("name", ["$x^{$", r"$\frac$", "a_$b$_c"])
+def test_a_name_is_no_formula(tmp_path: Path, name: str) -> None:
+    sf.write(tmp_path / "hum.wav", song(3.0), 16_000)
+    draw_conversion(tmp_path / "hum.wav", tmp_path / "hum.wav", tmp_path / "picture.png", name=name)
+    assert (tmp_path / "picture.png").stat().st_size > 0

@@ -332,7 +332,7 @@ def test_links_and_folders_in_the_way_are_not_written_through(publisher: Publish
 def test_too_little_space_is_said_before_anything_is_written(
     publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(downloading, "SPARE_BYTES", 10**18)
+    monkeypatch.setattr("rvc.files.SPARE_BYTES", 10**18)
     refused(store_of(tmp_path, weight_of(publisher.url)), tmp_path, r"\S+ has less than \d+ MB free")
     assert files(tmp_path) == set()
 

@@ -39,6 +39,7 @@ class Launched:
     url: str
     jobs: Jobs
     data_dir: Path
+    app: Any  # the ASGI application
 
     @property
     def cache(self) -> Path:
@@ -81,7 +82,7 @@ def served(
     from ui.server.services import Services
 
     settings = Settings.model_validate({"data_dir": folder / "data", "max_file_size_mb": 5, **wishes})
-    settings.data_dir.mkdir(parents=True)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
     jobs = Jobs(settings, worker_command=worker, retry_pauses_s=())
     jobs.start()
     services = Services.of(settings, jobs, shared=shared)
@@ -92,9 +93,9 @@ def served(
             server_port=free_port(),
             prevent_thread_lock=True,
             quiet=True,
-            **launch_options(services),
+            **launch_options(services, page),
         )
-        yield Launched(url=str(page.local_url), jobs=jobs, data_dir=settings.data_dir)
+        yield Launched(url=str(page.local_url), jobs=jobs, data_dir=settings.data_dir, app=page.app)
     finally:
         page.close(verbose=False)
         jobs.close()

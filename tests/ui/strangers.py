@@ -12,8 +12,10 @@ from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 from tests.ui.launched import RECORDING, VOICE_FILES
 
 MUST_BE_TRIED = {
-    "/delete_job", "/delete_model", "/restore_model", "/set_voice_pitch", "/export_model", "/convert_voice",
-    "/revoke_token",
+    "/delete_job", "/restore_job", "/delete_model", "/restore_model", "/set_voice_pitch", "/export_model",
+    "/convert_voice", "/revoke_token", "/list_slices", "/slice_audio", "/reject_slices", "/restore_slices",
+    "/download_batch_file", "/pitch_contours",
+    "/list_samples", "/download_sample", "/keep_checkpoint", "/train_on",
 }  # fmt: skip
 
 
@@ -41,6 +43,13 @@ def same_answer_everywhere(stranger: Client, things: dict[str, str]) -> None:
         "model_name": "Mine",
         "format": "bundle",
         "settings": {},
+        "slice_ids": ["0-0"],
+        "slice_id": "0-0",
+        "number": 1,
+        "name": "A preset",
+        "kind": "conversion",
+        "seconds": 10,
+        "step": 3,
     }
     ids = things | {"job_ids": things["job_id"]}
     tried = set()

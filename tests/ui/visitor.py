@@ -13,7 +13,8 @@ from starlette.datastructures import Headers
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from tests.toy_worker import TOY_WORKER
-from ui.server.services import Services, publish_file
+from ui.server.published import publish_file
+from ui.server.services import Services
 
 ME, SOMEBODY_ELSE = "a-token-of-a-test-1", "a-token-of-a-test-2"
 

@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
+from babel.dates import format_skeleton, get_datetime_format
+from babel.numbers import format_decimal
+
+from ui.look.language import locale, retold, tr, tr_later, tr_n
+
+Row = Mapping[str, Any]
 STATES = {
-    "uploaded": "Uploaded",
-    "pending": "Waiting",
-    "preprocessing": "Preparing",
-    "training": "Training",
-    "converting": "Converting",
-    "completed": "Done",
-    "failed": "Failed",
-    "cancelled": "Cancelled",
-    "interrupted": "Interrupted",
+    "uploaded": tr_later("Uploaded"),
+    "pending": tr_later("Waiting"),
+    "preprocessing": tr_later("Preparing"),
+    "training": tr_later("Training"),
+    "converting": tr_later("Converting"),
+    "completed": tr_later("Done"),
+    "failed": tr_later("Failed"),
+    "cancelled": tr_later("Cancelled"),
+    "interrupted": tr_later("Interrupted"),
 }
 KINDS = {
-    "preprocessing": "Check recordings",
-    "training": "Train voice",
-    "conversion": "Convert",
-    "batch": "Convert many",
+    "preprocessing": tr_later("Check recordings"),
+    "training": tr_later("Train voice"),
+    "conversion": tr_later("Convert"),
+    "batch": tr_later("Convert many"),
 }
+# What sentences of jobs and errors are filled in with.
+FILLED_IN = (
+    *(tr_later("{seconds} seconds"), tr_later("{minutes} minutes"), tr_later("{names} and {count} more")),
+    *(tr_later("in {seconds} seconds"), tr_later("in {minutes} minutes")),
+    *(
+        tr_later("in 1 second"),
+        tr_later("in 1 minute"),
+        tr_later("voice"),
+        tr_later("job"),
+        tr_later("token"),
+    ),
+    *(tr_later("You have sent in {count} recordings or voices"), tr_later("You have sent {count} files")),
+    *(tr_later("You have started {count} jobs"), tr_later("A password was tried {count} times")),
+    tr_later("{count} uploads of yours are under way"),
+)
+
+
+def called(status: str) -> str:
+    """Return how a job's status is called."""
+    return retold(STATES.get(status, status))
 
 
 def duration(seconds: float | None) -> str:
@@ -29,14 +57,18 @@ def duration(seconds: float | None) -> str:
         return "-"
     whole = round(seconds)
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return tr("{seconds} s", seconds=decimal(seconds))
     if whole < 60:
-        return f"{whole} s"
+        return tr("{seconds} s", seconds=whole)
     minutes, rest = divmod(whole, 60)
     if minutes < 60:
-        return f"{minutes} min {rest} s" if rest and minutes < 10 else f"{minutes} min"
+        if rest and minutes < 10:
+            return tr("{minutes} min {seconds} s", minutes=minutes, seconds=rest)
+        return tr("{minutes} min", minutes=minutes)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    if minutes:
+        return tr("{hours} h {minutes} min", hours=hours, minutes=minutes)
+    return tr("{hours} h", hours=hours)
 
 
 def time_left(seconds: float | None) -> str:
@@ -44,12 +76,22 @@ def time_left(seconds: float | None) -> str:
     if seconds is None or seconds < 0:
         return ""
     if seconds < 8:
-        return "a few seconds left"
+        return tr("a few seconds left")
+    return tr("about {time} left", time=in_round_numbers(seconds))
+
+
+def in_round_numbers(seconds: float) -> str:
+    """Return a length of time that is not known exactly ("45 s", "4 min", "1.5 h")."""
     if seconds < 60:
-        return f"about {max(10, 5 * round(seconds / 5))} s left"
+        return tr("{seconds} s", seconds=max(10, 5 * round(seconds / 5)))
     if seconds < 3600:
-        return f"about {max(1, round(seconds / 60))} min left"
-    return f"about {seconds / 3600:.1f} h left"
+        return tr("{minutes} min", minutes=max(1, round(seconds / 60)))
+    return tr("{hours} h", hours=decimal(seconds / 3600))
+
+
+def decimal(number: float, digits: int = 1) -> str:
+    """Return a number with as many digits after the point, or what the language has in its place."""
+    return str(format_decimal(number, f"#,##0.{'0' * digits}" if digits else "#,##0", locale=locale()))
 
 
 def moment(stamp: object) -> str:
@@ -58,7 +100,11 @@ def moment(stamp: object) -> str:
         return "-"
     local = datetime.fromtimestamp(_seconds(stamp), tz=UTC).astimezone()
     this_year = local.year == datetime.now(tz=UTC).astimezone().year
-    return local.strftime("%d %b, %H:%M" if this_year else "%d %b %Y")
+    day = format_skeleton("MMMd" if this_year else "yMMMd", local, locale=locale())
+    if not this_year:
+        return str(day)
+    time = format_skeleton("Hm", local, local.tzinfo, locale=locale())
+    return str(get_datetime_format("medium", locale())).format(time, day)
 
 
 def ago(stamp: object) -> str:
@@ -67,17 +113,31 @@ def ago(stamp: object) -> str:
         return "-"
     passed = max(0.0, datetime.now(tz=UTC).timestamp() - _seconds(stamp))
     if passed < 60:
-        return "just now"
+        return tr("just now")
     if passed < 3600:
-        return f"{round(passed / 60)} min ago"
+        return tr("{minutes} min ago", minutes=round(passed / 60))
     if passed < 86400:
-        return f"{round(passed / 3600)} h ago"
+        return tr("{hours} h ago", hours=round(passed / 3600))
     return moment(stamp)
 
 
 def seconds_until(stamp: object) -> float:
     """Return in how many seconds a stored time stamp is; negative when it has passed."""
     return _seconds(stamp) - datetime.now(tz=UTC).timestamp()
+
+
+def voice_labels(rows: Sequence[Row]) -> list[str]:
+    """Return what each voice is called in a list: its name, and whence it comes if others have it too."""
+    names = [str(row["model_name"]) for row in rows]
+    origins = [
+        tr("comes with Timbre") if row.get("builtin") else moment(row.get("created_at")) for row in rows
+    ]
+    told = [f"{name} ({origin})" for name, origin in zip(names, origins, strict=True)]
+    earlier = [told[:number].count(label) for number, label in enumerate(told)]
+    numbered = [
+        f"{label}, {count + 1}" if count else label for label, count in zip(told, earlier, strict=True)
+    ]
+    return [name if names.count(name) == 1 else label for name, label in zip(names, numbered, strict=True)]
 
 
 def _seconds(stamp: object) -> float:
@@ -90,16 +150,16 @@ def _seconds(stamp: object) -> float:
 def position(place: int | None) -> str:
     """Return a place in the queue in words (1 = next)."""
     if place is None:
-        return "waiting for its turn"
+        return tr("waiting for its turn")
     if place <= 1:
-        return "next in line"
-    return f"{place - 1} job{'s' if place > 2 else ''} ahead of it"
+        return tr("next in line")
+    return tr_n("{count} job ahead of it", "{count} jobs ahead of it", place - 1)
 
 
 def size(size_bytes: float) -> str:
     """Return a file size ("3.4 MB")."""
     if size_bytes < 1_000_000:
-        return f"{size_bytes / 1000:.0f} kB"
+        return tr("{size} kB", size=decimal(size_bytes / 1e3, 0))
     if size_bytes < 1_000_000_000:
-        return f"{size_bytes / 1_000_000:.1f} MB"
-    return f"{size_bytes / 1_000_000_000:.1f} GB"
+        return tr("{size} MB", size=decimal(size_bytes / 1e6))
+    return tr("{size} GB", size=decimal(size_bytes / 1e9))

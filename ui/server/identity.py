@@ -13,7 +13,6 @@ overwrite each other's. Headers that anybody can send can only make a request *l
 from __future__ import annotations
 
 import hashlib
-import hmac
 import ipaddress
 import os
 import re
@@ -27,8 +26,9 @@ from starlette.requests import HTTPConnection
 
 from pipelines.settings import Settings
 from pipelines.store.records import Caller, Row
-from pipelines.users.accounts import Account, Accounts
-from pipelines.users.tokens import Tokens, looks_like_one
+from pipelines.users.accounts import NOT_A_LOGIN, Account, Accounts
+from pipelines.users.signatures import Signatures
+from pipelines.users.tokens import Kind, Tokens, looks_like_one
 from rvc.errors import NotAllowedError
 
 if TYPE_CHECKING:
@@ -53,20 +53,20 @@ class Callers:
     """Tells who sent a request, and issues signed tokens; without accounts nobody needs a login."""
 
     def __init__(self, secret: str, *, tokens: Tokens, accounts: Accounts | None = None) -> None:
-        self._key = secret.encode()
+        self._signatures = Signatures(secret)
         self.tokens = tokens
         self.accounts = accounts
-        mark = hashlib.sha256(self._key).hexdigest()[:8]
+        mark = hashlib.sha256(secret.encode()).hexdigest()[:8]
         self.cookie_name, self.login_name = f"timbre_{mark}", f"timbre_login_{mark}"
 
-    def issue(self) -> str:
-        """Return a new signed token for a browser that has none."""
-        identity = secrets.token_hex(16)
-        return f"{identity}.{self._signature(identity)}"
+    def issue(self, token: str = "") -> str:
+        """Return a signed token of the browser that holds this one, or of a new one if it is not valid."""
+        identity = token.partition(".")[0] if self.is_signed(token) else secrets.token_hex(16)
+        return f"{identity}.{self._signatures.of_visitor(identity)}"
 
     def is_signed(self, token: str) -> bool:
         match = SIGNED.fullmatch(token)
-        return match is not None and hmac.compare_digest(match[2], self._signature(match[1]))
+        return match is not None and self._signatures.is_of_visitor(match[1], match[2])
 
     def authenticate(self, request: gr.Request | HTTPConnection | None) -> Caller:
         """Return who sent a request; a NotAllowedError if nothing tells, or a token that is not valid."""
@@ -87,13 +87,14 @@ class Callers:
         """Return the user whose token or login a request carries, None if it carries none that is valid."""
         if self.accounts is None:
             return None
-        if personal := personal_token(request.headers):
-            row = self.tokens.find(personal, "personal")
-            return self.accounts.get(row["user_id"]) if row else None
-        row = self.tokens.find(self.login_token(request), "login")
+        personal = personal_token(request.headers)
+        kind: Kind = "personal" if personal else "login"
+        row = self.tokens.find(personal or self.login_token(request), kind)
         account = self.accounts.get(row["user_id"]) if row else None
+        if row is None or account is None or account.id != row["account"]:
+            return None
         # The stamp is the password's: a login does not outlive the password that opened it.
-        return account if account and row and account.stamp == row["stamp"] else None
+        return account if personal or account.stamp == row["stamp"] else None
 
     def login_token(self, request: gr.Request | HTTPConnection) -> str:
         return str(dict(request.cookies).get(self.login_name, ""))
@@ -101,7 +102,7 @@ class Callers:
     def _without_login(self, request: gr.Request | HTTPConnection) -> str:
         if personal := personal_token(request.headers):
             row = self.tokens.find(personal, "personal")
-            if row is None:
+            if row is None or not row["user_id"].startswith(NOT_A_LOGIN):
                 raise NotAllowedError(
                     "This personal token is not valid (any more); make a new one on the page."
                 )
@@ -110,15 +111,12 @@ class Callers:
         if self.is_signed(token):
             return "visitor-" + token.partition(".")[0]
         if OWN_SECRET.fullmatch(token):
-            return "client-" + self._signature(token)[:32]
+            return self._signatures.client_id(token)
         raise NotAllowedError(
             "Nothing tells who is calling: allow cookies for this page, or send a header Authorization: "
-            f"Bearer with a token that the page's Voices tab makes, or {HEADER} with a secret of your own of "
+            f"Bearer with a token that 'Account' on the page makes, or {HEADER} with a secret of your own of "
             "16 to 200 characters without dots or spaces."
         )
-
-    def _signature(self, text: str) -> str:
-        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()[:40]
 
 
 def personal_token(headers: Mapping[str, str]) -> str:
@@ -146,7 +144,7 @@ class CallerCookie:
             return
         name = self._callers.cookie_name
         held = HTTPConnection(scope).cookies.get(name, "")
-        token = held if self._callers.is_signed(held) else self._callers.issue()
+        token = self._callers.issue(held)
         if token != held:
             scope = {**scope, "headers": _with_cookie(scope["headers"], name, token)}
 
@@ -180,27 +178,47 @@ def _site_rule(scope: Scope) -> str:
     return "SameSite=Lax; Secure" if secure else "SameSite=Lax"
 
 
-# Headers that proxies add.
-FORWARDED = (
-    *("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip"),
-    *(f"x-forwarded-{part}" for part in ("for", "host", "port", "proto", "server")),
+# What somebody who passes a request on adds to it: any header beginning with x- that is of no client of ours,
+# and any in whose name a word speaks of addresses, of clients, or of passing on. One word too many costs a
+# visitor of this machine a right, one too few gives it to a stranger.
+OF_CLIENTS = ("x-timbre-", "x-gradio-", "x-prometheus-", "x-requested-with")
+OF_PROXIES = re.compile(
+    "via|real|remote|original|originating|addr|address|client|early|edge|hops?|cdn|loop|tunnel|relay|gateway"
+    "|surrogate|front|cf|cloudfront|fastly|fly|akamai|incap|tailscale|ngrok|envoy|.*ip|.*forward.*|.*prox.*"
 )
 
 
-def trust_proxies(settings: Settings) -> None:
-    """Have uvicorn take client and scheme from the trusted proxies' headers alone; before it starts."""
-    os.environ["FORWARDED_ALLOW_IPS"] = settings.trusted_proxies
+def _is_of_a_proxy(header: str) -> bool:
+    name = header.lower()
+    if name.startswith(("x-", "sec-")):
+        return name.startswith("x-") and not name.startswith(OF_CLIENTS)
+    return any(map(OF_PROXIES.fullmatch, name.replace("_", "-").split("-")))
 
 
-def is_local(peer: str | None, headers: Mapping[str, str]) -> bool:
+def trust_proxies(settings: Settings, *, shared: bool = False) -> None:
+    """Have uvicorn take client and scheme from the trusted proxies' headers alone; before it starts.
+
+    The tunnel of a shared page ends on this machine, and appends to X-Forwarded-For who came through it; what
+    a visitor has sent stands before that and does not count.
+    """
+    tunnel = "127.0.0.1,::1" if shared else ""
+    os.environ["FORWARDED_ALLOW_IPS"] = ",".join(filter(None, (settings.trusted_proxies, tunnel)))
+
+
+def is_local(peer: str | None, headers: Mapping[str, str], http_version: str = "1.1") -> bool:
     """Whether a request was sent by a peer on this machine to this machine, and passed on by nobody.
 
-    A proxy on this machine that adds no header gives itself away by the name that the browser asked for,
-    and so does a site whose name was made to lead here.
+    A proxy on this machine that adds no header gives itself away by the name that the browser asked for, by
+    the page that it came from, or by HTTP/1.0, which no browser speaks; and so does a site whose name was
+    made to lead here.
     """
-    if peer is None or any(name in headers for name in FORWARDED):
+    host = headers.get("host", "").lower()
+    if peer is None or not (_is_loopback(peer) and _is_loopback(_host_of(host))) or http_version < "1.1":
         return False
-    return _is_loopback(peer) and _is_loopback(_host_of(headers.get("host", "")))
+    if any(map(_is_of_a_proxy, headers)):
+        return False
+    pages = (headers.get("origin"), headers.get("referer"))
+    return all(page is None or _netloc_of(page) == host for page in pages)
 
 
 def is_same_site(headers: Mapping[str, str]) -> bool:
@@ -222,6 +240,13 @@ def is_same_site(headers: Mapping[str, str]) -> bool:
 def _host_of(host: str) -> str:
     try:
         return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _netloc_of(address: str) -> str:
+    try:
+        return urlsplit(address).netloc.lower()
     except ValueError:
         return ""
 

@@ -2,7 +2,7 @@
 
     GET  /login    the form; the page itself shows it to whoever is not logged in
     POST /login    name and password, from the form or from gradio_client's auth=(name, password)
-    GET  /logout   ends this login
+    POST /logout   ends this login, for a page of this server alone: a link or an image must not
 
 Not Gradio's own login: it tells no address, blocks the event loop while a hash is computed, and forgets who
 is logged in when the server restarts. Gradio is told who it is by its `auth_dependency`.
@@ -26,6 +26,7 @@ from pipelines.users.accounts import normal
 from pipelines.users.limits import network_of
 from pipelines.users.tokens import LOGIN_LIFE
 from rvc.errors import LimitError
+from ui.look.language import LANGUAGE, direction, retold, translated_html
 from ui.server.identity import is_same_site, set_cookie
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ MOST_WAITING = 32
 MOST_BYTES = 16_384
 # What needs no login. The last is how the launch wakes its own page; it tells nothing.
 OPEN = frozenset({"/login", "/logout", "/health", "/metrics", "/robots.txt", "/gradio_api/startup-events"})
+PAGES = frozenset({"/", "/admin"})  # in whose place the form is shown
 KNOWN_PLACES = 10_000
 FORM = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
 WRONG = "The name or the password is wrong; try again."
@@ -59,7 +61,7 @@ class Login:
         return [
             Route("/login", self.form, methods=["GET"]),
             Route("/login", self.log_in, methods=["POST"]),
-            Route("/logout", self.log_out, methods=["GET"]),
+            Route("/logout", self.log_out, methods=["POST"]),
         ]
 
     async def form(self, request: Request) -> Response:
@@ -93,6 +95,8 @@ class Login:
 
     async def log_out(self, request: Request) -> Response:
         """End this login; the tokens of programs stay."""
+        if not is_same_site(request.headers):
+            return _refusal(request, "Log out on the page itself, not from another site.", 403)
         if token := self._callers.login_token(request):
             self._callers.tokens.end(token)
         response = RedirectResponse("./", status_code=303)
@@ -111,7 +115,8 @@ class Login:
         self._places[account.name, place] = None
         if len(self._places) > KNOWN_PLACES:
             del self._places[next(iter(self._places))]
-        token, _ = self._callers.tokens.create(account.name, "login", "login", stamp=account.stamp)
+        binding = {"account": account.id, "stamp": account.stamp}
+        token, _ = self._callers.tokens.create(account.name, "login", "login", **binding)
         cookie = set_cookie(self._callers.login_name, token, round(LOGIN_LIFE.total_seconds()), request.scope)
         response: Response = JSONResponse({"success": True})
         if _is_browser(request):
@@ -133,7 +138,7 @@ class LoginMiddleware:
             await self._app(scope, receive, send)
             return
         answer: Response = JSONResponse({"detail": "Log in first."}, status_code=401)
-        if scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
+        if scope["type"] == "http" and scope["path"] in PAGES and scope["method"] in ("GET", "HEAD"):
             answer = form_page()
         await answer(scope, receive, send)
 
@@ -146,13 +151,16 @@ def user_of(services: Services, request: Request) -> str | None:
 def form_page(said: str = "", status: int = 200, name: str = "") -> HTMLResponse:
     """Return the login form, with why the last try failed and the name that was typed."""
     alert = f'<p role="alert">{escape(said)}</p>' if said else ""
-    page = FORM.replace("{alert}", alert).replace("{name}", escape(name[:64], quote=True))
+    spoken = LANGUAGE.get()
+    form = translated_html(FORM).replace('lang="en"', f'lang="{spoken}" dir="{direction(spoken)}"', 1)
+    page = form.replace("{alert}", alert).replace("{name}", escape(name[:64], quote=True))
     return HTMLResponse(page, status_code=status, headers={"cache-control": "no-store"})
 
 
 def _refusal(
     request: Request, sentence: str, status: int, retry_after_s: float = 0.0, name: str = ""
 ) -> Response:
+    sentence = retold(sentence)
     response: Response = JSONResponse({"detail": sentence}, status_code=status)
     if _is_browser(request):
         response = form_page(sentence, status, name)

@@ -23,18 +23,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from pipelines.monitoring import REGISTRY, Machine
-from pipelines.store.records import ENDED, JOB_TYPES, RUNNING, Row
+from pipelines.monitoring import MACHINE, REGISTRY, Machine
+from pipelines.store.records import JOB_TYPES, STATUSES, Row
 from rvc.files import ROOT
-from ui.server.identity import is_local
 
 if TYPE_CHECKING:
     from ui.server.services import Services
 
 SPARE_BYTES = 500_000_000  # of disk, below which nothing should be started
 SCARCE_MEMORY_BYTES = 200_000_000
-STATUSES = {"uploaded", "pending"} | RUNNING | ENDED
-MACHINE = Machine()
 _STARTED_S = time.monotonic()
 
 
@@ -54,9 +51,9 @@ def health_of(services: Services, machine: Machine = MACHINE) -> Row:
     if not work["dispatcher"]:
         faults.append("No job is started any more; restart the server.")
     if disk.free < SPARE_BYTES:
-        faults.append("The disk of the data folder is nearly full; remove old jobs.")
-    if registry.fault:
-        faults.append(f"The registry could not be written ({registry.fault}); look at the server's log.")
+        faults.append("The disk of the data folder is nearly full; remove old jobs, or voices for good.")
+    if fault := registry.fault:
+        faults.append(f"The registry could not be written ({fault}); look at the server's log.")
     if memory is not None and memory.available_bytes < SCARCE_MEMORY_BYTES:
         faults.append("The machine is nearly out of memory; stop other programs.")
     return {
@@ -67,7 +64,7 @@ def health_of(services: Services, machine: Machine = MACHINE) -> Row:
         "device": {"kind": "gpu" if gpus else "cpu", "cores": machine.cores, "gpus": gpus},
         "memory": None if memory is None else asdict(memory),
         "disk": {"total_bytes": disk.total, "free_bytes": disk.free},
-        "registry": {"writable": not registry.fault, "schema": registry.schema, **registry.counts()},
+        "registry": {"writable": not fault, "schema": registry.schema, **registry.counts()},
         "queue": {"waiting": work["pending"], "running": work["running"]},
         "worker": {
             "dispatcher": work["dispatcher"],
@@ -95,6 +92,8 @@ def info_of(services: Services) -> Row:
             "files_per_hour": settings.files_per_hour,
             "starts_per_hour": settings.starts_per_hour,
             "logins_per_hour": settings.logins_per_hour,
+            "calls_at_once": settings.calls_at_once,
+            "uploads_at_once": settings.uploads_at_once,
             "quota_mb_per_user": settings.quota_mb_per_user,
         },
         "login": services.callers.accounts is not None,
@@ -146,7 +145,7 @@ class SnapshotCollector(Collector):
         # Those of which there are none too: a series that begins at its first job misses it.
         pairs = counts.keys() | {(job_type, status) for job_type in JOB_TYPES for status in STATUSES}
         jobs: dict[tuple[str, ...], float] = {pair: counts[pair] for pair in sorted(pairs)}
-        dead = len(registry.list("jobs", status="failed", dead_letter=True))
+        dead = len(registry.list("jobs", status="failed", dead_letter=True, deleted_at=None))
         available = None if memory is None else memory.available_bytes
         yield _gauge("timbre_jobs", "Jobs in the registry.", jobs, "type", "status")
         yield _gauge("timbre_queue_length", "Jobs that wait for their turn.", {(): work["pending"]})
@@ -179,4 +178,4 @@ def _may_read(request: Request, services: Services) -> bool:
     kind, _, sent = request.headers.get("authorization", "").partition(" ")
     if token is not None and kind.lower() == "bearer":
         return hmac.compare_digest(sent.strip().encode(), token.get_secret_value().encode())
-    return is_local(request.client.host if request.client else None, request.headers)
+    return services.is_local(request)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
-import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +18,38 @@ from starlette.requests import HTTPConnection
 
 from pipelines.job_spec import check_settings, check_training
 from pipelines.jobs.outcome import require_training
+from pipelines.jobs.samples import Samples
 from pipelines.jobs.service import Jobs
 from pipelines.monitoring import REFUSALS
 from pipelines.settings import Settings
-from pipelines.store.records import UPLOAD_TYPES, Caller, Row, checked_settings, require_admin
-from pipelines.users.accounts import Accounts
+from pipelines.store.records import ID, UPLOAD_TYPES, Caller, Row, checked_settings, require_admin
+from pipelines.users.accounts import Account, Accounts
 from pipelines.users.tokens import Tokens
 from pipelines.voices.library import Library
 from pipelines.voices.pitch import measured_pitch, stated_pitch
+from pipelines.voices.presets import Presets
 from pipelines.weights import fetch_pretrained, weight_store
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
 from rvc.files import ROOT, is_disk_full
+from rvc.sandbox import on_behalf_of
 from rvc.steps import result_of
+from ui.look.language import retold, tr
 from ui.server.identity import Callers, is_local
+from ui.server.published import drop_dead_links, publish_file
 
 logger = logging.getLogger(__name__)
 Update = Any  # what Gradio takes as the new value or state of a component; it has no type of its own for it
 Answer = dict[Any, Any]  # a listener's: component -> Update; going in, component -> value
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}  # for listeners
-WATCH: dict[str, Any] = {"concurrency_id": "watch", "concurrency_limit": 20}  # for what follows a job
-# For what starts a job and then follows it: the dispatcher orders the work, not this queue.
-START: dict[str, Any] = {"concurrency_id": "start", "concurrency_limit": 100}
-TRAIN: dict[str, Any] = {"concurrency_id": "train", "concurrency_limit": 30}
+MOST_DIGITS = 12  # of a number that somebody means; int() refuses thousands
+FOLLOWED = 400  # calls at the same time that follow a job, or start one and follow it
+FOLLOWS: dict[str, Any] = {"concurrency_id": "follow", "concurrency_limit": FOLLOWED}
 CONSENT = "This is my voice, or I have permission to use it"  # stated before a training, kept on the card
 POLL_S = 0.5
 ACTIVE = ("pending", "preprocessing", "training", "converting")
 DISK_FULL = (
-    "The server's disk is full, so nothing was kept; delete jobs or voices that you no longer need, "
-    "or ask whoever runs the server."
+    "The server's disk is full, so nothing was kept; delete jobs or voices for good "
+    "(what was only deleted keeps its room for a day), or ask whoever runs the server."
 )
 EXAMPLES = ROOT / "assets" / "examples"
 PURPOSES = {job_type: purpose for purpose, job_type in UPLOAD_TYPES.items()}
@@ -61,21 +62,49 @@ class Services:
     settings: Settings
     jobs: Jobs  # checks the owner of every row itself
     library: Library  # checks the owner too
+    presets: Presets  # checks the owner too
     callers: Callers
     shared: bool = False  # whether the page is also served by a public link
 
     @classmethod
     def of(cls, settings: Settings, jobs: Jobs, *, shared: bool = False) -> Services:
         """Put together the services of one server; a ConfigError if nobody of AUTH_FILE could log in."""
-        accounts = None if settings.auth_file is None else Accounts(settings.auth_file)
-        if accounts is not None:
+        tokens, accounts = Tokens(jobs.registry), None
+
+        def end_tokens(account: Account) -> None:
+            try:
+                tokens.end_all(account.name, account.id)
+            except OSError as error:
+                logger.warning("tokens of %s are refused but could not be removed: %s", account.name, error)
+
+        if settings.auth_file is not None:
+            accounts = Accounts(settings.auth_file, on_removed=end_tokens)
             accounts.require()
-        callers = Callers(settings.secret, tokens=Tokens(jobs.registry), accounts=accounts)
-        return cls(settings=settings, jobs=jobs, library=jobs.library, callers=callers, shared=shared)
+        callers = Callers(settings.secret, tokens=tokens, accounts=accounts)
+        presets = Presets(jobs.registry, jobs.library)
+        return cls(
+            settings=settings,
+            jobs=jobs,
+            library=jobs.library,
+            presets=presets,
+            callers=callers,
+            shared=shared,
+        )
+
+    @property
+    def samples(self) -> Samples:
+        return Samples(self.jobs, self.settings.data_dir / "jobs")
 
     def caller(self, request: gr.Request | HTTPConnection | None) -> Caller:
         """Return who sent a request; every listener and endpoint asks."""
         return self.callers.authenticate(request)
+
+    def is_local(self, request: gr.Request | HTTPConnection) -> bool:
+        """Whether somebody at this machine sent a request; never of a shared page, where nobody can tell."""
+        peer = request.client.host if request.client else None
+        scope = getattr(getattr(request, "request", request), "scope", {})
+        version = str(scope.get("http_version", "1.1"))
+        return not self.shared and is_local(peer, request.headers, version)
 
     def submit(self, caller: Caller, kind: str, job_id: str, settings: Row | None, **voice: str) -> Row:
         """Start a job on an upload; a training not against the owner's will. Returns the job's row.
@@ -83,6 +112,8 @@ class Services:
         The setting "consent": true says that the caller may use the voice, and is kept on its card.
         """
         settings = self._checked(kind, settings)
+        if kind == "training":
+            self.jobs.reviews.require_enough(caller, job_id)
         return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
 
     def submit_batch(self, caller: Caller, job_ids: list[str], settings: Row | None, model_id: str) -> Row:
@@ -99,7 +130,7 @@ class Services:
         try:
             return self.jobs.submit(caller, kind, uploaded["id"], settings=settings, **voice)
         except BaseException:
-            self.jobs.remove(caller, uploaded["id"])
+            self.jobs.remove(caller, uploaded["id"], purge=True)
             raise
 
     def _checked(self, kind: str, settings: Row | None) -> Row:
@@ -142,7 +173,8 @@ class Services:
                 f"There is no format {str(form)[:40]!r}; export the voice in the format 'bundle' or 'rvc'."
             )
         pack = self.library.export_rvc if form == "rvc" else self.library.export_bundle
-        return publish_file(pack(caller, model_id), str(row["model_name"]))
+        folder = self.library.folder(caller, model_id)
+        return publish_file(pack(caller, model_id), str(row["model_name"]), folder)
 
     def import_voice(self, caller: Caller, files: list[tuple[Path, str]], name: str | None) -> Row:
         """Import a voice, a zip or a .pth and maybe its .index, under a name or that of the files."""
@@ -159,6 +191,11 @@ class Services:
         with self.jobs.quota.room(caller) as spend:
             return self.library.import_voice(caller, [path for path, _ in files], name, spend)
 
+    def save_preset(self, caller: Caller, name: str, settings: Row, model_id: str | None) -> Row:
+        """Keep settings under a name, for the caller or with a voice; it counts as something started."""
+        self.jobs.limits.take("starts", caller)
+        return self.presets.save(caller, name, settings, model_id)
+
     def set_voice_pitch(
         self, caller: Caller, model_id: str, pitch: object, files: list[tuple[Path, str]]
     ) -> Row:
@@ -174,7 +211,9 @@ class Services:
         if recording.stat().st_size > self.settings.max_file_size_bytes:
             raise AudioError(f"{name} is too large; send at most {self.settings.max_file_size_mb:g} MB.")
         self.jobs.limits.take("uploads", caller)
-        return self.library.set_pitch(caller, model_id, measured_pitch(recording, name))
+        with on_behalf_of(caller.user_id):
+            f0 = measured_pitch(recording, name)
+        return self.library.set_pitch(caller, model_id, f0)
 
     def with_result(self, caller: Caller, row: Row) -> Row:
         """Add to a completed row what it made: "audio" or "zip", a file, or "model", the voice's row."""
@@ -208,38 +247,50 @@ def _with_consent(settings: Row) -> Row:
 def admin_of(services: Services, request: gr.Request | None) -> Caller:
     """Return who sent a request, as an admin; without a login and a public link, who sits here is one."""
     caller = services.caller(request)
-    if request is not None and not services.shared and services.settings.auth_file is None:
-        peer = request.client.host if request.client else None
-        if is_local(peer, request.headers):
-            caller = Caller(caller.user_id, admin=True)
+    if request is not None and services.settings.auth_file is None and services.is_local(request):
+        caller = Caller(caller.user_id, admin=True)
     require_admin(caller)
     return caller
 
 
 @contextmanager
-def as_gr_error() -> Iterator[None]:
-    """Show an RvcError's sentence as it stands, and a full disk as one; anything else goes to the log."""
+def as_gr_error(*, to_program: bool = False) -> Iterator[None]:
+    """Show an RvcError's sentence as it stands, and a full disk as one; anything else goes to the log.
+
+    The page draws it as HTML, a program reads it.
+    """
     try:
         yield
     except (RvcError, OSError) as error:
-        raise gr.Error(error_message(error), print_exception=False) from error
+        said = error_message(error)
+        raise gr.Error(said if to_program else shown(said), print_exception=False) from error
 
 
 def error_message(error: RvcError | OSError) -> str:
     """Count a refusal and return what a person is told of it; raises what is neither that nor a full disk."""
     if isinstance(error, RvcError):
         REFUSALS.labels(type(error).__name__).inc()
-        return str(error)
+        return retold(str(error))
     if not is_disk_full(error):
         raise error
     REFUSALS.labels("DiskFull").inc()
     logger.error("the disk is full", exc_info=error)
-    return DISK_FULL
+    return retold(DISK_FULL)
 
 
 def warn_of(text: str) -> None:
     """Tell what is still missing before a button can do its work."""
-    gr.Warning(text, title="One thing first")
+    gr.Warning(shown(retold(text)), title=tr("One thing first"))
+
+
+def inform(text: str) -> None:
+    """Tell what has been done."""
+    gr.Info(shown(retold(text)))
+
+
+def shown(text: str) -> str:
+    """Return the HTML that shows a text as it is: a toast would take what a person typed for markup."""
+    return escape(text, quote=False)
 
 
 def throttle(rows: Iterator[Row], every_s: float = 0.5) -> Iterator[Row]:
@@ -254,32 +305,21 @@ def throttle(rows: Iterator[Row], every_s: float = 0.5) -> Iterator[Row]:
 
 def validate_id(text: object, what: str) -> str:
     """Return an id that a client sent; a NotAllowedError if it cannot be one."""
-    if isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
+    if isinstance(text, str) and ID.fullmatch(text):
         return text
     raise NotAllowedError(f"{str(text)[:40]!r} is not the id of a {what}; take one from the list.")
 
 
-def new_served_folder() -> Path:
-    """Make a folder in Gradio's cache, from which alone it serves, with a name that nobody can guess."""
-    folder = Path(get_upload_folder()) / secrets.token_hex(16)
-    folder.mkdir(parents=True)
-    return folder
+def event_value(event: gr.EventData, name: str) -> object:
+    """Return what a component of ours told with an event; a client may have sent anything, or nothing."""
+    data = event._data
+    return data.get(name) if isinstance(data, dict) else None
 
 
-def publish_file(path: Path, name: str) -> str:
-    """Put a file where Gradio may serve it, under a name without its ending; return where.
-
-    It lies in Gradio's own cache: `delete_cache` removes the link later, never the original.
-    """
-    folder = new_served_folder()
-    plain = re.sub(r"[^\w -]+", "", name).strip()[:80] or "timbre"
-    target = folder / f"{plain}{path.suffix}"
-    try:
-        os.link(path, target)
-    except OSError:
-        # Another file system, or one without hard links.
-        shutil.copyfile(path, target)
-    return str(target)
+def whole_number(sent: object) -> int | None:
+    """Return a whole number that somebody typed, or a component told; None of what is none, or absurd."""
+    text = sent.strip() if isinstance(sent, str) else ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else None
 
 
 def uploaded_files(files: object) -> list[tuple[Path, str]]:
@@ -304,6 +344,7 @@ def uploaded_files(files: object) -> list[tuple[Path, str]]:
 
 def _arrived(path: str, uploads: Path) -> bool:
     """Whether a path names a file in the folder of uploads; it may hold anything that a text can."""
+    drop_dead_links(path)
     try:
         return Path(path).resolve().is_relative_to(uploads) and Path(path).is_file()
     except (OSError, ValueError):  # longer than paths can be, or with a null character

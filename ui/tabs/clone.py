@@ -1,52 +1,61 @@
-"""The Clone tab: recordings in, a report on them, one button, and a training to watch.
+"""The Clone tab, four steps: recordings, the report on them, name and permission, and a training to hear.
 
-check     files change -> upload -> preparing job; its report appears when it is done
-train     permission and name checked -> training job; answers at once
+check     files change -> upload -> preparing job; its report appears in step 2 when it is done
+leave     takes of the microphone are checked when their step is left, not one by one
+train     name and permission there -> training job; answers at once, also before the check has ended
 tick      every two seconds while something runs: rows and new events of this visitor's jobs
-reattach  on load: the newest training of this visitor, so that a closed tab loses nothing
+reattach  on load: the newest check and training of this visitor, so that a closed tab loses nothing
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 
+from pipelines.store.records import Caller
 from rvc.errors import ConfigError, RvcError
-from rvc.training.settings import CHOICES
-from ui.look.html import CLONE_START, card, job_card, paragraph, refused_list, report_card
+from ui.look.clone_parts import (
+    back_button,
+    check_card,
+    check_stopped,
+    kept_recordings,
+    minutes_meter,
+    next_button,
+    no_recordings,
+    not_taken,
+    seconds_in,
+)
+from ui.look.html import hidden_button, report_card
+from ui.look.language import tr
+from ui.look.wording import in_round_numbers
+from ui.server.examples import example_files, is_example
 from ui.server.services import (
     ACTIVE,
-    CONSENT,
     QUIET,
     Answer,
     Services,
     as_gr_error,
     error_message,
-    publish_file,
+    event_value,
+    inform,
     uploaded_files,
-    warn_of,
+    validate_id,
+    whole_number,
 )
-from ui.tabs.training_view import TrainingState, TrainingView
+from ui.tabs.clone_naming import NamingStep
+from ui.tabs.clone_news import news_of
+from ui.tabs.clone_recordings import RecordingsStep
+from ui.tabs.guided_reading import seconds_of
+from ui.tabs.slice_review import SliceReview
+from ui.tabs.training_view import Choices, TrainingChoice, TrainingState, TrainingView
 
 TICK_S = 2.0
-CHECKING = "Checking the recordings"
-# How long after its end a training is shown to its owner who opens the page.
-NEWS_S = 3_600.0
-UNFINISHED_NEWS_S = 7 * 86_400.0
-BUILT_IN, RVC = "lite", "rvc"
-ENGINE_INFO = (
-    "The built-in one takes minutes on a processor. RVC gives a voice that RVC programs read; it is for a "
-    "GPU, takes days without one, and begins with pretrained weights: 600 MB are downloaded at first."
-)
-READ_ALOUD = (
-    "If you have nothing to read: tell what you did today, describe the room you are in, count from ninety "
-    "to seventy, ask three questions, and say something you are glad about. Two minutes go by quickly."
-)
+SAME_CLICK_S = 5.0  # a second press of Train within them, of the same voice, is no wish for another one
+RECORDINGS, REVIEW, NAMING, HEARING = 1, 2, 3, 4
 
 
 @dataclass(kw_only=True)
@@ -55,63 +64,13 @@ class CloneState:
     # it would otherwise bring the old state back.
     upload_id: str | None = None  # of the files that are shown
     prepare_id: str | None = None  # preparing job of that upload, until its report is shown
+    checked_id: str | None = None  # that of the report which is shown
+    unchecked: bool = False  # whether takes have joined the list since it was checked
+    example: bool = False  # whether the recordings are the example's
     watched: TrainingState | None = None
+    trainings: Choices = field(default_factory=list)  # to choose from, as drawn
     runs: bool = False  # whether any of these jobs waits or runs
-
-
-class TrainingSettings:
-    """The folded expert settings of a training; their defaults are the right ones for most voices."""
-
-    def __init__(self) -> None:
-        with gr.Accordion("Expert settings", open=False):
-            self.reduce_noise = gr.Checkbox(
-                label="Take steady noise out of the recordings",
-                info="For hum and hiss only: it makes clean recordings duller.",
-            )
-            # No gr.Number: an empty one becomes 0 when the accordion is opened.
-            self.steps = gr.Textbox(
-                label="Training steps at most",
-                placeholder="automatic",
-                elem_id="clone-steps",
-                info="Leave empty: the length of the recordings decides, and training stops by itself "
-                "when the voice no longer gets better.",
-            )
-            self.engine = gr.Radio(
-                [("Built in", BUILT_IN), ("RVC", RVC)],
-                value=BUILT_IN,
-                label="Engine",
-                info=ENGINE_INFO,
-                elem_id="clone-engine",
-            )
-            with gr.Row(visible=False) as of_rvc:
-                self.version = gr.Radio(list(CHOICES["version"]), value="v2", label="RVC version")
-                rates = [(f"{hz // 1000} kHz", hz) for hz in CHOICES["sample_rate_hz"] if isinstance(hz, int)]
-                self.rate = gr.Radio(rates, value=40_000, label="Sample rate")
-                self.f0 = gr.Checkbox(value=True, label="Follows the melody", info="Needed for songs.")
-                self.from_scratch = gr.Checkbox(
-                    label="Random initial weights (from_scratch)",
-                    info="Where the pretrained ones cannot be had: hours of recordings, days of a GPU.",
-                    elem_id="clone-from-scratch",
-                )
-        self.engine.change(
-            lambda chosen: gr.Row(visible=chosen == RVC), self.engine, of_rvc, queue=False, **QUIET
-        )
-        of_any = [self.reduce_noise, self.steps, self.engine]
-        self.inputs = [*of_any, self.version, self.rate, self.f0, self.from_scratch]
-
-    def settings(self, values: Answer) -> dict[str, Any]:
-        """Return the job's settings for the values of `inputs`, by component; defaults are left out."""
-        settings: dict[str, Any] = {"reduce_noise": True} if values[self.reduce_noise] else {}
-        try:
-            if steps := str(values[self.steps] or "").strip():
-                settings["total_steps"] = int(steps)
-            if values[self.engine] != BUILT_IN:
-                settings |= {"engine": str(values[self.engine]), "version": str(values[self.version])}
-                settings |= {"sample_rate_hz": int(values[self.rate]), "f0": bool(values[self.f0])}
-                settings |= {"from_scratch": True} if values[self.from_scratch] else {}
-        except (TypeError, ValueError) as error:
-            raise ConfigError("One of the expert settings is no number; set it again.") from error
-        return settings
+    started: tuple[str, str, float] = ("", "", 0.0)  # upload, name and time of the last training
 
 
 class CloneTab:
@@ -119,111 +78,217 @@ class CloneTab:
         self._services = services
         self.state = gr.State(CloneState())
         self.timer = gr.Timer(TICK_S, active=False)
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=5, min_width=320):
-                self._lay_out_inputs()
-            with gr.Column(scale=6, min_width=320):
+        # No gr.Walkthrough: it lets nobody go forward by its heads, not even to where one has been.
+        with gr.Tabs(
+            selected=RECORDINGS, overflow_behavior="wrap", elem_id="clone-tabs", elem_classes=["tm-steps"]
+        ) as self.tabs:
+            with gr.Tab("1. Recordings", id=RECORDINGS, render_children=True):
+                self.recordings = RecordingsStep()
+                to_review = next_button("Next: review", REVIEW)
+            with gr.Tab("2. Review", id=REVIEW, render_children=True) as review:
+                self._lay_out_review()
+                with gr.Row():
+                    back_to_recordings = back_button(RECORDINGS)
+                    to_naming = next_button("Next: name and permission", NAMING)
+            with gr.Tab("3. Name", id=NAMING, render_children=True) as naming:
+                self.naming = NamingStep()
+                with gr.Row():
+                    back_to_review = back_button(REVIEW)
+                    self.train_button = gr.Button(
+                        "Train this voice", variant="primary", size="lg", elem_id="clone-train"
+                    )
+            with gr.Tab("4. Hear", id=HEARING, render_children=True):
+                gr.HTML("<h2>Hear what it learns</h2>", padding=False)
+                self.choice = TrainingChoice(services)
                 self.view = TrainingView(services)
-                self.report = gr.HTML(CLONE_START, elem_id="clone-report", padding=False)
-        self._drawn = [self.report, *self.view.components, self.train_button, self.timer]
-        self._wire()
+        self._drawn = [
+            self.report,
+            *self.review.drawn,
+            self.recheck,
+            self.train_button,
+            self.recordings.meter,
+            *self.choice.components,
+        ]
+        self._drawn += [*self.view.components, self.timer]
+        for button, step in ((back_to_recordings, RECORDINGS), (back_to_review, REVIEW), (to_naming, NAMING)):
+            button.click(lambda step=step: gr.Tabs(selected=step), None, self.tabs, queue=False, **QUIET)
+        self._wire_recordings(to_review, review, naming)
+        self._wire_training()
 
-    def _lay_out_inputs(self) -> None:
-        gr.HTML('<p class="tm-step">1. Recordings of the voice</p>', padding=False)
-        self.files = gr.File(
-            label="Audio files, or .zip files of them",
-            file_count="multiple",
-            height=200,
-            elem_id="clone-files",
-        )
-        with gr.Accordion("Record with the microphone instead", open=False):
-            gr.Markdown(READ_ALOUD)
-            self.microphone = gr.Audio(
-                sources=["microphone"],
-                type="filepath",
-                format="wav",
-                label="Record; it joins the list above",
-                buttons=[],
-                elem_id="clone-microphone",
-            )
-        gr.HTML('<p class="tm-step">2. Name and permission</p>', padding=False)
-        self.name = gr.Textbox(
-            label="Name of the voice", placeholder="Anna", max_length=80, elem_id="clone-name"
-        )
-        self.consent = gr.Checkbox(label=CONSENT, elem_id="clone-consent")
-        self.expert = TrainingSettings()
-        self.train_button = gr.Button("Train this voice", variant="primary", size="lg", elem_id="clone-train")
+    def _lay_out_review(self) -> None:
+        gr.HTML("<h2>What was found in them</h2>", padding=False)
+        self.report = gr.HTML(no_recordings(), elem_id="clone-report", padding=False)
+        self.recheck = hidden_button("Check again", "clone-recheck", variant="primary")
+        self.review = SliceReview(self._services)
 
-    def _wire(self) -> None:
-        recorded = [self.microphone, self.files]
-        shown: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
-        self.microphone.stop_recording(self.add_recording, recorded, recorded, **QUIET)
-        self.files.change(
-            self.check,
-            [self.files, self.state],
-            [self.report, self.timer],
-            show_progress_on=[self.report],
-            **shown,
+    def _wire_recordings(self, to_review: gr.Button, review: gr.Tab, naming: gr.Tab) -> None:
+        step = self.recordings
+        of_files = [step.files, self.state]
+        answered = [*self._of_files, self.tabs]
+        minimal: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
+        reading = step.reading
+        reading.microphone.stop_recording(
+            self.take,
+            [reading.microphone, step.files, reading.language, reading.number, self.state],
+            [reading.microphone, step.files, *reading.shown, step.meter],
+            **QUIET,
         )
+        step.files.change(
+            self.check, of_files, self._of_files, show_progress_on=[self.report, step.meter], **minimal
+        )
+        step.example.click(self.use_example, self.state, [step.files, *answered], **QUIET)
+        to_review.click(self.leave, of_files, answered, **QUIET)
+        for tab in (review, naming):
+            tab.select(self.check_takes, of_files, self._of_files, **QUIET)
+        self.recheck.click(self.check_again, self.state, [self.report, self.recheck, self.timer], **QUIET)
+
+    @property
+    def _of_files(self) -> list[Any]:
+        """What changes with the list of files."""
+        naming = self.naming
+        fields = [naming.name, naming.consent, naming.example, *naming.notes]
+        of_check = [self.report, *self.review.drawn, self.recheck, self.train_button, self.timer]
+        return [*of_check, *self.recordings.of_files, *fields]
+
+    def _wire_training(self) -> None:
+        naming = self.naming
         self.train_button.click(
             self.train,
-            {self.state, self.name, self.consent, *self.expert.inputs},
-            self._drawn,
+            {self.state, self.recordings.files, naming.name, naming.consent, *naming.expert.inputs},
+            [*self._drawn, *naming.notes, self.tabs],
+            api_visibility="private",
+            show_progress="minimal",
             show_progress_on=[self.train_button],
-            **shown,
         )
         self.timer.tick(self.tick, self.state, self._drawn, queue=False, **QUIET)
         self.view.cancel.click(self.cancel, self.state, self._drawn, **QUIET)
         self.view.resume.click(self.resume, self.state, self._drawn, **QUIET)
-        self.view.choice.input(self.sample, [self.state, self.view.choice], self.view.sample, **QUIET)
+        self.view.grid.keep(self.keep, self.state, self._drawn, **QUIET)
+        self.view.train_on.click(self.go_on, [self.state, self.view.more_steps], self._drawn, **QUIET)
+        plots = [self.view.losses, self.view.scores]
+        for turned, on in ((self.view.curves.expand, True), (self.view.curves.collapse, False)):
+            turned(
+                lambda state, on=on: self.turn_curves(state, on=on), self.state, plots, queue=False, **QUIET
+            )
+        self.choice.choice.input(self.choose, [self.state, self.choice.choice], self._drawn, **QUIET)
 
     def wire(self, page: gr.Blocks) -> None:
-        page.load(self.reattach, self.state, self._drawn, **QUIET)
+        step = self.recordings
+        opened = [*self._drawn, step.kept, *step.reading.shown, self.tabs]
+        page.load(self.reattach, self.state, opened, **QUIET)
 
-    def add_recording(self, recording: str | None, files: list[str] | None) -> Answer:
-        """Move a finished recording into the list of files, under a name of its own."""
-        listed = list(files or [])
+    def take(
+        self, recording: str | None, files: list[str] | None, language: str, number: int, state: CloneState
+    ) -> Answer:
+        """Add a recording of the microphone; the check of it waits until the step is left."""
+        step = self.recordings
+        listed, answer = step.reading.add_take(recording, files, language, number)
+        if listed == (files or []):
+            return answer
+        state.unchecked = True
         with as_gr_error():
-            for path, _ in uploaded_files(recording):
-                listed.append(publish_file(path, f"Recording {len(listed) + 1}"))
-        return {self.microphone: None, self.files: listed}
+            answer[step.meter] = minutes_meter(seconds_of(listed))
+        return answer | {step.files: listed}
+
+    def use_example(self, state: CloneState, request: gr.Request) -> Answer:
+        """Take the example recordings, check them and go on to what is found in them."""
+        state.unchecked, files = False, example_files()
+        answer = self._check(files, state, request)
+        return answer | {self.recordings.files: files, self.tabs: gr.Tabs(selected=REVIEW)}
+
+    def leave(self, files: list[str] | None, state: CloneState, request: gr.Request) -> Answer:
+        return self._check_takes(files, state, request) | {self.tabs: gr.Tabs(selected=REVIEW)}
+
+    def check_takes(self, files: list[str] | None, state: CloneState, request: gr.Request) -> Answer:
+        return self._check_takes(files, state, request) or gr.skip()
+
+    def _check_takes(self, files: list[str] | None, state: CloneState, request: gr.Request) -> Answer:
+        if not state.unchecked:
+            return {}
+        state.unchecked = False
+        return self._check(files, state, request)
 
     def check(self, files: list[str] | None, state: CloneState, request: gr.Request) -> Answer:
+        """Check what is in the list now; that of the example has begun when its button was pressed."""
+        if state.example and state.upload_id and is_example(files):
+            return gr.skip()
+        return self._check(files, state, request)
+
+    def _check(self, files: list[str] | None, state: CloneState, request: gr.Request) -> Answer:
         """Take in the files and start the preparing job that reports on them."""
         self._drop_check(state, request)
+        answer: Answer = {self.recheck: gr.Button(visible=False), self.recordings.kept: ""}
+        # It would take the place of them all, and there is no way back.
+        answer[self.recordings.example] = gr.Button(interactive=not files)
+        answer |= self.review.hide()
+        if state.unchecked and files:
+            return answer
+        answer |= self._note_example(files or [], state)
+        answer[self.recordings.meter] = minutes_meter(0.0)
         if not files:
-            return {self.report: CLONE_START}
+            state.unchecked = False
+            return answer | {self.report: no_recordings()}
         try:
             caller = self._services.caller(request)
             job = self._services.send_and_submit(caller, uploaded_files(files), "preprocessing", {})
         except (RvcError, OSError) as error:
-            said = paragraph(error_message(error)) + paragraph(
-                "Change the list of files, and they are checked again. Nothing was kept.", quiet=True
-            )
-            return {self.report: card("These recordings were not taken", said, tone="bad")}
+            return answer | {self.report: not_taken(error_message(error))}
         state.upload_id, state.prepare_id = job["input_job_id"], job["id"]
-        return {self.report: _checked(job), self.timer: gr.Timer(active=True)}
+        seconds = seconds_in(job)
+        answer |= {self.report: check_card(job), self.recordings.meter: minutes_meter(seconds)}
+        answer |= {self.naming.no_files: "", self.train_button: gr.Button(self._train_label(seconds))}
+        return answer | {self.timer: gr.Timer(active=True)}
+
+    def _train_label(self, speech_s: float) -> str:
+        """Return what the button says of a training on so many seconds of speech."""
+        if not speech_s or not (seconds := self._services.jobs.estimate("training", speech_s, {})):
+            return tr("Train this voice")
+        return tr("Train this voice: about {time}", time=in_round_numbers(seconds))
+
+    def _note_example(self, files: list[str], state: CloneState) -> Answer:
+        """Return what follows for name and permission from whose recordings these are."""
+        was, state.example = state.example, is_example(files)
+        return self.naming.of_example(used=state.example) if state.example or was else {}
 
     def _drop_check(self, state: CloneState, request: gr.Request) -> None:
         """Stop a check that nobody waits for any more: other files have come in the place of its own."""
-        prepare_id, state.upload_id, state.prepare_id = state.prepare_id, None, None
-        if prepare_id and not (state.watched and state.runs):
+        prepare_id, upload_id = state.prepare_id, state.upload_id
+        state.upload_id, state.prepare_id, state.checked_id = None, None, None
+        if prepare_id and upload_id != state.started[0]:
             with suppress(RvcError):
                 self._services.jobs.cancel(self._services.caller(request), prepare_id)
 
+    def check_again(self, state: CloneState, request: gr.Request) -> Answer:
+        """Check recordings anew whose check was stopped."""
+        with as_gr_error():
+            caller = self._services.caller(request)
+            job = self._services.submit(caller, "preprocessing", str(state.upload_id), {})
+            state.prepare_id = job["id"]
+        return {
+            self.report: check_card(job),
+            self.recheck: gr.Button(visible=False),
+            self.timer: gr.Timer(active=True),
+        }
+
     def train(self, values: Answer, request: gr.Request) -> Answer:
         """Start the training; it goes on when the page is closed."""
-        state, named = values[self.state], (values[self.name] or "").strip()
-        if not (state.upload_id and named and values[self.consent]):
-            missing = f"Tick '{CONSENT}'." if named else "Give the voice a name."
-            warn_of(missing if state.upload_id else "Add recordings of the voice.")
-            return gr.skip()
-        with as_gr_error():
-            settings = {"consent": True} | self.expert.settings(values)
-            caller = self._services.caller(request)
-            job = self._services.submit(caller, "training", state.upload_id, settings, model_name=named)
+        state, named = values[self.state], (values[self.naming.name] or "").strip()
+        answer = self._check_takes(values[self.recordings.files], state, request)
+        notes = self.naming.missing(values, recordings=bool(state.upload_id))
+        shown = {one: answer[one] for one in answer if one in self._drawn} | notes
+        if any(notes.values()):
+            return shown
+        upload_id, moment_s = str(state.upload_id), time.monotonic()
+        if state.started[:2] != (upload_id, named) or moment_s - state.started[2] > SAME_CLICK_S:
+            with as_gr_error():
+                settings = {"consent": True} | self.naming.expert.settings(values)
+                caller = self._services.caller(request)
+                job = self._services.submit(caller, "training", upload_id, settings, model_name=named)
+            state.started = (upload_id, named, moment_s)
             state.watched = TrainingState(job_id=job["id"])
-            return self._draw(state, request) | {self.timer: gr.Timer(active=True)}
+        with as_gr_error():
+            shown |= self._draw(state, request)
+        return shown | {self.timer: gr.Timer(active=True), self.tabs: gr.Tabs(selected=HEARING)}
 
     def tick(self, state: CloneState, request: gr.Request) -> Answer:
         answer: Answer = {}
@@ -235,6 +300,13 @@ class CloneTab:
         if not state.runs:
             answer[self.timer] = gr.Timer(active=False)
         return answer or gr.skip()
+
+    def choose(self, state: CloneState, job_id: str | None, request: gr.Request) -> Answer:
+        """Show another training of the visitor's."""
+        with as_gr_error():
+            curves = bool(state.watched and state.watched.curves)
+            state.watched = TrainingState(job_id=validate_id(job_id, "training"), curves=curves)
+            return self._draw(state, request) | {self.timer: gr.Timer(active=state.runs)}
 
     def cancel(self, state: CloneState, request: gr.Request) -> Answer:
         return self._act("cancel", state, request)
@@ -249,54 +321,80 @@ class CloneTab:
                 state.watched.mark = ""
             return self._draw(state, request) | {self.timer: gr.Timer(active=True)}
 
-    def sample(self, state: CloneState, choice: str | None, request: gr.Request) -> Answer:
-        if not (watched := state.watched):
-            return gr.skip()
+    def keep(self, state: CloneState, event: gr.EventData, request: gr.Request) -> Answer:
+        """Make one of the samples the voice."""
         with as_gr_error():
-            watched.picked = choice if choice != watched.newest_sample else None
-            return self.view.play(self._services.caller(request), watched.job_id, choice) or gr.skip()
+            if state.watched:
+                caller, step = self._services.caller(request), whole_number(event_value(event, "step"))
+                kept = -1 if step is None else step  # no sample has that
+                row = self._services.samples.keep(caller, state.watched.job_id, kept)
+                inform(tr("{name} now speaks as at step {step}.", name=row["model_name"], step=step))
+                state.watched.mark = ""
+            return self._draw(state, request)
+
+    def go_on(self, state: CloneState, steps: str | None, request: gr.Request) -> Answer:
+        """Let a completed training go on."""
+        wish = whole_number(steps)
+        with as_gr_error():
+            if state.watched:
+                if wish is None:
+                    raise ConfigError(tr("Give the further steps as a whole number, such as 200."))
+                self._services.samples.train_on(self._services.caller(request), state.watched.job_id, wish)
+                state.watched.mark = ""
+            return self._draw(state, request) | {self.timer: gr.Timer(active=True)}
+
+    def turn_curves(self, state: CloneState, *, on: bool) -> Answer:
+        """Draw the curves, or leave them out; what draws them is loaded only then."""
+        if not state.watched:
+            return gr.skip()
+        state.watched.curves = on
+        return self.view.draw_curves(state.watched)
 
     def reattach(self, state: CloneState, request: gr.Request) -> Answer:
-        """Show the visitor's newest training."""
-        try:
-            rows = self._services.jobs.list(self._services.caller(request), type="training")
-        except RvcError:
-            rows = []
-        newest = next((row for row in rows if row["status"] != "uploaded"), None)
-        state.watched = TrainingState(job_id=newest["id"]) if newest and _is_news(newest) else None
-        return self._draw(state, request) | {self.timer: gr.Timer(active=state.runs)}
+        """Show the visitor's newest training, and the report on the newest recordings; the newer opens."""
+        answer = self.recordings.reading.opened()
+        step = RECORDINGS
+        with suppress(RvcError):
+            caller = self._services.caller(request)
+            news = news_of(self._services.jobs.list(caller, user_id=caller.user_id))
+            if (check := news.get("preprocessing")) and not state.upload_id:
+                state.upload_id, state.prepare_id = check["input_job_id"], check["id"]
+                answer[self.recordings.kept] = kept_recordings([str(file["name"]) for file in check["files"]])
+                step = REVIEW if check["status"] in ACTIVE else step
+            if training := news.get("training"):
+                state.watched = TrainingState(job_id=training["id"])
+                step = HEARING if next(iter(news)) == "training" else step
+            answer |= self._draw(state, request)
+        if step != RECORDINGS:  # else nobody who was quicker is taken back
+            answer[self.tabs] = gr.Tabs(selected=step)
+        return answer | {self.timer: gr.Timer(active=state.runs)}
 
     def _draw(self, state: CloneState, request: gr.Request) -> Answer:
-        """Return what has changed in the report, the view of the training and the Train button."""
-        services, answer = self._services, {}
+        """Return what has changed in the report and the view of the training."""
+        answer: Answer = {}
+        services = self._services
+        caller = services.caller(request)
         state.runs = False
         if state.prepare_id:
-            caller = services.caller(request)
-            row = services.jobs.get(caller, state.prepare_id)
-            answer[self.report] = _checked(row)
-            state.runs = row["status"] in ACTIVE
-            if not state.runs:
-                if found := services.jobs.files.report(caller, state.prepare_id):
-                    answer[self.report] = report_card(found)
-                state.prepare_id = None
+            answer |= self._draw_check(state, services.jobs.get(caller, state.prepare_id), caller)
         if watched := state.watched:
-            caller = services.caller(request)
             row = services.jobs.get(caller, watched.job_id)
-            trains = row["status"] in ACTIVE
-            if changed := self.view.draw(caller, row, watched):
-                label = "Training …" if trains else "Train this voice"
-                answer |= changed | {self.train_button: gr.Button(label, interactive=not trains)}
-            state.runs = state.runs or trains
+            answer |= self.view.draw(caller, row, watched)
+            state.runs = state.runs or row["status"] in ACTIVE
+        watched_id = state.watched.job_id if state.watched else None
+        return answer | self.choice.draw(caller, watched_id, state.trainings)
+
+    def _draw_check(self, state: CloneState, row: dict[str, Any], caller: Caller) -> Answer:
+        state.runs = row["status"] in ACTIVE
+        answer: Answer = {self.report: check_card(row), self.recordings.meter: minutes_meter(seconds_in(row))}
+        if not state.runs:
+            if found := self._services.jobs.files.report(caller, row["id"]):
+                state.checked_id, speech_s = row["id"], float(found["speech_s"])
+                answer |= {self.report: report_card(found), self.recordings.meter: minutes_meter(speech_s)}
+                answer |= self.review.show(caller, row["id"])
+                answer[self.train_button] = gr.Button(self._train_label(speech_s))
+            elif row["status"] in ("cancelled", "interrupted"):
+                answer[self.report] = check_stopped()
+                answer[self.recheck] = gr.Button(visible=True)
+            state.prepare_id = None
         return answer
-
-
-def _checked(row: dict[str, Any]) -> str:
-    """Return where the check of recordings stands, and the files that were refused before it."""
-    refused = refused_list(row["refused"])
-    return job_card(row, title=CHECKING) + (card("", refused, tone="warn") if refused else "")
-
-
-def _is_news(row: dict[str, Any]) -> bool:
-    """Whether a training is worth showing to somebody who opens the page."""
-    age_s = time.time() - datetime.fromisoformat(row["updated_at"]).timestamp()
-    return row["status"] in ACTIVE or age_s < (NEWS_S if row["status"] == "completed" else UNFINISHED_NEWS_S)

@@ -3,92 +3,52 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from pipelines.spectrogram_picture import draw_conversion
-from pipelines.store.records import CONVERTING, ENDED, Caller, Row
+from pipelines.recordings.sources import faults
+from pipelines.store.records import CONVERTING, Caller, Row
 from rvc.errors import RvcError
-from ui.look.html import (
-    CONVERT_START,
-    ChoiceDropdown,
-    card,
-    chip,
-    hidden_button,
-    job_card,
-    paragraph,
-    pitch_note,
-    player,
-    quiet_note,
-    waveform,
-)
-from ui.look.wording import duration
+from ui.look.fields import FOCUS_MISSING, field_note, said
+from ui.look.html import card, paragraph, pitch_note, waveform
+from ui.look.language import tr
+from ui.look.voice_cards import PLAYING, voice_cards, voice_picker
+from ui.server.published import publish_file
 from ui.server.services import (
     ACTIVE,
     EXAMPLES,
+    FOLLOWS,
     QUIET,
-    START,
-    WATCH,
     Answer,
     Services,
-    Update,
     as_gr_error,
     error_message,
-    new_served_folder,
-    publish_file,
     throttle,
     uploaded_files,
-    warn_of,
+    validate_id,
 )
 from ui.tabs.conversion_settings import ConversionSettings
+from ui.tabs.conversion_view import SHOWN_FILES, ConversionView, names_of, voice_name
+from ui.tabs.hear_now import hear_now, heard
+from ui.tabs.preset_part import PresetPart
+from ui.tabs.remembered import recalled
+from ui.tabs.takes import Takes, TakesState, pressed
+from ui.tabs.voice_list import sounds_of
 
 EXAMPLE = EXAMPLES / "recordings" / "visitor.flac"
 ONE, MANY = "One recording", "Many, or a .zip"
-FILE_STATES = {  # status of a file of a batch: how it is called, the tone of its label
-    "waiting": ("Waiting", ""),
-    "converting": ("Converting", ""),
-    "completed": ("Done", "good"),
-    "failed": ("Failed", "bad"),
-}
-# Gradio's recorder refuses what the browser does not call audio: films, and files whose names have no ending.
-# The server judges by content, so its upload box is told that they are.
-ANY_FILE = """() => {
-    const box = (event) => event.target.closest?.("#convert-source");
-    const given = (files) => {
-        const all = [...files], asAudio = new DataTransfer();
-        if (!all.length || all.every((file) => file.type.startsWith("audio/"))) return null;
-        all.forEach((file) => asAudio.items.add(new File([file], file.name, {type: "audio/any"})));
-        return asAudio;
-    };
-    document.addEventListener("click", (event) => {
-        box(event)?.querySelectorAll("input[type=file]").forEach((input) => input.removeAttribute("accept"));
-    }, true);
-    document.addEventListener("change", (event) => {
-        const files = box(event) && event.target.files && given(event.target.files);
-        if (files) event.target.files = files.files;
-    }, true);
-    document.addEventListener("drop", (event) => {
-        const files = box(event) && event.dataTransfer && given(event.dataTransfer.files);
-        if (!files) return;
-        event.preventDefault();
-        event.stopImmediatePropagation();
-        event.target.dispatchEvent(
-            new DragEvent("drop", {bubbles: true, cancelable: true, dataTransfer: files}));
-    }, true);
-}"""
-SHOWN_FILES = 200  # a longer list is cut on the page; the zip's table has all of them
-GONE = "The voice that was chosen is gone; choose another."
-NO_VOICE = "No voice yet: train one in the Clone tab or import one under Voices."
+PLACES = frozenset(map(str, range(1, SHOWN_FILES + 1)))  # of the recordings of a batch that are listed
+ANY_FILE = (Path(__file__).parents[1] / "look" / "any_file.js").read_text(encoding="utf-8")
+MOST_FAULTS = 3  # files of which it is said at once what is wrong
 
 
 @dataclass(kw_only=True)
-class ConvertState:
+class ConvertState(TakesState):
     """The conversion that this visitor looks at; changed in place."""
 
     job_id: str | None = None
@@ -98,54 +58,53 @@ class ConvertState:
 class ConvertTab:
     def __init__(self, services: Services) -> None:
         self._services = services
+        self.heard = hear_now()
         with gr.Row(equal_height=False):
-            with gr.Column(scale=5, min_width=320):
+            with gr.Column(scale=5, min_width=320, elem_id="convert-inputs"):
                 self._lay_out_inputs()
             with gr.Column(scale=6, min_width=320):
-                self._lay_out_results()
+                self.view = ConversionView(services)
+                self.takes = Takes(services, self.view)
         self.state = gr.State(ConvertState())
-        self.engine = gr.State("lite")  # whose defaults the expert settings show
+        self.engine = gr.State("lite")  # whose defaults the settings show
+        self.knows_pitch = gr.State(True)  # whether that of the chosen voice is known
+        self.offered = [self.voice, self.voice_note, self.engine, self.knows_pitch, *self.expert.suited]
+        self.offered.append(self.expert.preset)
         self._listen()
 
     def _lay_out_inputs(self) -> None:
-        self.voice = ChoiceDropdown(label="Voice", choices=[], interactive=True, elem_id="convert-voice")
-        self.number = gr.Radio([ONE, MANY], value=ONE, show_label=False, elem_id="convert-number")
-        self.source = gr.Audio(
-            label="Recording to convert",
-            sources=["upload", "microphone"],
-            type="filepath",
-            buttons=[],
-            waveform_options=waveform(source=True),
-            elem_id="convert-source",
+        self.voice = voice_picker("convert-voice")
+        self.voice_note = field_note("convert-voice")
+        self.number = gr.Radio(
+            [ONE, MANY], value=ONE, label="Number of recordings", show_label=False, elem_id="convert-number"
         )
-        self.example = gr.Button("Take an example recording", size="sm", visible=EXAMPLE.exists())
-        self.files = gr.File(
-            label="Recordings, or .zip files of them",
-            file_count="multiple",
-            height=180,
-            visible=False,
-            elem_id="convert-files",
-        )
+        with gr.Column(elem_id="convert-recording"):  # keeps the room of what loads late
+            self.source = gr.Audio(
+                label="Recording to convert",
+                sources=["upload", "microphone"],
+                type="filepath",
+                buttons=[],
+                waveform_options=waveform(source=True),
+                elem_id="convert-source",
+            )
+            self.source_note = field_note("convert-source")
+            self.example = gr.Button(
+                "Take an example recording", size="sm", visible=EXAMPLE.exists(), elem_id="convert-example"
+            )
+            self.files = gr.File(
+                label="Recordings, or .zip files of them",
+                file_count="multiple",
+                height=180,
+                visible=False,
+                elem_id="convert-files",
+            )
+            self.files_note = field_note("convert-files")
         self.expert = ConversionSettings()
         self.convert_button = gr.Button("Convert", variant="primary", size="lg", elem_id="convert")
-
-    def _lay_out_results(self) -> None:
-        self.status = gr.HTML(CONVERT_START, elem_id="convert-status", padding=False)
-        self.cancel_button = hidden_button("Stop converting", "convert-cancel", variant="stop", size="sm")
-        self.download = gr.DownloadButton(
-            "Download all as a .zip", variant="primary", visible=False, elem_id="convert-zip"
-        )
-        with gr.Column(visible=False, elem_id="convert-results") as self.results:
-            self.before = player("Before", "before", source=True)
-            self.after = player("After", "after", download=True)
-            with gr.Accordion(
-                "Before and after as pictures", open=False, elem_id="pictures"
-            ) as self.pictures:
-                self.image = gr.Image(show_label=False, interactive=False, buttons=[], elem_id="picture")
+        self.presets = PresetPart(self._services, self.expert)
 
     def _listen(self) -> None:
-        result = [self.results, self.before, self.after, self.pictures]
-        self.drawn = [self.status, self.cancel_button, self.download, *result]
+        self.drawn = [*self.view.drawn, self.voice_note, self.source_note, self.files_note]
         self.example.click(lambda: publish_file(EXAMPLE, EXAMPLE.stem), None, self.source, **QUIET)
         started = self.convert_button.click(
             self.convert,
@@ -153,55 +112,180 @@ class ConvertTab:
             self.drawn,
             api_visibility="private",
             show_progress="minimal",
-            show_progress_on=[self.status],
-            **START,
+            show_progress_on=[self.view.status],
+            **FOLLOWS,
         )
-        started.then(self.rest, self.state, self.drawn, **WATCH, **QUIET)
+        started.then(None, None, None, js=FOCUS_MISSING, api_visibility="private")
+        started.then(self.rest, self.state, self.drawn, **FOLLOWS, **QUIET)
         self.number.input(
             self.suited_to_number,
             self.number,
-            [self.source, self.example, self.files, self.convert_button],
+            self.of_number,
             queue=False,
             **QUIET,
         )
-        suited = [self.voice, self.engine, *self.expert.suited]
-        chosen = self.voice.change(self.suit, [self.voice, self.engine], suited, queue=False, **QUIET)
-        renewed: dict[str, Any] = {"fn": self.voices, "inputs": self.voice, "outputs": self.voice, **QUIET}
+        self.source.change(self.judge, self.source, self.source_note, **QUIET)
+        self.files.change(self.judge, self.files, self.files_note, **QUIET)
+        offered: dict[str, Any] = {"inputs": self.choice, "outputs": self.offered, **QUIET}
+        chosen = self.voice.input(self.renew, queue=False, trigger_mode="always_last", **offered)
         for occasion in (self.voice.focus, chosen.failure, started.then):
-            occasion(**renewed)
-        self.cancel_button.click(self.cancel, self.state, self.cancel_button, **QUIET)
-        self.pictures.expand(
-            self.picture, self.state, self.image, api_visibility="private", show_progress="minimal"
+            occasion(self.renew, **offered)
+        self.view.cancel_button.click(self.cancel, self.state, self.view.cancel_button, **QUIET)
+        self.view.pictures.expand(
+            self.draw_pictures,
+            self.state,
+            [self.view.contours, self.view.image],
+            api_visibility="private",
+            show_progress="minimal",
         )
+        self._listen_to_takes(started)
+        self._listen_to_presets()
+
+    def _listen_to_takes(self, started: Any) -> None:  # noqa: ANN401 -- Gradio's dependency has no type
+        takes, state = self.takes, self.state
+        started.then(takes.show, state, takes.list, **QUIET)
+        shown = [takes.list, *self.view.heard]
+        takes.list.hear(takes.hear, state, shown, **QUIET)
+        takes.list.compare(takes.compare, state, shown, **QUIET)
+        takes.list.fetch(takes.fetch, None, takes.fetched, **QUIET)
+        takes.list.remove(takes.remove, state, [takes.list, self.view.pictures], **QUIET)
+        takes.list.undo(takes.undo, state, takes.list, **QUIET)
+        inputs = list(dict.fromkeys([*self.of_number, self.number, *self.offered, *self.expert.inputs]))
+        takes.list.again(self.again, None, inputs, **QUIET)
+        self.view.status.hear(self.hear_file, state, shown, **QUIET)
+
+    def _listen_to_presets(self) -> None:
+        expert, part = self.expert, self.presets
+        expert.listen(self.knows_pitch)
+        expert.preset.input(**self._choosing, **QUIET)
+        part.save_button.click(
+            self.keep,
+            {part.name, part.kept, self.voice, *expert.inputs},
+            [expert.preset, part.name],
+            **QUIET,
+        )
+        part.delete_button.click(part.delete, [expert.preset, self.voice], expert.preset, **QUIET)
+
+    @property
+    def _choosing(self) -> dict[str, Any]:
+        """What listens to the choice of a preset."""
+        expert = self.expert
+        outputs = [expert.preset, expert.said, *expert.inputs]
+        return {"fn": self.presets.choose, "inputs": [expert.preset, self.voice], "outputs": outputs}
+
+    def keep(self, values: Answer, request: gr.Request) -> Answer:
+        return self.presets.save(values, values[self.voice], request)
+
+    @property
+    def of_number(self) -> list[Any]:
+        """What is suited to whether one recording is converted or many."""
+        inputs = [self.source, self.example, self.files, self.convert_button]
+        return [*inputs, self.source_note, self.files_note]
+
+    @property
+    def choice(self) -> list[Any]:
+        """What `voices` is told of what is chosen now."""
+        return [self.voice, self.engine, self.expert.automatic, self.expert.semitones]
 
     def wire(self, page: gr.Blocks, opened: gr.Tab) -> None:
         """When the page or the tab is opened: read the voices; follow a conversion that still runs."""
         page.load(None, js=ANY_FILE)
-        page.load(self.voices, self.voice, self.voice, **QUIET)
-        opened.select(self.voices, self.voice, self.voice, **QUIET)
-        page.load(self.reattach, self.state, self.drawn, **WATCH, **QUIET)
+        page.load(None, js=PLAYING)
+        page.load(self.hear, None, self.heard, **QUIET)
+        offered = page.load(self.voices, self.choice, self.offered, js=recalled("voice"), **QUIET)
+        offered.then(js=recalled("preset"), **self._choosing, **QUIET)
+        opened.select(self.voices, self.choice, self.offered, **QUIET)
+        followed = page.load(self.reattach, self.state, self.drawn, **FOLLOWS, **QUIET)
+        page.load(self.takes.show, self.state, self.takes.list, **QUIET)
+        followed.then(self.takes.show, self.state, self.takes.list, **QUIET)
 
-    def voices(self, chosen: str | None, request: gr.Request) -> Answer:
-        """Offer the voices that there are now; the choice stays, and of one that is gone it is said."""
+    def hear(self, request: gr.Request) -> str:
+        """Offer what can be heard at once."""
         with as_gr_error():
-            choices = voice_choices(self._services, request)
-            ids = [model_id for _, model_id in choices]
-            gone = bool(chosen) and chosen not in ids
-            chosen = None if gone else chosen or next(iter(ids), None)
-            info = self._note(chosen, request) if chosen else GONE if gone else NO_VOICE
-        return {self.voice: gr.Dropdown(choices=choices, value=chosen, info=info or None)}
+            return heard(self._services.library.list(self._services.caller(request)))
 
-    def suit(self, voice: str | None, engine: str, request: gr.Request) -> Answer:
-        """Suit the expert settings to the voice that was chosen, and say what its pitch cannot do."""
-        if not voice:
-            return gr.skip()
+    def voices(
+        self,
+        chosen: str | None,
+        engine: str,
+        automatic: bool,
+        semitones: float | None,
+        request: gr.Request,
+    ) -> Answer:
+        """Offer the voices that there are now, and suit the settings to the chosen one.
+
+        The choice stays; of one that is gone it is said, and nothing is chosen.
+        """
+        return self._offer(chosen, engine, (automatic, semitones), request)
+
+    def _offer(
+        self,
+        chosen: str | None,
+        engine: str,
+        pitch: tuple[bool, float | None],
+        request: gr.Request,
+        *,
+        kept: str | None = None,
+        **preset: str | None,
+    ) -> Answer:
+        automatic, semitones = pitch
         with as_gr_error():
-            row = self._services.library.get(self._services.caller(request), voice)
-            note = gr.Dropdown(info=pitch_note(row) or None)
-        return {self.voice: note, self.engine: str(row["engine"]), **self.expert.suited_to(row, engine)}
+            caller = self._services.caller(request)
+            rows = {str(row["id"]): row for row in self._services.library.list(caller)}
+            gone = bool(chosen) and chosen not in rows
+            chosen = "" if gone else chosen or next(iter(rows), "")
+            row = rows.get(chosen)
+            note = pitch_note(row) if row else ""
+            if not rows:
+                note = tr("No voice yet: train one in the Clone tab or import one under Voices.")
+            sounds = sounds_of(self._services, caller, list(rows.values()))
+            group = "convert-voice-choice"
+            cards = voice_cards(list(rows.values()), sounds, title=tr("Voice"), group=group, note=note)
+            presets = self.presets.offered(caller, chosen or None, **preset)
+        suited = self.expert.suited_to(row, engine, automatic=automatic, semitones=semitones) if row else {}
+        return suited | {
+            self.voice: gr.HTML(cards=cards) if kept == chosen else gr.HTML(value=chosen, cards=cards),
+            self.voice_note: said(tr("The voice that was chosen is gone; choose another.")) if gone else "",
+            self.engine: str(row["engine"]) if row else engine,
+            self.knows_pitch: bool(row and row.get("f0")),
+            self.expert.preset: presets,
+        }
 
-    def _note(self, voice: str, request: gr.Request) -> str:
-        return pitch_note(self._services.library.get(self._services.caller(request), voice))
+    def renew(
+        self, chosen: str, engine: str, automatic: bool, semitones: float | None, request: gr.Request
+    ) -> Answer:
+        """As `voices`, but the choice stays as it is on the page by now: a person may have gone on."""
+        return self._offer(chosen, engine, (automatic, semitones), request, kept=chosen)
+
+    def put(self, settings: Row, model_id: str, request: gr.Request) -> Answer:
+        """Return what sets the inputs (of `offered` and `expert.inputs`) to a job's settings and voice.
+
+        A voice that is gone is said to be so.
+        """
+        engine, known = "lite", True
+        with suppress(RvcError):
+            row = self._services.library.get(self._services.caller(request), model_id)
+            engine, known = str(row["engine"]), bool(row.get("f0"))
+        semitones = settings.get("transpose_semitones")
+        answer = self._offer(model_id, engine, (semitones is None, semitones), request, value=None)
+        return self.expert.put(settings, engine, known=known) | answer
+
+    def judge(self, sent: Any, request: gr.Request) -> str:  # noqa: ANN401 -- one path, several, or nothing
+        """Say at once of files that were added which of them are no recordings."""
+        settings = self._services.settings
+        with as_gr_error():
+            self._services.caller(request)
+            wrong = (
+                faults(
+                    uploaded_files(sent),
+                    most=settings.max_files,
+                    most_mb=settings.max_batch_mb,
+                    most_bytes=settings.max_file_size_bytes,
+                )
+                if sent
+                else []
+            )
+        return said(" ".join(row["reason"] for row in wrong[:MOST_FAULTS]))
 
     def suited_to_number(self, how: str) -> Answer:
         many = how == MANY
@@ -209,7 +293,9 @@ class ConvertTab:
             self.source: gr.Audio(visible=not many),
             self.example: gr.Button(visible=not many),
             self.files: gr.File(visible=many),
-            self.convert_button: gr.Button("Convert all" if many else "Convert"),
+            self.convert_button: gr.Button(tr("Convert all") if many else tr("Convert")),
+            self.source_note: "",
+            self.files_note: "",
         }
 
     def convert(self, values: Answer, request: gr.Request) -> Iterator[Answer]:
@@ -217,11 +303,7 @@ class ConvertTab:
         state, voice, many = values[self.state], values[self.voice], values[self.number] == MANY
         wanted = values[self.files if many else self.source]
         if not voice or not wanted:
-            missing = "Add a recording to convert, or take the example."
-            if many:
-                missing = "Add recordings to convert, or a .zip of them."
-            warn_of(missing if voice else "Choose a voice; if there is none, train one in the Clone tab.")
-            yield gr.skip()
+            yield self._missing(voice, wanted, many=many)
             return
         try:
             caller = self._services.caller(request)
@@ -229,11 +311,24 @@ class ConvertTab:
             files, kind = uploaded_files(wanted), "batch" if many else "conversion"
             job = self._services.send_and_submit(caller, files, kind, settings, model_id=voice)
             state.job_id, state.begun = job["id"], job["id"] if many else None
-            # A batch is followed by rest(): for hours, here it would keep others from starting theirs.
+            # A batch is followed by rest(): for hours, in which the button must start other conversions.
             yield from itertools.islice(self._follow(state, caller, job), 1 if many else None)
         except (RvcError, OSError) as error:
-            title = "These recordings were not converted" if many else "This recording was not converted"
-            yield {self.status: card(title, paragraph(error_message(error)), tone="bad")}
+            title = tr("This recording was not converted")
+            if many:
+                title = tr("These recordings were not converted")
+            yield {self.view.status: card(title, paragraph(error_message(error)), tone="bad")}
+
+    def _missing(self, voice: str | None, wanted: object, *, many: bool) -> Answer:
+        """Mark all that is missing, each at its field."""
+        wish = tr("Add a recording to convert, or take the example.")
+        if many:
+            wish = tr("Add recordings to convert, or a .zip of them.")
+        choose = tr("Choose a voice; if there is none, train one in the Clone tab.")
+        return {
+            self.voice_note: "" if voice else said(choose),
+            self.files_note if many else self.source_note: "" if wanted else said(wish),
+        }
 
     def rest(self, state: ConvertState, request: gr.Request) -> Iterator[Answer]:
         """Follow the batch that was just started, if one was; it may take hours."""
@@ -249,129 +344,53 @@ class ConvertTab:
         yield gr.skip()
         with suppress(RvcError):
             caller = self._services.caller(request)
-            rows = self._services.jobs.list(caller)
+            rows = self._services.jobs.list(caller, user_id=caller.user_id)
             active = [row for row in rows if row["status"] in ACTIVE and row["type"] in CONVERTING]
             if active:
                 state.job_id = active[0]["id"]
-                yield from self._follow(state, caller, active[0])
+                yield from self._follow(state, caller, active[0], focus=False)
 
     def cancel(self, state: ConvertState, request: gr.Request) -> Answer:
         """Stop the conversion; who follows it draws the rest."""
         with as_gr_error():
             if state.job_id:
                 self._services.jobs.cancel(self._services.caller(request), state.job_id)
-        return {self.cancel_button: gr.Button(visible=False)}
+        return {self.view.cancel_button: gr.Button(visible=False)}
 
-    def picture(self, state: ConvertState, request: gr.Request) -> Answer:
-        if not state.job_id:
-            return {self.image: None}
+    def draw_pictures(self, state: ConvertState, request: gr.Request) -> Iterator[Answer]:
+        """Draw the melodies and spectrograms of what is in the player."""
+        yield {self.view.contours: "", self.view.image: None}
+        if state.shown_id:
+            with as_gr_error():
+                caller, ids = self._services.caller(request), (state.shown_id, state.against_id)
+                yield from self.view.draw_pictures(caller, *ids)
+
+    def hear_file(self, state: ConvertState, event: gr.EventData, request: gr.Request) -> Answer:
+        """Play one recording of the batch that is shown."""
         with as_gr_error():
-            jobs, caller = self._services.jobs, self._services.caller(request)
-            row = jobs.get(caller, state.job_id)
-            before = jobs.files.input_path(caller, row["id"], decoded=True)
-            after = jobs.files.result_path(caller, row["id"])
-            picture = new_served_folder() / "spectrograms.png"
-            draw_conversion(before, after, picture, name=str(row["model_name"]))
-            return {self.image: str(picture)}
+            caller, number = self._services.caller(request), pressed(event, "number")
+            job_id = validate_id(state.job_id, "job")
+            heard = self.view.hear_file(caller, job_id, int(number) if number in PLACES else 0)
+            state.put(None)
+            return heard | self.takes.show(state, request)
 
-    def _follow(self, state: ConvertState, caller: Caller, job: Row) -> Iterator[Answer]:
+    def again(self, event: gr.EventData, request: gr.Request) -> Answer:
+        """Set the inputs as they were for a take: its recording, its voice and its settings."""
+        with as_gr_error():
+            caller, row = self.takes.chosen(event, request)
+            recording = self._services.jobs.files.input_path(caller, row["id"])
+            source = publish_file(recording, names_of(row)[0])
+            recorded = {self.number: ONE, self.source: gr.Audio(source, visible=True)}
+            return self.suited_to_number(ONE) | self.put(row["settings"], row["model_id"], request) | recorded
+
+    def _follow(
+        self, state: ConvertState, caller: Caller, job: Row, *, focus: bool = True
+    ) -> Iterator[Answer]:
         """Draw a job until it has ended, or the visitor has started another one, which is drawn instead."""
         name = voice_name(self._services, caller, job["model_id"])
         for row in throttle(self._services.jobs.follow(caller, job["id"])):
             if state.job_id != job["id"]:
                 return
-            yield self._draw(caller, row, name)
-
-    def _draw(self, caller: Caller, row: Row, name: str) -> Answer:
-        shown = {
-            self.cancel_button: gr.Button(visible=row["status"] in ACTIVE),
-            self.results: gr.Column(visible=False),
-            self.download: gr.DownloadButton(visible=False),
-        }
-        if row["type"] == "batch":
-            return shown | {
-                self.status: job_card(row, title=batch_title(row)) + files_table(row["files"]),
-                self.download: zip_button(self._services, caller, row),
-            }
-        first = row["files"][0] if row["files"] else {"name": "recording"}
-        note = quiet_note(first)
-        if row["status"] != "completed":
-            return shown | {self.status: job_card(row, title=f"Converting into {name}") + note}
-        stem = Path(first["name"]).stem
-        before = publish_file(self._services.jobs.files.played_path(caller, row["id"]), stem)
-        after = publish_file(self._services.jobs.files.result_path(caller, row["id"]), f"{stem} as {name}")
-        return shown | {
-            self.status: card("Done", paragraph(what_was_done(row, name)) + note, tone="good"),
-            self.results: gr.Column(visible=True),
-            self.before: before,
-            self.after: gr.Audio(after, label=f"After: {name}"),
-            self.pictures: gr.Accordion(open=False),
-        }
-
-
-def voice_choices(services: Services, request: gr.Request) -> list[tuple[str, str]]:
-    """Return (label, id) of the caller's voices."""
-    rows = services.library.list(services.caller(request))
-    names = [row["model_name"] for row in rows]
-    return [
-        (name if names.count(name) == 1 else f"{name} ({row['id'][:6]})", row["id"])
-        for name, row in zip(names, rows, strict=True)
-    ]
-
-
-def voice_name(services: Services, caller: Caller, model_id: str | None) -> str:
-    """Return what a voice is called, which may have been deleted since."""
-    try:
-        return str(services.library.get(caller, str(model_id))["model_name"])
-    except RvcError:
-        return "a voice that is gone"
-
-
-def what_was_done(row: Row, name: str) -> str:
-    moved = (row.get("result") or {}).get("transpose_semitones")
-    said = f"Here is your recording in the voice {name}"
-    if moved is None:
-        return f"{said}. Listen to both, and download the second one."
-    if abs(moved) < 0.05:
-        return f"{said}, at its own pitch."
-    way = f"{abs(moved):.1f} semitones {'up' if moved > 0 else 'down'}"
-    return f"{said}, {way}. Too high or too low? Set the pitch by hand in the expert settings."
-
-
-def batch_title(row: Row) -> str:
-    count = len(row["files"])
-    return f"Convert {count} recording{'s' if count != 1 else ''} into {row.get('model_name') or 'a voice'}"
-
-
-def zip_button(services: Services, caller: Caller, row: Row) -> Update:
-    """Return the button that downloads what a batch has converted; hidden before there is anything."""
-    made = sum(file["status"] == "completed" for file in row["files"])
-    if row["status"] in ENDED and made:
-        name = f"{made} recordings as {row.get('model_name') or 'another voice'}"
-        with suppress(RvcError):
-            path = publish_file(services.jobs.files.result_path(caller, row["id"]), name)
-            return gr.DownloadButton(value=path, visible=True)
-    return gr.DownloadButton(visible=False, value=None)
-
-
-def files_table(files: Sequence[Row]) -> str:
-    """Return how each file of a batch fares, as HTML; one that failed with its reason."""
-    done = sum(file["status"] == "completed" for file in files)
-    failed = sum(file["status"] == "failed" for file in files)
-    title = f"{done} of {len(files)} done" + (f", {failed} failed" if failed else "")
-    rows = "".join(_line(file) for file in files[:SHOWN_FILES])
-    more = len(files) - SHOWN_FILES
-    rest = f"And {more} more; the zip holds a table of all of them."
-    head = "<tr><th>File</th><th>Length</th><th>State</th></tr>"
-    table = f'<table class="tm-table"><thead>{head}</thead><tbody>{rows}</tbody></table>'
-    return card(title, table + (paragraph(rest, quiet=True) if more > 0 else ""))
-
-
-def _line(file: Row) -> str:
-    state, tone = FILE_STATES.get(str(file["status"]), (str(file["status"]), ""))
-    reason = f'<div class="tm-quiet">{escape(str(file["reason"]))}</div>' if file.get("reason") else ""
-    seconds = float(file.get("seconds") or 0.0)
-    return (
-        f"<tr><td>{escape(str(file['name']))}{reason}{quiet_note(file)}</td>"
-        f"<td>{duration(seconds) if seconds else '-'}</td><td>{chip(state, tone)}</td></tr>"
-    )
+            if row["status"] == "completed" and row["type"] == "conversion":
+                state.put(row["id"])
+            yield self.view.draw(caller, row, name, focus=focus)

@@ -10,19 +10,14 @@ import gradio as gr
 
 from pipelines.jobs.outcome import RESUMABLE
 from pipelines.recordings.uploads import has_more_to_do
-from pipelines.store.records import RESTARTABLE, Caller
+from pipelines.store.records import ENDED, RESTARTABLE, Caller, Rows, has_made_voice
 from rvc.errors import NotAllowedError, RvcError
-from ui.look.html import (
-    NO_JOBS,
-    choice_list,
-    facts,
-    hidden_button,
-    job_card,
-    log_part,
-    player,
-    refused_list,
-)
-from ui.look.wording import STATES, ago, duration, moment
+from ui.look.html import NO_JOBS, facts, folded, hidden_button, job_card, log_part, player, refused_list
+from ui.look.job_rows import JOB_BUTTONS, grouped_list
+from ui.look.job_state import how_far, state_of
+from ui.look.language import tr, tr_n, translated_html
+from ui.look.wording import duration, moment
+from ui.server.published import publish_file
 from ui.server.services import (
     ACTIVE,
     QUIET,
@@ -30,10 +25,12 @@ from ui.server.services import (
     Services,
     admin_of,
     as_gr_error,
-    publish_file,
+    event_value,
+    inform,
     validate_id,
 )
-from ui.tabs.convert import batch_title, files_table, zip_button
+from ui.tabs.conversion_view import batch_title, files_table, zip_button
+from ui.tabs.voice_parts import TrashPart
 
 TICK_S = 3.0
 SHOWN = 100
@@ -54,7 +51,14 @@ class JobsTab:
         self.timer = gr.Timer(TICK_S, active=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
-                self.choice = choice_list("Your jobs, newest first", "jobs")
+                self.list = gr.HTML(
+                    visible=False,
+                    js_on_load=JOB_BUTTONS,
+                    padding=False,
+                    elem_id="jobs",
+                    elem_classes=["tm-list"],
+                )
+                self.trash = TrashPart("Deleted jobs", "job", self._deleted, title_of)
             with gr.Column(scale=6, min_width=320):
                 self.details = gr.HTML(NO_JOBS, elem_id="job-details", padding=False)
                 with gr.Row():
@@ -65,6 +69,7 @@ class JobsTab:
                     self.checkpoints = hidden_button(
                         "Files for training on in RVC programs", "job-checkpoints"
                     )
+                    self.delete_button = hidden_button("Delete", "job-delete")
                 self.checkpoint_files = gr.File(
                     label="Training checkpoints (G and D)",
                     file_count="multiple",
@@ -75,10 +80,14 @@ class JobsTab:
                     self.result = player("Result", "job-result")
                 self.log = gr.HTML(visible=False, elem_id="job-log", padding=False)
         of_training = [self.checkpoints, self.checkpoint_files]
-        self._hideable = [*self.buttons, self.download, *of_training, self.listening, self.log]
-        self._drawn = [self.choice, self.details, self.result, *self._hideable]
+        shown = [self.delete_button, self.listening, self.log]
+        self._hideable = [self.list, *self.buttons, self.download, *of_training, *shown]
+        self._drawn = [self.details, self.result, *self._hideable, *self.trash.drawn]
         self.timer.tick(self.tick, self.state, self._drawn, queue=False, **QUIET)
-        self.choice.input(self.choose, [self.state, self.choice], self._drawn, **QUIET)
+        self.list.submit(self.choose, self.state, self._drawn, **QUIET)
+        self.delete_button.click(self.delete, self.state, self._drawn, **QUIET)
+        self.trash.undo_button.click(self.restore, [self.state, self.trash.choice], self._drawn, **QUIET)
+        self.trash.purge_button.click(self.purge, [self.state, self.trash.choice], self._drawn, **QUIET)
         for button, act in zip(self.buttons, (self.cancel, self.resume, self.retry), strict=True):
             button.click(act, self.state, self._drawn, **QUIET)
         self.checkpoints.click(
@@ -95,14 +104,43 @@ class JobsTab:
         opened.select(self.open, self.state, [*self._drawn, self.timer], **QUIET)
 
     def open(self, state: JobsState, request: gr.Request) -> Answer:
-        state.mark, state.job_id = "", None  # who comes here wants to see what was started last
+        state.mark, state.shown, state.job_id = (
+            "",
+            "",
+            None,
+        )  # who comes here wants to see what was started last
         return self._draw(state, request) | {self.timer: gr.Timer(active=True)}
 
     def tick(self, state: JobsState, request: gr.Request) -> Answer:
         return self._draw(state, request) or gr.skip()
 
-    def choose(self, state: JobsState, job_id: str | None, request: gr.Request) -> Answer:
-        state.job_id, state.mark = job_id, ""
+    def choose(self, state: JobsState, event: gr.EventData, request: gr.Request) -> Answer:
+        with as_gr_error():
+            state.job_id, state.mark = validate_id(event_value(event, "job"), "job"), ""
+        return self.tick(state, request)
+
+    def delete(self, state: JobsState, request: gr.Request) -> Answer:
+        """Put the chosen job into the trash; the next one is shown."""
+        with as_gr_error():
+            caller = self._services.caller(request)
+            row = self._services.jobs.remove(caller, validate_id(state.job_id, "job"))
+            inform(tr("Deleted: {title}. Undo brings it back within a day.", title=title_of(row)))
+        state.job_id, state.mark = None, ""
+        return self.tick(state, request)
+
+    def restore(self, state: JobsState, job_id: str | None, request: gr.Request) -> Answer:
+        with as_gr_error():
+            caller = self._services.caller(request)
+            row = self._services.jobs.restore(caller, validate_id(job_id, "job"))
+        state.job_id, state.mark = row["id"], ""
+        return self.tick(state, request)
+
+    def purge(self, state: JobsState, job_id: str | None, request: gr.Request) -> Answer:
+        """Remove a job of the trash for good."""
+        with as_gr_error():
+            caller = self._services.caller(request)
+            self._services.jobs.remove(caller, validate_id(job_id, "job"), purge=True)
+        state.mark = ""
         return self.tick(state, request)
 
     def cancel(self, state: JobsState, request: gr.Request) -> Answer:
@@ -136,37 +174,54 @@ class JobsTab:
         """Return the list and the chosen job; nothing when that is what the page shows already."""
         try:
             caller = self._services.caller(request)
-            rows = [row for row in self._services.jobs.list(caller) if row["status"] != "uploaded"][:SHOWN]
-        except RvcError:
-            rows = []
-        mark = f"{len(rows)} " + " ".join(f"{row['id']}{row['status']}{row['updated_at']}" for row in rows)
+        except RvcError:  # who cannot be told from others has nothing
+            return {self.details: translated_html(NO_JOBS)}
+        rows = [
+            row
+            for row in self._services.jobs.list(caller, user_id=caller.user_id)
+            if row["status"] != "uploaded"
+        ][:SHOWN]
+        # What is left and how long ago it was change by themselves.
+        listed = grouped_list(rows, state.job_id or (rows[0]["id"] if rows else None), title_of)
+        gone = self._deleted(caller)
+        mark = f"{len(rows)} {listed} " + " ".join(str(row["updated_at"]) for row in (*rows, *gone))
         if mark == state.mark:
             return {}
-        state.mark = mark
+        state.mark, trash = mark, self.trash.show(caller)
         if not rows:
             state.job_id = None
             nothing = {one: gr.update(visible=False) for one in self._hideable}
-            empty = gr.Radio(choices=[], value=None, visible=False)
-            return {self.choice: empty, self.details: NO_JOBS, self.result: None, **nothing}
+            return {self.details: translated_html(NO_JOBS), self.result: None, **nothing, **trash}
         row = next((row for row in rows if row["id"] == state.job_id), rows[0])
         state.job_id = row["id"]
         shown = f"{row['id']} {row['status']}"
-        of_training = {} if state.shown == shown else self._of_training(caller, row)
+        unchanged = state.shown == shown
+        of_training = {} if unchanged else self._of_training(caller, row)
         state.shown = shown
         log, converted = self._log(row, request), self._converted(caller, row)
         download = gr.DownloadButton(value=converted, visible=bool(converted))
         if row["type"] == "batch":
             download = zip_button(self._services, caller, row)
-        return {
-            self.choice: gr.Radio([(line_of(one), one["id"]) for one in rows], value=row["id"], visible=True),
-            self.details: job_card(row, title=title_of(row)) + details_of(row),
+        answer = trash | {
+            self.list: gr.HTML(grouped_list(rows, row["id"], title_of), visible=True),
+            self.details: job_card(row, title=title_of(row), linked=False) + details_of(row),
             **offered_by(self.buttons, row),
             self.download: download,
             **of_training,
             self.listening: gr.Column(visible=bool(converted)),
-            self.result: converted,
             self.log: gr.HTML(log, visible=bool(log)),
         }
+        if not unchanged:  # who listens is not interrupted
+            answer |= {
+                self.result: converted,
+                self.delete_button: gr.Button(visible=row["status"] in ENDED),
+            }
+        return answer
+
+    def _deleted(self, caller: Caller) -> Rows:
+        """Return the caller's own jobs that can be brought back; uploads come and go with them."""
+        rows = self._services.jobs.list(caller, user_id=caller.user_id, deleted=True)
+        return [row for row in rows if row["status"] != "uploaded"]
 
     def _converted(self, caller: Caller, row: dict[str, Any]) -> str | None:
         """Return what a conversion has made, unless it was cleaned up."""
@@ -204,27 +259,27 @@ class JobsTab:
 def title_of(row: dict[str, Any]) -> str:
     """Return what a job does, with the voice and the recording it is about."""
     files = row.get("files") or []
-    recording = str(files[0]["name"]) if files else "a recording"
-    voice = row.get("model_name") or "a voice"
+    recording = str(files[0]["name"]) if files else tr("a recording")
+    voice = row.get("model_name") or tr("a voice")
     match row["type"]:
         case "training":
-            return f"Train {voice}"
+            return tr("Train {voice}", voice=voice)
         case "batch":
             return batch_title(row)
         case "conversion":
-            return f"Convert {recording} into {voice}"
-    return f"Check {recording}" + (f" and {len(files) - 1} more" if len(files) > 1 else "")
+            return tr("Convert {recording} into {voice}", recording=recording, voice=voice)
+    if len(files) < 2:
+        return tr("Check {recording}", recording=recording)
+    return tr_n(
+        "Check {recording} and {count} more",
+        "Check {recording} and {count} more",
+        count=len(files) - 1,
+        recording=recording,
+    )
 
 
 def line_of(row: dict[str, Any]) -> str:
-    state = STATES.get(row["status"], row["status"])
-    if row["status"] in ACTIVE and row["status"] != "pending":
-        state = f"{state} {100 * float(row['progress'] or 0):.0f} %"
-    elif row["status"] == "pending" and row.get("attempts"):
-        state = f"Tried {row['attempts']} time{'s' if row['attempts'] > 1 else ''}, waiting to try again"
-    elif row.get("dead_letter"):
-        state = f"Given up after {row['attempts']} tries"
-    return f"{title_of(row)} · {state} · {ago(row['created_at'])}"
+    return f"{title_of(row)} · {state_of(row)[0]} · {how_far(row)}"
 
 
 def job_buttons(place: str) -> list[gr.Button]:
@@ -245,23 +300,26 @@ def offered(row: dict[str, Any]) -> tuple[bool, bool, bool]:
     """Return whether a job can be stopped, be resumed, and be started again."""
     again = row["status"] in RESTARTABLE
     resumable = (again and row["type"] in RESUMABLE) or has_more_to_do(row)
-    return row["status"] in ACTIVE, resumable, again and row["type"] != "batch"
+    keeps = row["type"] == "batch" or has_made_voice(row)  # it goes on with what it has made
+    return row["status"] in ACTIVE, resumable, again and not keeps
 
 
 def details_of(row: dict[str, Any]) -> str:
     """Return what is known of a job, how each file of a batch fares, and which a voice could not use."""
     files = row.get("files") or []
-    more = f" and {len(files) - 4} more" if len(files) > 4 else ""
-    names = ", ".join(str(one["name"]) for one in files[:4]) + more
-    length = sum(float(one.get("seconds") or 0) for one in files)
+    names, more = ", ".join(str(one["name"]) for one in files[:4]), len(files) - 4
+    if more > 0:
+        names = tr_n("{names} and {count} more", "{names} and {count} more", count=more, names=names)
+    length = duration(sum(float(one.get("seconds") or 0) for one in files))
     attempts = int(row.get("attempts") or 0)
     shown = facts(
         [
-            ("Recordings", f"{names} ({duration(length)})" if names else ""),
-            ("Started", moment(row.get("created_at"))),
-            ("Ended", moment(row.get("completed_at")) if row.get("completed_at") else ""),
-            ("Attempts", str(attempts) if attempts > 1 else ""),
-            ("Job id", str(row["id"])),
+            (tr("Recordings"), f"{names} ({length})" if names else ""),
+            (tr("Started"), moment(row.get("created_at"))),
+            (tr("Ended"), moment(row.get("completed_at")) if row.get("completed_at") else ""),
+            (tr("Attempts"), str(attempts) if attempts > 1 else ""),
         ]
     )
-    return shown + (files_table(files) if row["type"] == "batch" else refused_list(row["refused"]))
+    for_programs = folded(tr("Details for programs"), facts([(tr("Job id"), str(row["id"]))]))
+    of_files = files_table(files) if row["type"] == "batch" else refused_list(row["refused"])
+    return shown + for_programs + of_files

@@ -8,19 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pandas as pd
 
+from pipelines.jobs.samples import REFERENCE
 from pipelines.store.records import RESTARTABLE, Caller
-from rvc.errors import RvcError
-from ui.look.html import card, hidden_button, job_card, paragraph, player
-from ui.server.services import ACTIVE, Answer, Services, publish_file
+from rvc.errors import UnknownNameError
+from ui.look.clone_parts import no_training, samples_grid
+from ui.look.html import ChoiceDropdown, card, hidden_button, job_card, paragraph
+from ui.look.language import tr
+from ui.look.wording import called, moment
+from ui.server.published import publish_file
+from ui.server.services import ACTIVE, Answer, Services
 
 MOST_POINTS = 240  # per line; a plot of this width shows no more
-REFERENCE = "reference.wav"
+MOST_TRAININGS = 20  # of which one can be chosen, the newest
+MORE_STEPS = 200
+CURVES = "Curves: how near it comes to recordings that it never heard"
+SAMPLES_JS = (Path(__file__).parents[1] / "look" / "samples.js").read_text(encoding="utf-8")
+Choices = list[tuple[str, str | None]]  # label and job
 
 
 @dataclass(kw_only=True)
@@ -29,20 +38,17 @@ class TrainingState:
 
     job_id: str
     mark: str = ""  # what was last drawn, so that nothing is sent twice
-    samples_shown: int = 0  # how many samples the visitor can choose from
-    picked: str | None = None  # the older sample that the visitor chose to hear; None for always the newest
+    served: dict[int, str] = field(default_factory=dict)  # by step where its sample can be fetched
+    grid: str | None = None  # of samples, as it was last drawn: drawn again, it would lose the focus
+    curves: bool = False  # whether the visitor looks at them
     seen: int = 0  # number of the last event that was read
     losses: list[tuple[int, float, str]] = field(default_factory=list)  # step, value, name
     scores: list[tuple[int, float]] = field(default_factory=list)  # step, total distance in dB
-    samples: list[tuple[int, str]] = field(default_factory=list)  # step, path in the job's working folder
+    heard: list[int] = field(default_factory=list)  # the steps of which there is a sample
 
     @property
     def best_step(self) -> int | None:
         return min(self.scores, key=lambda pair: pair[1])[0] if self.scores else None
-
-    @property
-    def newest_sample(self) -> str | None:
-        return self.samples[-1][1] if self.samples else None
 
     def read(self, events: Iterable[Mapping[str, Any]]) -> bool:
         """Take in further events; return whether there was anything to show in them."""
@@ -61,7 +67,7 @@ class TrainingState:
             if total is not None:
                 self.scores.append((step, float(total)))
             if data.get("sample"):
-                self.samples.append((step, str(data["sample"])))
+                self.heard.append(step)
         self._thin()
         return news
 
@@ -71,22 +77,12 @@ class TrainingState:
     def score_frame(self) -> pd.DataFrame:
         return pd.DataFrame(self.scores, columns=["step", "distance"])
 
-    def sample_choices(self) -> list[tuple[str, str]]:
-        """Return (label, file) of every sample, newest first, the recording itself last."""
-        choices = []
-        for number, (step, path) in enumerate(reversed(self.samples)):
-            marks = ["newest"] * (number == 0) + ["best so far"] * (step == self.best_step)
-            choices.append((f"Step {step}" + (f" ({', '.join(marks)})" if marks else ""), path))
-        if choices:
-            folder = PurePosixPath(self.samples[0][1]).parent
-            choices.append(("The recording itself, to compare", str(folder / REFERENCE)))
-        return choices
-
     def _forget_from(self, step: int) -> None:
         # A training that was resumed from a checkpoint tells some steps again.
         self.losses = [point for point in self.losses if point[0] < step]
         self.scores = [pair for pair in self.scores if pair[0] < step]
-        self.samples = [pair for pair in self.samples if pair[0] < step]
+        self.heard = [heard for heard in self.heard if heard < step]
+        self.served = {heard: url for heard, url in self.served.items() if heard < step}
 
     def _thin(self) -> None:
         parts = {part for _, _, part in self.losses}
@@ -104,46 +100,71 @@ class TrainingState:
         self.losses = kept
 
 
+class TrainingChoice:
+    """Which of the visitor's trainings is shown; in view when there is another one to show."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self.choice = ChoiceDropdown(
+            label="Your trainings", choices=[], visible=False, interactive=True, elem_id="training-choice"
+        )
+        self.nothing = gr.HTML(no_training(), elem_id="no-training", padding=False)
+        self.components = [self.choice, self.nothing]
+
+    def draw(self, caller: Caller, watched_id: str | None, drawn: Choices) -> Answer:
+        """Return what shows the trainings there are, unless they are `drawn`, which is kept up to date."""
+        rows = self._services.jobs.list(caller, user_id=caller.user_id, type="training")
+        rows = [row for row in rows if row["status"] != "uploaded"][:MOST_TRAININGS]
+        choices = [(_label_of(row), row["id"]) for row in rows]
+        if drawn == [*choices, ("", watched_id)]:
+            return {}
+        drawn[:] = [*choices, ("", watched_id)]
+        is_listed = watched_id in [job_id for _, job_id in choices]
+        return {
+            self.choice: gr.Dropdown(
+                choices=choices,
+                value=watched_id if is_listed else None,
+                visible=len(choices) > is_listed,
+            ),
+            self.nothing: gr.HTML(visible=not watched_id),
+        }
+
+
+def _label_of(row: dict[str, Any]) -> str:
+    name, state = row.get("model_name") or "", called(row["status"])
+    return tr("{name}: {state}, begun {moment}", name=name, state=state, moment=moment(row["created_at"]))
+
+
 class TrainingView:
     """The components, all in one column that is hidden while there is no training."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        steps: dict[str, Any] = {"x": "step", "x_title": "step", "visible": False}
         with gr.Column(visible=False, elem_id="training") as self.column:
             self.card = gr.HTML(elem_id="training-card", padding=False)
-            self.next_step = hidden_button("Convert with this voice", "convert-next", variant="primary")
             with gr.Row():
+                self.next_step = hidden_button("Convert with this voice", "convert-next", variant="primary")
                 self.cancel = hidden_button("Stop training", "training-cancel", variant="stop", size="sm")
                 self.resume = hidden_button("Resume training", "training-resume", variant="primary")
-            with gr.Column(visible=False) as self.listening:
-                self.choice = gr.Dropdown(
-                    label="Listen while it learns",
-                    choices=[],
-                    interactive=True,
-                    elem_id="sample-choice",
-                    info="A sentence that is kept out of the training, spoken by the voice at each scoring.",
+            self.grid = gr.HTML(
+                elem_id="samples", elem_classes=["tm-note"], padding=False, js_on_load=SAMPLES_JS
+            )
+            with gr.Row(visible=False, equal_height=True) as self.further:
+                # No gr.Number: an empty one becomes 0.
+                self.more_steps = gr.Textbox(
+                    value=str(MORE_STEPS), label="Further steps", elem_id="training-more-steps", scale=1
                 )
-                self.sample = player("Held-out sentence", "sample", download=True)
-            self.losses = gr.LinePlot(
-                y="loss",
-                color="part",
-                title="Loss while training",
-                y_title="loss",
-                height=220,
-                elem_id="losses",
-                **steps,
-            )
-            self.scores = gr.LinePlot(
-                y="distance",
-                title="Distance from the real voice",
-                y_title="dB, lower is better",
-                height=200,
-                elem_id="scores",
-                **steps,
-            )
-        self.components = [self.column, self.card, self.next_step, self.cancel, self.resume]
-        self.components += [self.listening, self.choice, self.sample, self.losses, self.scores]
+                self.train_on = gr.Button("Train on", elem_id="training-on", scale=1)
+            with gr.Accordion(CURVES, open=False, visible=False, elem_id="curves") as self.curves:
+                self.scores = _plot(
+                    "scores", "distance", "To recordings that it never heard", "dB, lower is better"
+                )
+                self.losses = _plot(
+                    "losses", "loss", "To those that it learns from", "lower is better", color="part"
+                )
+        buttons = [self.next_step, self.cancel, self.resume, self.further]
+        self.components = [self.column, self.card, *buttons, self.grid]
+        self.components += [self.curves, self.losses, self.scores]
 
     def draw(self, caller: Caller, row: dict[str, Any], watched: TrainingState) -> Answer:
         """Return what shows a training as it stands; nothing when that is what the page shows already."""
@@ -154,42 +175,75 @@ class TrainingView:
         status = row["status"]
         answer: Answer = {
             self.column: gr.Column(visible=True),
-            self.card: _card_of(row, watched.best_step),
-            self.next_step: gr.Button(visible=status == "completed" and bool(row.get("model_id"))),
+            self.card: self._card_of(caller, row),
+            self.next_step: gr.Button(visible=self._voice_is_there(caller, row)),
             self.cancel: gr.Button(visible=status in ACTIVE),
             self.resume: gr.Button(visible=status in RESTARTABLE),
-            self.listening: gr.Column(visible=bool(watched.samples)),
+            self.further: gr.Row(visible=status == "completed"),
+            self.curves: gr.Accordion(visible=len(watched.scores) > 1),
+        }
+        if (grid := self._samples_of(caller, row, watched)) != watched.grid:
+            answer[self.grid] = watched.grid = grid
+        watched.mark = mark
+        return answer | self.draw_curves(watched)
+
+    def draw_curves(self, watched: TrainingState) -> Answer:
+        """Return the curves while somebody looks at them: only then is what draws them loaded."""
+        if not watched.curves:
+            return {plot: gr.LinePlot(visible=False) for plot in (self.losses, self.scores)}
+        return {
             self.losses: gr.LinePlot(value=watched.loss_frame(), visible=len(watched.losses) > 1),
             self.scores: gr.LinePlot(value=watched.score_frame(), visible=len(watched.scores) > 1),
         }
-        if len(watched.samples) != watched.samples_shown:
-            watched.samples_shown, newest = len(watched.samples), watched.newest_sample
-            answer[self.choice] = gr.Dropdown(
-                choices=watched.sample_choices(), value=watched.picked or newest
-            )
-            if not watched.picked:  # somebody who listens to an older one is not interrupted
-                answer |= self.play(caller, row["id"], newest)
-        watched.mark = mark
-        return answer
 
-    def play(self, caller: Caller, job_id: str, choice: str | None) -> Answer:
-        """Put a sample into the player; nothing new when it is gone."""
+    def _samples_of(self, caller: Caller, row: dict[str, Any], watched: TrainingState) -> str:
+        samples, job_id = self._services.samples, row["id"]
+        rows = samples.list(caller, job_id)
+        if not rows:
+            return ""
+        for step in (REFERENCE, *(one["step"] for one in rows)):
+            # Gradio removes a link after a day, and a training may take longer.
+            if step not in watched.served or not Path(watched.served[step]).is_file():
+                watched.served[step] = publish_file(samples.path(caller, job_id, step), f"step {step}")
+        return samples_grid(rows, watched.served, completed=row["status"] == "completed")
+
+    def _voice_is_there(self, caller: Caller, row: dict[str, Any]) -> bool:
+        """Whether a training has made a voice, and nobody has deleted it since."""
+        if row["status"] != "completed" or not row.get("model_id"):
+            return False
         try:
-            path = self._services.jobs.files.artifact(caller, job_id, choice) if choice else None
-        except RvcError:
-            path = None
-        return {self.sample: publish_file(path, f"sample {PurePosixPath(choice or '').stem}")} if path else {}
+            return bool(self._services.library.get(caller, row["model_id"]))
+        except UnknownNameError:
+            return False
+
+    def _card_of(self, caller: Caller, row: dict[str, Any]) -> str:
+        name = row.get("model_name") or tr("the voice")
+        if row["status"] == "completed":
+            if not self._voice_is_there(caller, row):
+                said = tr("The voice that was trained here has been deleted; keep a state to have it again.")
+                return card(str(name), paragraph(said))
+            kept = (row.get("result") or {}).get("best_step")
+            said = tr("The voice is trained and in your Voices.")
+            if kept:
+                said = tr("The voice is trained and in your Voices, as it was at step {step}.", step=kept)
+            return card(tr("{name} is ready", name=name), paragraph(said), tone="good")
+        shown = job_card(row, title=tr("Training {name}", name=name))
+        if row["status"] in ACTIVE:
+            shown += paragraph(
+                tr("You may close this page; the training goes on, and is here again later."), quiet=True
+            )
+        return shown
 
 
-def _card_of(row: dict[str, Any], best_step: int | None) -> str:
-    name = row.get("model_name") or "the voice"
-    if row["status"] == "completed":
-        best = f" The voice of step {best_step} was the best and is the one kept." if best_step else ""
-        said = paragraph(f"The voice is trained and in your Voices.{best}")
-        return card(f"{name} is ready", said, tone="good")
-    shown = job_card(row, title=f"Training {name}")
-    if row["status"] in ACTIVE:
-        shown += paragraph(
-            "You may close this page; the training goes on, and is here again later.", quiet=True
-        )
-    return shown
+def _plot(elem_id: str, value: str, title: str, scale: str, **more: Any) -> gr.LinePlot:  # noqa: ANN401
+    return gr.LinePlot(
+        x="step",
+        y=value,
+        title=title,
+        x_title="step",
+        y_title=scale,
+        height=220,
+        elem_id=elem_id,
+        visible=False,
+        **more,
+    )

@@ -1,13 +1,16 @@
-"""Two parts of the Voices tab: where a voice lies, and the trash, from which a deleted voice comes back."""
+"""Where a voice lies, and the trash, from which a deleted voice or job comes back."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gradio as gr
 
-from pipelines.store.records import Caller, Row
+from pipelines.store.records import Caller, Row, Rows
 from pipelines.voices.pitch import MEDIANS_HZ
 from rvc.engine.options import LITE
 from ui.look.html import choice_list
+from ui.look.language import tr
 from ui.look.wording import ago, seconds_until, time_left
 from ui.server.services import Answer, Services, uploaded_files, warn_of
 
@@ -75,20 +78,25 @@ def pitch_can_be_set(row: Row) -> bool:
 
 
 class TrashPart:
-    """The voices that were deleted within a day; hidden while there are none."""
+    """What was deleted within a day, and comes back from here; hidden while there is nothing.
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        with gr.Column(visible=False, elem_id="trash") as self.part:
-            self.choice = choice_list("Deleted voices", "deleted-voices")
+    `deleted` gives a caller's rows, `title` what is said of one, `what` begins the ids of the components.
+    """
+
+    def __init__(
+        self, label: str, what: str, deleted: Callable[[Caller], Rows], title: Callable[[Row], str]
+    ) -> None:
+        self._deleted, self._title = deleted, title
+        with gr.Column(visible=False, elem_id=f"{what}-trash") as self.part:
+            self.choice = choice_list(label, f"deleted-{what}s")
             with gr.Row():
-                self.undo_button = gr.Button("Undo", elem_id="voice-undo")
-                self.purge_button = gr.Button("Delete for good now", variant="stop", elem_id="voice-purge")
+                self.undo_button = gr.Button("Undo", elem_id=f"{what}-undo")
+                self.purge_button = gr.Button("Delete for good now", variant="stop", elem_id=f"{what}-purge")
         self.drawn = [self.part, self.choice]
 
     def show(self, caller: Caller) -> Answer:
-        rows = self._services.library.list(caller, deleted=True)
-        choices = [(_line_of(row), row["id"]) for row in rows]
+        rows = self._deleted(caller)
+        choices = [(_line_of(row, self._title(row)), row["id"]) for row in rows]
         first = choices[0][1] if choices else None
         return {
             self.part: gr.Column(visible=bool(rows)),
@@ -96,6 +104,6 @@ class TrashPart:
         }
 
 
-def _line_of(row: Row) -> str:
-    left = time_left(seconds_until(row["purge_at"])) or "about to go"
-    return f"{row['model_name']} · deleted {ago(row['deleted_at'])} · {left}"
+def _line_of(row: Row, title: str) -> str:
+    left = time_left(seconds_until(row["purge_at"])) or tr("about to go")
+    return f"{title} · {tr('deleted {when}', when=ago(row['deleted_at']))} · {left}"

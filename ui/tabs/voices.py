@@ -6,15 +6,26 @@ own button deletes. A list that a page shows may be old: of what was chosen and 
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import gradio as gr
 
 from rvc.errors import UnknownNameError
-from ui.look.html import NO_VOICES, choice_list, hidden_button, voice_card
-from ui.server.services import QUIET, Answer, Services, as_gr_error, uploaded_files, validate_id, warn_of
-from ui.tabs.account import AccountPart
-from ui.tabs.convert import voice_choices
+from ui.look.html import NO_VOICES, hidden_button, voice_card
+from ui.look.language import tr, translated_html
+from ui.look.voice_cards import voice_cards, voice_picker
+from ui.server.services import (
+    QUIET,
+    Answer,
+    Services,
+    as_gr_error,
+    inform,
+    uploaded_files,
+    validate_id,
+    warn_of,
+)
+from ui.tabs.voice_list import sounds_of
 from ui.tabs.voice_parts import PitchPart, TrashPart
 
 # What a voice of RVC's engine can be exported for; others can be exported for Timbre alone.
@@ -38,10 +49,14 @@ class VoicesTab:
         self._services = services
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=280):
-                self.choice = choice_list("Voices", "voices")
+                self.choice = voice_picker("voices")
                 self._lay_out_import()
-                self.trash = TrashPart(services)
-                AccountPart(services)
+                self.trash = TrashPart(
+                    "Deleted voices",
+                    "voice",
+                    lambda caller: services.library.list(caller, deleted=True),
+                    lambda row: str(row["model_name"]),
+                )
             with gr.Column(scale=6, min_width=320):
                 self._lay_out_details()
         self._listen()
@@ -72,7 +87,7 @@ class VoicesTab:
                 self.delete_button = gr.Button("Delete …", elem_id="voice-delete")
         self.told = gr.State("")  # which jobs use the voice, as the question said
         with gr.Column(visible=False, elem_classes=["tm-danger"], elem_id="voice-question") as self.question:
-            self.asked = gr.Markdown()
+            self.asked = gr.HTML(padding=False)
             with gr.Row():
                 self.keep_button = gr.Button("Keep it", elem_id="voice-keep")
                 self.sure_button = gr.Button("Delete", variant="stop", elem_id="voice-sure")
@@ -134,16 +149,22 @@ class VoicesTab:
         """Show a voice; the first one when the chosen one is gone, which is said."""
         with as_gr_error():
             caller = self._services.caller(request)
-            choices = voice_choices(self._services, request)
-            ids = [model_id for _, model_id in choices]
+            rows = self._services.library.list(caller)
+            ids = [row["id"] for row in rows]
             if chosen and chosen not in ids:
-                gr.Info("The voice that was chosen is gone" + ("; this is another one." if ids else "."))
+                inform(
+                    "The voice that was chosen is gone; this is another one."
+                    if ids
+                    else "The voice that was chosen is gone."
+                )
             chosen = chosen if chosen in ids else next(iter(ids), None)
             row = self._services.library.get(caller, chosen) if chosen else {}
             trash = self.trash.show(caller)
+            sounds = sounds_of(self._services, caller, rows)
+            cards = voice_cards(rows, sounds, title=tr("Voices"), group="voices-choice")
         return {
-            self.choice: gr.Radio(choices=choices, value=chosen, visible=bool(row)),
-            self.details: voice_card(row) if row else NO_VOICES,
+            self.choice: gr.HTML(value=chosen or "", cards=cards, visible=bool(row)),
+            self.details: voice_card(row) if row else translated_html(NO_VOICES),
             self.use: gr.Button(visible=bool(row)),
             self.form: gr.Radio(visible=row.get("engine") == "rvc", value="bundle"),
             self.export_button: gr.Button(visible=bool(row)),
@@ -158,15 +179,16 @@ class VoicesTab:
     def heal(self, chosen: str | None, request: gr.Request) -> Answer:
         """Draw everything again if the chosen voice is gone, else the trash; a question is asked anew."""
         with as_gr_error():
-            there = chosen in [model_id for _, model_id in voice_choices(self._services, request)]
-            trash = self.trash.show(self._services.caller(request))
+            caller = self._services.caller(request)
+            there = chosen in [row["id"] for row in self._services.library.list(caller)]
+            trash = self.trash.show(caller)
         return trash | {self.question: gr.Column(visible=False)} if there else self.show(None, request)
 
     def rename(self, model_id: str | None, name: str, request: gr.Request) -> Answer:
         with as_gr_error():
             caller = self._services.caller(request)
             row = self._services.library.rename(caller, validate_id(model_id, "voice"), name)
-        gr.Info(f"The voice is called {row['model_name']} now.")
+        inform(f"The voice is called {row['model_name']} now.")
         return self.show(model_id, request)
 
     def set_pitch(
@@ -183,7 +205,7 @@ class VoicesTab:
         if row is None:
             return gr.skip()
         hz, name = row["f0"]["median_hz"], row["model_name"]
-        gr.Info(f"Automatic pitch moves recordings for {name} to {hz:.0f} Hz now.")
+        inform(f"Automatic pitch moves recordings for {name} to {hz:.0f} Hz now.")
         return self.show(model_id, request)
 
     def export(self, model_id: str | None, form: str, request: gr.Request) -> Answer:
@@ -201,11 +223,13 @@ class VoicesTab:
             caller = self._services.caller(request)
             row = self._services.library.get(caller, validate_id(model_id, "voice"))
         use = self._services.jobs.use_of(row["id"])
-        failing = f" **It is in use by {use}, which will fail.**" if use else ""
-        asked = (
-            f"**Delete {row['model_name']}?**{failing} For a day it can be brought back, under Deleted "
-            "voices, and takes its room. Recordings that were converted with it stay."
+        told = tr("It is in use by {use}, which will fail.", use=use) if use else ""
+        kept = tr(
+            "For a day it can be brought back, under Deleted voices, and takes its room. Recordings that "
+            "were converted with it stay."
         )
+        question = escape(tr("Delete {name}?", name=row["model_name"]))
+        asked = f"<p><strong>{question} {escape(told)}</strong> {escape(kept)}</p>"
         return {self.question: gr.Column(visible=True), self.asked: asked, self.told: use}
 
     def delete(self, model_id: str | None, told: str, request: gr.Request) -> Answer:
@@ -213,14 +237,14 @@ class VoicesTab:
         with as_gr_error():
             caller, known_id = self._services.caller(request), validate_id(model_id, "voice")
             row = self._services.jobs.delete_voice(caller, known_id, force=bool(told))
-        gr.Info(f"{row['model_name']} is deleted; Undo brings it back.")
+        inform(f"{row['model_name']} is deleted; Undo brings it back. It keeps its room for a day.")
         return self.show(None, request)
 
     def restore(self, model_id: str | None, request: gr.Request) -> Answer:
         with as_gr_error():
             caller = self._services.caller(request)
             row = self._services.jobs.restore_voice(caller, validate_id(model_id, "voice"))
-        gr.Info(f"{row['model_name']} is one of your voices again.")
+        inform(f"{row['model_name']} is one of your voices again.")
         return self.show(row["id"], request)
 
     def purge(self, model_id: str | None, chosen: str | None, request: gr.Request) -> Answer:
@@ -230,7 +254,7 @@ class VoicesTab:
             if known_id not in [row["id"] for row in self._services.library.list(caller, deleted=True)]:
                 raise UnknownNameError("This voice is not among the deleted ones; look at the list again.")
             row = self._services.jobs.delete_voice(caller, known_id, force=True, purge=True)
-        gr.Info(f"{row['model_name']} is gone for good.")
+        inform(f"{row['model_name']} is gone for good.")
         return self.show(chosen, request)
 
     def import_voice(self, bundle: list[str] | None, name: str, request: gr.Request) -> Answer:
@@ -239,5 +263,5 @@ class VoicesTab:
             return gr.skip()
         with as_gr_error():
             row = self._services.import_voice(self._services.caller(request), uploaded_files(bundle), name)
-        gr.Info(f"{row['model_name']} is one of your voices now.")
+        inform(f"{row['model_name']} is one of your voices now.")
         return self.show(row["id"], request) | {self.bundle: None, self.bundle_name: ""}

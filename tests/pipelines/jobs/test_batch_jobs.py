@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.jobs.service import Jobs
-from rvc.errors import ConfigError, NotAllowedError, UnknownNameError
+from rvc.errors import AudioError, ConfigError, NotAllowedError, UnknownNameError
 from tests.pipelines.jobs.toy_jobs import ME, OTHER, Open, add_voice, end_of, submit, turns, until, upload
 from tests.sounds import tone, write
 
@@ -138,7 +138,12 @@ def test_a_completed_batch_tries_again_only_what_had_failed(batches: Jobs, tmp_p
     source = batch_upload(batches, tmp_path, "a.wav", "input.wav")
     job = submit(batches, "batch", source, fault="input", once=True)
     assert states(end_of(batches, job)) == {"a.wav": "completed", "input.wav": "failed"}
-    batches.resume(ME, job)
+    with batches.lock:  # nobody begins it meanwhile
+        row = batches.resume(ME, job)
+        assert (states(row), row["progress"]) == ({"a.wav": "completed", "input.wav": "waiting"}, 0.5)
+        stored = batches.registry.list("jobs", id=job)[0]
+        left_s = batches.dispatcher.estimates._plan(stored, "lite", warm=False)["convert"]
+        assert left_s == stored["files"][1]["seconds"]
     assert states(end_of(batches, job)) == {"a.wav": "completed", "input.wav": "completed"}
     with pytest.raises(NotAllowedError, match="completed"):
         batches.resume(ME, job)
@@ -258,13 +263,47 @@ def test_a_full_disk_is_said_in_words_when_the_zip_is_packed(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    from rvc.errors import AudioError
-
     with monkeypatch.context() as patch:
         patch.setattr("pipelines.jobs.job_files.pack_files", full)
         with pytest.raises(AudioError, match="no room"):
             batches.files.result_path(ME, job)
     assert batches.files.result_path(ME, job).is_file()
+
+
+def test_what_is_missing_of_a_batch_is_named_and_no_room_is_not_blamed(
+    batches: Jobs, tmp_path: Path, data_dir: Path
+) -> None:
+    job = submit(batches, "batch", batch_upload(batches, tmp_path, "a.wav", "b.wav"))
+    end_of(batches, job)
+    folder = data_dir / "jobs" / job
+    (first, second) = sorted((folder / "result").iterdir())
+    first.unlink()
+    with pytest.raises(NotAllowedError, match=rf"^{first.name} is no longer on the server.*convert again"):
+        batches.files.result_path(ME, job)
+    second.unlink()
+    shutil.rmtree(folder / "work")
+    with pytest.raises(NotAllowedError, match=r"and 1 more are no longer on the server"):
+        batches.files.result_path(ME, job)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(13, "Permission denied"), (5, "Input/output error"), (30, "Read-only file system")]
+)
+def test_why_a_zip_could_not_be_made_is_said(  # noqa: PLR0913  # fixtures
+    number: int, said: str, batches: Jobs, tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit(batches, "batch", batch_upload(batches, tmp_path, "a.wav"))
+    end_of(batches, job)
+
+    def refuses(*_: object) -> None:
+        raise OSError(number, said)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.jobs.job_files.pack_files", refuses)
+        with pytest.raises(AudioError, match=rf"could not be made on the server \({said}\)"):
+            batches.files.result_path(ME, job)
+    shutil.rmtree(data_dir / "jobs" / job / "work")
+    assert batches.files.result_path(ME, job).is_file(), "what it needs of folders is made"
 
 
 def test_deleting_a_batch_takes_along_the_uploads_that_only_it_used(
@@ -277,6 +316,6 @@ def test_deleting_a_batch_takes_along_the_uploads_that_only_it_used(
         end_of(batches, job)
     with pytest.raises(NotAllowedError, match="work on this upload"):
         batches.remove(ME, alone)
-    batches.remove(ME, first)
+    batches.remove(ME, first, purge=True)
     assert {row["id"] for row in batches.list(ME)} == {shared, second}
     assert {path.name for path in (data_dir / "jobs").iterdir()} == {shared, second}

@@ -65,6 +65,8 @@ def test_a_dry_run_names_everything_and_changes_nothing(settings: Settings, data
     orphan = aged(data_dir / "jobs" / new_id())
     voice = aged(data_dir / "models" / new_id())
     half = aged(data_dir / "models" / ".incoming-x")
+    replaced = registry.insert("models", {"id": new_id(), "user_id": "me"})["id"]
+    aged(data_dir / "models" / f".deleted-{replaced}")  # all there is, until the server is started
     before = snapshot(data_dir)
     found = find(registry, settings)
     assert snapshot(data_dir) == before

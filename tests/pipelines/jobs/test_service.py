@@ -72,7 +72,6 @@ def test_a_job_of_somebody_else_is_answered_like_one_that_does_not_exist(
         jobs.get, jobs.follow, jobs.events, jobs.cancel, jobs.retry, jobs.resume,
         jobs.files.report, jobs.files.log, jobs.files.input_path,
         jobs.files.result_path, jobs.files.stored_files,
-        lambda caller, job: jobs.files.artifact(caller, job, "x.wav"),
         lambda caller, job: jobs.submit(caller, "preprocessing", job),
     ]  # fmt: skip
     for call in calls:
@@ -191,25 +190,6 @@ def test_files_are_fetched_by_their_name_and_no_name_leaves_the_folder(
     (folder / source / "prepared").mkdir()
     (folder / source / "prepared" / "report.json").write_text('{"verdict": "good"}')
     assert jobs.files.report(ME, job) == jobs.files.report(ME, source) == {"verdict": "good"}
-    samples = folder / job / "work" / "samples"
-    samples.mkdir(parents=True)
-    (samples / "1.wav").write_bytes(b"sound")
-    (samples.parent / "best.pt").write_bytes(b"weights")
-    (samples / "link.wav").symlink_to("/etc/passwd")
-    assert jobs.files.artifact(ME, job, "samples/1.wav").read_bytes() == b"sound"
-    names = [
-        "best.pt",
-        "samples/2.wav",
-        "samples",
-        "",
-        "../job.json",
-        "samples/link.wav",
-        "/etc/x.wav",
-        "a\0.wav",
-    ]
-    for name in [*names, f"../../{source}/inputs/000.wav", None]:
-        with pytest.raises(UnknownNameError, match="has no file"):
-            jobs.files.artifact(ME, job, name)  # type: ignore[arg-type]
     with pytest.raises(NotAllowedError, match="no converted audio"):
         jobs.files.result_path(ME, job)
 

@@ -28,7 +28,8 @@ def upload(folder: Path, **wavs: Wave) -> list[StoredFile]:
     source = folder.with_name(f"{folder.name}-source")
     source.mkdir(parents=True)
     for name, wav in wavs.items():
-        sf.write(source / f"{name}.wav", wav, RATE_HZ, subtype="FLOAT")
+        # Not as floats: such a file holds when it was written, and two of one sound may differ.
+        sf.write(source / f"{name}.wav", wav, RATE_HZ, subtype="PCM_24")
     return receive([(source / f"{name}.wav", f"{name}.wav") for name in wavs], folder, Settings())
 
 

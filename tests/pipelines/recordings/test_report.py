@@ -101,7 +101,7 @@ def test_enough_clean_speech_by_one_person_is_good() -> None:
 def test_little_speech_asks_for_more() -> None:
     report = summarise([replace(FILE, speech_s=72.0)], ALONE, None)
     assert report.verdict == USABLE
-    assert report.advice == ["You have 1.2 minutes of speech; 5 or more give a better voice."]
+    assert report.advice == ["You have 1.2 minutes of speech; 5 minutes or more give a better voice."]
 
 
 def test_a_second_speaker_is_a_problem_and_the_first_thing_said() -> None:

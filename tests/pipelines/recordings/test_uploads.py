@@ -13,7 +13,7 @@ from pipelines.recordings.sources import readable_name
 from pipelines.recordings.uploads import StoredFile, receive
 from pipelines.settings import Settings
 from rvc.audio.reader import AudioInfo, probe
-from rvc.errors import AudioError
+from rvc.errors import AudioError, LimitError
 from tests.sounds import CONTAINERS, KINDS, PACKED, PLAIN, tone, write, write_silence
 
 RATE = 48_000
@@ -212,8 +212,10 @@ def test_no_room_on_the_disk_is_said_before_anything_is_copied(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write(tmp_path / "a", "wav16", tone(1, RATE), RATE)
-    monkeypatch.setattr("pipelines.recordings.uploads._SPARE_BYTES", 1 << 62)
-    assert "There is no room for a.wav" in refusal([(source, "a.wav")], tmp_path / "job", settings)
+    monkeypatch.setattr("rvc.files.SPARE_BYTES", 1 << 62)
+    with pytest.raises(LimitError, match=r"no room for a\.wav on the server's disk; delete old jobs"):
+        receive([(source, "a.wav")], tmp_path / "job", settings)
+    assert not (tmp_path / "job").exists()
 
 
 @pytest.mark.parametrize(

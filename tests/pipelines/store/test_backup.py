@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,16 @@ import pytest
 from pipelines.commands import restore_backup
 from pipelines.jobs.cleanup import recover_on_start
 from pipelines.settings import Settings
-from pipelines.store import backup as backups
 from pipelines.store import registry as registries
-from pipelines.store.backup import KEPT, back_up, back_up_daily, daily_backups, restore
+from pipelines.store.backup import KEPT, back_up, back_up_daily, restore
+from pipelines.store.layout import daily_backups
 from pipelines.store.records import new_id, new_job
 from pipelines.store.registry import SCHEMA_VERSION, Registry, Tables
 from pipelines.users.tokens import Tokens
 from pipelines.voices.library import Library
 from rvc.errors import ConfigError
+
+VOICE = {"user_id": "me", "model_name": "Wren", "engine": "toy", "builtin": False, "training_job_id": None}
 
 
 def filled(data_dir: Path, *, jobs: int = 2) -> list[str]:
@@ -105,7 +108,7 @@ def test_whoever_restores_is_told_that_revoked_tokens_are_valid_again(tmp_path: 
 def test_voices_without_files_are_counted(tmp_path: Path) -> None:
     data_dir, copy = tmp_path / "data", tmp_path / "copy.json"
     registry = Registry(data_dir)
-    registry.insert("models", {"id": "gone", "user_id": "me", "builtin": False})
+    registry.insert("models", VOICE | {"id": "gone"})
     registry.close()
     back_up(data_dir, copy)
     assert restore(data_dir, copy).lost == 1
@@ -149,15 +152,16 @@ def test_the_newest_daily_backups_are_kept(tmp_path: Path) -> None:
     filled(data_dir)
     folder = data_dir / "backups"
     folder.mkdir()
-    for day in range(1, 10):
-        (folder / f"registry-2020-01-{day:02d}.json").write_text("{}")
+    today = datetime.now(UTC).date()
+    for days in range(1, 10):
+        (folder / f"registry-{today - timedelta(days=days)}.json").write_text("{}")
     made = back_up_daily(data_dir)
     assert made is not None
     assert back_up_daily(data_dir) is None
     kept = daily_backups(data_dir)
     assert len(kept) == KEPT
     assert kept[0] == made
-    assert kept[-1].name == "registry-2020-01-04.json"
+    assert kept[-1].name == f"registry-{today - timedelta(days=6)}.json"
 
 
 def test_a_damaged_registry_names_the_backup_and_the_command_that_works(tmp_path: Path) -> None:
@@ -212,4 +216,4 @@ def test_a_migration_that_fails_leaves_the_registry_as_it_was(
     with pytest.raises(KeyError):
         Registry(data_dir)
     assert (data_dir / "registry.json").read_bytes() == before
-    assert backups.daily_backups(data_dir) == []
+    assert daily_backups(data_dir) == []

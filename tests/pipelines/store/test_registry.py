@@ -229,14 +229,14 @@ def test_a_thousand_rows_are_read_and_changed_in_no_time(tmp_path: Path) -> None
     document = {"schema": {"schema": {"version": SCHEMA_VERSION}}, "jobs": rows}
     (tmp_path / "registry.json").write_text(json.dumps(document))
     registry = Registry(tmp_path)
-    started = time.process_time()
+    started = time.thread_time()
     for _ in range(5):
         assert len(registry.list("jobs")) == 1000
         registry.get("jobs", job(500)["id"])
-    reading_s = (time.process_time() - started) / 5
-    started = time.process_time()
+    reading_s = (time.thread_time() - started) / 5
+    started = time.thread_time()
     registry.update("jobs", job(500)["id"], status="failed")
-    writing_s = time.process_time() - started
+    writing_s = time.thread_time() - started
     registry.close()
     assert reading_s < 0.2
     assert writing_s < 0.5

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.training.builtin_voices import BuiltinVoice, make_voice, recordings_of
-from pipelines.voices.bundle import check_weights, read_card
+from pipelines.voices.bundle import read_card
 from pipelines.voices.library import BUILTIN_VOICES
+from rvc.engine.weights_file import check_weights
 from rvc.errors import AudioError
 from rvc.lite.weights import CONTENT_ENCODER_NAME
 from rvc.pretrain.dataset import LICENCES, read_corpus

@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 
 from pipelines.events import Done, Events, Progress, finish
 from pipelines.job_spec import PrepareSettings
+from pipelines.recordings.pieces import Rejections, load_pieces
 from pipelines.recordings.prepare import load_prepared, prepare
 from pipelines.recordings.uploads import receive
 from pipelines.settings import Settings
 from pipelines.training.train import STARTS, TrainRequest, TrainResult, train
-from rvc.audio.reader import load_mono
+from rvc.audio.reader import load_mono, probe
 from rvc.engine.card import read_card
 from rvc.engine.retrieval import RetrievalIndex
 from rvc.errors import AudioError, ConfigError, UnknownNameError
@@ -28,7 +29,7 @@ from rvc.training.settings import TrainSettings
 from tests.tiny_task import BANDS, build_tiny_task, start_tiny
 
 SPEECH = ROOT / "assets" / "examples" / "voice" / "wren-1.ogg"
-BUNDLE = ["card.json", "index.faiss", "model.safetensors"]
+BUNDLE = ["card.json", "index.faiss", "model.safetensors", "sample.mp3"]
 
 
 def prepare_speech(seconds: float, folder: Path) -> Path:
@@ -101,13 +102,16 @@ def stop_at(events: Events[TrainResult], is_there: Callable[[Progress], bool]) -
 
 
 def test_speech_becomes_a_voice_that_says_what_it_is(request_for: Requests) -> None:
-    asked = request_for("Wren")
+    asked = replace(request_for("Wren"), language="en-GB")
     result = finish(train(asked))
     assert names_in(asked.bundle_dir) == BUNDLE
+    sample = probe(asked.bundle_dir / "sample.mp3")
+    assert (sample.codec, 0.5 < sample.seconds <= 3.2) == ("mp3", True)
     card = read_card(asked.bundle_dir)
     assert (card.engine, card.name, card.sample_rate_hz, card.content_dim) == ("tiny", "Wren", 16_000, BANDS)
     assert card.f0 is not None
     assert 60 < card.f0.low_hz < card.f0.median_hz < card.f0.high_hz < 600
+    assert card.document["language"] == "en-GB"
     training = card.document["training"]
     assert [score["step"] for score in training["scores"]] == [6, 12]
     assert training["steps"] == 12
@@ -207,6 +211,28 @@ def test_too_little_speech_is_refused_and_nothing_is_left(request_for: Requests,
         finish(train(asked))
     assert not asked.work_dir.exists()
     assert not asked.bundle_dir.exists()
+
+
+def test_a_stopped_training_goes_on_with_the_slices_that_it_began_with(
+    request_for: Requests, tmp_path: Path
+) -> None:
+    """What is rejected meanwhile is for the next one."""
+    folder = prepare_speech(28.0, tmp_path)
+    first, second, *_ = load_pieces(folder / "prepared")
+
+    def asked(name: str) -> TrainRequest:
+        return replace(request_for(name), prepared_folder=folder)
+
+    everything = finish(train(asked("everything"))).seconds_of_audio
+    Rejections(frozenset([first.id])).save(folder)
+    whole = finish(train(asked("whole")))
+    stop_at(train(asked("stopped")), partial(is_stage, "Training"))
+    Rejections(frozenset([second.id])).save(folder)
+    finish(train(asked("stopped")))
+    assert contents(asked("stopped").bundle_dir) == contents(asked("whole").bundle_dir)
+    other = finish(train(asked("other")))
+    assert everything - whole.seconds_of_audio == pytest.approx(first.seconds, abs=0.05)
+    assert everything - other.seconds_of_audio == pytest.approx(second.seconds, abs=0.05)
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones(request_for: Requests) -> None:

@@ -18,6 +18,11 @@ from rvc.errors import ConfigError, NotAllowedError, UnknownNameError
 from tests.cheap_accounts import CHEAP
 
 PASSWORD = "correct horse battery"
+DEEP = [
+    "[" * 200_000,
+    '{"users":' * 100_000,
+    '{"users": {"ada": {"hash": ' + "[" * 50_000 + "]" * 50_000 + "}}}",
+]
 
 
 @pytest.fixture
@@ -124,12 +129,62 @@ def test_short_passwords_and_names_that_are_mixed_up_are_refused(accounts: Accou
     assert accounts.path.read_bytes() == before
 
 
+def test_an_account_keeps_its_id_with_a_new_password_and_a_new_account_has_another(
+    accounts: Accounts,
+) -> None:
+    first = accounts.put("ada", PASSWORD)
+    assert first.id
+    assert accounts.put("ada", PASSWORD + "!").id == first.id
+    assert accounts.put("bob", PASSWORD).id != first.id
+    accounts.remove("ada")
+    assert accounts.verify("ada", PASSWORD + "!") is None
+    assert accounts.put("ada", PASSWORD).id not in ("", first.id)
+    with pytest.raises(UnknownNameError, match="no user 'carl'"):
+        accounts.remove("carl")
+
+
+def test_a_file_from_before_there_were_ids_works_on(accounts: Accounts) -> None:
+    document = {"users": {"ada": {"hash": CHEAP.hash(PASSWORD), "admin": True}}}
+    accounts.path.write_text(json.dumps(document))
+    old = accounts.verify("ada", PASSWORD)
+    assert old is not None
+    assert (old.id, old.admin) == ("", True)
+    assert accounts.put("ada", PASSWORD).id == ""
+    accounts.remove("ada")
+    assert accounts.put("ada", PASSWORD).id != ""
+
+
+@pytest.mark.parametrize("content", ["{", *DEEP], ids=lambda content: content[:24])
+def test_a_damaged_file_changes_nothing_for_a_server_that_runs(content: str, accounts: Accounts) -> None:
+    accounts.put("ada", PASSWORD)
+    assert accounts.get("ada") is not None
+    accounts.path.write_text(content)
+    assert accounts.get("ada") is not None
+    with pytest.raises(ConfigError, match="not a file of users"):
+        accounts.put("bob", PASSWORD)
+    with pytest.raises(ConfigError, match="not a file of users"):
+        accounts.remove("ada")
+    assert accounts.path.read_text() == content
+
+
+@pytest.mark.parametrize("place", ["file/users.json", "folder"])
+def test_a_file_that_cannot_be_written_is_a_sentence(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError, match="AUTH_FILE"):
+        Accounts(tmp_path / place, hasher=CHEAP).put("ada", PASSWORD)
+
+
 def test_the_same_letters_in_another_form_are_the_same(accounts: Accounts) -> None:
     accounts.put("Zoe\u0308", "pass wo\u0308rd")
     assert accounts.verify("Zo\u00eb", "pass w\u00f6rd") is not None
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"users": []}', '{"users": {"ada": {}}}', '{"users": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"users": []}', '{"users": {"ada": {}}}', '{"users": {}}', '{"users": {"ada": 1}}', *DEEP],
+    ids=lambda content: content[:24],
+)
 def test_a_file_that_lets_nobody_in_is_refused_at_the_start(content: str, accounts: Accounts) -> None:
     accounts.path.write_text(content)
     with pytest.raises(ConfigError, match=r"AUTH_FILE .*--add-user"):
@@ -195,6 +250,33 @@ def test_a_login_lasts_while_it_is_used(tokens: Tokens, calendar: Calendar) -> N
     another, _ = tokens.create("ada", "login", "browser")
     tokens.end(another)
     assert tokens.find(another, "login") is None
+
+
+def test_a_clock_that_was_wrong_for_a_while_ends_nothing(tokens: Tokens, calendar: Calendar) -> None:
+    right = calendar.now
+    login, _ = tokens.create("ada", "login", "browser")
+    personal, _ = tokens.create("ada", "personal", "laptop")
+    calendar.now = right + timedelta(days=10_000)
+    assert tokens.find(login, "login") is None, "as far as is known it is long over"
+    during, _ = tokens.create("ada", "login", "browser")
+    assert tokens.find(during, "login") is not None
+    assert tokens.find(personal, "personal") is not None
+    calendar.now = right + timedelta(hours=1)
+    for token, kind in ((login, "login"), (during, "login"), (personal, "personal")):
+        assert tokens.find(token, kind) is not None  # type: ignore[arg-type]
+    assert tokens.list("ada")[0]["last_used_at"].startswith("2026-01-02T01:00"), "a use to come counts as now"
+    calendar.now += LOGIN_LIFE + timedelta(hours=1)
+    assert tokens.find(during, "login") is None, "its life counts from a time that has been"
+
+
+def test_logins_of_a_wrong_clock_do_not_push_out_those_in_use(tokens: Tokens, calendar: Calendar) -> None:
+    right = calendar.now
+    calendar.now = right + timedelta(days=10_000)
+    ahead = [tokens.create("ada", "login", "script")[0] for _ in range(MOST["login"] // 2)]
+    calendar.now = right
+    later = [tokens.create("ada", "login", "browser")[0] for _ in range(MOST["login"] // 2 + 1)]
+    assert all(tokens.find(login, "login") for login in later)
+    assert sum(tokens.find(login, "login") is not None for login in ahead) == len(ahead) - 1
 
 
 def test_tokens_have_an_upper_number_and_old_logins_make_room(tokens: Tokens) -> None:

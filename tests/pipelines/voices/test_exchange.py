@@ -17,6 +17,7 @@ from pipelines.store.records import Caller
 from pipelines.store.registry import Registry
 from pipelines.voices.library import Library
 from rvc.errors import CheckpointError
+from rvc.sandbox import run_sandboxed
 from rvc.torch_file import published_state
 from rvc.vits.exchange import added_index
 from rvc.vits.sizes import legacy_list
@@ -118,6 +119,36 @@ TAKEN: dict[str, tuple[dict[str, bytes], bytes | None]] = {
     "names that look alike on the disk": ({"a?/Wren.pth": VOICE, "b?.index": INDEX, "b!.txt": b""}, INDEX),
     "only what a training goes on from": ({"G_100.pth": VOICE, "D_100.pth": b"\x80 d"}, None),
 }
+
+
+TORCH_ZIP = bad_files.zipped({"archive/data.pkl": b"\x80"})
+
+
+SENT = {
+    "Wren.pth": (TORCH_ZIP, 1),  # listed
+    "Wren.zip": (bad_files.zipped({"Wren.pth": TORCH_ZIP, "added.index": INDEX}), 2),  # listed, and unpacked
+}
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_no_zip_is_read_twice(
+    library: Library,
+    tmp_path: Path,
+    orders: list[tuple[bytes, bytes | None]],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    asked, (content, children) = [], SENT[name]
+
+    def counted(module: str, order: Mapping[str, Any], wall_s: float) -> bytes:
+        asked.append(order["path"])
+        return run_sandboxed(module, order, wall_s)
+
+    monkeypatch.setattr("pipelines.zips.run_sandboxed", counted)
+    (tmp_path / name).write_bytes(content)
+    library.import_voice(ME, [tmp_path / name])
+    assert orders[0][0] == TORCH_ZIP
+    assert len(asked) == children
 
 
 @pytest.mark.parametrize("what", TAKEN)

@@ -5,6 +5,7 @@ import os
 import time
 import zipfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from pipelines.store.records import Caller, new_job
 from pipelines.voices.library import EXPORT_LIFE_S, Library
-from rvc.errors import CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
+from rvc.errors import CheckpointError, ConfigError, LimitError, NotAllowedError, RvcError, UnknownNameError
 from tests.hostile import bad_files
 from tests.toy_worker import write_voice
 
@@ -240,23 +241,6 @@ def test_a_folder_around_the_files_and_what_macos_adds_are_no_obstacle(
     ]
 
 
-def test_a_trained_voice_is_adopted_once_however_often_it_is_tried(library: Library, tmp_path: Path) -> None:
-    job = new_job(
-        "me", "training", status="training", seq=1, model_name="Mine", upload_id="u", quality_snr=30.0
-    )
-    bundle = write_voice(tmp_path / "bundle")
-    first = library.adopt(job, bundle)
-    assert not bundle.exists()
-    again = library.adopt(job, bundle)  # the server died before it had noted the first
-    assert first["id"] == again["id"] == job["id"]
-    (row, _) = library.list(ME)
-    assert (row["model_name"], row["quality_snr"], row["training_job_id"]) == ("Mine", 30.0, job["id"])
-    card = json.loads((library.folder(ME, row["id"]) / "card.json").read_text())
-    assert card["name"] == "Mine"
-    with pytest.raises(CheckpointError):
-        library.adopt(job | {"id": "other"}, tmp_path / "nothing")
-
-
 def test_a_voice_that_is_offered_to_all_is_built_in_from_then_on(library: Library, tmp_path: Path) -> None:
     row = imported(library, tmp_path)
     library.offer_to_all(row["id"])
@@ -271,14 +255,48 @@ def test_what_crashes_left_and_old_exports_are_swept(library: Library, tmp_path:
     row = imported(library, tmp_path)
     for name in (".incoming-x", ".outgoing-y", ".deleted-z"):
         (tmp_path / "data" / "models" / name).mkdir()
-    old, fresh = library.export_bundle(ME, row["id"]), library.export_bundle(ME, row["id"])
+    old, fresh = library.export_bundle(ME, row["id"]), library.export_bundle(ME, "builtin-alto")
     os.utime(old, (time.time() - EXPORT_LIFE_S - 1,) * 2)
     half_written = old.with_name(f".{fresh.name}.part")
     half_written.touch()
     os.utime(half_written, (time.time() - EXPORT_LIFE_S - 1,) * 2)
     library.recover()
+    library.expire_exports(time.time() - EXPORT_LIFE_S)
     assert leftovers(tmp_path) == [row["id"]]
     assert (old.exists(), half_written.exists(), fresh.exists()) == (False, False, True)
+
+
+@pytest.mark.parametrize("voice", ["imported", "builtin-alto"])
+def test_a_voice_is_exported_once_until_it_changes(library: Library, tmp_path: Path, voice: str) -> None:
+    model_id = imported(library, tmp_path)["id"] if voice == "imported" else voice
+    exports = tmp_path / "data" / "exports"
+    first = library.export_bundle(ME, model_id)
+    content = first.read_bytes()
+    os.utime(first, (time.time() - EXPORT_LIFE_S + 5,) * 2)
+    with ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(library.export_bundle, caller, model_id) for caller in (ME, ADMIN) * 20]
+    assert {one.result() for one in asked} == {first}
+    assert first.read_bytes() == content
+    assert list(exports.iterdir()) == [first]
+    assert time.time() - first.stat().st_mtime < EXPORT_LIFE_S / 2  # whoever asked last has a day
+    if voice == "imported":
+        library.rename(ME, model_id, "Renamed")
+        second = library.export_bundle(ME, model_id)
+        with zipfile.ZipFile(second) as archive:
+            assert json.loads(archive.read("card.json"))["name"] == "Renamed"
+        assert list(exports.iterdir()) == [second]
+
+
+def test_an_export_asks_for_room_first(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = imported(library, tmp_path)
+    kept = library.export_bundle(ME, "builtin-alto")
+    monkeypatch.setattr("rvc.files.SPARE_BYTES", 1 << 62)
+    with pytest.raises(LimitError, match="no room for this export on the server's disk; delete old jobs"):
+        library.export_bundle(ME, row["id"])
+    assert library.export_bundle(ME, "builtin-alto") == kept
+    assert list(kept.parent.iterdir()) == [kept]
 
 
 def test_a_broken_built_in_voice_does_not_hide_the_others(library: Library, tmp_path: Path) -> None:

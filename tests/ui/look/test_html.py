@@ -49,6 +49,14 @@ def test_a_failure_shows_its_reason() -> None:
     assert "too quiet" in job_card(row("failed", error_message="The recording is too quiet."))
 
 
+def test_a_batch_of_which_some_failed_is_not_simply_done() -> None:
+    files = [{"name": "a.wav", "status": "completed"}, {"name": "b.wav", "status": "failed"}]
+    said = job_card(row("completed", files=files) | {"type": "batch"})
+    assert "Done, 1 failed" in said
+    assert "tm-warn" in said
+    assert "tm-good" not in said
+
+
 @pytest.mark.parametrize(("fraction", "shown"), [(-1.0, 0), (0.424, 42), (7.0, 100)])
 def test_a_bar_can_be_read_aloud(fraction: float, shown: int) -> None:
     html = bar(fraction, "Training")
@@ -64,7 +72,7 @@ def test_an_imported_voice_says_what_it_knows() -> None:
     assert "Its file says nothing about it" in html
     assert "epoch: 200, author: &lt;img" in html
     stated = {"statement": "Mine", "given_at": "2024-05-06T12:00:00+00:00"}
-    assert "Mine (stated 06 May 2024)" in voice_card(voice | {"consent": stated})
+    assert "Mine (stated May 6, 2024)" in voice_card(voice | {"consent": stated})
 
 
 def test_a_voice_says_whose_permission_it_has_and_where_it_comes_from() -> None:
@@ -82,3 +90,12 @@ def test_the_list_tells_what_is_tried_again_and_what_was_given_up() -> None:
     given_up = row("failed") | {"attempts": 3, "dead_letter": True}
     assert "Given up after 3 tries" in line_of(given_up)
     assert "Given up" not in line_of(given_up | {"dead_letter": False})
+
+
+def test_who_waits_is_told_for_how_long_and_what_has_stopped_leads_to_the_jobs() -> None:
+    waiting = job_card(row("pending") | {"eta_s": 240.0})
+    assert "about 4 min left" in waiting
+    assert "data-tab" not in waiting
+    for status in ("interrupted", "cancelled", "failed"):
+        assert 'data-tab="jobs"' in job_card(row(status))
+        assert "data-tab" not in job_card(row(status), linked=False)

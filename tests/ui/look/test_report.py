@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.recordings.report import DatasetReport
 from ui.look.html import FOLDED_FROM, refused_list, report_card
-from ui.tabs.convert import files_table
+from ui.tabs.conversion_view import files_table
 
 
 @pytest.fixture
@@ -64,6 +64,55 @@ def test_of_thousands_of_files_those_worth_a_look_are_shown_first_and_the_rest_c
     assert "line_0099.wav" not in html
     assert "And 1,900 more." in html
     assert len(html) < 60_000
+
+
+DULL = "It holds nothing above {khz} kHz (16 kHz recording): the voice will sound dull."
+
+
+def test_what_holds_for_several_files_is_said_once_with_their_names(report: dict[str, Any]) -> None:
+    report["advice"] = []
+    first = report["files"][0]
+    report["files"] = [
+        {**first, "name": f"{name}.wav", "reason": DULL.format(khz=khz), "reasons": [DULL.format(khz=khz)]}
+        for name, khz in (("ann", 7.3), ("bob", 7.1), ("cy", 7.3))
+    ]
+    report["files"][1]["reasons"].insert(0, "Its own fault.")
+    html = report_card(report)
+    assert html.count("the voice will sound dull") == 1
+    assert f"{DULL.format(khz='7.1–7.3')} " in html  # noqa: RUF001
+    assert "3 recordings: ann.wav, bob.wav, cy.wav" in html
+    assert html.count("Usable") == 4, "the set's and each file's own"
+    for name in ("ann", "bob", "cy"):
+        assert f"<strong>{name}.wav</strong>" in html
+    assert html.index("<strong>bob.wav") < html.index("Its own fault.") < html.index("<strong>cy.wav")
+
+
+def test_of_many_files_some_are_named_and_of_good_ones_none(report: dict[str, Any]) -> None:
+    dull, good = report["files"]
+    report["files"] = [{**dull, "name": f"dull{n}.wav"} for n in range(30)]
+    report["files"] += [{**good, "name": f"<b>{n}.wav"} for n in range(3)]
+    html = report_card(report)
+    assert "30 recordings: dull0.wav, " in html
+    assert "dull11.wav and 18 more" in html
+    assert "(3 recordings)" in html
+    assert html.index("(30 recordings") < html.index("(3 recordings)")
+    assert "<b>" not in html
+
+
+def test_duplicates_of_several_files_are_told_apart(report: dict[str, Any]) -> None:
+    one = {**report["files"][0], "reasons": []}
+    report["files"] = [
+        {**one, "reason": f"It is the same as {n} dB.wav.", "duplicate_of": f"{n} dB.wav"} for n in (3, 5)
+    ]
+    html = report_card(report)
+    assert "the same as 3 dB.wav" in html
+    assert "the same as 5 dB.wav" in html
+
+
+def test_what_was_rejected_is_told_with_what_is_left(report: dict[str, Any]) -> None:
+    assert "Rejected" not in report_card(report)
+    html = report_card(report | {"rejected": {"rejected": 2, "rejected_s": 8.0, "left_s": 52.0}})
+    assert "2 slices, 8.0 s; 52 s are left" in html
 
 
 def test_files_that_were_not_used_are_listed_shortly_and_as_text(report: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ui.look.wording import ago, duration, moment, position, size, time_left
+from ui.look.wording import ago, duration, moment, position, size, time_left, voice_labels
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,18 @@ def test_moments_are_read_from_the_registry_s_text() -> None:
 def test_sizes_have_a_unit() -> None:
     assert size(12_300) == "12 kB"
     assert size(3_460_000) == "3.5 MB"
+
+
+def test_voices_of_one_name_are_told_apart_by_where_they_come_from() -> None:
+    """An id, or a piece of one, tells nobody anything."""
+    made = "2024-05-06T07:08:00+00:00"
+    rows: list[dict[str, object]] = [
+        {"model_name": "Kathleen", "builtin": True},
+        {"model_name": "Kathleen", "created_at": made},
+        {"model_name": "Anna", "created_at": made},
+        {"model_name": "Kathleen", "created_at": made},
+    ]
+    day = moment(made)
+    assert voice_labels(rows) == [
+        "Kathleen (comes with Timbre)", f"Kathleen ({day})", "Anna", f"Kathleen ({day}), 2",
+    ]  # fmt: skip

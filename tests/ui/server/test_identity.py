@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from pipelines.store.records import Caller
+from pipelines.store.records import Caller, Row
 from pipelines.store.registry import Registry
 from pipelines.users.accounts import Accounts
 from pipelines.users.tokens import Tokens
@@ -60,7 +60,14 @@ def logged_in(guarded: Callers, name: str) -> str:
     assert guarded.accounts is not None
     account = guarded.accounts.get(name)
     assert account is not None
-    return guarded.tokens.create(name, "login", "browser", stamp=account.stamp)[0]
+    return guarded.tokens.create(name, "login", "browser", account=account.id, stamp=account.stamp)[0]
+
+
+def made_token(guarded: Callers, name: str) -> tuple[str, Row]:
+    assert guarded.accounts is not None
+    account = guarded.accounts.get(name)
+    assert account is not None
+    return guarded.tokens.create(name, "personal", "x", account=account.id)
 
 
 def test_a_signed_token_is_the_same_person_in_the_cookie_and_in_the_header() -> None:
@@ -72,7 +79,7 @@ def test_a_signed_token_is_the_same_person_in_the_cookie_and_in_the_header() -> 
 
 
 def test_with_users_a_login_or_a_personal_token_decides_alone(guarded: Callers) -> None:
-    personal, row = guarded.tokens.create("bob", "personal", "x")
+    personal, row = made_token(guarded, "bob")
     assert guarded.authenticate(request(login=logged_in(guarded, "root"))) == WebCaller("root", admin=True)
     assert guarded.authenticate(request(login=logged_in(guarded, "bob"))) == WebCaller("bob", admin=False)
     for way in ({"bearer": personal}, {"token": personal}, {"bearer": "hf_other", "token": personal}):
@@ -89,7 +96,7 @@ def test_with_users_a_login_or_a_personal_token_decides_alone(guarded: Callers) 
 def test_a_login_ends_with_the_password_and_everything_with_the_user(
     guarded: Callers, accounts: Accounts
 ) -> None:
-    login, (personal, _) = logged_in(guarded, "bob"), guarded.tokens.create("bob", "personal", "x")
+    login, (personal, _) = logged_in(guarded, "bob"), made_token(guarded, "bob")
     accounts.put("bob", "another long password")
     assert guarded.account(request(login=login)) is None
     assert guarded.account(request(bearer=personal)) is not None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from functools import partial
+
 import pytest
 from gradio_client import handle_file  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
@@ -72,6 +75,11 @@ def test_this_machine_may_read_them(page: Launched) -> None:
         ("forwarded", "for=127.0.0.1"),
         ("x_real_ip", "127.0.0.1"),
         ("via", "1.1 proxy"),
+        ("x_client_ip", "127.0.0.1"),
+        ("x_original_forwarded_for", "127.0.0.1"),
+        ("fastly_client_ip", "127.0.0.1"),
+        ("x_forwarded_scheme", "http"),
+        ("referer", "https://voices.example.org/"),
         ("host", "voices.example.org"),
         ("host", "attacker.example"),
     ],
@@ -81,6 +89,20 @@ def test_what_came_through_a_proxy_needs_the_token(page: Launched, name: str, va
     assert refused.status == 403
     assert "timbre_" not in refused.text
     assert ask(page.url, "/metrics", **{name: value}, authorization=f"Bearer {TOKEN}").status == 200
+
+
+def test_a_proxy_that_says_nothing_but_speaks_http_1_0_needs_the_token(page: Launched) -> None:
+    """As nginx does it by default: no header, its own name of the server, and the oldest protocol."""
+    host = page.url.removeprefix("http://").rstrip("/")
+    name, _, port = host.partition(":")
+    answers = []
+    for head in ("", f"Authorization: Bearer {TOKEN}\r\n"):
+        with socket.create_connection((name, int(port))) as connection:
+            connection.sendall(f"GET /metrics HTTP/1.0\r\nHost: {host}\r\n{head}\r\n".encode())
+            answers.append(b"".join(iter(partial(connection.recv, 65_536), b"")))
+    assert b" 403 " in answers[0].splitlines()[0]
+    assert b"timbre_" not in answers[0]
+    assert b" 200 " in answers[1].splitlines()[0]
 
 
 @pytest.mark.parametrize("sent", ["Bearer wrong", "Bearer ", "Bearer", f"Basic {TOKEN}", f"Bearer {TOKEN}x"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from starlette.datastructures import Headers
 
-from ui.server.identity import FORWARDED, is_local, is_same_site
+from ui.server.identity import is_local, is_same_site
 
 HERE = Headers({"host": "127.0.0.1:7860"})
 
@@ -19,9 +19,62 @@ def test_other_machines_are_not(peer: str | None) -> None:
     assert not is_local(peer, HERE)
 
 
-@pytest.mark.parametrize("name", FORWARDED)
+OF_PROXIES = """
+    Forwarded Via X-Forwarded-For X-Forwarded-Host X-Forwarded-Port X-Forwarded-Proto X-Forwarded-Server
+    X-Forwarded-Scheme X-Forwarded-Prefix X-Forwarded X-Original-Forwarded-For X-Original-Host X-Original-URL
+    X-Real-IP X-Client-IP X-Cluster-Client-IP X-ProxyUser-Ip X-Remote-IP X-Remote-Addr X-Originating-IP X-Host
+    X-Envoy-External-Address X-Envoy-Attempt-Count X-Azure-ClientIP X-Appengine-User-IP X-Amzn-Trace-Id
+    X-Cloud-Trace-Context X-Request-ID X-Scheme X-NginX-Proxy X-Varnish X-ARR-LOG-ID X-Vercel-Id
+    CF-Connecting-IP CF-Ray CF-Visitor CDN-Loop True-Client-IP Client-IP Fastly-Client-IP Fastly-FF
+    Fly-Client-IP
+    Akamai-Origin-Hop Incap-Client-IP WL-Proxy-Client-IP Proxy-Client-IP Cloudfront-Viewer-Address
+    Tailscale-User-Login Remote-Addr Surrogate-Capability Max-Forwards Front-End-Https Early-Data
+    Ali-CDN-Real-IP HTTP_X_FORWARDED_FOR
+"""
+# What browsers and programs send by themselves.
+OF_VISITORS = """
+    Accept Accept-Encoding Accept-Language Authorization Cache-Control Connection Content-Length Content-Type
+    Cookie DNT If-Modified-Since If-None-Match If-Range Pragma Priority Range Save-Data Sec-CH-UA
+    Sec-CH-UA-Mobile Sec-CH-UA-Platform Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Sec-GPC TE
+    Upgrade-Insecure-Requests User-Agent X-Timbre-Token X-Requested-With X-Gradio-User
+    X-Prometheus-Scrape-Timeout-Seconds
+"""
+
+
+@pytest.mark.parametrize("name", OF_PROXIES.split())
 def test_what_a_proxy_passed_on_is_not_local_whatever_it_says(name: str) -> None:
-    assert not is_local("127.0.0.1", Headers({"host": "127.0.0.1", name.title(): "127.0.0.1"}))
+    for written in (name, name.lower(), name.upper()):
+        assert not is_local("127.0.0.1", Headers({"host": "127.0.0.1", written: "127.0.0.1"}))
+
+
+@pytest.mark.parametrize("name", OF_VISITORS.split())
+def test_what_a_visitor_s_own_program_sends_leaves_them_local(name: str) -> None:
+    assert is_local("127.0.0.1", Headers({"host": "127.0.0.1", name: "1"}))
+
+
+@pytest.mark.parametrize("version", ["1.0", "0.9"])
+def test_a_proxy_that_speaks_the_oldest_protocol_is_not_local(version: str) -> None:
+    assert not is_local("127.0.0.1", HERE, version)
+    assert is_local("127.0.0.1", HERE, "1.1")
+
+
+@pytest.mark.parametrize("name", ["origin", "referer"])
+@pytest.mark.parametrize(
+    ("page", "local"),
+    [
+        ("http://127.0.0.1:7860", True),
+        ("http://127.0.0.1:7860/?x", True),
+        ("https://voices.example.org", False),
+        ("https://voices.example.org/127.0.0.1:7860/", False),
+        ("http://127.0.0.1:7860@voices.example.org/", False),
+        ("http://127.0.0.1:8000/", False),
+        ("null", False),
+        ("", False),
+        ("http://[broken", False),
+    ],
+)
+def test_a_page_of_another_host_is_not_local(name: str, page: str, local: bool) -> None:
+    assert is_local("127.0.0.1", Headers({"host": "127.0.0.1:7860", name: page})) is local
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,9 @@ from rvc.engine.options import ENGINES, ConvertOptions
 from rvc.errors import AudioError, ConfigError, NotAllowedError
 from tests.ui.launched import VOICE_FILES
 from tests.ui.visitor import request
-from ui.server.services import Services, as_gr_error, publish_file, throttle, uploaded_files, validate_id
-from ui.tabs.conversion_settings import (
-    AUTOMATIC,
-    BY_HAND,
-    PITCH_INFO,
-    UNKNOWN_PITCH_INFO,
-    ConversionSettings,
-)
+from ui.server.published import publish_file
+from ui.server.services import Services, as_gr_error, throttle, uploaded_files, validate_id
+from ui.tabs.conversion_settings import ConversionSettings
 
 
 @pytest.fixture(autouse=True)
@@ -90,21 +85,23 @@ def values_of(expert: ConversionSettings) -> dict[Any, Any]:
 
 def test_the_pitch_is_automatic_until_it_is_set_by_hand(expert: ConversionSettings) -> None:
     values = values_of(expert) | {expert.semitones: 5, expert.format: "flac"}
-    assert values[expert.pitch] == AUTOMATIC
+    assert values[expert.automatic] is True
     assert expert.settings(values)["transpose_semitones"] is None
-    by_hand = expert.settings(values | {expert.pitch: BY_HAND})
+    by_hand = expert.settings(values | {expert.automatic: False})
     assert by_hand["transpose_semitones"] == 5.0
     assert by_hand["format"] == "flac"
 
 
 def test_a_setting_of_another_kind_is_refused_in_words(expert: ConversionSettings) -> None:
-    with pytest.raises(ConfigError, match="expert settings"):
+    with pytest.raises(ConfigError, match="One of the settings is no number"):
         expert.settings(values_of(expert) | {expert.index_rate: "much"})
+    with pytest.raises(ConfigError, match="One of the settings is no number"):
+        expert.settings(values_of(expert) | {expert.index_rate: 10**400})
 
 
 def test_an_emptied_number_means_the_default(expert: ConversionSettings) -> None:
     emptied = dict.fromkeys((expert.index_rate, expert.protect, expert.loudness, expert.semitones))
-    settings = expert.settings(values_of(expert) | emptied | {expert.pitch: BY_HAND})
+    settings = expert.settings(values_of(expert) | emptied | {expert.automatic: False})
     assert ConvertOptions(**settings) == ConvertOptions()
 
 
@@ -112,9 +109,9 @@ def test_the_page_s_own_defaults_are_those_of_the_voice_s_engine(expert: Convers
 
     shown = values_of(expert)
     for engine, defaults in ENGINES.items():
-        updates = expert.suited_to({"engine": engine, "f0": {}}, "another")
+        updates = expert.suited_to({"engine": engine, "f0": {}}, "another", automatic=True, semitones=0)
         assert set(updates) == set(expert.suited)
-        shown |= {part: update.value for part, update in updates.items() if update.value is not None}
+        shown |= {part: update.value for part, update in updates.items() if part != expert.said}
         options = ConvertOptions(**expert.settings(shown))
         assert defaults.with_asked(options) == defaults
         assert options.follow_loudness == defaults.follow_loudness
@@ -124,10 +121,10 @@ def test_the_page_s_own_defaults_are_those_of_the_voice_s_engine(expert: Convers
 def test_what_a_person_set_stays_until_a_voice_of_another_engine_is_chosen(
     expert: ConversionSettings,
 ) -> None:
-    for f0, info in (({"median_hz": 200.0}, PITCH_INFO), ({}, UNKNOWN_PITCH_INFO)):
-        updates = expert.suited_to({"f0": f0, "engine": "rvc"}, "rvc")
-        assert set(updates) == {expert.pitch}
-        assert updates[expert.pitch].info == info
+    for f0, told in (({"median_hz": 200.0}, "where the voice usually speaks"), ({}, "is not known")):
+        updates = expert.suited_to({"f0": f0, "engine": "rvc"}, "rvc", automatic=True, semitones=0)
+        assert set(updates) == {expert.said}
+        assert told in updates[expert.said]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -1,7 +1,8 @@
-"""The Admin tab: who may see and do what, whatever the page shows."""
+"""The Admin page: who may see and do what, whatever the page shows."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from tests.pipelines.jobs.toy_jobs import add_voice
 from tests.ui.launched import RECORDING, surroundings
 from tests.ui.visitor import request, services_at
 from ui.server.services import Services, admin_of
-from ui.tabs.admin import ACTIVE_ONES, EVERYTHING, FAILED, GIVEN_UP, AdminTab, limits_card, short_user
+from ui.tabs.admin import ACTIVE_ONES, EVERYTHING, FAILED, GIVEN_UP, AdminLink, AdminPage
+from ui.tabs.admin_cards import jobs_table, limits_card, short_user
 
 
 @pytest.fixture(scope="module")
@@ -27,20 +29,23 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 
 
 @pytest.fixture
-def tab(services: Services) -> AdminTab:
+def tab(services: Services) -> AdminPage:
     return tab_of(services)
 
 
-def tab_of(services: Services) -> AdminTab:
+def tab_of(services: Services) -> AdminPage:
     with gr.Blocks():
-        return AdminTab(services)
+        return AdminPage(services)
 
 
 REMOTE = [
     {"peer": "10.0.0.7"},
     {"x_forwarded_for": "127.0.0.1"},
     {"forwarded": "for=127.0.0.1"},
+    {"fastly_client_ip": "127.0.0.1"},
     {"host": "voices.example.org"},
+    {"origin": "https://voices.example.org"},
+    {"referer": "https://voices.example.org/"},
 ]
 
 
@@ -57,10 +62,13 @@ def test_nobody_is_the_admin_of_a_shared_page_without_a_login(services: Services
 
 
 def test_with_a_login_its_admins_are_and_nobody_else(services: Services, tmp_path: Path) -> None:
-    users = accounts_of(tmp_path, "root", "anna").path
-    settings = services.settings.model_copy(update={"auth_file": users})
+    users = accounts_of(tmp_path, "root", "anna")
+    settings = services.settings.model_copy(update={"auth_file": users.path})
     services = Services.of(settings, services.jobs, shared=True)
-    token = {name: services.callers.tokens.create(name, "personal", "x")[0] for name in ("root", "anna")}
+    token = {}
+    for account in filter(None, map(users.get, ("root", "anna"))):
+        made = services.callers.tokens.create(account.name, "personal", "x", account=account.id)
+        token[account.name] = made[0]
     assert admin_of(services, request(peer="10.0.0.7", authorization=f"Bearer {token['root']}")).admin
     for asked in (request(authorization=f"Bearer {token['anna']}"), request()):
         with pytest.raises(NotAllowedError):
@@ -69,26 +77,40 @@ def test_with_a_login_its_admins_are_and_nobody_else(services: Services, tmp_pat
         admin_of(services, None)
 
 
-def test_every_listener_refuses_who_is_no_admin(tab: AdminTab) -> None:
+def test_every_listener_refuses_who_is_no_admin(tab: AdminPage) -> None:
     stranger = request(peer="10.0.0.7")
-    public = {name for name in vars(AdminTab) if not name.startswith("_")}
-    assert public == {"wire", "show", "open", "choose", "cancel", "resume", "retry", "look", "remove"}
-    for name in ("open", "choose", "cancel", "resume", "retry"):
+    public = {name for name in vars(AdminPage) if not name.startswith("_")}
+    assert public == {"wire", "open", "choose", "pick", "cancel", "resume", "retry", "look", "remove"}
+    for name in ("choose", "cancel", "resume", "retry"):
         with pytest.raises(gr.Error, match="who runs the server"):
             getattr(tab, name)(EVERYTHING, new_id(), stranger)
     for name in ("look", "remove"):
         with pytest.raises(gr.Error, match="who runs the server"):
             getattr(tab, name)(stranger)
-    assert tab.show(stranger).visible is False
-    assert tab.show(request()).visible is True
+    with pytest.raises(gr.Error, match="who runs the server"):
+        tab.pick(EVERYTHING, gr.EventData(None, {"job": new_id()}), stranger)
+    for sent in ({"job": "../x"}, {}, None, "x"):
+        with pytest.raises(gr.Error, match="not the id"):
+            tab.pick(EVERYTHING, gr.EventData(None, sent), request())
+    refused = tab.open(EVERYTHING, None, stranger)
+    assert set(refused) == {tab.refused, tab.column}
+    assert "who runs the server" in refused[tab.refused].value
+    assert refused[tab.column].visible is False
+
+
+def test_the_way_to_the_page_is_shown_to_admins_alone(services: Services) -> None:
+    with gr.Blocks():
+        link = AdminLink(services)
+    assert link.show(request(peer="10.0.0.7")).visible is False
+    assert 'href="admin"' in str(link.show(request()).value)
 
 
 def test_before_anybody_did_anything_the_tab_says_so(tmp_path: Path) -> None:
     with services_at(tmp_path / "data", started=False) as fresh:
         tab = tab_of(fresh)
-        assert "No jobs yet" in tab.choose(EVERYTHING, None, request())[tab.details]
-        assert "Choose another list" in tab.choose(FAILED, None, request())[tab.details]
-        assert "Nothing was given up" in tab.choose(GIVEN_UP, None, request())[tab.details]
+        assert "No jobs yet" in tab.choose(EVERYTHING, None, request())[tab.list]
+        assert "Choose another list" in tab.choose(FAILED, None, request())[tab.list]
+        assert "Nothing was given up" in tab.choose(GIVEN_UP, None, request())[tab.list]
 
 
 def add(services: Services, user: str, **fields: Any) -> str:  # noqa: ANN401
@@ -107,19 +129,20 @@ def add(services: Services, user: str, **fields: Any) -> str:  # noqa: ANN401
 
 
 def test_jobs_of_everybody_are_listed_and_dead_letters_are_retried_by_hand(
-    services: Services, tab: AdminTab
+    services: Services, tab: AdminPage
 ) -> None:
     letter = add(services, "anna", dead_letter=True, attempts=3, error_message="It failed 3 times.")
     refused = add(services, "berta", error_message="The recording is too short.")
 
     def ids(shown: str) -> set[str]:
-        return {job_id for _, job_id in tab.choose(shown, None, request())[tab.choice].choices}
+        return set(re.findall(r'data-job="(\w+)"', tab.choose(shown, None, request())[tab.list]))
 
     assert {letter, refused} <= ids(EVERYTHING)
     assert ids(FAILED) == {letter, refused}
     assert ids(GIVEN_UP) == {letter}
     assert ids(ACTIVE_ONES) == set()
-    shown = tab.choose(GIVEN_UP, letter, request())
+    shown = tab.pick(GIVEN_UP, gr.EventData(None, {"job": letter}), request())
+    assert shown[tab.chosen] == letter
     assert "It failed 3 times." in shown[tab.details]
     assert "anna" in shown[tab.details]
     buttons = tab.buttons
@@ -133,7 +156,7 @@ def test_jobs_of_everybody_are_listed_and_dead_letters_are_retried_by_hand(
 
 
 def test_a_batch_is_shown_file_by_file_and_goes_on_rather_than_starts_again(
-    services: Services, tab: AdminTab
+    services: Services, tab: AdminPage
 ) -> None:
     upload = services.jobs.upload(Caller("anna"), [(RECORDING, "visitor.flac")], "batch")
     row = new_job("anna", "batch", status="cancelled", seq=services.jobs._next_seq(), upload_id=upload["id"])
@@ -145,7 +168,7 @@ def test_a_batch_is_shown_file_by_file_and_goes_on_rather_than_starts_again(
     assert [shown[one].visible for one in tab.buttons[1:]] == [True, False]
 
 
-def test_a_clean_up_is_shown_before_it_is_done(services: Services, tab: AdminTab) -> None:
+def test_a_clean_up_is_shown_before_it_is_done(services: Services, tab: AdminPage) -> None:
     old = add(services, "anna", updated_at="2020-01-01T00:00:00.000+00:00")
     looked = tab.look(request())
     assert "would remove 1 old job" in looked[tab.found].value
@@ -160,7 +183,7 @@ def test_a_clean_up_is_shown_before_it_is_done(services: Services, tab: AdminTab
 
 
 def test_a_clean_up_names_the_voices_whose_day_in_the_trash_is_over(
-    services: Services, tab: AdminTab
+    services: Services, tab: AdminPage
 ) -> None:
     add_voice(services.jobs, services.settings.data_dir)
     services.jobs.delete_voice(Caller("me"), "voice")
@@ -168,14 +191,15 @@ def test_a_clean_up_names_the_voices_whose_day_in_the_trash_is_over(
     services.jobs.registry.update("models", "voice", deleted_at="2020-01-01T00:00:00.000+00:00")
     looked = tab.look(request())[tab.found].value
     assert "would remove 1 deleted voice" in looked
-    assert "Toy of me, deleted 01 Jan 2020" in looked
+    assert "Toy of me, deleted Jan 1, 2020" in looked
     tab.remove(request())
     assert not (services.settings.data_dir / "models" / "voice").exists()
 
 
-def test_opening_the_tab_shows_the_server_and_no_secret(services: Services, tab: AdminTab) -> None:
+def test_opening_the_tab_shows_the_server_and_no_secret(services: Services, tab: AdminPage) -> None:
     opened = tab.open(EVERYTHING, None, request())
     assert set(opened) == set(tab.drawn)
+    assert 'type="search"' in opened[tab.shares]
     everything = str(list(opened.values()))
     assert "processor cores" in everything or "GPU" in everything
     assert (services.settings.data_dir / "secret").read_text() not in everything
@@ -194,3 +218,11 @@ def test_visitors_are_shown_by_a_short_name() -> None:
     assert short_user("visitor-" + "ab" * 16) == "visitor ababab"
     assert short_user("client-" + "cd" * 16) == "client cdcdcd"
     assert short_user("anna-lena") == "anna-lena"
+
+
+def test_what_people_typed_is_no_markup_in_the_tables() -> None:
+    row = new_job("<b>eve", "training", status="failed", seq=1, model_name="<script>x</script>")
+    html = jobs_table([row | {"position": None}], row["id"])
+    assert "<b>" not in html
+    assert "<script>" not in html
+    assert 'aria-current="true"' in html

@@ -6,6 +6,7 @@ import errno
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -13,9 +14,9 @@ import pytest
 from pipelines.store.records import now
 from tests.ui.launched import VOICE_FILES, wait_for
 from tests.ui.visitor import SOMEBODY_ELSE, drawn, request, sent, services_at
-from ui.look.html import CLONE_START
+from ui.look.clone_parts import no_recordings
 from ui.server.services import DISK_FULL, Services
-from ui.tabs.clone import CloneState, CloneTab
+from ui.tabs.clone import HEARING, REVIEW, CloneState, CloneTab
 
 
 @pytest.fixture
@@ -39,10 +40,18 @@ def uploads(services: Services) -> list[Path]:
 
 def test_a_recording_joins_the_list_under_a_name_of_its_own(idle: Services) -> None:
     tab = clone(idle)
-    first = tab.add_recording(sent(VOICE_FILES[0]), None)
-    second = tab.add_recording(sent(VOICE_FILES[1]), first[tab.files])
-    assert first[tab.microphone] is None
-    assert [Path(one).stem for one in second[tab.files]] == ["Recording 1", "Recording 2"]
+    state, step = CloneState(), tab.recordings
+    first = tab.take(sent(VOICE_FILES[0]), None, "free", 1, state)
+    second = tab.take(sent(VOICE_FILES[1]), first[step.files], "free", 1, state)
+    assert first[step.reading.microphone] is None
+    assert [Path(one).stem for one in second[step.files]] == ["Recording 1", "Recording 2"]
+    assert state.unchecked
+    assert "No recordings" not in drawn(tab.check(second[step.files], state, request()))
+    assert idle.jobs.list(idle.caller(request())) == []
+    shown = drawn(tab.leave(second[step.files], state, request()))
+    assert "Checking the recordings" in shown
+    assert not state.unchecked
+    assert tab.check_takes(second[step.files], state, request()) == gr.skip()
 
 
 def test_files_are_checked_and_other_files_stop_the_check_of_the_first(idle: Services) -> None:
@@ -55,7 +64,7 @@ def test_files_are_checked_and_other_files_stop_the_check_of_the_first(idle: Ser
     caller = idle.caller(request())
     assert idle.jobs.get(caller, first)["status"] == "cancelled"
     assert idle.jobs.get(caller, str(state.prepare_id))["status"] == "pending"
-    assert CLONE_START in drawn(tab.check(None, state, request()))
+    assert no_recordings() in drawn(tab.check(None, state, request()))
     assert (state.upload_id, state.prepare_id) == (None, None)
 
 
@@ -114,19 +123,27 @@ def test_a_fault_of_the_machine_that_nobody_can_mend_is_not_dressed_up(
         clone(idle).check(files(), CloneState(), request())
 
 
-@pytest.mark.parametrize(
-    ("name", "consent", "missing"), [("", True, "Give the voice a name"), ("Wren", False, "permission")]
-)
-def test_what_is_missing_for_a_training_is_said_and_nothing_starts(
-    idle: Services, name: str, consent: bool, missing: str, monkeypatch: pytest.MonkeyPatch
+def asked(tab: CloneTab, state: CloneState, name: str, consent: bool) -> dict[Any, Any]:
+    """The values of step 3 as a person left them."""
+    naming = tab.naming
+    values = {component: component.value for component in naming.expert.inputs}
+    fields = {tab.state: state, tab.recordings.files: None, naming.name: name, naming.consent: consent}
+    return values | fields
+
+
+def test_all_that_is_missing_for_a_training_is_said_at_its_field_at_once_and_nothing_starts(
+    idle: Services,
 ) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(gr, "Warning", lambda text, **_: said.append(text))
-    state = CloneState(upload_id="x")
-    tab = clone(idle)
-    values = {tab.state: state, tab.name: name, tab.consent: consent}
-    assert tab.train(values, request()) == gr.skip()
-    assert missing in said[0]
+    tab, state = clone(idle), CloneState()
+    naming = tab.naming
+    answer = tab.train(asked(tab, state, " ", consent=False), request())
+    assert "Give the voice a name" in answer[naming.no_name]
+    assert "permission" in answer[naming.no_consent]
+    assert "Add recordings" in answer[naming.no_files]
+    state.upload_id = "x"
+    answer = tab.train(asked(tab, state, "Wren", consent=False), request())
+    assert (answer[naming.no_name], answer[naming.no_files]) == ("", "")
+    assert "permission" in answer[naming.no_consent]
     assert state.watched is None
 
 
@@ -143,10 +160,9 @@ def test_a_training_is_watched_stopped_resumed_and_found_again(
     assert again.runs
     assert again.watched is not None
     watched = again.watched
-    wait_for(lambda: bool(tab.tick(again, request())) and bool(watched.samples), "a sample")
-    first = watched.samples[0][1]
-    assert Path(tab.sample(again, first, request())[tab.view.sample]).is_file()
-    assert watched.picked in (first, None)
+    wait_for(lambda: bool(tab.tick(again, request())) and bool(watched.served), "a sample")
+    assert {0, watched.heard[0]} == set(watched.served)
+    assert all(Path(path).is_file() for path in watched.served.values())
     tab.cancel(again, request())
     wait_for(lambda: services.jobs.get(caller, job["id"])["status"] == "cancelled", "the end")
     assert "press Resume" in drawn(tab.tick(again, request()))
@@ -166,7 +182,7 @@ def test_who_cannot_be_told_apart_sees_an_empty_page_and_a_gone_job_is_asked_for
     assert state.prepare_id is None
     tab.reattach(state, request("short"))
     assert state.watched is None
-    assert tab.sample(state, "samples/1.wav", request()) == gr.skip()
+    assert tab.turn_curves(state, on=True) == gr.skip()
 
 
 def test_only_news_are_shown_to_who_opens_the_page(idle: Services) -> None:
@@ -182,3 +198,91 @@ def test_only_news_are_shown_to_who_opens_the_page(idle: Services) -> None:
         state = CloneState()
         clone(idle).reattach(state, request())
         assert (state.watched is not None) == shown, (status, updated_at)
+
+
+def test_the_newer_of_a_training_and_a_check_opens(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_STEP_S", "5")
+    caller = services.caller(request())
+    upload = services.jobs.upload(caller, [(p, p.name) for p in VOICE_FILES[:2]], "training")["id"]
+    job = services.submit(caller, "training", upload, {"consent": True}, model_name="Wren")["id"]
+    services.jobs.cancel(caller, job)
+    tab, state = clone(services), CloneState()
+    answer = tab.reattach(state, request())
+    assert answer[tab.tabs].selected == HEARING
+    tab.check(files(), CloneState(), request())
+    answer = tab.reattach(state := CloneState(), request())
+    assert answer[tab.tabs].selected == REVIEW, "its check still runs"
+    assert state.watched is not None
+    assert state.watched.job_id == job, "the training can be looked at all the same"
+    services.jobs.resume(caller, job)
+    assert tab.reattach(CloneState(), request())[tab.tabs].selected == HEARING
+
+
+def test_the_example_takes_the_place_of_no_files(idle: Services) -> None:
+    tab, state = clone(idle), CloneState()
+    example = tab.recordings.example
+    answer = tab.take(sent(VOICE_FILES[0]), None, "free", 1, state)
+    assert not tab.check(answer[tab.recordings.files], state, request())[example].interactive
+    assert not tab.use_example(CloneState(), request())[example].interactive
+    assert tab.check(None, CloneState(), request())[example].interactive
+    assert example in tab._of_files
+
+
+def test_a_training_of_the_example_waits_for_nothing_and_is_one_however_often_it_is_pressed(
+    services: Services,
+) -> None:
+    tab, state = clone(services), CloneState()
+    answer = tab.use_example(state, request())
+    files = answer[tab.recordings.files]
+    assert tab.check(files, state, request()) == gr.skip()  # as the list of files has changed
+    naming = tab.naming
+    assert (answer[naming.name], answer[naming.consent]) == ("Wren", True)
+    assert "permission is given" in answer[naming.example]
+    assert "1 min 49 s" in answer[tab.recordings.meter]
+    values = asked(tab, state, "Wren", consent=True)
+    assert "Training Wren" in drawn(tab.train(values, request()))
+    tab.train(values, request())
+    caller = services.caller(request())
+    (training,) = [row for row in services.jobs.list(caller, type="training") if row["status"] != "uploaded"]
+    (check,) = [
+        row for row in services.jobs.list(caller, type="preprocessing") if row["status"] != "uploaded"
+    ]
+    assert training["input_job_id"] == check["input_job_id"]
+    values[naming.name] = "Another"
+    tab.train(values, request())
+    rows = services.jobs.list(caller, type="training")
+    assert [row["model_name"] for row in rows if row["status"] != "uploaded"] == ["Another", "Wren"]
+    other = tab.check(files[:1], state, request())
+    assert (other[naming.name], other[naming.consent], other[naming.example]) == ("", False, "")
+    assert services.jobs.get(caller, check["id"])["status"] != "cancelled"  # the trainings wait for it
+
+
+def test_the_report_is_there_again_and_never_under_an_old_training(services: Services) -> None:
+    tab, state = clone(services), CloneState()
+    tab.check(files(), state, request())
+    *_, shown = iter_until_report(tab, state)
+    assert "tm-report" in shown
+    again = CloneState()
+    answer = tab.reattach(again, request())
+    assert "tm-report" in answer[tab.report]
+    assert "wren-1.ogg, wren-2.ogg" in answer[tab.recordings.kept]
+    assert tab.tabs not in answer
+    assert again.upload_id == state.upload_id  # and can be trained on
+
+
+def test_a_check_that_was_stopped_has_a_button_to_begin_again(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_STEP_S", "5")
+    tab, state = clone(services), CloneState()
+    tab.check(files(), state, request())
+    caller, first = services.caller(request()), str(state.prepare_id)
+    services.jobs.cancel(caller, first)
+    wait_for(lambda: services.jobs.get(caller, first)["status"] == "cancelled", "its end")
+    answer = tab.tick(state, request())
+    assert "press Check again" in answer[tab.report]
+    assert answer[tab.recheck].visible
+    tab.check_again(state, request())
+    assert state.prepare_id not in (None, first)

@@ -35,14 +35,14 @@ def test_the_button_lets_go_of_a_batch_that_is_then_followed_to_its_end(
 ) -> None:
     state = ConvertState()
     drawn = begin(tab, services, state)
-    assert "Convert 1 recording" in drawn[-1][tab.status]
+    assert "Convert 1 recording" in drawn[-1][tab.view.status]
     assert state.job_id is not None
     assert services.jobs.get(services.caller(VISITOR), state.job_id)["status"] in ACTIVE
     rest = tab.rest(state, VISITOR)
     next(rest)
-    assert "Convert 1 recording" in next(rest)[tab.status]
+    assert "Convert 1 recording" in next(rest)[tab.view.status]
     tab.cancel(state, VISITOR)
-    assert "Cancelled" in list(rest)[-1][tab.status]
+    assert "Cancelled" in list(rest)[-1][tab.view.status]
     assert len(list(tab.rest(state, VISITOR))) == 1, "it is followed once"
 
 
@@ -53,7 +53,7 @@ def test_a_batch_is_no_longer_drawn_when_the_visitor_has_started_something_else(
     begin(tab, services, state)
     batch_id, rest = str(state.job_id), tab.rest(state, VISITOR)
     next(rest)
-    assert "Convert 1 recording" in next(rest)[tab.status]
+    assert "Convert 1 recording" in next(rest)[tab.view.status]
     state.job_id = "another"
     assert list(rest) == []
     caller = services.caller(VISITOR)

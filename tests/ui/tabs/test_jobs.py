@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,16 @@ def jobs(services: Services) -> JobsTab:
         return JobsTab(services)
 
 
+def choose(tab: JobsTab, state: JobsState, job: object, **asked: str) -> Any:  # noqa: ANN401
+    return tab.choose(state, gr.EventData(None, {"job": job}), request(**asked))
+
+
+def chosen_in(listed: gr.HTML) -> str:
+    """The job that the list shows as the chosen one."""
+    (found,) = re.findall(r'data-job="(\w+)" aria-current="true"', str(listed.value))
+    return str(found)
+
+
 def conversion(services: Services) -> str:
     """A conversion of the visitor's that is done."""
     caller = services.caller(request())
@@ -37,7 +48,7 @@ def test_the_list_is_drawn_once_and_again_when_something_has_changed(services: S
     assert tab.tick(state, request()) == gr.skip()
     done = conversion(services)
     shown = tab.tick(state, request())
-    assert shown[tab.choice].value == state.job_id == done
+    assert chosen_in(shown[tab.list]) == state.job_id == done
     assert "Convert song.flac into Kathleen" in shown[tab.details]
     assert [shown[one].visible for one in tab.buttons] == [False] * 3
     assert [shown[one].visible for one in (tab.download, tab.listening, tab.log)] == [True, True, False]
@@ -57,11 +68,11 @@ def test_the_choice_stays_while_one_looks_and_coming_back_shows_what_was_started
         return str(services.jobs.registry.insert("jobs", done)["id"])
 
     first = add(1)
-    assert tab.open(state, request())[tab.choice].value == first
+    assert chosen_in(tab.open(state, request())[tab.list]) == first
     second = add(2)
-    assert tab.tick(state, request())[tab.choice].value == first
-    assert tab.open(state, request())[tab.choice].value == second
-    assert tab.choose(state, first, request())[tab.choice].value == first
+    assert chosen_in(tab.tick(state, request())[tab.list]) == first
+    assert chosen_in(tab.open(state, request())[tab.list]) == second
+    assert chosen_in(choose(tab, state, first)[tab.list]) == first
 
 
 def test_a_result_that_was_cleaned_up_is_not_offered(services: Services) -> None:
@@ -87,7 +98,7 @@ def test_what_rvc_programs_train_on_from_is_handed_to_its_owner_alone(services: 
 
     of_rvc, built_in = add(1, "G_200.pth", "D_200.pth"), add(2)
     assert not tab.open(state, request())[tab.checkpoints].visible
-    assert tab.choose(state, of_rvc, request())[tab.checkpoints].visible
+    assert choose(tab, state, of_rvc)[tab.checkpoints].visible
     handed = tab.publish_checkpoints(state, request())[tab.checkpoint_files].value
     assert [Path(file["path"]).name for file in handed] == ["G_200.pth", "D_200.pth"]
     assert [Path(file["path"]).read_bytes() for file in handed] == [b"G_200.pth", b"D_200.pth"]
@@ -95,7 +106,7 @@ def test_what_rvc_programs_train_on_from_is_handed_to_its_owner_alone(services: 
     assert tab.checkpoint_files not in tab.tick(state, request()), "what is handed out stays while one looks"
     with pytest.raises(gr.Error, match="There is no job"):
         tab.publish_checkpoints(state, request(SOMEBODY_ELSE))
-    gone = tab.choose(state, built_in, request())
+    gone = choose(tab, state, built_in)
     assert not gone[tab.checkpoints].visible
     assert not gone[tab.checkpoint_files].visible
     with pytest.raises(gr.Error, match="completed training of the engine rvc"):
@@ -110,7 +121,7 @@ def test_a_job_is_stopped_and_started_again_by_the_buttons_that_fit(services: Se
     row = new_job(caller.user_id, "training", status="interrupted", seq=99, upload_id=upload, model_name="W")
     services.jobs.registry.insert("jobs", row | {"input_job_id": upload})
     (services.settings.data_dir / "jobs" / row["id"]).mkdir()
-    shown = tab.choose(state, row["id"], request())
+    shown = choose(tab, state, row["id"])
     assert [shown[one].visible for one in tab.buttons] == [
         False,
         True,
@@ -118,10 +129,10 @@ def test_a_job_is_stopped_and_started_again_by_the_buttons_that_fit(services: Se
     ]
     services.jobs.registry.update("jobs", row["id"], status="failed", error_message="No voice was heard.")
     (services.settings.data_dir / "jobs" / row["id"] / "worker.log").write_text("<what happened>")
-    shown = tab.choose(state, row["id"], request())
+    shown = choose(tab, state, row["id"])
     assert "No voice was heard." in shown[tab.details]
     assert "&lt;what happened&gt;" in shown[tab.log].value
-    elsewhere = tab.choose(state, row["id"], request(peer="10.0.0.7"))
+    elsewhere = choose(tab, state, row["id"], peer="10.0.0.7")
     assert "No voice was heard." in elsewhere[tab.details]
     assert elsewhere[tab.log].visible is False, "the log names folders of the server"
     assert tab.retry(state, request())[tab.buttons[0]].visible
@@ -193,3 +204,43 @@ def test_a_voice_s_card_tells_what_is_known_of_it() -> None:
         assert said in html
     assert "not yet" in html
     assert permission(None) != permission(None, imported=True)
+
+
+def test_jobs_stand_in_groups_by_when_they_were_and_ids_are_folded(services: Services) -> None:
+    tab, caller = jobs(services), services.caller(request())
+    for seq, (status, begun) in enumerate(
+        [("completed", "2020-01-01T00:00:00.000+00:00"), ("failed", None), ("pending", None)]
+    ):
+        made = new_job(caller.user_id, "training", status=status, seq=seq, model_name=f"V{seq}<b>")
+        services.jobs.registry.insert("jobs", made | ({"created_at": begun} if begun else {}))
+    listed = str(tab.open(JobsState(), request())[tab.list].value)
+    order = [listed.index(text) for text in (">Running<", "V2", ">Today<", "V1", ">Earlier<", "V0")]
+    assert order == sorted(order)
+    assert "<b>" not in listed
+    html = details_of(row("training"))
+    assert html.index("<details>") < html.index("Job id") < html.index("</details>")
+
+
+def test_a_job_that_has_ended_is_deleted_and_comes_back_and_is_gone_for_good(services: Services) -> None:
+    tab, state = jobs(services), JobsState()
+    done = conversion(services)
+    shown = tab.open(state, request())
+    assert shown[tab.delete_button].visible
+    with pytest.raises(gr.Error, match="There is no job"):
+        tab.delete(state, request(SOMEBODY_ELSE))
+    gone = tab.delete(state, request())
+    assert NO_JOBS in drawn(gone)
+    assert [job_id for _, job_id in gone[tab.trash.choice].choices] == [done]
+    with pytest.raises(gr.Error, match="There is no job"):
+        tab.restore(state, done, request(SOMEBODY_ELSE))
+    back = tab.restore(state, done, request())
+    assert back[tab.trash.choice].choices == []
+    assert done in str(back[tab.list].value)
+    tab.delete(state, request())
+    tab.purge(state, done, request())
+    assert not (services.settings.data_dir / "jobs" / done).exists()
+    for said in ("../x", None, 7, ["a"]):
+        with pytest.raises(gr.Error, match="not the id"):
+            choose(tab, state, said)
+    with pytest.raises(gr.Error, match="not the id"):
+        tab.choose(state, gr.EventData(None, "nothing"), request())

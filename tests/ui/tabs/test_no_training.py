@@ -52,6 +52,5 @@ def test_the_page_begins_with_converting(page: Launched) -> None:
         tab.goto(page.url)
         tab.locator("#convert").wait_for(timeout=60_000)
         assert tab.get_by_role("tab", name="Clone").count() == 0
-        chosen = "document.querySelector('#convert-voice input').value !== ''"
-        tab.wait_for_function(chosen, timeout=60_000)
+        tab.locator("#convert-voice input:checked").wait_for(timeout=60_000)
         browser.close()

@@ -17,7 +17,7 @@ from pipelines.job_spec import check_training
 from rvc.errors import ConfigError
 from tests.pipelines.toy_rvc import SETTINGS, WORKER, weights_folder
 from tests.ui.launched import VOICE_FILES, Launched, client_to, launched
-from ui.tabs.clone import TrainingSettings
+from ui.tabs.clone_naming import TrainingSettings
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launched]:
 
 
 @pytest.mark.timeout(900)  # several processes load torch, maybe beside other work
-def test_an_rvc_voice_from_upload_to_conversion(page: Launched, tmp_path: Path) -> None:
+def test_an_rvc_voice_from_upload_over_its_states_to_conversion(page: Launched, tmp_path: Path) -> None:
     client = client_to(page)
     wav, rate_hz = sf.read(VOICE_FILES[0])
     for name, seconds in (("voice", 12.5), ("song", 1.5)):
@@ -58,6 +58,19 @@ def test_an_rvc_voice_from_upload_to_conversion(page: Launched, tmp_path: Path) 
     assert all(torch.load(path, weights_only=True)["optimizer"] for path in files)
     voice = row["model"]
     assert (voice["engine"], voice["sample_rate_hz"]) == ("rvc", 40_000)
+    (heard,) = client.predict(row["id"], api_name="/list_samples")
+    assert (heard["step"], heard["best"], heard["newest"], heard["kept"]) == (2, True, True, True)
+    row = client.predict(row["id"], 2, api_name="/train_on")
+    row = client.submit(row["id"], api_name="/follow_job").result()
+    assert (row["status"], row["result"]["steps"]) == ("completed", 4), row
+    assert [one["step"] for one in client.predict(row["id"], api_name="/list_samples")] == [2, 4]
+    sounds = [sf.read(client.predict(row["id"], step, api_name="/download_sample")) for step in (0, 2, 4)]
+    assert len({sound.size for sound, _ in sounds}) == 1
+    assert not np.array_equal(sounds[1][0], sounds[2][0])
+    other = 6 - row["result"]["best_step"]
+    assert client.predict(row["id"], other, api_name="/keep_checkpoint")["id"] == voice["id"]
+    kept = [one["step"] for one in client.predict(row["id"], api_name="/list_samples") if one["kept"]]
+    assert kept == [other]
     converted = client.submit(
         handle_file(tmp_path / "song.wav"), voice["id"], {"transpose_semitones": 0}, api_name="/convert_voice"
     ).result()

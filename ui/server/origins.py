@@ -1,65 +1,36 @@
-"""What stands before Gradio's own routes: who may call from which web site, upload, and name addresses.
+"""Which web sites may call this server, and whether they must come over HTTPS.
 
-Origin       Gradio on a public host lets every web site in, and browsers send along whoever is logged in.
-             Here other sites' pages see and do nothing, but for ALLOWED_ORIGINS. Programs send no Origin.
-Upload       Gradio writes whatever anybody sends before a handler is asked; here headers are checked first.
-Addresses    Gradio takes an address in a file's place and loads what lies there, past all limits: refused.
+Gradio on a public host lets every web site in, and browsers send along whoever is logged in. Here other
+sites' pages see and do nothing, but for ALLOWED_ORIGINS. Programs send no Origin.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-import anyio.to_thread
-import gradio as gr
-from gradio import processing_utils
-from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from pipelines.monitoring import REFUSALS
 from pipelines.settings import entries
-from rvc.errors import LimitError, NotAllowedError, RvcError
 from ui.server.identity import is_same_site
-from ui.server.monitoring import SPARE_BYTES
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from pipelines.settings import Settings
-    from ui.server.services import Services
 
 READING = ("GET", "HEAD")
 # What also answers without HTTPS: the probes of a container, and how the launch wakes its own page.
 ALWAYS_OPEN = ("/health", "/gradio_api/startup-events")
-UPLOAD = "/gradio_api/upload"
-# How the paths begin that ask for what lies at an address.
-PASSED_ON = ("/gradio_api/file=http:", "/gradio_api/file=https:")
 HSTS = f"max-age={365 * 24 * 3600}"
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 OTHER_SITE = (
     "Another web site's page may not call this server; whoever runs it can allow the site in ALLOWED_ORIGINS."
 )
 NO_HTTPS = "This server answers over HTTPS only; use an address that begins with https://."
-REFUSAL = "This server fetches nothing from addresses; download the file and send it itself."
-
-
-def install_middleware(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
-    """Return a lifespan that puts the gate before Gradio's own middleware: only at start-up is that known."""
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        if app.middleware_stack is not None:
-            app.middleware_stack = OriginMiddleware(app.middleware_stack, settings)
-        yield
-
-    return lifespan
 
 
 class OriginMiddleware:
@@ -136,56 +107,3 @@ def _secured(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     if name.lower() != b"set-cookie" or b"; secure" in value.lower():
         return name, value
     return name, value + b"; Secure"
-
-
-def forbid_fetching() -> None:
-    """Have Gradio refuse addresses in the place of files; for the whole process."""
-    processing_utils.async_ssrf_protected_download = _refuse
-
-
-async def _refuse(*_: object, **__: object) -> NoReturn:
-    raise gr.Error(REFUSAL, print_exception=False)
-
-
-class UploadMiddleware:
-    """ASGI middleware: refuses files before they are received, and what lies at other addresses."""
-
-    def __init__(self, app: ASGIApp, *, services: Services) -> None:
-        self._app = app
-        self._services = services
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sends_files = scope["type"] == "http" and scope["method"] == "POST"
-        if sends_files and scope["path"].rstrip("/") == UPLOAD:
-            try:
-                await anyio.to_thread.run_sync(self._admit, HTTPConnection(scope))
-            except RvcError as error:
-                await _refusal(error)(scope, receive, send)
-                return
-        if scope["type"] == "http" and scope["path"].lower().startswith(PASSED_ON):
-            await PlainTextResponse(REFUSAL + "\n", status_code=403)(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-    def _admit(self, connection: HTTPConnection) -> None:
-        """Refuse files that may not be sent; look at nothing but the headers."""
-        services, caller = self._services, self._services.caller(connection)
-        length = connection.headers.get("content-length", "")
-        if not length.isdecimal():
-            raise NotAllowedError(
-                "Send files with their length (Content-Length), as browsers and gradio_client do."
-            )
-        if shutil.disk_usage(services.settings.data_dir).free < int(length) + SPARE_BYTES:
-            raise NotAllowedError(
-                "There is no room for this on the server's disk; delete old jobs, or ask its owner."
-            )
-        services.jobs.quota.require(caller)
-        services.jobs.limits.take("files", caller)
-
-
-def _refusal(error: RvcError) -> Response:
-    if not isinstance(error, LimitError):
-        return PlainTextResponse(str(error), status_code=403)
-    wait_s = round(error.retry_after_s)
-    headers = {"retry-after": str(max(1, wait_s))} if wait_s else {}
-    return PlainTextResponse(str(error), status_code=429, headers=headers)

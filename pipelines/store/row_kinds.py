@@ -1,0 +1,133 @@
+"""What the rows of the registry hold, field by field; a file that says something else was damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from pipelines.store.records import ID, JOB_TYPES, STATUSES, Row
+
+Kind = Callable[[object], bool]
+OF_SCHEMA = 1  # of the registry, up to which its rows are like this
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _row(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _rows(value: object) -> bool:
+    return isinstance(value, list) and all(map(_row, value))
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_text, value))
+
+
+def _moment(value: object) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _maybe(kind: Kind) -> Kind:
+    return lambda value: value is None or kind(value)
+
+
+def _fields(kind: Kind, names: str) -> dict[str, Kind]:
+    return dict.fromkeys(names.split(), kind)
+
+
+# By table, what every row has.
+REQUIRED: dict[str, dict[str, Kind]] = {
+    "jobs": {
+        "type": lambda value: value in JOB_TYPES,
+        "status": lambda value: value in STATUSES,
+        **_fields(_text, "user_id message stage"),
+        **_fields(
+            _maybe(_text),
+            "input_job_id upload_id input_audio_path output_audio_path model_id model_name error_message",
+        ),
+        **_fields(_number, "progress not_before"),
+        **_fields(_maybe(_number), "eta_s quality_snr"),
+        **_fields(_whole, "seq attempts"),
+        **_fields(_moment, "created_at updated_at"),
+        **_fields(_maybe(_moment), "completed_at"),
+        "dead_letter": _flag,
+        "settings": _row,
+        "files": _rows,
+    },
+    "models": {
+        **_fields(_maybe(_text), "user_id training_job_id"),
+        **_fields(_text, "model_name engine"),
+        "builtin": _flag,
+    },
+    "usage": {"uses": _whole, "seconds_converted": _number},
+    "tokens": {
+        **_fields(_text, "user_id kind name digest stamp"),
+        "created_at": _moment,
+        "last_used_at": _maybe(_moment),
+    },
+    "presets": {**_fields(_text, "user_id name"), "settings": _row},
+}
+# What rows of earlier versions lack.
+OPTIONAL: dict[str, dict[str, Kind]] = {
+    "jobs": {
+        "upload_ids": _texts,
+        "refused": _rows,
+        "result": _maybe(_row),
+        "deleted_at": _maybe(_moment),
+    },
+    "models": {
+        **_fields(_text, "model_path created_at"),
+        **_fields(_maybe(_moment), "deleted_at imported_at"),
+        **_fields(_maybe(_number), "training_duration_seconds quality_snr"),
+        **_fields(_number, "size_bytes sample_rate_hz"),
+        "f0": lambda value: not value or _row(value),
+        "told": _row,
+        "language": _maybe(_text),
+        "presets": _rows,
+        "tone_db": lambda value: not value or isinstance(value, list),
+    },
+    "usage": {"last_used_at": _maybe(_moment)},
+}
+
+
+def wrong_in(table: str, row_id: str, row: Row) -> str:
+    """Say what a row lacks, or has of another kind; "" for nothing."""
+    if table not in REQUIRED:
+        return ""
+    if row.get("id") != row_id or not ID.fullmatch(row_id):
+        return "no usable id"
+    for name, kind in REQUIRED[table].items():
+        if name not in row:
+            return f"no {name}"
+        if not _is_of(kind, row[name]):
+            return f"a wrong {name}"
+    for name, kind in OPTIONAL.get(table, {}).items():
+        if name in row and not _is_of(kind, row[name]):
+            return f"a wrong {name}"
+    return ""
+
+
+def _is_of(kind: Kind, value: object) -> bool:
+    try:
+        return kind(value)
+    except TypeError:  # a list where a name is looked up
+        return False

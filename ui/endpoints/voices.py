@@ -1,0 +1,175 @@
+"""Voices: list, change, delete and bring back, in and out of files."""
+
+# ruff: noqa: D417 -- `caller` comes from the request; the docstrings are for those who call from outside
+from __future__ import annotations
+
+from gradio import FileData
+
+from pipelines.store.records import Caller, Row, Rows
+from ui.endpoints.registration import Endpoints, endpoint
+from ui.server.heard_examples import NAMES, example_files
+from ui.server.published import publish_file
+from ui.server.services import uploaded_files, validate_id
+
+Pitch = str | float | Row
+
+
+class VoiceEndpoints(Endpoints):
+    @endpoint()
+    def list_models(self, caller: Caller, deleted: bool = False) -> Rows:
+        """List the voices that you may use; or, deleted, those that restore_model can still bring back.
+
+        Args:
+            deleted: true for the voices that were deleted within a day; purge_at says when each is gone.
+
+        Returns:
+            One row for each; its id is the model_id of the other endpoints.
+        """
+        return self._library.list(caller, deleted=deleted is True)
+
+    @endpoint()
+    def get_model(self, caller: Caller, model_id: str) -> Row:
+        """Read what is known of a voice: pitch, engine, sample rate, scores, permission.
+
+        Args:
+            model_id: From list_models.
+
+        Returns:
+            The voice's row.
+        """
+        return self._library.get(caller, validate_id(model_id, "voice"))
+
+    @endpoint()
+    def rename_model(self, caller: Caller, model_id: str, model_name: str) -> Row:
+        """Give a voice another name.
+
+        Args:
+            model_id: From list_models.
+            model_name: The new name.
+
+        Returns:
+            The voice's row.
+        """
+        return self._library.rename(caller, validate_id(model_id, "voice"), model_name)
+
+    @endpoint()
+    def set_voice_pitch(
+        self, caller: Caller, model_id: str, pitch: Pitch = "", file: FileData | None = None
+    ) -> Row:
+        """Say where a voice lies, so that automatic pitch moves recordings there; for imported RVC voices.
+
+        pitch is "low" (a median of 120 Hz, most men), "middle" (165 Hz), "high" (215 Hz, most women), a
+        median in Hz, or {"median_hz", "low_hz", "high_hz"}. Or send a recording, in which it is measured.
+
+        Args:
+            model_id: A voice of yours, from list_models.
+            pitch: A word, a median in Hz, or numbers by name; nothing when a file is sent.
+            file: One audio file of the voice speaking.
+
+        Returns:
+            The voice's row; f0 says what is known now.
+        """
+        model_id = validate_id(model_id, "voice")
+        return self._services.set_voice_pitch(caller, model_id, pitch, uploaded_files(file))
+
+    @endpoint()
+    def delete_model(self, caller: Caller, model_id: str, force: bool = False, purge: bool = False) -> Row:
+        """Delete a voice. restore_model brings it back within a day; until then it counts in your quota.
+
+        Refused while jobs wait for the voice or use it; with force they fail instead.
+
+        Args:
+            model_id: From list_models.
+            force: true to delete it although jobs use it.
+            purge: true to delete it for good at once, also one that was deleted before.
+
+        Returns:
+            The row of the voice that is gone.
+        """
+        return self._jobs.delete_voice(
+            caller, validate_id(model_id, "voice"), force=force is True, purge=purge is True
+        )
+
+    @endpoint()
+    def restore_model(self, caller: Caller, model_id: str) -> Row:
+        """Bring back a voice that was deleted within a day.
+
+        Args:
+            model_id: From list_models with deleted.
+
+        Returns:
+            The voice's row; its name has a number if another voice of yours has its old one by now.
+        """
+        return self._jobs.restore_voice(caller, validate_id(model_id, "voice"))
+
+    @endpoint()
+    def model_stats(self, caller: Caller, model_id: str) -> Row:
+        """Read how much a voice was used.
+
+        Args:
+            model_id: From list_models.
+
+        Returns:
+            Times used, seconds converted and more.
+        """
+        return self._library.stats(caller, validate_id(model_id, "voice"))
+
+    @endpoint()
+    def import_model(self, caller: Caller, files: list[FileData], model_name: str) -> Row:
+        """Add a voice that was trained elsewhere.
+
+        Args:
+            files: One .zip as export_model gives it, or the .pth of an RVC program, with its .index if you
+                have it.
+            model_name: What it shall be called; empty: as the files say.
+
+        Returns:
+            The voice's row.
+        """
+        return self._services.import_voice(caller, uploaded_files(files), model_name)
+
+    @endpoint()
+    def export_model(self, caller: Caller, model_id: str, format: str = "bundle") -> FileData:
+        """Download a voice as one file, to keep it or to use it elsewhere.
+
+        Args:
+            model_id: From list_models.
+            format: "bundle" (a zip that import_model reads), or for voices of the engine rvc also "rvc"
+                (.pth and .index in a zip, as other RVC programs read them).
+
+        Returns:
+            The file.
+        """
+        return FileData(path=self._services.export(caller, validate_id(model_id, "voice"), format))
+
+    @endpoint()
+    def voice_sample(self, caller: Caller, model_id: str) -> FileData:
+        """Listen to a voice: some seconds of it as an MP3. A voice that was imported may have none.
+
+        Args:
+            model_id: From list_models, where has_sample is true.
+
+        Returns:
+            The file.
+        """
+        model_id = validate_id(model_id, "voice")
+        row = self._library.get(caller, model_id)
+        return FileData(path=publish_file(self._library.sample(caller, model_id), str(row["model_name"])))
+
+    @endpoint()
+    def list_examples(self, caller: Caller) -> Rows:
+        """Hear what voices sound like before you send anything in: speech, a sung line and a whisper.
+
+        Returns:
+            name, model_id (null: the recording itself) and audio, a file.
+        """
+        voices = self._library.list(caller)
+        return [
+            {
+                "name": name,
+                "model_id": row and row["id"],
+                "audio": FileData(path=publish_file(path, path.stem)).model_dump(),
+            }
+            for name in NAMES
+            for row, path in example_files(name, voices)
+        ]

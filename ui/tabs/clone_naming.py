@@ -1,0 +1,121 @@
+"""The third step of the Clone tab: the voice's name, the permission, and how it is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from rvc.errors import ConfigError
+from rvc.training.settings import CHOICES
+from ui.look.clone_parts import field_note
+from ui.look.language import tr
+from ui.server.examples import EXAMPLE_NAME
+from ui.server.services import CONSENT, QUIET, Answer
+
+BUILT_IN, RVC = "lite", "rvc"
+ENGINE_INFO = (
+    "The built-in one takes minutes on a processor. RVC gives a voice that RVC programs read; it is for a "
+    "GPU, takes days without one, and begins with pretrained weights: 600 MB are downloaded at first."
+)
+
+
+class TrainingSettings:
+    """The folded expert settings of a training; their defaults are the right ones for most voices."""
+
+    def __init__(self) -> None:
+        with gr.Accordion("Expert settings", open=False):
+            self.reduce_noise = gr.Checkbox(
+                label="Take steady noise out of the recordings",
+                info="For hum and hiss only: it makes clean recordings duller.",
+            )
+            # No gr.Number: an empty one becomes 0 when the accordion is opened.
+            self.steps = gr.Textbox(
+                label="Training steps at most",
+                placeholder="automatic",
+                elem_id="clone-steps",
+                info="Leave empty: the length of the recordings decides, and training stops by itself "
+                "when the voice no longer gets better.",
+            )
+            self.engine = gr.Radio(
+                [("Built in", BUILT_IN), ("RVC", RVC)],
+                value=BUILT_IN,
+                label="Engine",
+                info=ENGINE_INFO,
+                elem_id="clone-engine",
+            )
+            with gr.Row(visible=False) as of_rvc:
+                self.version = gr.Radio(list(CHOICES["version"]), value="v2", label="RVC version")
+                rates = [(f"{hz // 1000} kHz", hz) for hz in CHOICES["sample_rate_hz"] if isinstance(hz, int)]
+                self.rate = gr.Radio(rates, value=40_000, label="Sample rate")
+                self.f0 = gr.Checkbox(value=True, label="Follows the melody", info="Needed for songs.")
+                self.from_scratch = gr.Checkbox(
+                    label="Random initial weights (from_scratch)",
+                    info="Where the pretrained ones cannot be had: hours of recordings, days of a GPU.",
+                    elem_id="clone-from-scratch",
+                )
+        self.engine.change(
+            lambda chosen: gr.Row(visible=chosen == RVC), self.engine, of_rvc, queue=False, **QUIET
+        )
+        of_any = [self.reduce_noise, self.steps, self.engine]
+        self.inputs = [*of_any, self.version, self.rate, self.f0, self.from_scratch]
+
+    def settings(self, values: Answer) -> dict[str, Any]:
+        """Return the job's settings for the values of `inputs`, by component; defaults are left out."""
+        settings: dict[str, Any] = {"reduce_noise": True} if values[self.reduce_noise] else {}
+        try:
+            if steps := str(values[self.steps] or "").strip():
+                settings["total_steps"] = int(steps)
+            if values[self.engine] != BUILT_IN:
+                settings |= {"engine": str(values[self.engine]), "version": str(values[self.version])}
+                settings |= {"sample_rate_hz": int(values[self.rate]), "f0": bool(values[self.f0])}
+                settings |= {"from_scratch": True} if values[self.from_scratch] else {}
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ConfigError("One of the expert settings is no number; set it again.") from error
+        return settings
+
+
+class NamingStep:
+    """What is missing stands under its field, all of it at once, and is gone when it is mended."""
+
+    def __init__(self) -> None:
+        gr.HTML("<h2>Name and permission</h2>", padding=False)
+        self.name = gr.Textbox(
+            label="Name of the voice", placeholder="Anna", max_length=80, elem_id="clone-name"
+        )
+        self.no_name = gr.HTML(elem_id="clone-name-missing", elem_classes=["tm-note"], padding=False)
+        self.consent = gr.Checkbox(label=CONSENT, elem_id="clone-consent")
+        self.example = gr.HTML(elem_id="clone-example-consent", elem_classes=["tm-note"], padding=False)
+        self.no_consent = gr.HTML(elem_id="clone-consent-missing", elem_classes=["tm-note"], padding=False)
+        self.expert = TrainingSettings()
+        self.no_files = gr.HTML(elem_id="clone-files-missing", elem_classes=["tm-note"], padding=False)
+        self.notes = [self.no_name, self.no_consent, self.no_files]
+        mended = {self.name: self.no_name, self.consent: self.no_consent}
+        for field, note in mended.items():
+            field.input(lambda: "", None, note, queue=False, **QUIET)
+
+    def missing(self, values: Answer, *, recordings: bool) -> Answer:
+        """Return the notes on what a training lacks; all are empty if it lacks nothing."""
+        named = bool((values[self.name] or "").strip())
+        return {
+            self.no_name: field_note("" if named else tr("Give the voice a name.")),
+            self.no_consent: field_note(
+                "" if values[self.consent] else tr("A voice is trained only with permission: tick this.")
+            ),
+            self.no_files: field_note(
+                "" if recordings else tr("Add recordings of the voice first, in step 1.")
+            ),
+        }
+
+    def of_example(self, *, used: bool) -> Answer:
+        """Fill in what is known of the example recordings, or take it back when they are used no more."""
+        said = tr(
+            "The example is ours: a synthetic voice, recorded for this program. So the permission is given, "
+            "and we have ticked it for you."
+        )
+        return {
+            self.name: EXAMPLE_NAME if used else "",
+            self.consent: used,
+            self.example: f'<p class="tm-quiet">{said}</p>' if used else "",
+            **(dict.fromkeys(self.notes, "") if used else {}),
+        }
