@@ -44,7 +44,6 @@ class TrainingState:
     seen: int = 0  # number of the last event that was read
     losses: list[tuple[int, float, str]] = field(default_factory=list)  # step, value, name
     scores: list[tuple[int, float]] = field(default_factory=list)  # step, total distance in dB
-    heard: list[int] = field(default_factory=list)  # the steps of which there is a sample
 
     @property
     def best_step(self) -> int | None:
@@ -66,8 +65,6 @@ class TrainingState:
             total = (data.get("score") or {}).get("total")
             if total is not None:
                 self.scores.append((step, float(total)))
-            if data.get("sample"):
-                self.heard.append(step)
         self._thin()
         return news
 
@@ -81,7 +78,6 @@ class TrainingState:
         # A training that was resumed from a checkpoint tells some steps again.
         self.losses = [point for point in self.losses if point[0] < step]
         self.scores = [pair for pair in self.scores if pair[0] < step]
-        self.heard = [heard for heard in self.heard if heard < step]
         self.served = {heard: url for heard, url in self.served.items() if heard < step}
 
     def _thin(self) -> None:
