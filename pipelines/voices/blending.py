@@ -94,8 +94,8 @@ def joined_card(parents: Sequence[Parent]) -> Card:
         bands = zip(*(one["tone_db"] for one in cards), strict=True)
         card["tone_db"] = [round(_mean(shares, band), 2) for band in bands]
     languages = {bundles.language(one) for one in cards}
-    if len(languages) == 1:
-        card["language"] = languages.pop()
+    if len(languages) == 1 and (language := languages.pop()):
+        card["language"] = language
     if all(one["consent"] for one in origins):
         statements = [f"{one['name']}: {one['consent']['statement'].rstrip('.')}" for one in origins]
         card["consent"] = {"statement": "; ".join(statements)}
@@ -181,6 +181,6 @@ def _run(parents: Sequence[Parent], name: str, folder: Path) -> None:
         ) from error
     except ChildDiedError as error:
         raise CheckpointError(
-            "One of the voices cannot be read within its limits of memory, time and disk, so it is damaged or "
-            "too large; blend others."
+            "One of the voices cannot be read within its limits of memory, time and disk, so it is damaged "
+            "or too large; blend others."
         ) from error
