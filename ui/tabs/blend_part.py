@@ -27,7 +27,9 @@ class BlendPart:
     def __init__(self, services: Services, choice: gr.HTML) -> None:
         self._services = services
         self._choice = choice
-        with gr.Accordion("Blend with other voices", open=False, elem_id="voice-blend") as self.part:
+        with gr.Accordion(
+            "Blend with other voices", open=False, visible=False, elem_id="voice-blend"
+        ) as self.part:
             gr.Markdown(
                 "A new voice between this one and others. Its card names them, with what was stated of the "
                 "right to use each."
@@ -44,7 +46,7 @@ class BlendPart:
     def _lay_out_other(self, number: int) -> tuple[gr.Column, gr.Dropdown, gr.Slider]:
         with gr.Column(visible=number == 1) as row:
             other = ChoiceDropdown(
-                [], value=NOBODY, label="Another voice", elem_id=f"voice-blend-other-{number}"
+                [], value=None, label="Another voice", elem_id=f"voice-blend-other-{number}"
             )
             share = gr.Slider(
                 1, 98, value=50, step=1, label="Its share, in percent", visible=False,
