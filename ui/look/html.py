@@ -211,7 +211,8 @@ def _permissions(row: Row) -> str:
     """Return what was stated of a voice, or of each of those that it is blended from."""
     imported = row.get("origin") == "imported"
     if parents := row.get("parents"):
-        return "; ".join(f"{one['name']}: {permission(one['consent'], imported=imported)}" for one in parents)
+        said = [(one["name"], permission(one["consent"], imported=imported)) for one in parents]
+        return "; ".join(f"{name}: {statement.rstrip('.')}" for name, statement in said)
     return permission(row.get("consent"), imported=imported)
 
 
