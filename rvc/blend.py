@@ -49,11 +49,12 @@ def blend(order: Order) -> None:
     parents = [
         Parent(folder=Path(one["folder"]), name=one["name"], share=one["share"]) for one in order["voices"]
     ]
-    engine = read_card(parents[0].folder).engine
-    if engine not in _BLENDERS:
-        raise ConfigError(f"Voices of the engine {engine} cannot be blended; choose others.")
+    card = read_card(parents[0].folder)
+    if card.engine not in _BLENDERS:
+        raise ConfigError(f"Voices of the engine {card.engine} cannot be blended; choose others.")
     folder = Path(order["folder"])
-    said = _BLENDERS[engine](parents, order["name"], folder / WEIGHTS_FILE)
+    said = _BLENDERS[card.engine](parents, order["name"], folder / WEIGHTS_FILE)
+    said["content_encoder"] = card.content_encoder  # theirs may be of an earlier version
     if all((parent.folder / INDEX_FILE).is_file() for parent in parents):
         index = blended_index(parents, said["content_dim"])
         index.save(folder / INDEX_FILE)

@@ -95,6 +95,10 @@ def test_every_weight_of_a_blend_is_the_mean_by_share_whatever_the_order(tmp_pat
 def test_a_voice_blended_with_its_like_stays_the_same(tmp_path: Path, kind: str) -> None:
     voice, weights = {"lite": (lite_voice, lite_weights), "rvc": (rvc_voice, rvc_weights)}[kind]
     one, same = voice(tmp_path / "one", 1), voice(tmp_path / "same", 1)
+    for folder in (one, same):
+        with_card(
+            folder, json.loads((folder / "card.json").read_text()) | {"content_encoder": "an older one"}
+        )
     made = blended(tmp_path, [one, same], [0.5, 0.5])
     before, after = weights(one), weights(made)
     assert before.keys() == after.keys()

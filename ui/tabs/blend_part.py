@@ -113,7 +113,10 @@ class BlendPart:
         ids = [validate_id(one, "voice") for one in (values[self._choice], *(other for other, _ in chosen))]
         if len(set(ids)) < len(ids):
             raise ConfigError(TWICE)
-        others = [float(share or 0) for _, share in chosen]
+        try:
+            others = [float(share or 0) for _, share in chosen]
+        except (TypeError, ValueError) as error:
+            raise ConfigError("One of the shares is no number; set it again.") from error
         return dict(zip(ids, [100 - sum(others), *others], strict=True))
 
 
