@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def lite_voice(
 
 def rvc_voice(folder: Path, seed: int, *, speakers: int = 3, **facts: str | int) -> Path:
     folder.mkdir()
-    model = VoiceModel.of(tiny_synthesizer(seed=seed, speakers=speakers), **facts)
+    model = replace(VoiceModel.of(tiny_synthesizer(seed=seed, speakers=speakers)), facts=facts)
     save_voice_file(folder / "model.safetensors", model)
     return with_card(folder, card_of(model))
 
@@ -93,7 +94,8 @@ def test_every_weight_of_a_blend_is_the_mean_by_share_whatever_the_order(tmp_pat
 
 @pytest.mark.parametrize("kind", ["lite", "rvc"])
 def test_a_voice_blended_with_its_like_stays_the_same(tmp_path: Path, kind: str) -> None:
-    voice, weights = {"lite": (lite_voice, lite_weights), "rvc": (rvc_voice, rvc_weights)}[kind]
+    voice: Callable[[Path, int], Path] = lite_voice if kind == "lite" else rvc_voice
+    weights: Callable[[Path], Mapping[str, Tensor]] = lite_weights if kind == "lite" else rvc_weights
     one, same = voice(tmp_path / "one", 1), voice(tmp_path / "same", 1)
     for folder in (one, same):
         with_card(
