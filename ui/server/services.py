@@ -310,10 +310,15 @@ def validate_id(text: object, what: str) -> str:
     raise NotAllowedError(f"{str(text)[:40]!r} is not the id of a {what}; take one from the list.")
 
 
-def event_value(event: gr.EventData, name: str) -> object:
-    """Return what a component of ours told with an event; a client may have sent anything, or nothing."""
-    data = event._data
-    return data.get(name) if isinstance(data, dict) else None
+def event_value(event: gr.EventData, name: str) -> str:
+    """Return what a button of ours told when it was pressed; "" for whatever else a client may have sent."""
+    told = event._data.get(name) if isinstance(event._data, dict) else None
+    return told if isinstance(told, str) else ""
+
+
+def pressed_job(event: gr.EventData) -> str:
+    """Return the id of the job whose button was pressed; a NotAllowedError if it cannot be one."""
+    return validate_id(event_value(event, "job"), "job")
 
 
 def whole_number(sent: object) -> int | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.store.records import Row, Rows
 from ui.look.html import bullets, card, chip, empty_card, facts, paragraph
+from ui.look.job_rows import choosing
 from ui.look.job_state import how_far, state_of
 from ui.look.language import retold, tr, tr_n
 from ui.look.wording import ago, duration, size
@@ -81,10 +82,9 @@ def jobs_table(rows: Rows, chosen: str) -> str:
 
 def _job_line(row: Row, is_chosen: bool) -> str:
     (state, tone), user = state_of(row), row["user_id"]
-    told = f'data-do="choose" data-job="{escape(row["id"])}"' + (' aria-current="true"' if is_chosen else "")
     return (
         f'<tr title="{escape(row["id"])} {escape(user)}">'
-        f'<th scope="row"><button type="button" class="tm-choose" {told}>{escape(title_of(row))}</button>'
+        f'<th scope="row">{choosing(row, chosen=is_chosen)}{escape(title_of(row))}</button>'
         f"</th><td>{escape(short_user(user))}</td><td>{chip(state, tone)}</td>"
         f"<td>{escape(how_far(row))}</td></tr>"
     )
