@@ -35,7 +35,7 @@ from rvc.sandbox import on_behalf_of
 from rvc.steps import result_of
 from ui.look.language import retold, tr
 from ui.server.identity import Callers, is_local
-from ui.server.published import drop_dead_links, publish_file
+from ui.server.published import is_alive, publish_file
 
 logger = logging.getLogger(__name__)
 Update = Any  # what Gradio takes as the new value or state of a component; it has no type of its own for it
@@ -215,6 +215,11 @@ class Services:
             f0 = measured_pitch(recording, name)
         return self.library.set_pitch(caller, model_id, f0)
 
+    def is_deleted(self, table: str, row_id: str) -> bool:
+        """Whether a job or a voice is in the trash."""
+        row = self.jobs.registry.get(table, row_id) if table in ("jobs", "models") else None
+        return bool(row and row.get("deleted_at"))
+
     def with_result(self, caller: Caller, row: Row) -> Row:
         """Add to a completed row what it made: "audio" or "zip", a file, or "model", the voice's row."""
         if row["status"] != "completed":
@@ -349,8 +354,7 @@ def uploaded_files(files: object) -> list[tuple[Path, str]]:
 
 def _arrived(path: str, uploads: Path) -> bool:
     """Whether a path names a file in the folder of uploads; it may hold anything that a text can."""
-    drop_dead_links(path)
     try:
-        return Path(path).resolve().is_relative_to(uploads) and Path(path).is_file()
+        return is_alive(path) and Path(path).resolve().is_relative_to(uploads) and Path(path).is_file()
     except (OSError, ValueError):  # longer than paths can be, or with a null character
         return False
