@@ -106,6 +106,7 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
         "tone_db": lambda value: not value or isinstance(value, list),
     },
     "usage": {"last_used_at": _maybe(_moment)},
+    "presets": _fields(_moment, "created_at seen_at"),
 }
 
 

@@ -159,6 +159,10 @@ def clean_up_card(found: CleanUp, *, done: bool) -> str:
         tr("{job}, deleted {when}", job=line_with_user(row), when=ago(row["deleted_at"]))
         for row in found.deleted
     ]
+    lines += [
+        tr("Preset {name} of {user}", name=row["name"], user=short_user(row["user_id"]))
+        for row in found.presets
+    ]
     lines += [f"{path.parent.name}/{path.name}" for path in found.orphans]
     left = len(lines) - MOST_LINES
     more = [tr_n("and {count} more", "and {count} more", count=left)] if left > 0 else []

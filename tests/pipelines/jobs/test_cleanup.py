@@ -12,9 +12,11 @@ import pytest
 from pipelines import commands as maintenance
 from pipelines.jobs.cleanup import ARRIVING, daily, find, recover_on_start, remove
 from pipelines.settings import Settings
-from pipelines.store.records import new_id, new_job
+from pipelines.store.clock import Clock
+from pipelines.store.records import Caller, new_id, new_job
 from pipelines.store.registry import Registry
 from pipelines.voices.library import Library
+from pipelines.voices.presets import Presets
 from rvc.errors import ConfigError, NotAllowedError
 from tests.pipelines.jobs.toy_jobs import ADMIN, ME, OTHER, Open, add_voice, end_of, submit, upload
 
@@ -95,6 +97,28 @@ def test_a_clean_up_removes_exactly_what_the_dry_run_named(settings: Settings, d
     assert [orjson.loads(line)["id"] for line in archive.read_bytes().splitlines()] == [old]
     assert find(registry, settings).empty
     assert find(registry, settings).sentence(done=True) == "There is nothing to clean up."
+    registry.close()
+
+
+def test_presets_go_with_the_visitor_who_comes_no_more(settings: Settings, data_dir: Path) -> None:
+    registry = Registry(data_dir)
+    presets = Presets(registry, Library(registry, data_dir))
+
+    def left() -> set[str]:
+        return {str(row["user_id"]) for row in registry.list("presets")}
+
+    users = ("visitor-gone", "client-gone", "visitor-comes", "visitor-works", "anna")
+    for user in users:
+        presets.save(Caller(user), "Bright", {"protect": 0.4})
+    assert find(registry, settings).empty
+    rows = registry.list("presets")
+    registry.update_many("presets", [row["id"] for row in rows], created_at=LONG_AGO, seen_at=LONG_AGO)
+    presets.list(Caller("visitor-comes"))
+    registry.insert("jobs", new_job("visitor-works", "conversion", status="completed", seq=1))
+    certain = find(registry, settings, clock=Clock(data_dir))
+    assert {row["user_id"] for row in remove(registry, settings).presets} == set(users[:2])
+    assert certain.presets == [], "a clock that was just set makes nobody gone"
+    assert left() == set(users[2:])
     registry.close()
 
 
