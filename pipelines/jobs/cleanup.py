@@ -234,9 +234,7 @@ def _abandoned_presets(registry: Registry, jobs: Rows, before: str) -> Rows:
     """Return the presets of visitors without a login of whom nothing was seen since then."""
     present = {row["user_id"] for row in jobs if row["updated_at"] >= before}
     presets = registry.list("presets", lambda row: row["user_id"].startswith(NOT_A_LOGIN))
-    present |= {
-        row["user_id"] for row in presets if row.get("seen_at", row.get("created_at", before)) >= before
-    }
+    present |= {row["user_id"] for row in presets if (row.get("seen_at") or row["created_at"]) >= before}
     return [row for row in presets if row["user_id"] not in present]
 
 
