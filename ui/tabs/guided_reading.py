@@ -119,6 +119,11 @@ def seconds_of(takes: list[str]) -> float:
     return sum(wav.seconds for wav in found if wav)
 
 
+def spoken_in(language: str) -> Any:  # noqa: ANN401 -- an update
+    """Return the language of a voice that reads sentences of this choice; as it is for who speaks freely."""
+    return gr.skip() if language == FREELY else language
+
+
 class GuidedReading:
     def __init__(self) -> None:
         choices = [*((name, tag) for tag, name in read_languages().items()), ("I speak freely", FREELY)]
