@@ -89,7 +89,7 @@ class NamingStep:
             value=SOURCE,
             allow_custom_value=True,
             label="Language that is spoken",
-            info="It stands on the voice's card. If yours is not listed, type its tag, such as it or pt-PT.",
+            info="It stands on the voice's card. If yours is not listed, type its tag, such as sv or pt-PT.",
             elem_id="clone-language",
         )
         self.consent = gr.Checkbox(label=CONSENT, elem_id="clone-consent")

@@ -15,6 +15,7 @@ import numpy as np
 from rvc.errors import ConfigError
 from ui.look.html import paragraph
 from ui.look.language import direction, tr
+from ui.look.level import level_meter
 from ui.look.wording import duration
 from ui.server.published import is_published, publish_file
 from ui.server.reading import language_to_read, read_languages, sentences
@@ -142,6 +143,7 @@ class GuidedReading:
             buttons=[],
             elem_id="clone-microphone",
         )
+        level_meter(clipped=CLIPPED, quiet_db=QUIET_DB)
         self.verdict = gr.HTML(elem_id="reading-verdict", elem_classes=["tm-note"], padding=False)
         self.shown = [self.language, self.number, self.sentence, self.verdict]
         asked = [self.language, self.number]
