@@ -275,9 +275,13 @@ def _results_zip(row: Row, folder: Path) -> Path:
             return archive
         results = [folder / RESULTS / file["output"] for file in made]
         if missing := [path.name for path in results if not path.is_file()]:
-            others = f" and {len(missing) - 1} more are" if len(missing) > 1 else " is"
+            if len(missing) == 1:
+                raise NotAllowedError(
+                    f"{missing[0]} is no longer on the server, so the zip cannot be made; convert again."
+                )
             raise NotAllowedError(
-                f"{missing[0]}{others} no longer on the server, so the zip cannot be made; convert again."
+                f"{missing[0]} and {len(missing) - 1} more are no longer on the server, so the zip cannot be "
+                "made; convert again."
             )
         try:
             tables.mkdir(parents=True, exist_ok=True)

@@ -167,7 +167,12 @@ def clean_up_card(found: CleanUp, *, done: bool) -> str:
     left = len(lines) - MOST_LINES
     more = [tr_n("and {count} more", "and {count} more", count=left)] if left > 0 else []
     tone = "good" if done or found.empty else "warn"
-    return card(retold(found.sentence(done=done)), bullets([*lines[:MOST_LINES], *more]), tone=tone)
+    if found.empty:
+        title = retold(found.sentence(done=done))
+    else:
+        told = tr("Removed: {size}") if done else tr("A clean-up would remove {size}")
+        title = told.format(size=size(found.size_bytes))
+    return card(title, bullets([*lines[:MOST_LINES], *more]), tone=tone)
 
 
 def limits_card(settings: Settings) -> str:
