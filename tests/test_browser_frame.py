@@ -31,7 +31,7 @@ SHIFTS = """window.moved = 0; new PerformanceObserver((list) => {
 }).observe({type: "layout-shift", buffered: true});"""
 # Choices in another order, as a later version may have them.
 REVERSED = """new MutationObserver(() => {
-    const labels = document.querySelectorAll("#convert-number label:not([data-moved])");
+    const labels = document.querySelectorAll("#convert-kind label:not([data-moved])");
     labels.forEach((label) => { label.dataset.moved = ""; label.parentElement.prepend(label); });
 }).observe(document, {childList: true, subtree: true});"""
 SEEN_S = 15  # within which a lost server is noticed, on a busy machine
@@ -227,7 +227,7 @@ def test_a_server_that_is_gone_is_noticed_and_the_page_heals_with_what_was_typed
         consent = page.locator("#clone-consent").get_by_role("checkbox")
         wait_for(consent.is_checked, "what was ticked")
         tab(page, "Convert")
-        many = page.locator("#convert-number input[value^=Many]")
+        many = page.locator("#convert-kind input[value^=Many]")
         wait_for(many.is_checked, "what was chosen")
         page.locator("#account-open").click()
         page.locator("#account-used").get_by_text("You use").wait_for()
