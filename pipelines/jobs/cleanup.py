@@ -42,7 +42,7 @@ ARRIVING = ".arriving"  # lies in an upload's folder until its row is written
 UNTOUCHED_S = 86_400.0  # age of an orphan while a server runs: it may still be at it
 # What tells of a job whether it is still needed.
 _LOOKED_AT = (
-    *("id", "status", "created_at", "updated_at", "deleted_at"),
+    *("id", "user_id", "status", "created_at", "updated_at", "deleted_at"),
     *("type", "input_job_id", "upload_id", "upload_ids"),
 )
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -142,8 +142,7 @@ def find(
     kept = [row for row in rows if row["id"] not in gone]
     used = {row["input_job_id"] for row in kept}.union(*(uploads_of(row) for row in kept))
     unused = [row for row in present if row["id"] not in used]
-    ended = {row["id"] for row in unused if row["id"] in gone}
-    jobs = registry.list("jobs", lambda row: row["id"] in ended) if ended else []
+    jobs = [row for row in unused if row["id"] in gone]
     uploads = [r for r in unused if r["status"] == "uploaded" and r["created_at"] < oldest_upload]
     orphans = (
         []
@@ -152,6 +151,11 @@ def find(
     )
     voices = registry.list("models", lambda row: "" < (row.get("deleted_at") or "") < before)
     presets = _abandoned_presets(registry, rows, oldest_job)
+    taken = {row["id"] for row in (*jobs, *uploads, *deleted)}
+    whole = {row["id"]: row for row in registry.list("jobs", lambda row: row["id"] in taken)} if taken else {}
+    jobs, uploads, deleted = (
+        [whole[row["id"]] for row in some if row["id"] in whole] for some in (jobs, uploads, deleted)
+    )
     found = CleanUp(
         jobs=jobs, uploads=uploads, deleted=deleted, voices=voices, presets=presets, orphans=orphans
     )

@@ -75,6 +75,7 @@ def test_a_dry_run_names_everything_and_changes_nothing(settings: Settings, data
     assert snapshot(data_dir) == before
     assert [row["id"] for row in found.jobs] == [old]
     assert [row["id"] for row in found.uploads] == [stale]
+    assert all("model_name" in row for row in (*found.jobs, *found.uploads)), "as it is shown to a person"
     assert set(found.orphans) == {orphan, voice, half}
     assert found.size_bytes == 2 * 1000 + 3 * 500
     assert found.sentence(done=False).startswith(
