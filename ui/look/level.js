@@ -56,7 +56,11 @@ const listen = (recorder) => {
 if (!window.timbre.recorded) {
     const start = MediaRecorder.prototype.start;
     MediaRecorder.prototype.start = function (...given) {
-        window.timbre.recorded(this);
+        try {
+            window.timbre.recorded(this);
+        } catch (error) {
+            console.warn(error); // without a meter one can record all the same
+        }
         return start.apply(this, given);
     };
 }
