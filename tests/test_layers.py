@@ -34,7 +34,7 @@ LEVELS = (
         "pipelines.recordings",
         "pipelines.voices",
         "pipelines.spectrogram_picture",
-        "pipelines.pitch_contours",
+        "pipelines.pictures",
     ),
     ("pipelines.users", "pipelines.weights"),
     ("pipelines.store",),
