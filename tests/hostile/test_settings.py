@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines.job_spec import JobSpec, PrepareSettings
-from pipelines.worker import TASKS
+from pipelines.worker_tasks import TASKS
 from rvc.engine.options import ConvertOptions
 from rvc.errors import RvcError
 from rvc.training.settings import TrainSettings
