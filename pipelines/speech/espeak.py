@@ -57,7 +57,7 @@ class Espeak:
             raise TextError(
                 f"The sentence {sentence[:40]!r} cannot be spoken; leave it out, or write it in another way."
             ) from error
-        return np.frombuffer(samples, dtype=np.int16).astype(np.float32) / 32_768
+        return np.frombuffer(samples, dtype=np.int16).astype(np.float32) / np.float32(32_768)
 
 
 @lru_cache(maxsize=1)
@@ -70,8 +70,9 @@ def _voices() -> Iterator[tuple[str, str]]:
     """Give what each voice and its language are called, as its file says it."""
     for path in sorted((_home() / _DATA / "lang").rglob("*")):
         if path.is_file():
-            lines = [line.split(maxsplit=1) for line in path.read_text("utf-8", errors="replace").splitlines()]
-            said = {words[0]: words[1] for words in reversed(lines) if len(words) == 2}  # the first of each
+            lines = path.read_text("utf-8", errors="replace").splitlines()
+            pairs = [line.split(maxsplit=1) for line in lines]
+            said = {pair[0]: pair[1] for pair in reversed(pairs) if len(pair) == 2}  # the first of each
             if "language" in said and "name" in said:
                 yield said["language"].split()[0], said["name"].partition("//")[0].strip()
 

@@ -1,7 +1,7 @@
 """A text -> its sentences, each short enough to be spoken in one go.
 
-A sentence ends at its full stop, however its script writes it, and at the end of a line that the next one does
-not go on with. A dot ends none behind an abbreviation, an initial, or (in German) the number of a day.
+A sentence ends at its full stop, however its script writes it, and at the end of a line, unless the next one
+goes on in small letters. A dot ends none behind an abbreviation, an initial, or (in German) a day's number.
 """
 
 from __future__ import annotations

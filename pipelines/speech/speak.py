@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,10 +36,9 @@ def speak(text: Path, destination: Path, options: SpeechOptions, store: WeightSt
         ConfigError, UnknownNameError, DownloadError: As `chosen` and the weights have it.
     """
     name, language = chosen(options, store)
-    synthesiser = yield from result_of(
-        KINDS[name].load(language, options.speed, store), until=LOADING_SHARE if KINDS[name].weights else 0.0
-    )
-    since = LOADING_SHARE if KINDS[name].weights else 0.0
+    kind = KINDS[name]
+    since = LOADING_SHARE if kind.weights else 0.0
+    synthesiser = yield from result_of(kind.load(language, options.speed, store), until=since)
     said = sentences(text.read_text(encoding="utf-8"), language)
     destination.parent.mkdir(exist_ok=True)
     with AudioWriter(destination, synthesiser.rate_hz, "flac", bits=16) as out:

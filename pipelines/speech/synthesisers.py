@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +36,11 @@ class Synthesiser(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     languages: Callable[[], Mapping[str, str]]  # tag in small letters -> English name; none if not installed
-    load: Callable[[str, float, WeightStore], Events[Synthesiser]]  # for a language and a speed
+    load: Callable[[str, float, WeightStore], Events[Any]]  # a Synthesiser, for a language and a speed
     weights: tuple[str, ...] = ()  # names in the manifest
 
 
-def _load_espeak(language: str, speed: float, store: WeightStore) -> Events[Synthesiser]:
+def _load_espeak(language: str, speed: float, store: WeightStore) -> Events[Espeak]:
     del store  # its data is in the package
     yield Done(result=Espeak(language, speed))
 

@@ -1,7 +1,7 @@
 """Texts that are sent in to be spoken: checked, and kept as the files of an upload.
 
-A text is one file, as it was typed. A text file of many lines becomes one file for each, so that a batch takes
-them like recordings: what is said of a line that cannot be spoken stands in its row, and the rest goes on.
+A text is one file, as it was typed. A text file of many lines becomes one file for each, so that a batch
+takes them like recordings: a line that cannot be spoken has the reason in its row, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def receive_text(path: Path, folder: Path, spend: Spend) -> Rows:
 def receive_lines(path: Path, called: str, folder: Path, most: int, spend: Spend) -> Rows:
     """Keep every line of a text file; returns one row for each, as a batch has them.
 
-    A line that cannot be spoken has the status "failed" and a reason. TextError if none can, or there are more
-    than `most`.
+    A line that cannot be spoken has the status "failed" and a reason. TextError if none can, or there are
+    more than `most`.
     """
     name = PureWindowsPath(called).name or "The file"
     text = _read(path, name).replace("\r\n", "\n").replace("\r", "\n").rstrip()

@@ -192,6 +192,11 @@ def checked_settings(settings: object) -> Row:
     return copy
 
 
+def spoken_path(folder: Path, result: str) -> Path:
+    """Return where a job keeps what its synthesiser said of a text, by the name of what came of it."""
+    return folder / "work" / "spoken" / f"{Path(result).stem}.flac"
+
+
 def saved_states(files: Sequence[Row], folder: Path) -> Rows:
     """Return the rows of a batch's recordings as its work left them in the job's folder."""
     rows = [file | state for file, state in zip(files, read_states(files, folder), strict=True)]
