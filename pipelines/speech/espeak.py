@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,7 +41,7 @@ class Espeak:
 
     def __init__(self, language: str, speed: float) -> None:
         self._order: Order = {
-            "voice": language.replace("zh", "cmn"),
+            "voice": _voices()[language][0],
             "words_a_minute": round(WORDS_A_MINUTE * speed),
             "cpu_s": 30,
             "file_bytes": 1,
@@ -60,21 +60,28 @@ class Espeak:
         return np.frombuffer(samples, dtype=np.int16).astype(np.float32) / np.float32(32_768)
 
 
-@lru_cache(maxsize=1)
 def espeak_languages() -> Mapping[str, str]:
     """Return by tag, in small letters, what espeak-ng calls its languages; none where it is not installed."""
-    return {voice.replace("cmn", "zh"): name for voice, name in _voices()}
+    return {tag: name for tag, (_, name) in _voices().items()}
 
 
-def _voices() -> Iterator[tuple[str, str]]:
-    """Give what each voice and its language are called, as its file says it."""
-    for path in sorted((_home() / _DATA / "lang").rglob("*")):
+@lru_cache(maxsize=1)
+def _voices() -> Mapping[str, tuple[str, str]]:
+    """Return by tag the file of a language, in the folder of them, and what it is called there."""
+    data, found = _home() / _DATA, {}
+    for path in sorted((data / "lang").rglob("*")):
         if path.is_file():
             lines = path.read_text("utf-8", errors="replace").splitlines()
             pairs = [line.split(maxsplit=1) for line in lines]
-            said = {pair[0]: pair[1] for pair in reversed(pairs) if len(pair) == 2}  # the first of each
-            if "language" in said and "name" in said:
-                yield said["language"].split()[0], said["name"].partition("//")[0].strip()
+            said = {
+                pair[0]: pair[1].strip() for pair in reversed(pairs) if len(pair) == 2
+            }  # the first of each
+            tag = said["language"].split()[0].lower()
+            dictionary = said.get("dictionary", tag.partition("-")[0])
+            if (data / f"{dictionary}_dict").is_file():  # of some languages there is none
+                name = said["name"].partition("//")[0].strip()
+                found[tag.replace("cmn", "zh")] = path.relative_to(data / "lang").as_posix(), name
+    return found
 
 
 def _home() -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +14,20 @@ from numpy.typing import NDArray
 from pipelines.events import Done, Events, Progress, result_of
 from pipelines.job_spec import SpeechOptions
 from pipelines.speech.sentences import sentences
-from pipelines.speech.synthesisers import KINDS, chosen
+from pipelines.speech.synthesisers import KINDS, Synthesiser, speakers
 from pipelines.weights import WeightStore
 from rvc.audio.writer import AudioWriter
-from rvc.errors import TextError
+from rvc.errors import DownloadError, TextError
+
+logger = logging.getLogger(__name__)
 
 PAUSE_S = 0.35
 EDGE_S = 0.15  # of silence before the first word and behind the last
 SILENCE_PEAK = 0.003  # -50 dB below full scale: what is fainter at the ends of a sentence is none of it
 LOADING_SHARE = 0.2
+RETRY_S = 600.0  # so long, weights that could not be had, and can be done without, are not asked for again
+
+_gave_up_s: dict[str, float] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +41,15 @@ def speak(text: Path, destination: Path, options: SpeechOptions, store: WeightSt
 
     Raises:
         TextError: Nothing in it can be said in this language.
-        ConfigError, UnknownNameError, DownloadError: As `chosen` and the weights have it.
+        ConfigError, UnknownNameError: As of `speakers`.
+        DownloadError: The weights of the synthesiser that is asked for cannot be had.
     """
-    name, language = chosen(options, store)
-    kind = KINDS[name]
-    since = LOADING_SHARE if kind.weights else 0.0
-    synthesiser = yield from result_of(kind.load(language, options.speed, store), until=since)
+    able = speakers(options)
+    since = LOADING_SHARE if any(KINDS[name].downloads for name in able) else 0.0
+    name, synthesiser = yield from _loaded(able, options.speed, store, since)
+    language = able[name]
     said = sentences(text.read_text(encoding="utf-8"), language)
-    destination.parent.mkdir(exist_ok=True)
+    destination.parent.mkdir(parents=True, exist_ok=True)
     with AudioWriter(destination, synthesiser.rate_hz, "flac", bits=16) as out:
         for number, sentence in enumerate(said):
             yield Progress(
@@ -58,6 +67,27 @@ def speak(text: Path, destination: Path, options: SpeechOptions, store: WeightSt
             )
         out.write(_silence(EDGE_S, out.rate_hz))
     yield Done(result=Spoken(synthesiser=name, language=language))
+
+
+def _loaded(
+    able: Mapping[str, str], speed: float, store: WeightStore, share: float
+) -> Generator[Progress, None, tuple[str, Synthesiser]]:
+    """Load the first synthesiser, each with its tag of the language, whose weights can be had."""
+    *_, last = able
+    for name, language in able.items():
+        if name != last and time.monotonic() - _gave_up_s.get(name, -RETRY_S) < RETRY_S:
+            continue
+        try:
+            synthesiser = yield from result_of(KINDS[name].load(language, speed, store), until=share)
+        except DownloadError as error:
+            if name == last:
+                raise
+            _gave_up_s[name] = time.monotonic()
+            logger.warning("the text is spoken without %s: %s", name, error)
+            yield Progress(stage="Looking for weights", fraction=share, message=f"Doing without {name}.")
+        else:
+            return name, synthesiser
+    raise RuntimeError("No synthesiser is left.")
 
 
 def _silence(seconds: float, rate_hz: int) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipelines.events import Done, Events
 from pipelines.job_spec import SYNTHESISERS, SpeechOptions
 from pipelines.speech.espeak import Espeak, espeak_languages
-from pipelines.speech.kokoro import WEIGHTS, kokoro_languages, load_kokoro
+from pipelines.speech.kokoro import kokoro_languages, load_kokoro
 from pipelines.store.records import Rows
 from pipelines.weights import WeightStore
 from rvc.errors import ConfigError, UnknownNameError
@@ -37,7 +37,7 @@ class Synthesiser(Protocol):
 class Kind:
     languages: Callable[[], Mapping[str, str]]  # tag in small letters -> English name; none if not installed
     load: Callable[[str, float, WeightStore], Events[Any]]  # a Synthesiser, for a language and a speed
-    weights: tuple[str, ...] = ()  # names in the manifest
+    downloads: bool = False  # whether it needs weights that may not be had
 
 
 def _load_espeak(language: str, speed: float, store: WeightStore) -> Events[Espeak]:
@@ -46,30 +46,28 @@ def _load_espeak(language: str, speed: float, store: WeightStore) -> Events[Espe
 
 
 KINDS: Mapping[str, Kind] = {
-    "kokoro": Kind(languages=kokoro_languages, load=load_kokoro, weights=WEIGHTS),
+    "kokoro": Kind(languages=kokoro_languages, load=load_kokoro, downloads=True),
     "espeak-ng": Kind(languages=espeak_languages, load=_load_espeak),
 }
 
 
-def languages(store: WeightStore) -> Rows:
-    """List what can be spoken here: language, its English name, synthesisers (the best first), taken.
-
-    `taken` speaks where nobody asks for one: one whose weights are not here yet does not.
-    """
-    ready = _ready(store)
+def languages() -> Rows:
+    """List what can be spoken here: language (a tag), its English name, synthesisers (the best first)."""
     names: dict[str, str] = {}
     for kind in KINDS.values():
         names |= kind.languages()
-    rows = []
-    for tag, name in sorted(names.items(), key=lambda item: item[1]):
-        able = [kind for kind in SYNTHESISERS if tag in KINDS[kind].languages()]
-        taken = next((kind for kind in able if kind in ready), able[0])
-        rows.append({"language": tag, "name": name, "synthesisers": able, "taken": taken})
-    return rows
+    return [
+        {
+            "language": tag,
+            "name": name,
+            "synthesisers": [kind for kind in SYNTHESISERS if tag in KINDS[kind].languages()],
+        }
+        for tag, name in sorted(names.items(), key=lambda item: item[1])
+    ]
 
 
-def chosen(options: SpeechOptions, store: WeightStore) -> tuple[str, str]:
-    """Return who speaks, and the tag of the language.
+def speakers(options: SpeechOptions) -> dict[str, str]:
+    """Return who can speak, the best first, each with its tag of the language; one, or none is asked for.
 
     Raises:
         ConfigError: No synthesiser is installed, or not the one that is asked for.
@@ -87,23 +85,14 @@ def chosen(options: SpeechOptions, store: WeightStore) -> tuple[str, str]:
             f"The synthesiser {asked} is not installed on this server; leave it out, or choose one of: "
             f"{', '.join(installed)}."
         )
-    able = {name: tag for name in ([asked] if asked else installed) if (tag := _tag(options.language, name))}
+    tried = {name: _tag(options.language, name) for name in ([asked] if asked else installed)}
+    able = {name: tag for name, tag in tried.items() if tag}
     if not able:
         who = f"The synthesiser {asked} speaks" if asked else "The synthesisers of this server speak"
         raise UnknownNameError(
             f"{who} no language {options.language!r}; choose one that speech_languages lists, such as 'en'."
         )
-    ready = _ready(store)
-    name = next((name for name in able if name in ready), next(iter(able)))
-    return name, able[name]
-
-
-def _ready(store: WeightStore) -> list[str]:
-    return [
-        name
-        for name, kind in KINDS.items()
-        if kind.languages() and all(store.find(weight) is not None for weight in kind.weights)
-    ]
+    return able
 
 
 def _tag(language: str, synthesiser: str) -> str | None:

@@ -9,7 +9,6 @@ from gradio import FileData
 
 from pipelines.speech.synthesisers import languages
 from pipelines.store.records import Caller, Row, Rows
-from pipelines.weights import weight_store
 from ui.endpoints.registration import Endpoints, Options, endpoint
 from ui.server.services import FOLLOWS, uploaded_files, validate_id
 
@@ -20,11 +19,11 @@ class SpeechEndpoints(Endpoints):
         """List the languages in which texts can be spoken here, and which synthesiser reads them aloud.
 
         Returns:
-            For each its language (a tag), English name, synthesisers (the best first), and "taken": which of
-            them speaks when nobody asks for one. Kokoro sounds natural and is taken once its weights are
-            here (121 MB, downloaded when it is first asked for); espeak-ng sounds plain.
+            For each its language (a tag), its English name, and synthesisers, the best first. Kokoro sounds
+            natural; its weights (121 MB) are downloaded when they are first needed. espeak-ng sounds plain,
+            and speaks where Kokoro cannot.
         """
-        return languages(weight_store(self._services.settings))
+        return languages()
 
     @endpoint()
     def start_speech(self, caller: Caller, text: str, model_id: str, settings: Options = None) -> Row:

@@ -22,7 +22,7 @@ from pipelines.jobs.samples import Samples
 from pipelines.jobs.service import Jobs
 from pipelines.monitoring import REFUSALS
 from pipelines.settings import Settings
-from pipelines.speech.synthesisers import chosen
+from pipelines.speech.synthesisers import speakers
 from pipelines.speech.texts import typed
 from pipelines.store.records import ID, Caller, Row, checked_settings, require_admin
 from pipelines.users.accounts import Account, Accounts
@@ -155,7 +155,7 @@ class Services:
             if kind == "training" and self.settings.hf_hub_offline:  # what is not here cannot come later
                 result_of(fetch_pretrained(check_training(settings), weight_store(self.settings)))
         if kind == "speech":
-            chosen(read_settings(SpeechOptions, settings or {}), weight_store(self.settings))
+            speakers(read_settings(SpeechOptions, settings or {}))
         return checked_settings(settings)
 
     def changes(self, caller: Caller, user_id: str | None) -> Iterator[Row]:

@@ -135,7 +135,10 @@ class ConversionView:
     def _source_track(self, caller: Caller, row: Row) -> Track:
         name, _ = names_of(row)
         path = publish_file(self._services.jobs.files.played_path(caller, row["id"]), name)
-        return Track(name=name, path=path, seconds=float(row["files"][0].get("seconds") or 0.0))
+        length: Row = (
+            row["result"] if row["type"] == "speech" else row["files"][0]
+        )  # of a text it was a guess
+        return Track(name=name, path=path, seconds=float(length.get("seconds") or 0.0))
 
     def _track(self, caller: Caller, row: Row) -> Track:
         _, voice = names_of(row)
