@@ -33,7 +33,7 @@ FOR_THE_CARD = (
     "language",
 )  # what a person states with a training: no setting, but for the card
 SYNTHESISERS = ("kokoro", "espeak-ng")  # the best first
-LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")  # a tag of BCP 47
+LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")  # a tag of BCP 47
 
 
 @dataclass(frozen=True, kw_only=True)

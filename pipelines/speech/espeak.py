@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.job_spec import LANGUAGE
 from rvc.errors import TextError
 from rvc.sandbox import ChildDiedError, Order, TooSlowError, run_sandboxed, serve
 
@@ -78,7 +79,8 @@ def _voices() -> Mapping[str, tuple[str, str]]:
             }  # the first of each
             tag = said["language"].split()[0].lower()
             dictionary = said.get("dictionary", tag.partition("-")[0])
-            if (data / f"{dictionary}_dict").is_file():  # of some languages there is none
+            # Of some languages there is no dictionary, and Klingon's tag is none.
+            if (data / f"{dictionary}_dict").is_file() and LANGUAGE.fullmatch(tag):
                 name = said["name"].partition("//")[0].strip()
                 found[tag.replace("cmn", "zh")] = path.relative_to(data / "lang").as_posix(), name
     return found

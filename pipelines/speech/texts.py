@@ -76,7 +76,7 @@ def receive_lines(path: Path, called: str, folder: Path, most: int, spend: Spend
         raise TextError(f"{name} has {len(lines):,} lines; send at most {most:,} at a time.")
     rows: Rows = []
     for number, line in enumerate(lines, 1):
-        title = f"{number:0{len(str(len(lines)))}d} {beginning(line)}"
+        title = beginning(f"{number:0{len(str(len(lines)))}d} {line}")
         try:
             text = checked_text(line, f"Line {number}")
         except TextError as error:
@@ -92,12 +92,12 @@ def receive_lines(path: Path, called: str, folder: Path, most: int, spend: Spend
 
 def beginning(text: str) -> str:
     """Return the first words of a text, as a file of it is called."""
-    words = " ".join(text.split()).translate(str.maketrans("/\\", "  "))
+    words = " ".join(text.replace("/", " ").replace("\\", " ").split())
     if len(words) > BEGINNING_CHARACTERS:
         head = words[: BEGINNING_CHARACTERS + 1]
         words = (head.rpartition(" ")[0] or head[:BEGINNING_CHARACTERS]).rstrip() + "…"
     clean = "".join(one for one in words if one.isprintable())
-    return f"{clean.strip()}.txt"
+    return f"{clean.strip(' .') or 'text'}.txt"
 
 
 def _read(path: Path, name: str) -> str:

@@ -160,6 +160,10 @@ def title_of_take(row: Row) -> str:
 def what_was_done(row: Row, name: str) -> str:
     """Return how far a recording was moved, as who sings calls it, and from which note to which."""
     result = row.get("result") or {}
+    if row["type"] == "speech":
+        return tr(
+            "Here is your text in the voice {name}. The first track is how it was read aloud.", name=name
+        )
     semitones, median_hz = result.get("transpose_semitones"), result.get("source_median_hz")
     if semitones is None:
         return tr(
