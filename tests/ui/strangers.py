@@ -14,7 +14,7 @@ from tests.ui.launched import RECORDING, VOICE_FILES
 MUST_BE_TRIED = {
     "/delete_job", "/restore_job", "/delete_model", "/restore_model", "/set_voice_pitch", "/export_model",
     "/convert_voice", "/revoke_token", "/list_slices", "/slice_audio", "/reject_slices", "/restore_slices",
-    "/download_batch_file", "/pitch_contours",
+    "/download_batch_file", "/pitch_contours", "/start_speech", "/say_text", "/start_speech_batch",
     "/list_samples", "/download_sample", "/keep_checkpoint", "/train_on",
 }  # fmt: skip
 
@@ -47,6 +47,7 @@ def same_answer_everywhere(stranger: Client, things: dict[str, str]) -> None:
         "slice_id": "0-0",
         "number": 1,
         "name": "A preset",
+        "text": "Hello",
         "kind": "conversion",
         "seconds": 10,
         "step": 3,
