@@ -131,6 +131,8 @@ class JobClock:
         part = PARTS.get(str(event.get("stage")), CHIEF[self._kind])
         if part == "load" and "warm load" in self._plan:
             part = "warm load"
+        if part == "say" and "say" not in self._plan:  # of a batch, which says some and converts some
+            part = CHIEF[self._kind]
         if part != self._part:
             self._spent_s[self._part] += ran_s - self._begun_s
             self._part, self._begun_s = part, ran_s

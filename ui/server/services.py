@@ -154,9 +154,10 @@ class Services:
             check_settings(kind, settings)  # before JSON has made null of what is no number
             if kind == "training" and self.settings.hf_hub_offline:  # what is not here cannot come later
                 result_of(fetch_pretrained(check_training(settings), weight_store(self.settings)))
+        checked = checked_settings(settings)
         if kind == "speech":
-            speakers(read_settings(SpeechOptions, settings or {}))
-        return checked_settings(settings)
+            speakers(read_settings(SpeechOptions, checked))
+        return checked
 
     def changes(self, caller: Caller, user_id: str | None) -> Iterator[Row]:
         """Give the rows of all jobs of a caller (an admin: of `user_id`) as they change, until none runs."""

@@ -152,7 +152,7 @@ class TextSource(Source):
         )
         self.note = field_note("convert-text")
         named = [(row["name"], row["language"]) for row in languages()]
-        natural = any(len(row["synthesisers"]) > 1 for row in languages())
+        natural = any("kokoro" in row["synthesisers"] for row in languages())
         with gr.Row():
             self.language = gr.Dropdown(
                 named,
@@ -176,14 +176,14 @@ class TextSource(Source):
         for given in (self.field, self.lines):
             given.change(lambda: "", None, self.note, queue=False, **QUIET)
 
-    def offer(self, chosen: str | None) -> Answer:
+    def offer(self, chosen: str | None, request: gr.Request) -> Answer:
         """Call the languages what the visitor calls them, and choose the visitor's own at first."""
+        with as_gr_error():
+            self._services.caller(request)
         names = [(language_name(row["language"]), row["language"], row["name"]) for row in languages()]
         choices = [(name if name != tag else english, tag) for name, tag, english in names]
-        with suppress(RvcError):
-            chosen = chosen or next(iter(speakers(SpeechOptions(language=LANGUAGE.get())).values()))
         choices.sort(key=lambda choice: choice[0].casefold())
-        return {self.language: gr.Dropdown(choices=choices, value=chosen)}
+        return {self.language: gr.Dropdown(choices=choices, value=chosen or _offered(LANGUAGE.get()))}
 
     def given(self, values: Answer) -> bool:
         return bool(str(values[self.field] or "").strip() or values[self.lines])
@@ -203,10 +203,17 @@ class TextSource(Source):
         text, settings = self._services.jobs.files.input_path(caller, row["id"]), row["settings"]
         return {
             self.field: text.read_text(encoding="utf-8"),
-            self.language: settings.get("language"),
-            self.speed: settings.get("speed", 1.0),
+            self.language: _offered(settings.get("language", SpeechOptions.language)),
+            self.speed: float(settings.get("speed", SpeechOptions.speed)),
             self.lines: None,
         }
+
+
+def _offered(language: str) -> str | None:
+    """Return as which of those that are offered a language is spoken; None if it is not."""
+    with suppress(RvcError):
+        return next(iter(speakers(SpeechOptions(language=language)).values()))
+    return None
 
 
 SOURCES: tuple[type[Source], ...] = (OneRecording, ManyRecordings, TextSource)

@@ -64,6 +64,14 @@ def test_its_take_tells_how_it_was_read_and_sets_everything_again(
     assert services.jobs.use_of(BUILT_IN) == ""
 
 
+def test_a_text_that_a_program_sent_is_made_again_as_well(tab: ConvertTab, services: Services) -> None:
+    job = services.say(services.caller(request()), "Hello", {"language": "EN", "speed": "1.25"}, BUILT_IN)
+    wait_for(lambda: services.jobs.get(services.caller(request()), job["id"])["status"] == "completed", "it")
+    answer = tab.again(press(job=job["id"]), request())
+    source = source_of(tab)
+    assert (answer[source.language], answer[source.speed]) == ("en-us", 1.25)
+
+
 def test_a_file_becomes_one_sound_file_for_each_line(tab: ConvertTab, tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("First.\n\nSecond.\n")
     state = ConvertState()
@@ -116,10 +124,10 @@ def test_languages_are_called_as_the_visitor_calls_them_and_theirs_is_chosen_fir
 ) -> None:
     source, token = source_of(tab), LANGUAGE.set(visitor)
     try:
-        offered = source.offer(None)[source.language]
+        offered = source.offer(None, request())[source.language]
         assert offered.value == tag
         assert {value: name for name, value in offered.choices}["de"] == called
-        assert source.offer("nl")[source.language].value == "nl"
+        assert source.offer("nl", request())[source.language].value == "nl"
     finally:
         LANGUAGE.reset(token)
 
