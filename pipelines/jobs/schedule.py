@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pipelines.store.records import RUNNING_STATUS, SINGLE, Row, Rows
 
 SHORT, LONG = "conversion", "long conversion"  # the lanes of conversions
-LANES = (*(kind for kind in RUNNING_STATUS if kind not in SINGLE), SHORT, LONG)
+LANES = (*(kind for kind in RUNNING_STATUS if kind == SHORT or kind not in SINGLE), LONG)
 LONG_RECORDING_S = 300.0  # what is longer lets the others through at its pieces
 # The urgency of a conversion that somebody waits for, of a long one, a batch of them, and all else.
 URGENT, PATIENT, BATCH, BACKGROUND = range(4)
