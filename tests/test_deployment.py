@@ -23,11 +23,7 @@ from ui.server.gradio_changes import TESTED
 PORT = Settings.model_fields["api_port"].default
 USER = 1000
 NO_SETTINGS = {"PYTHONUNBUFFERED", "GRADIO_ANALYTICS_ENABLED"}
-UNTOLD = {
-    "parselmouth": ["praat-parselmouth"],
-    "kokoro_onnx": ["kokoro-onnx"],
-    "onnxruntime": ["onnxruntime"],
-}
+UNTOLD = {"parselmouth": ["praat-parselmouth"], "kokoro_onnx": ["kokoro-onnx"]}
 """Modules whose distribution does not tell that it has them, or need not be installed."""
 COME_WITH = {
     "starlette": "gradio",
@@ -37,6 +33,7 @@ COME_WITH = {
     "python-dotenv": "pydantic-settings",
     "pandas": "gradio",
     "python-multipart": "gradio",
+    "onnxruntime": "swift-f0",
 }
 """Distributions that the program imports and does not list, and the one that brings them."""
 
