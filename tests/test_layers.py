@@ -36,7 +36,7 @@ LEVELS = (
         "pipelines.speech",
         "pipelines.voices",
         "pipelines.spectrogram_picture",
-        "pipelines.pitch_contours",
+        "pipelines.pictures",
     ),
     ("pipelines.users", "pipelines.weights"),
     ("pipelines.store",),

@@ -15,7 +15,8 @@ TEXT = EXAMPLES / "texts" / "visitor.txt"
 MUST_BE_TRIED = {
     "/delete_job", "/restore_job", "/delete_model", "/restore_model", "/set_voice_pitch", "/export_model",
     "/convert_voice", "/revoke_token", "/list_slices", "/slice_audio", "/reject_slices", "/restore_slices",
-    "/download_batch_file", "/pitch_contours", "/start_speech", "/say_text", "/start_speech_batch",
+    "/download_batch_file", "/pitch_contours", "/spectrograms",
+    "/start_speech", "/say_text", "/start_speech_batch",
     "/list_samples", "/download_sample", "/keep_checkpoint", "/train_on",
     "/blend_voices",
 }  # fmt: skip
