@@ -129,7 +129,10 @@ class ConversionView:
     def _source_track(self, caller: Caller, row: Row) -> Track:
         name, _ = names_of(row)
         path = publish_file(self._services.jobs.files.played_path(caller, row["id"]), name)
-        return Track(name=name, path=path, seconds=float(row["files"][0].get("seconds") or 0.0))
+        length: Row = (
+            row["result"] if row["type"] == "speech" else row["files"][0]
+        )  # of a text it was a guess
+        return Track(name=name, path=path, seconds=float(length.get("seconds") or 0.0))
 
     def _track(self, caller: Caller, row: Row) -> Track:
         _, voice = names_of(row)
@@ -151,6 +154,10 @@ def title_of_take(row: Row) -> str:
 def what_was_done(row: Row, name: str) -> str:
     """Return how far a recording was moved, as who sings calls it, and from which note to which."""
     result = row.get("result") or {}
+    if row["type"] == "speech":
+        return tr(
+            "Here is your text in the voice {name}. The first track is how it was read aloud.", name=name
+        )
     semitones, median_hz = result.get("transpose_semitones"), result.get("source_median_hz")
     if semitones is None:
         return tr(

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import gradio as gr
 
-from pipelines.store.records import Caller, Row, Rows
+from pipelines.store.records import SINGLE, Caller, Row, Rows
 from rvc.engine.options import ENGINES, LITE_DEFAULTS
 from rvc.errors import RvcError
 from ui.look.html import BUTTONS_JS, action
-from ui.look.language import tr, tr_n
+from ui.look.language import language_name, tr, tr_n
 from ui.look.pitch_words import EXACT, moved
 from ui.look.wording import ago
 from ui.server.services import Answer, Services, as_gr_error, pressed_job
@@ -115,9 +115,10 @@ class Takes:
 
     def _html(self, state: TakesState, caller: Caller) -> str:
         jobs, of = self._services.jobs, caller.user_id
-        gone = jobs.list(caller, user_id=of, type="conversion", deleted=True)
-        rows = jobs.list(caller, user_id=of, type="conversion", status="completed")
+        gone = jobs.list(caller, user_id=of, deleted=True)
+        rows = jobs.list(caller, user_id=of, status="completed")
         rows += [row for row in gone if row["id"] in state.removed]
+        rows = [row for row in rows if row["type"] in SINGLE]
         rows = sorted(rows, key=lambda row: row["completed_at"] or "", reverse=True)[:SHOWN_TAKES]
         return self.takes_list(caller, rows, state.shown_id) if rows else ""
 
@@ -153,6 +154,10 @@ def settings_in_words(settings: Row, engine: str) -> list[str]:
         words.append(tr("as {format}", format=form))
     if estimator := settings.get("f0_estimator"):
         words.append(tr("pitch found by {estimator}", estimator=estimator))
+    if (speed := settings.get("speed")) and abs(float(speed) - 1.0) > 1e-6:
+        words.append(tr("at speed {value}", value=f"{float(speed):g}"))
+    if language := settings.get("language"):
+        words.append(language_name(language))
     return words
 
 

@@ -15,7 +15,7 @@ from pipelines.events import Done, Progress, finish
 from pipelines.job_spec import JobSpec
 from pipelines.recordings.uploads import receive
 from pipelines.settings import get_settings
-from pipelines.worker import TASKS
+from pipelines.worker_tasks import TASKS
 from rvc.audio.reader import load_mono
 from rvc.errors import CheckpointError, DownloadError, UnknownNameError
 from rvc.pitch.praat import PraatF0
