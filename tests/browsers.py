@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -14,6 +15,23 @@ if TYPE_CHECKING:
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE_MS = 60_000.0
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screen:
+    """What somebody looks at the page with."""
+
+    width: int
+    theme: Literal["light", "dark"]
+    height: int = 844
+
+
+SCREENS = {
+    "desk, light": Screen(width=1280, theme="light"),
+    "desk, dark": Screen(width=1280, theme="dark"),
+    "phone, light": Screen(width=390, theme="light"),
+    "phone, dark": Screen(width=390, theme="dark"),
+}
 MARKS = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt install chromium)"),

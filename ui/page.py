@@ -49,6 +49,7 @@ CSS = "\n".join(path.read_text(encoding="utf-8") for path in sorted(LOOK.glob("*
 STYLE = (
     "<style>.gradio-container { max-width: 1180px !important; width: 100%; margin: 0 auto !important; }\n"
     ".nav-holder { display: none !important; }\n"
+    "@media (max-width: 640px) { .gradio-container > .main { padding: .75rem !important; } }\n"
     ".tm-arriving .main > [data-testid=status-tracker] > * { visibility: hidden; }\n"
     ".tm-arriving :is(#tabs, footer, #running) { visibility: hidden; }</style>"
 )
