@@ -29,9 +29,17 @@ class Screen:
 SCREENS = {
     "desk, light": Screen(width=1280, theme="light"),
     "desk, dark": Screen(width=1280, theme="dark"),
+    "tablet, light": Screen(width=768, theme="light"),
+    "tablet, dark": Screen(width=768, theme="dark"),
     "phone, light": Screen(width=390, theme="light"),
     "phone, dark": Screen(width=390, theme="dark"),
 }
+# Both widths and both themes, in two of the four ways.
+TWO_SCREENS = ("desk, light", "phone, dark")
+OTHER_SCREENS = ("desk, dark", "phone, light")
+on_two = pytest.mark.parametrize("context", TWO_SCREENS, indirect=True)
+on_others = pytest.mark.parametrize("context", OTHER_SCREENS, indirect=True)
+on_all = pytest.mark.parametrize("context", TWO_SCREENS + OTHER_SCREENS, indirect=True)
 MARKS = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt install chromium)"),
@@ -50,9 +58,16 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A visitor at a desk."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(PATIENCE_MS)
+def context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
+    """A visitor, at a desk in the light unless the test asks for another screen."""
+    context = on_screen(browser, getattr(request, "param", "desk, light"))
     yield context
     context.close()
+
+
+def on_screen(browser: Browser, name: str) -> BrowserContext:
+    screen = SCREENS[name]
+    size = {"width": screen.width, "height": screen.height}
+    context = browser.new_context(viewport=size, color_scheme=screen.theme)
+    context.set_default_timeout(PATIENCE_MS)
+    return context

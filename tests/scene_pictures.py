@@ -2,8 +2,8 @@
 
     python -m tests.scene_pictures FOLDER [LANGUAGE ...]
 
-Needs Chromium and playwright; the work is the toy's. FOLDER then holds, by language, one picture a state: on a
-desk and on a phone, light and dark, side by side.
+Needs Chromium and playwright; the work is the toy's. FOLDER then holds, by language, one picture a state: on
+all screens side by side.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ def take_all(browser: Browser, language: str, folder: Path) -> None:
         for journey in JOURNEYS:
             for scene in journey(page, served):
                 take(page, folder / f"{scene}.webp")
-    with TemporaryDirectory() as data, launched(Path(data), auth_file=accounts_of(Path(data), "ada").path) as served:
+    with (
+        TemporaryDirectory() as data,
+        launched(Path(data), auth_file=accounts_of(Path(data), "ada").path) as served,
+    ):
         for scene in login(page, served):
             take(page, folder / f"{scene}.webp")
     page.close()
@@ -61,7 +64,9 @@ def take(page: Page, path: Path) -> None:
         whole = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
         part = whole.crop((0, 0, whole.width, min(whole.height, LOWEST)))
         pictures.append(part.resize((round(SHARE * part.width), round(SHARE * part.height))))
-    sheet = Image.new("RGB", (sum(one.width for one in pictures), max(one.height for one in pictures)), "white")
+    sheet = Image.new(
+        "RGB", (sum(one.width for one in pictures), max(one.height for one in pictures)), "white"
+    )
     at = 0
     for picture in pictures:
         sheet.paste(picture, (at, 0))

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
-
-import pytest
 
 from pipelines.store.records import new_job
 from tests.browsers import Screen
+from tests.hostile.bad_files import zipped
+from tests.toy_worker import write_voice
 from tests.ui.launched import RECORDING, VOICE_FILES, Launched
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 Journey = Callable[["Page", Launched], Iterator[str]]
 SETTLES_MS = 200  # a page whose width or theme has changed
-SLOW_S = "2"  # of a step of a training that is looked at while it runs
 
 
 def convert(page: Page, served: Launched) -> Iterator[str]:
@@ -40,12 +40,9 @@ def convert(page: Page, served: Launched) -> Iterator[str]:
     page.locator("#convert").click()
     page.locator("#convert-status .tm-bad").wait_for()
     yield "Convert, refused"
-    for _ in range(2):
-        page.locator("#convert-example").click()
-        page.locator("#convert-source").get_by_text("0:11").first.wait_for()
-        page.locator("#convert").click()
-        page.locator("#convert-status .tm-good").wait_for()
-        page.locator("#player [data-part=play]:not([disabled])").wait_for()
+    convert_the_example(page)
+    page.locator("#convert-preset label").nth(2).click()
+    convert_the_example(page)
     page.locator("#takes li").nth(1).wait_for()
     yield "Convert, two takes"
     page.locator("#takes button[data-event=compare]").last.click()
@@ -81,10 +78,9 @@ def clone(page: Page, served: Launched) -> Iterator[str]:
     yield "Clone 2, review"
     page.locator("#clone-to-3").click()
     page.locator("#clone-train").click()
-    page.locator("#clone-name-missing .tm-missing").wait_for()
+    page.locator("#clone-name-note .tm-missing").wait_for()
     yield "Clone 3, a name is missing"
-    with pytest.MonkeyPatch.context() as slowly:
-        slowly.setenv("TOY_STEP_S", SLOW_S)
+    with served.held():
         page.locator("#clone-name").get_by_role("textbox").fill("Wren")
         page.locator("#clone-consent").get_by_role("checkbox").check()
         page.locator("#clone-train").click()
@@ -107,14 +103,20 @@ def clone(page: Page, served: Launched) -> Iterator[str]:
 
 
 def voices(page: Page, served: Launched) -> Iterator[str]:
-    """A voice that ships, one of one's own, its deletion and the trash; to be gone after `clone`."""
+    """A voice that ships, one of one's own, its deletion and the trash."""
     page.goto(served.url)
     open_tab(page, "voices")
     page.locator("#voice-details h3").wait_for()
     yield "Voices"
     page.locator("#voice-import button").first.click()
-    page.locator("#voices label", has_text="Wren").click()
-    page.locator("#voice-delete").wait_for()
+    with TemporaryDirectory() as folder:
+        voice = write_voice(Path(folder) / "voice", "Robin", f0={})
+        archive = Path(folder) / "Robin.zip"
+        archive.write_bytes(zipped({path.name: path.read_bytes() for path in voice.iterdir()}))
+        send(page, "#voice-import", archive)
+        page.locator("#voice-import .file-preview").wait_for()
+        page.locator("#voice-import button.primary").click()
+        page.locator("#voice-delete").wait_for()
     page.locator("#voice-pitch button").first.click()
     page.locator("#voice-delete").click()
     page.locator("#voice-sure").wait_for()
@@ -125,8 +127,9 @@ def voices(page: Page, served: Launched) -> Iterator[str]:
 
 
 def jobs(page: Page, served: Launched) -> Iterator[str]:
-    """Jobs of this visitor, of whom there are some: one that has ended, and one that failed."""
+    """A conversion that has ended, and a training that failed."""
     page.goto(served.url)
+    convert_the_example(page)
     open_tab(page, "jobs")
     page.locator("#jobs button").first.wait_for()
     yield "Jobs"
@@ -174,6 +177,16 @@ def login(page: Page, served: Launched) -> Iterator[str]:
 JOURNEYS: tuple[Journey, ...] = (convert, clone, voices, jobs, account, admin)
 
 
+def convert_the_example(page: Page) -> None:
+    page.locator("#convert-voice input:checked").wait_for()
+    takes = page.locator("#takes button[data-event=hear]").count()
+    page.locator("#convert-example").click()
+    page.locator("#convert-source").get_by_text("0:11").first.wait_for()
+    page.locator("#convert").click()
+    page.locator("#takes button[data-event=hear]").nth(takes).wait_for()
+    page.locator("#player [data-part=play]:not([disabled])").wait_for()
+
+
 def open_tab(page: Page, tab: str) -> None:
     page.locator("#tabs [role=tab][aria-selected=true]").first.wait_for()
     page.locator(f"#tabs [role=tab][data-tab-id={tab}]:visible").click()
@@ -184,6 +197,9 @@ def shown_on(page: Page, screen: Screen) -> None:
     page.set_viewport_size({"width": screen.width, "height": screen.height})
     page.emulate_media(color_scheme=screen.theme, reduced_motion="reduce")
     page.wait_for_timeout(SETTLES_MS)
+    page.evaluate(
+        "document.getAnimations().forEach((one) => one.effect.getTiming().iterations < 9 && one.finish())"
+    )
 
 
 def send(page: Page, element: str, *files: Path) -> None:
