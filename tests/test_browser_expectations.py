@@ -119,7 +119,7 @@ def test_what_is_missing_for_a_training_is_marked_at_its_field_until_it_is_there
         visit.locator(f"#{name.get_attribute('aria-describedby')}").inner_text() == "Give the voice a name."
     )
     visit.wait_for_function("document.querySelector('#clone-name').contains(document.activeElement)")
-    name.fill("Wren")
+    visit.keyboard.type("Wren")
     consent.check()
     for field in ("name", "consent"):
         visit.locator(f"#clone-{field}.tm-field-missing").wait_for(state="detached")
@@ -152,8 +152,8 @@ def test_it_is_always_seen_where_the_keyboard_is(visit: Page) -> None:
     assert visit.evaluate(RING) == "solid"
 
 
-def test_the_list_of_calls_names_no_way_that_is_not_there(visit: Page, page: Launched) -> None:
-    visit.goto(f"{page.url}?view=api")
+def test_the_list_of_calls_names_no_way_that_is_not_there(visit: Page) -> None:
+    visit.get_by_role("button", name="Use via API").click()
     visit.locator(".api-docs").get_by_text("convert_voice").first.wait_for()
     assert visit.locator(".api-docs").get_by_text("Python", exact=True).first.is_visible()
     assert visit.locator(".api-docs").get_by_text("MCP", exact=True).locator("visible=true").count() == 0
