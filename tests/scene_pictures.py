@@ -3,7 +3,7 @@
     python -m tests.scene_pictures FOLDER [LANGUAGE ...]
 
 Needs Chromium and playwright; the work is the toy's. FOLDER then holds, by language, one picture a state: on
-all screens side by side.
+a desk and on a phone, light and dark, side by side.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from tests.browsers import CHROMIUM, SCREENS
+from tests.browsers import CHROMIUM, OTHER_SCREENS, SCREENS, TWO_SCREENS
 from tests.cheap_accounts import accounts_of
 from tests.scenes import JOURNEYS, login, shown_on
 from tests.ui.launched import launched
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 LANGUAGES = ("en", "de", "ar")
-LONGEST_MS = 30_000.0
+LONGEST_MS = 90_000.0
 SHARE = 0.6  # of its size that a picture is kept in
 LOWEST = 1_900  # rows of the page that are shown; the end of a longer one is left out
 
@@ -59,8 +59,8 @@ def take_all(browser: Browser, language: str, folder: Path) -> None:
 
 def take(page: Page, path: Path) -> None:
     pictures = []
-    for screen in SCREENS.values():
-        shown_on(page, screen)
+    for name in (*TWO_SCREENS, *OTHER_SCREENS):
+        shown_on(page, SCREENS[name])
         whole = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
         part = whole.crop((0, 0, whole.width, min(whole.height, LOWEST)))
         pictures.append(part.resize((round(SHARE * part.width), round(SHARE * part.height))))
