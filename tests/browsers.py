@@ -65,9 +65,11 @@ def context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Browse
     context.close()
 
 
-def on_screen(browser: Browser, name: str) -> BrowserContext:
+def on_screen(browser: Browser, name: str, locale: str = "en-US") -> BrowserContext:
+    """Open a visitor's browser, in the language that it asks for."""
     screen = SCREENS[name]
-    size = {"width": screen.width, "height": screen.height}
-    context = browser.new_context(viewport=size, color_scheme=screen.theme)
+    context = browser.new_context(
+        viewport={"width": screen.width, "height": screen.height}, color_scheme=screen.theme, locale=locale
+    )
     context.set_default_timeout(PATIENCE_MS)
     return context

@@ -46,6 +46,7 @@ def convert(page: Page, served: Launched) -> Iterator[str]:
     page.locator("#takes li").nth(1).wait_for()
     yield "Convert, two takes"
     page.locator("#takes button[data-event=compare]").last.click()
+    page.locator("#player [data-track='0']", has_text="visitor").wait_for(state="detached")
     page.locator("#pictures button").first.click()
     page.locator("#contours svg").wait_for()
     page.locator("#picture img").wait_for()

@@ -88,6 +88,7 @@ def faults_of(page: Page, screen: Screen) -> list[str]:
     return faults + [f"heading: {after[1]}" for before, after in steps if after[0] > before[0] + 1]
 
 
+@pytest.mark.timeout(900)  # on a busy machine
 @pytest.mark.parametrize("journey", JOURNEYS, ids=lambda journey: journey.__name__)
 def test_nothing_keeps_anybody_out(browser: Browser, served: Launched, journey: Journey) -> None:
     """Every state on every width and in both themes; every other one light where the others are dark."""

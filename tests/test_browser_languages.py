@@ -12,7 +12,7 @@ import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import write_po
 
-from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, SCREENS, Screen, chromium
+from tests.browsers import MARKS, OVERFLOW, SCREENS, chromium, on_screen
 from tests.texts import texts
 from tests.ui.launched import Launched, launched
 from ui.look import language
@@ -85,10 +85,8 @@ def english_of(page: Page) -> set[str]:
     }
 
 
-def opened(browser: Browser, served: Launched, spoken: str, screen: Screen = SCREENS["desk, light"]) -> Page:
-    size = {"width": screen.width, "height": screen.height}
-    context = browser.new_context(viewport=size, color_scheme=screen.theme, locale=spoken)
-    context.set_default_timeout(PATIENCE_MS)
+def opened(browser: Browser, served: Launched, spoken: str, screen: str = "desk, light") -> Page:
+    context = on_screen(browser, screen, spoken)
     page = context.new_page()
     page.goto(served.url)
     page.get_by_role("tab").first.wait_for()
@@ -103,11 +101,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
 
 @pytest.mark.parametrize(
     ("tag", "screen"),
-    zip((tag for tag in language.languages() if tag != "en"), itertools.cycle(SCREENS.values())),
-    ids=str,
+    zip((tag for tag in language.languages() if tag != "en"), itertools.cycle(SCREENS)),
 )
 def test_a_page_is_wholly_in_the_language_that_the_browser_asks_for(
-    tag: str, screen: Screen, browser: Browser, served: Launched
+    tag: str, screen: str, browser: Browser, served: Launched
 ) -> None:
     page = opened(browser, served, tag, screen)
     root = page.locator("html")
@@ -124,7 +121,7 @@ def test_a_page_is_wholly_in_the_language_that_the_browser_asks_for(
 
 
 def test_arabic_is_written_from_the_right_and_fits_a_phone(browser: Browser, served: Launched) -> None:
-    page = opened(browser, served, "ar", SCREENS["phone, dark"])
+    page = opened(browser, served, "ar", "phone, dark")
     for tab in page.get_by_role("tab").all():
         if tab.is_visible():
             tab.click()
