@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 Journey = Callable[["Page", Launched], Iterator[str]]
+# No colour is on its way to another one.
+AT_ONCE = """() => { if (document.querySelector("#at-once")) return;
+    const style = document.createElement("style");
+    style.id = "at-once";
+    style.textContent = "*, ::before, ::after { transition: none !important; animation: none !important; }";
+    document.head.append(style); }"""
+IN_THEME = """(theme) => !document.querySelector("gradio-app")
+    || document.body.classList.contains("dark") === (theme === "dark")"""
 SETTLES_MS = 200  # a page whose width or theme has changed
 
 
@@ -197,10 +205,9 @@ def shown_on(page: Page, screen: Screen) -> None:
     """Show an open page on another screen; Gradio follows the theme of the browser."""
     page.set_viewport_size({"width": screen.width, "height": screen.height})
     page.emulate_media(color_scheme=screen.theme, reduced_motion="reduce")
+    page.evaluate(AT_ONCE)
+    page.wait_for_function(IN_THEME, arg=screen.theme)
     page.wait_for_timeout(SETTLES_MS)
-    page.evaluate(
-        "document.getAnimations().forEach((one) => one.effect.getTiming().iterations < 9 && one.finish())"
-    )
 
 
 def send(page: Page, element: str, *files: Path) -> None:

@@ -139,7 +139,10 @@ def test_the_account_is_opened_and_closed_by_keys_alone(context: BrowserContext,
 @on_two
 def test_the_admin_page_is_searched_by_typing(context: BrowserContext, served: Launched) -> None:
     for number in range(4):
-        made = new_job(f"user-{number}", "training", status="failed", seq=0, model_name=f"Choir {number}")
+        made = new_job(
+            f"visitor-{number:032x}", "training", status="failed", seq=0, model_name=f"Choir {number}"
+        )
+        made |= {"dead_letter": True, "attempts": 3}
         if served.jobs.registry.get("jobs", f"choir-{number}") is None:
             served.jobs.registry.insert("jobs", made | {"id": f"choir-{number}"})
     page = opened(context, served.url)
