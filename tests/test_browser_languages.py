@@ -101,7 +101,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
 
 @pytest.mark.parametrize(
     ("tag", "screen"),
-    zip((tag for tag in language.languages() if tag != "en"), itertools.cycle(SCREENS)),
+    list(zip((tag for tag in language.languages() if tag != "en"), itertools.cycle(SCREENS))),
 )
 def test_a_page_is_wholly_in_the_language_that_the_browser_asks_for(
     tag: str, screen: str, browser: Browser, served: Launched
