@@ -32,6 +32,7 @@ FOR_THE_CARD = (
     "licence",
     "language",
 )  # what a person states with a training: no setting, but for the card
+CONSENT = "This is my voice, or I have permission to use it"  # stated before a training, kept on the card
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")  # a tag of BCP 47
 
 

@@ -44,6 +44,7 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of a row; it becomes the name of a fo
 UPLOAD_TYPES = {"training": "training", "target": "conversion", "batch": "batch"}
 
 MAX_NAME_CHARACTERS = 80
+COMMAND_LINE = "command-line"  # the user id of what was made there; also for who sits at this machine
 TRASH_S = 86_400.0  # how long a deleted voice or job can be restored
 MAX_SETTINGS_BYTES = 65_536
 

@@ -91,11 +91,16 @@ def _way_out(path: Path) -> str:
     return "restore it from a backup or move it away"
 
 
+class InUseError(ConfigError):
+    """Another process writes the registry."""
+
+
 class AtomicStorage(Storage):
     """TinyDB storage that keeps the document in memory and replaces the file as a whole."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
         self.fault = ""  # why the last write failed; empty when it did not
         self.held = False  # whether writes only reach the memory for now
         self.room_given: Callable[[], bool] = lambda: False  # whether the reserve is given up for a write
@@ -109,6 +114,8 @@ class AtomicStorage(Storage):
 
     def write(self, data: Tables) -> None:
         """Replace the document, first on the disk, then in memory; when the disk refuses, neither."""
+        if self._read_only:
+            raise RuntimeError("a registry that was opened to be read is not written")
         if not self.held:
             try:
                 try:
@@ -159,9 +166,12 @@ class _Database(TinyDB):
 
 
 class Registry:
-    """Jobs and models, with exactly one server as their writer; ConfigError if the folder cannot be used."""
+    """Jobs and models, with exactly one server as their writer; ConfigError if the folder cannot be used.
 
-    def __init__(self, folder: Path) -> None:
+    One that is `read_only` has the rows as they are now, beside a server too, and makes no folder.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self.path = folder / REGISTRY_NAME
         self.schema = SCHEMA_VERSION
         self.version = 0  # rises with every write; equal numbers mean unchanged rows
@@ -170,21 +180,25 @@ class Registry:
         # thread_local would let only the opening thread release it.
         self._lock = FileLock(folder / LOCK_NAME, timeout=0, thread_local=False)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            if not read_only:
+                folder.mkdir(parents=True, exist_ok=True)
             require_usable(folder)
-            self._lock.acquire()
+            if not read_only:
+                self._lock.acquire()
         except Timeout as error:
-            raise ConfigError(
+            raise InUseError(
                 f"Another Timbre server already uses the data folder {folder}; "
                 "stop it, or set DATA_DIR to another folder."
             ) from error
         except OSError as error:
             raise _unusable(folder, error) from error
         try:
-            (folder / f"{REGISTRY_NAME}.tmp").unlink(missing_ok=True)  # a write of an earlier version, cut
-            self._storage = AtomicStorage(self.path)
+            self._storage = AtomicStorage(self.path, read_only=read_only)
             self._database = _Database(storage=lambda: self._storage)
-            self._migrate()
+            if not read_only:
+                # A write of an earlier version, cut.
+                (folder / f"{REGISTRY_NAME}.tmp").unlink(missing_ok=True)
+                self._migrate()
         except OSError as error:
             self._lock.release()
             raise _unusable(folder, error) from error
@@ -193,7 +207,8 @@ class Registry:
             raise
         self.reserve = Reserve(folder)  # for whatever frees room: deleting rows gives it up by itself
         self._storage.room_given = lambda: self.reserve.given_up
-        self.reserve.make()
+        if not read_only:
+            self.reserve.make()
 
     def counts(self) -> dict[str, int]:
         with self._mutex:

@@ -14,14 +14,14 @@ from rvc.errors import UnknownNameError
 from rvc.pitch.estimators import F0_ESTIMATORS
 
 # Lowest and highest value of each number, and what else there is to choose from.
-_RANGES = {
+RANGES = {
     "transpose_semitones": (-36.0, 36.0),
     "follow_loudness": (0.0, 1.0),
     "index_rate": (0.0, 1.0),
     "protect": (0.0, 0.5),
     "chunk_s": (1.0, 600.0),
 }
-_CHOICES = {"f0_estimator": F0_ESTIMATORS, "format": WRITABLE}
+CHOICES = {"f0_estimator": F0_ESTIMATORS, "format": WRITABLE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class ConvertOptions:
     chunk_s: float | None = None  # spoken at once
 
     def __post_init__(self) -> None:
-        check_fields(self, _RANGES, _CHOICES)
+        check_fields(self, RANGES, CHOICES)
 
 
 @dataclass(frozen=True, kw_only=True)
