@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipelines.logs import start_logging
 from pipelines.settings import Settings, get_settings
+from rvc.errors import NotAllowedError
 from ui.command_line.backend import Backend
 from ui.command_line.screen import Screen
 
@@ -33,6 +34,14 @@ class Session:
         if self.server:
             return f" --server {self.server}"
         return f" --data-dir {shlex.quote(str(self.data_dir))}" if self.data_dir is not None else ""
+
+    def require_owner(self) -> None:
+        """Refuse to make something on a server for nobody: without a token it is somebody new each time."""
+        if self.server and not self.token:
+            raise NotAllowedError(
+                "What is made on a server belongs to a token; give --token or TIMBRE_TOKEN, made under "
+                "Account on its page."
+            )
 
     @contextmanager
     def backend(self, folder: Path) -> Iterator[Backend]:

@@ -53,6 +53,7 @@ def train(  # noqa: PLR0913 -- one parameter for each option
         raise ConfigError("A training goes on as it began; leave out its name, language and settings.")
     if not resume and not consent:
         raise NotAllowedError(f"A voice needs its owner's permission; give --consent, which says: {CONSENT}.")
+    session.require_owner()
     settings = settings | {"consent": True} | ({"language": language} if language else {})
     with passing_folder() as folder:
         files = [(one.path, one.name) for one in find_files(inputs or [], folder)]
@@ -80,6 +81,7 @@ def _trained(session: Session, backend: Backend, row: Row) -> Row:
 
 @command(PrepareSettings, ranges=job_spec.RANGES)
 def prepare(session: Session, inputs: Inputs, settings: Row = {}) -> None:  # noqa: B006 -- it is not changed
+    session.require_owner()
     with passing_folder() as folder:
         files = [(one.path, one.name) for one in find_files(inputs, folder)]
         with session.backend(folder) as backend:

@@ -40,6 +40,7 @@ def import_(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="a .zip, or a .pth and its .index")],
     name: Annotated[str, typer.Option(metavar="NAME", help="what it is called; else as its files say")] = "",
 ) -> None:
+    session.require_owner()
     with passing_folder() as folder:
         found = [(one.path, one.name) for one in find_files(files, folder)]
         with session.backend(folder) as backend:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,9 @@ class Services(Intake):
 
     def caller(self, request: gr.Request | HTTPConnection | None) -> Caller:
         """Return who sent a request; every listener and endpoint asks."""
-        return self.callers.authenticate(request)
+        caller = self.callers.authenticate(request)
+        here = request is not None and self.settings.auth_file is None and self.is_local(request)
+        return replace(caller, at_this_machine=here)
 
     def is_local(self, request: gr.Request | HTTPConnection) -> bool:
         """Whether somebody at this machine sent a request; never of a shared page, where nobody can tell."""
