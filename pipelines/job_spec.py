@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rvc.checked import check_fields, read_settings
 from rvc.engine.options import ConvertOptions, engine_defaults
@@ -87,8 +87,11 @@ class PrepareSettings:
     shortest_slice_s: float = 2.0
     longest_slice_s: float = 8.0  # at least twice the shortest
 
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = RANGES
+    choices: ClassVar[Mapping[str, Collection[object]]] = {}
+
     def __post_init__(self) -> None:
-        check_fields(self, RANGES, {})
+        check_fields(self, self.ranges, self.choices)
         if self.longest_slice_s < 2 * self.shortest_slice_s:
             raise ConfigError(
                 f"Slices of {self.shortest_slice_s:g} to {self.longest_slice_s:g} s cannot hold all speech; "

@@ -10,13 +10,13 @@ from pipelines.job_spec import CONSENT, check_settings, check_training
 from pipelines.jobs.outcome import require_training
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
-from pipelines.store.records import UPLOAD_TYPES, Caller, Row, checked_settings
+from pipelines.store.records import Caller, Row, checked_settings
 from pipelines.voices.library import Library
 from pipelines.weights import fetch_pretrained, weight_store
 from rvc.errors import CheckpointError, ConfigError, NotAllowedError
 from rvc.steps import result_of
 
-PURPOSES = {job_type: purpose for purpose, job_type in UPLOAD_TYPES.items()}
+PURPOSES = {"preprocessing": "training", "conversion": "target"}  # of an upload, if not called as its job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Intake:
     ) -> Row:
         """Take in recordings and start a job on them; when that is refused, nothing of them is kept."""
         settings = self._checked(kind, settings)
-        uploaded = self.jobs.upload(caller, files, PURPOSES.get(kind, "training"))
+        uploaded = self.jobs.upload(caller, files, PURPOSES.get(kind, kind))
         try:
             return self.jobs.submit(caller, kind, uploaded["id"], settings=settings, **voice)
         except BaseException:

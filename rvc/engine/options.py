@@ -5,8 +5,9 @@ Light: the page reads it and loads no engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from rvc.audio.writer import WRITABLE
 from rvc.checked import check_fields
@@ -14,14 +15,14 @@ from rvc.errors import UnknownNameError
 from rvc.pitch.estimators import F0_ESTIMATORS
 
 # Lowest and highest value of each number, and what else there is to choose from.
-RANGES = {
+_RANGES = {
     "transpose_semitones": (-36.0, 36.0),
     "follow_loudness": (0.0, 1.0),
     "index_rate": (0.0, 1.0),
     "protect": (0.0, 0.5),
     "chunk_s": (1.0, 600.0),
 }
-CHOICES = {"f0_estimator": F0_ESTIMATORS, "format": WRITABLE}
+_CHOICES = {"f0_estimator": F0_ESTIMATORS, "format": WRITABLE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,11 @@ class ConvertOptions:
     format: str = "wav"
     chunk_s: float | None = None  # spoken at once
 
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = _RANGES
+    choices: ClassVar[Mapping[str, Collection[object]]] = _CHOICES
+
     def __post_init__(self) -> None:
-        check_fields(self, RANGES, CHOICES)
+        check_fields(self, self.ranges, self.choices)
 
 
 @dataclass(frozen=True, kw_only=True)

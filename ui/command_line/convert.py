@@ -10,7 +10,7 @@ import typer
 
 from pipelines.store.records import Row
 from pipelines.zips import is_zip
-from rvc.engine.options import CHOICES, RANGES, ConvertOptions
+from rvc.engine.options import ConvertOptions
 from rvc.errors import ConfigError
 from ui.command_line.backend import Backend, BatchLimits
 from ui.command_line.exits import REFUSED, require_completed
@@ -37,7 +37,7 @@ Output = Annotated[
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="leave out what has its result already")]
 
 
-@command(ConvertOptions, ranges=RANGES, choices=CHOICES)
+@command(ConvertOptions)
 def convert(  # noqa: PLR0913 -- one parameter for each option
     session: Session,
     inputs: Inputs,
@@ -49,9 +49,7 @@ def convert(  # noqa: PLR0913 -- one parameter for each option
 ) -> None:
     form = find_result_form(output, settings.get("format"))
     if output == STANDARD and session.screen.as_json:
-        raise ConfigError(
-            "Standard output cannot take the recording and JSON; leave out --json or --output -."
-        )
+        raise ConfigError("Standard output cannot take a recording and JSON; leave out one of them.")
     with passing_folder() as folder:
         found = find_files(inputs, folder, leave_out=Path(output))
         several = len(found) > 1 or any(Path(one).is_dir() for one in inputs)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
 from functools import wraps
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args, get_type_hints
 
 import typer
 
@@ -86,22 +86,21 @@ Token = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace files that exist")]
 
 
-def command(
-    *kinds: type,
-    ranges: Mapping[str, tuple[float, float]] | None = None,
-    choices: Mapping[str, Collection[object]] | None = None,
-    remote: bool = True,
-) -> Callable[[Command], Command]:
+class Settings(Protocol):
+    """A dataclass that knows what its fields may be."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    ranges: ClassVar[Mapping[str, tuple[float, float]]]
+    choices: ClassVar[Mapping[str, Collection[object]]]
+
+
+def command(*kinds: type[Settings], remote: bool = True) -> Callable[[Command], Command]:
     """Make a command of a function: its first parameter, a Session, comes of the options that all have.
 
     With `kinds`, dataclasses of settings, a last parameter `settings` is given those that were set. What
     goes wrong is one sentence, and an exit status.
     """
-    settings = {
-        name: parameter
-        for kind in kinds
-        for name, parameter in _settings_of(kind, ranges or {}, choices or {}).items()
-    }
+    settings = {name: parameter for kind in kinds for name, parameter in _settings_of(kind).items()}
     common: dict[str, tuple[object, object]] = {"as_json": (AsJson, False), "data_dir": (DataDir, None)}
     common |= {"server": (Server, ""), "token": (Token, "")} if remote else {}
 
@@ -148,9 +147,7 @@ def _ended(function: Command, session: Session, given: dict[str, Any]) -> None:
         raise typer.Exit(FAULT) from error
 
 
-def _settings_of(
-    kind: type, ranges: Mapping[str, tuple[float, float]], choices: Mapping[str, Collection[object]]
-) -> dict[str, inspect.Parameter]:
+def _settings_of(kind: type[Settings]) -> dict[str, inspect.Parameter]:
     """Return an option for each field of a dataclass; None stands for what was not set."""
     hints, found = get_type_hints(kind), {}
     for field in fields(kind):
@@ -158,9 +155,10 @@ def _settings_of(
             continue
         plain = next((one for one in get_args(hints[field.name]) if one is not NoneType), hints[field.name])
         limits: dict[str, Any] = {}
-        if field.name in ranges and plain in (int, float):
-            limits = dict(zip(("min", "max"), map(plain, ranges[field.name]), strict=True))
-        if plain is str and (allowed := [one for one in choices.get(field.name, ()) if one is not None]):
+        if field.name in kind.ranges and plain in (int, float):
+            limits = dict(zip(("min", "max"), map(plain, kind.ranges[field.name]), strict=True))
+        allowed = [one for one in kind.choices.get(field.name, ()) if one is not None]
+        if plain is str and allowed:
             plain = Literal[tuple(allowed)]
         long = "--" + field.name.replace("_", "-")
         names = [SHORT.get(field.name, long)]

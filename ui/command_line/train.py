@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines import job_spec
 from pipelines.job_spec import CONSENT, PrepareSettings
 from pipelines.store.records import Row
 from rvc.errors import ConfigError, NotAllowedError, RvcError
-from rvc.training import settings as training
 from rvc.training.settings import TrainSettings
 from ui.command_line.backend import Backend
 from ui.command_line.convert import Inputs
@@ -28,11 +26,7 @@ Recordings = Annotated[
 ]
 
 
-@command(
-    *(TrainSettings, PrepareSettings),
-    ranges=training.RANGES | job_spec.RANGES,
-    choices=training.CHOICES,
-)
+@command(TrainSettings, PrepareSettings)
 def train(  # noqa: PLR0913 -- one parameter for each option
     session: Session,
     inputs: Recordings = None,
@@ -79,7 +73,7 @@ def _trained(session: Session, backend: Backend, row: Row) -> Row:
     return next(model for model in backend.voices() if model["id"] == row["model_id"])
 
 
-@command(PrepareSettings, ranges=job_spec.RANGES)
+@command(PrepareSettings)
 def prepare(session: Session, inputs: Inputs, settings: Row = {}) -> None:  # noqa: B006 -- it is not changed
     session.require_owner()
     with passing_folder() as folder:

@@ -81,9 +81,7 @@ def find_voice(rows: Rows, wanted: str) -> Row:
     ):
         found = [row for row in rows if same(row)]
         if len(found) > 1:
-            raise ConfigError(
-                f"{wanted!r} is the name of {len(found)} voices; give one's id: {_listed(found)}."
-            )
+            raise ConfigError(f"{wanted!r} may be {len(found)} voices; give an id: {_listed(found)}.")
         if found:
             return found[0]
     raise UnknownNameError(f"There is no voice {wanted[:40]!r}; choose one of: {_listed(rows)}.")
