@@ -53,7 +53,7 @@ def test_what_is_missing_is_named_with_what_to_do(call: Call, monkeypatch: pytes
 
 
 def found(name: str, settings: Settings) -> Finding:
-    return next(one for one in machine.look_around(settings, TOY_WORKER) if one.name == name)
+    return next(one for one in machine.look_around(settings) if one.name == name)
 
 
 @pytest.mark.usefixtures("on_toys")
