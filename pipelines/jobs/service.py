@@ -79,7 +79,7 @@ class Jobs:
         self.files = JobFiles(self.registry, self._jobs_dir)
         self.limits = Limits.of(settings)
         self.quota = Quota(self.registry, self._jobs_dir, settings.quota_bytes)
-        self._last_seq = max((row["seq"] for row in self.registry.list("jobs")), default=0)
+        self._last_seq = max((row["seq"] for row in self.registry.list("jobs", only=["seq"])), default=0)
         self.dispatcher = Dispatcher(
             *(settings, self.registry, self.library, worker_command, retry_pauses_s, self._housekeeping),
             after_seq=self._last_seq if own_only else 0,
