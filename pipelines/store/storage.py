@@ -41,9 +41,11 @@ def read_stored(path: Path) -> tuple[Any, bytes, int]:
     ValueError, with what is wrong, if one of the files is damaged; the rows are not looked at.
     """
     for _ in range(READS):  # a server may write the document whole between the two
-        content = path.read_bytes()
+        written, content = path.stat(), path.read_bytes()
         steps, length, follows = _read_journal(path.with_name(JOURNAL_NAME))
-        if follows in (None, zlib.crc32(content)):
+        now = path.stat()
+        # No journal tells nothing of a document that has been replaced meanwhile.
+        if follows in (None, zlib.crc32(content)) and now.st_mtime_ns == written.st_mtime_ns:
             break
     else:
         logger.warning("%s belongs to another %s, so it is not read", JOURNAL_NAME, path.name)
