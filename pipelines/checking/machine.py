@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from packaging.requirements import Requirement
 
 from pipelines.checking.findings import Finding
@@ -26,9 +27,9 @@ from pipelines.jobs.dispatcher import WORKER_COMMAND
 from pipelines.jobs.service import Jobs
 from pipelines.monitoring import MACHINE, Machine
 from pipelines.settings import Settings
-from pipelines.store.layout import REGISTRY_NAME
+from pipelines.store.layout import LOCK_NAME, REGISTRY_NAME
 from pipelines.store.records import Caller
-from pipelines.store.registry import InUseError, Registry
+from pipelines.store.registry import Registry
 from pipelines.weights import read_manifest, weight_store
 from rvc.errors import RvcError
 from rvc.files import ROOT
@@ -139,12 +140,15 @@ def _data_folder(settings: Settings) -> Found:
         return False, f"{folder} is empty yet; what is made goes there (DATA_DIR)."
     try:
         counts = Registry(folder, read_only=True).counts()
-        said = f"{folder} holds {counts['models']} voices and {counts['jobs']} jobs"
-        Registry(folder).close()
-    except InUseError:
-        return False, f"{said}; a server uses it, so commands wait for it, or take --server URL."
     except RvcError as error:
         return True, str(error)
+    said = f"{folder} holds {counts['models']} voices and {counts['jobs']} jobs"
+    try:
+        FileLock(folder / LOCK_NAME, timeout=0).acquire().lock.release()
+    except Timeout:
+        return False, f"{said}; a server uses it, so commands wait for it, or take --server URL."
+    except OSError as error:
+        return True, f"{folder} cannot be written to ({error.strerror}); make it writable, or set DATA_DIR."
     return False, f"{said}; nobody uses it now."
 
 

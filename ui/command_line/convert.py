@@ -40,12 +40,12 @@ SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="leave out w
 @command(ConvertOptions)
 def convert(  # noqa: PLR0913 -- one parameter for each option
     session: Session,
+    settings: Row,
     inputs: Inputs,
     voice: Voice,
     output: Output,
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
-    settings: Row = {},  # noqa: B006 -- it is not changed
 ) -> None:
     form = find_result_form(output, settings.get("format"))
     if output == STANDARD and session.screen.as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,7 @@ def plan(  # noqa: PLR0913 -- what was asked for
         planned = [Planned(source=one, target=folder / place) for one, place in _places(found, form)]
     else:
         planned = [Planned(source=found[0], target=folder)]
+    _require_apart(planned)
     if skip_existing:
         planned = [one for one in planned if one.target and not one.target.exists()]
     for one in planned:
@@ -134,9 +136,22 @@ def deliver(made: Path, target: Path | None) -> None:
 def _places(found: Sequence[Found], form: str) -> Iterator[tuple[Found, Path]]:
     """Give each recording a place in the folder of results; those that would meet keep their endings."""
     plain = [one.place.with_suffix(f".{form}") for one in found]
-    folded = [str(place).casefold() for place in plain]
-    for one, place, key in zip(found, plain, folded, strict=True):
-        yield one, place if folded.count(key) == 1 else one.place.with_name(f"{one.place.name}.{form}")
+    times = Counter(str(place).casefold() for place in plain)
+    for one, place in zip(found, plain, strict=True):
+        alone = times[str(place).casefold()] == 1
+        yield one, place if alone else one.place.with_name(f"{one.place.name}.{form}")
+
+
+def _require_apart(planned: Sequence[Planned]) -> None:
+    """Refuse that one result would replace another."""
+    taken: dict[str, Planned] = {}
+    for one in planned:
+        other = taken.setdefault(str(one.target).casefold(), one)
+        if other is not one:
+            raise ConfigError(
+                f"{other.source.path} and {one.source.path} would both become {one.target}; convert them "
+                "into folders of their own."
+            )
 
 
 def _is_folder(output: str) -> bool:

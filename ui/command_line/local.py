@@ -72,12 +72,13 @@ class LocalBackend:
 
     def close(self) -> None:
         if self._opened is not None:
-            # A second Ctrl-C must not cut short the saving of a training.
-            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            # A second signal must not cut short the saving of a training.
+            before = [(one, signal.signal(one, signal.SIG_IGN)) for one in (signal.SIGINT, signal.SIGTERM)]
             try:
                 self._opened.jobs.close()
             finally:
-                signal.signal(signal.SIGINT, before)
+                for one, handler in before:
+                    signal.signal(one, handler)
 
     @property
     def _intake(self) -> Intake:

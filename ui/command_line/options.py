@@ -97,7 +97,7 @@ class Settings(Protocol):
 def command(*kinds: type[Settings], remote: bool = True) -> Callable[[Command], Command]:
     """Make a command of a function: its first parameter, a Session, comes of the options that all have.
 
-    With `kinds`, dataclasses of settings, a last parameter `settings` is given those that were set. What
+    With `kinds`, dataclasses of settings, the second, `settings`, is given those of them that were set. What
     goes wrong is one sentence, and an exit status.
     """
     settings = {name: parameter for kind in kinds for name, parameter in _settings_of(kind).items()}
@@ -106,7 +106,7 @@ def command(*kinds: type[Settings], remote: bool = True) -> Callable[[Command], 
 
     def decorate(function: Command) -> Command:
         _, *own = inspect.signature(function, eval_str=True).parameters.values()
-        own = own[:-1] if kinds else own
+        own = own[1:] if kinds else own
 
         @wraps(function)
         def run(**given: Any) -> None:  # noqa: ANN401

@@ -1,13 +1,11 @@
-"""The commands of `python app.py COMMAND ...`: convert, train, prepare, voices, import, export, doctor.
+"""The commands of `python app.py COMMAND ...`.
 
 Exit status: 0 done, 1 a fault of the program or the machine, 2 what was given cannot be used, 3 stopped.
 """
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 from collections.abc import Sequence
 
 import typer
@@ -54,7 +52,4 @@ def run(arguments: Sequence[str]) -> int:
         return int(ended.code or DONE)
     except KeyboardInterrupt:
         return STOPPED
-    except BrokenPipeError:
-        # Whoever read the output has enough; what Python would still write must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return DONE

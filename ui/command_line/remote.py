@@ -17,6 +17,7 @@ from ui.command_line.backend import BatchLimits, Named
 from ui.command_line.exits import FaultError
 
 SHORTEST_POLL_S, LONGEST_POLL_S = 0.2, 2.0
+LOST_S = 60.0  # without an answer, after which a job that is followed is given up here
 PATIENCE = httpx.Timeout(600.0, connect=10.0)  # an upload is decoded before it is answered
 LIST_OF_VOICES = "list_models"
 # By type of job, the endpoint that takes its recordings, and the one that starts it.
@@ -26,6 +27,10 @@ ENDPOINTS = {
     "conversion": ("upload_target_audio", "start_conversion"),
     "batch": ("upload_batch_audio", "start_batch"),
 }
+
+
+class UnreachableError(ConfigError):
+    """Nobody answers at the address."""
 
 
 class RemoteBackend:
@@ -79,9 +84,18 @@ class RemoteBackend:
         return self._call("start_training", job_id, model_name, settings)
 
     def follow(self, job_id: str) -> Iterator[Row]:
-        pause_s = SHORTEST_POLL_S
+        pause_s, heard_s = SHORTEST_POLL_S, time.monotonic()
         while True:
-            row = self._call("job_status", job_id)
+            try:
+                row = self._call("job_status", job_id)
+            except UnreachableError as error:
+                if time.monotonic() - heard_s > LOST_S:
+                    raise FaultError(
+                        f"{self._url} does not answer any more; the job {job_id} goes on there."
+                    ) from error
+                time.sleep(LONGEST_POLL_S)
+                continue
+            heard_s = time.monotonic()
             yield row
             if row["status"] in ENDED:
                 return
@@ -141,7 +155,7 @@ class RemoteBackend:
                 raise NotAllowedError(self._login()) from error
             raise RvcError(_refusal(self._url, error.response)) from error
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise ConfigError(
+            raise UnreachableError(
                 f"No server answers at {self._url} ({error}); check the address, and that it runs."
             ) from error
         except ValueError as error:  # the client's own, of what answers but is none of Gradio

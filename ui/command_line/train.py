@@ -12,7 +12,7 @@ from rvc.errors import ConfigError, NotAllowedError, RvcError
 from rvc.training.settings import TrainSettings
 from ui.command_line.backend import Backend
 from ui.command_line.convert import Inputs
-from ui.command_line.exits import require_completed
+from ui.command_line.exits import FaultError, StoppedError, require_completed
 from ui.command_line.files import find_files
 from ui.command_line.options import command
 from ui.command_line.screen import Screen
@@ -29,6 +29,7 @@ Recordings = Annotated[
 @command(TrainSettings, PrepareSettings)
 def train(  # noqa: PLR0913 -- one parameter for each option
     session: Session,
+    settings: Row,
     inputs: Recordings = None,
     name: Annotated[str, typer.Option(metavar="NAME", help="what the voice is called")] = "",
     consent: Annotated[bool, typer.Option("--consent", help=f"say: {CONSENT}")] = False,
@@ -39,7 +40,6 @@ def train(  # noqa: PLR0913 -- one parameter for each option
         str, typer.Option(metavar="ID", help="take the recordings that `prepare` was given")
     ] = "",
     resume: Annotated[str, typer.Option(metavar="ID", help="go on with a training that was stopped")] = "",
-    settings: Row = {},  # noqa: B006 -- it is not changed
 ) -> None:
     if sum(map(bool, (inputs, prepared, resume))) != 1:
         raise ConfigError("Give recordings to train on, or --prepared ID, or --resume ID.")
@@ -63,18 +63,21 @@ def train(  # noqa: PLR0913 -- one parameter for each option
 
 
 def _trained(session: Session, backend: Backend, row: Row) -> Row:
-    """Follow a training to its voice; what stopped it or failed goes on from what it has saved."""
+    """Follow a training to its voice; one that was stopped can go on from what it has saved."""
     tell_refused(session.screen, row)
     try:
         row = require_completed(follow(backend, session.screen, row))
-    except (KeyboardInterrupt, RvcError):
+    except (KeyboardInterrupt, StoppedError, FaultError):
         session.screen.say(f"It goes on with: python app.py train --resume {row['id']}{session.place}")
+        raise
+    except RvcError:
+        remove(backend, row)  # its recordings will not get better
         raise
     return next(model for model in backend.voices() if model["id"] == row["model_id"])
 
 
 @command(PrepareSettings)
-def prepare(session: Session, inputs: Inputs, settings: Row = {}) -> None:  # noqa: B006 -- it is not changed
+def prepare(session: Session, settings: Row, inputs: Inputs) -> None:
     session.require_owner()
     with passing_folder() as folder:
         files = [(one.path, one.name) for one in find_files(inputs, folder)]

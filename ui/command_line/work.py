@@ -15,7 +15,8 @@ from ui.command_line.screen import Screen
 def follow(backend: Backend, screen: Screen, row: Row, seen: Callable[[Row], None] = lambda _: None) -> Row:
     """Follow a job to its end, its progress on the screen, and return its row.
 
-    Ctrl-C stops it and is raised again when it has ended; `seen` hears of every row.
+    Ctrl-C stops it, as does whatever goes wrong here, and is raised again when it has ended; `seen` hears of
+    every row.
     """
     job_id = row["id"]
     with screen.progress() as show:
@@ -23,12 +24,15 @@ def follow(backend: Backend, screen: Screen, row: Row, seen: Callable[[Row], Non
             for row in backend.follow(job_id):
                 show(row)
                 seen(row)
-        except KeyboardInterrupt:
-            screen.say("Stopping: what is under way is saved ...")
-            with suppress(RvcError):  # it has ended by itself
+        except BaseException as error:
+            by_hand = isinstance(error, KeyboardInterrupt)
+            if by_hand:
+                screen.say("Stopping: what is under way is saved ...")
+            with suppress(RvcError):  # it has ended by itself, or nobody can be asked
                 backend.cancel(job_id)
-            for row in backend.follow(job_id):
-                seen(row)
+                *_, row = backend.follow(job_id)
+                if by_hand:
+                    seen(row)
             raise
     return row
 

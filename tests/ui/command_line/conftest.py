@@ -43,6 +43,8 @@ Call = Callable[..., Ended]
 def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Call]:
     """Run a command as `python app.py` does, in this process, with toy work."""
     with_toy_work(monkeypatch)
+    for name in ("TIMBRE_SERVER", "TIMBRE_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
     before = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: object) -> Ended:

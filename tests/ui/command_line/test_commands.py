@@ -115,6 +115,15 @@ def test_files_that_differ_by_their_ending_keep_both_results(call: Call, tmp_pat
     assert everything_in(results) == {"a.wav.wav", "a.flac.wav"}
 
 
+def test_no_result_replaces_another(call: Call, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "a.wav", "wav16", tone(1.0, 8_000), 8_000)
+    ended = call("convert", tmp_path / "one", tmp_path / "two", "--voice", "kathleen", "-o", tmp_path / "out")
+    assert (ended.status, "would both become" in ended.sentence) == (2, True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_bad_file_among_many_is_named_and_the_others_are_made(
     call: Call, recording: Path, data_dir: Path, tmp_path: Path
 ) -> None:
