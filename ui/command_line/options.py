@@ -29,7 +29,7 @@ HELP = {
     "index_rate": "share of the content that comes from the voice's own recordings",
     "protect": "how much of that share breath and consonants get",
     "follow_loudness": "how far the recording's loudness is followed",
-    "f0_estimator": "what finds the pitch: praat or rmvpe",
+    "f0_estimator": "what finds the pitch; by itself what suits the voice",
     "format": "what the result is written as, when its name does not tell",
     "chunk_s": "seconds that are spoken at once",
     "engine": "lite, or rvc for a voice that RVC programs read",

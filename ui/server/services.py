@@ -23,6 +23,7 @@ from pipelines.settings import Settings
 from pipelines.store.records import ID, Caller, Row, require_admin
 from pipelines.users.accounts import Account, Accounts
 from pipelines.users.tokens import Tokens
+from pipelines.voices.blending import blend_voices
 from pipelines.voices.pitch import measured_pitch, stated_pitch
 from pipelines.voices.presets import Presets
 from rvc.errors import AudioError, ConfigError, NotAllowedError, RvcError, UnknownNameError
@@ -121,6 +122,12 @@ class Services(Intake):
         """Pack a voice ("bundle", or "rvc" for other RVC programs); return the path that Gradio may serve."""
         row, archive = self.library.get(caller, model_id), self.packed(caller, model_id, form)
         return publish_file(archive, str(row["model_name"]), self.library.folder(caller, model_id))
+
+    def blend_voices(self, caller: Caller, model_ids: list[str], shares: list[float], name: str) -> Row:
+        """Make a new voice of several; it counts as something started."""
+        self.jobs.limits.take("starts", caller)
+        with self.jobs.quota.room(caller) as spend:
+            return blend_voices(self.library, caller, model_ids, shares, name, spend)
 
     def save_preset(self, caller: Caller, name: str, settings: Row, model_id: str | None) -> Row:
         """Keep settings under a name, for the caller or with a voice; it counts as something started."""
