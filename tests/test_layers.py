@@ -28,13 +28,15 @@ LEVELS = (
     ("ui.server",),
     ("ui.look",),
     ("pipelines.worker", "pipelines.demo", "pipelines.examples", "pipelines.commands", "pipelines.checking"),
+    ("pipelines.worker_tasks",),
     ("pipelines.jobs", "pipelines.training"),
     (
         "pipelines.conversion",
         "pipelines.recordings",
+        "pipelines.speech",
         "pipelines.voices",
         "pipelines.spectrogram_picture",
-        "pipelines.pitch_contours",
+        "pipelines.pictures",
     ),
     ("pipelines.users", "pipelines.weights"),
     ("pipelines.store",),
@@ -56,7 +58,7 @@ LEVEL = {room: number for number, level in enumerate(LEVELS) for room in level}
 PACKAGES = ("ui", "pipelines", "rvc")
 
 # `pipelines.jobs` runs in the server, these run in its children; what both need stands behind both.
-CHILD = ("pipelines.worker", "pipelines.training", "pipelines.conversion")
+CHILD = ("pipelines.worker", "pipelines.worker_tasks", "pipelines.training", "pipelines.conversion")
 
 # The server process: the page, and what it imports. The other modules of pipelines run in child processes.
 SERVER = (

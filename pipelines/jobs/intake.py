@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.job_spec import CONSENT, check_settings, check_training
+from pipelines.job_spec import CONSENT, SpeechOptions, check_settings, check_training
 from pipelines.jobs.outcome import require_training
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
+from pipelines.speech.synthesisers import speakers
+from pipelines.speech.texts import typed
 from pipelines.store.records import Caller, Row, checked_settings
 from pipelines.voices.library import Library
 from pipelines.weights import fetch_pretrained, weight_store
+from rvc.checked import read_settings
 from rvc.errors import CheckpointError, ConfigError, NotAllowedError
 from rvc.steps import result_of
 
-PURPOSES = {"preprocessing": "training", "conversion": "target"}  # of an upload, if not called as its job
+# Of an upload, where it is not called as its job.
+PURPOSES = {"preprocessing": "training", "conversion": "target", "speech": "text"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +53,23 @@ class Intake:
     def send_and_submit(
         self, caller: Caller, files: list[tuple[Path, str]], kind: str, settings: Row | None, **voice: str
     ) -> Row:
-        """Take in recordings and start a job on them; when that is refused, nothing of them is kept."""
-        settings = self._checked(kind, settings)
+        """Take in recordings and start a job on them; when that is refused, nothing of them is kept.
+
+        kind: The type of the job, or "lines" for a batch that speaks each line of a text file.
+        """
+        settings = self._checked("speech" if kind == "lines" else kind, settings)
         uploaded = self.jobs.upload(caller, files, PURPOSES.get(kind, kind))
         try:
-            return self.jobs.submit(caller, kind, uploaded["id"], settings=settings, **voice)
+            job_type = "batch" if kind == "lines" else kind
+            return self.jobs.submit(caller, job_type, uploaded["id"], settings=settings, **voice)
         except BaseException:
             self.jobs.remove(caller, uploaded["id"], purge=True)
             raise
+
+    def say(self, caller: Caller, text: object, settings: Row | None, model_id: str) -> Row:
+        """Start to speak a text in a voice, as `send_and_submit`."""
+        with typed(text) as files:
+            return self.send_and_submit(caller, files, "speech", settings, model_id=model_id)
 
     def _checked(self, kind: str, settings: Row | None) -> Row:
         """Refuse what the job would refuse a minute later; return its settings, consent as it is kept."""
@@ -67,7 +80,10 @@ class Intake:
             check_settings(kind, settings)  # before JSON has made null of what is no number
             if kind == "training" and self.settings.hf_hub_offline:  # what is not here cannot come later
                 result_of(fetch_pretrained(check_training(settings), weight_store(self.settings)))
-        return checked_settings(settings)
+        checked = checked_settings(settings)
+        if kind == "speech":
+            speakers(read_settings(SpeechOptions, checked))
+        return checked
 
     def packed(self, caller: Caller, model_id: str, form: str) -> Path:
         """Pack a voice ("bundle", or "rvc" for other RVC programs) and return the zip, kept for a day."""

@@ -19,19 +19,22 @@ from pathlib import Path, PurePosixPath
 import orjson
 
 from pipelines.conversion.provenance import Provenance
-from pipelines.pitch_contours import pitch_contours
+from pipelines.pictures import draw_spectrograms, pitch_contours
 from pipelines.recordings.pieces import REJECTED, figures_of
 from pipelines.recordings.report import validate
 from pipelines.recordings.uploads import StoredFile
 from pipelines.store.records import (
     ENDED,
     RESULTS,
+    SINGLE,
     STATES,
+    TEXT,
     Caller,
     Row,
     Rows,
     job_deleted,
     saved_states,
+    spoken_path,
     unknown_job,
 )
 from pipelines.store.registry import Registry
@@ -39,6 +42,7 @@ from pipelines.users.limits import require_room
 from pipelines.voices.bundle import pack_files
 from rvc.errors import AudioError, ConfigError, NotAllowedError, UnknownNameError
 from rvc.files import is_disk_full
+from rvc.sandbox import on_behalf_of
 
 logger = logging.getLogger(__name__)
 COLUMNS = ("name", "output", "status", "seconds", "reason")
@@ -110,6 +114,8 @@ class JobFiles:
     def validate(self, caller: Caller, job_id: str) -> Row:
         """Measure the recordings of an upload, or of the one that a job works on, and judge each."""
         folder, files = self.stored_files(caller, job_id)
+        if any(file.codec == TEXT for file in files):
+            raise ConfigError("This is a text, of which there is no recording to measure.")
         if any(file.audio == file.original for file in files):
             raise ConfigError(
                 "The recordings of a batch are only read when they are converted; "
@@ -132,9 +138,15 @@ class JobFiles:
         return self._jobs_dir / upload["id"], files
 
     def input_path(self, caller: Caller, job_id: str, *, decoded: bool = False) -> Path:
-        """Return the first file of the upload that a job works on, as it came or as a mono WAV."""
+        """Return the first file of the upload that a job works on, as it came or as a mono WAV.
+
+        Of a text that is what its synthesiser said.
+        """
         folder, files = self.stored_files(caller, job_id)
         path = folder / (files[0].audio if decoded else files[0].original)
+        if decoded and files[0].codec == TEXT:
+            row = job_of(self._registry, caller, job_id)
+            path = spoken_path(self._jobs_dir / row["id"], str(row["output_audio_path"]))
         if not path.is_file():
             raise ConfigError("The recording of this job is no longer here; upload it again.")
         return path
@@ -187,6 +199,8 @@ class JobFiles:
     def batch_played(self, caller: Caller, job_id: str, number: int) -> tuple[Path, Path, Row]:
         """As `batch_file`; what no browser plays as it came is decoded, once, unless it is long."""
         source, made, file = self.batch_file(caller, job_id, number)
+        if file.get("codec") == TEXT:
+            return spoken_path(self._jobs_dir / job_id, made.name), made, file
         length_s = float(file.get("seconds") or math.inf)
         if _is_played(source.name, str(file.get("codec")), file.get("note")) or length_s > MOST_DECODED_S:
             return source, made, file
@@ -199,14 +213,37 @@ class JobFiles:
         return kept, made, file
 
     def pitch_contours(self, caller: Caller, job_id: str) -> Row:
-        """Return the melodies of a conversion's source and result, as `pipelines.pitch_contours` does."""
-        after, before = self.result_path(caller, job_id), self.input_path(caller, job_id, decoded=True)
-        row = job_of(self._registry, caller, job_id)
-        if row["type"] != "conversion":
-            raise NotAllowedError("Only a conversion of one recording has contours; convert this one alone.")
-        contours = pitch_contours(before, after, self._jobs_dir / row["id"] / "work" / "pitch.json")
+        """Return the melodies of a conversion's source and result, as `pipelines.pictures` does."""
+        row, (before, after) = self._compared(caller, job_id)
+        with on_behalf_of(caller.user_id):
+            contours = pitch_contours(before, after, self._jobs_dir / row["id"] / "work" / "pitch.json")
         moved = (row.get("result") or {}).get("transpose_semitones")
         return contours | {"job_id": row["id"], "transpose_semitones": moved}
+
+    def spectrograms(
+        self, caller: Caller, job_id: str, against_id: str | None = None
+    ) -> tuple[Path, tuple[Path, Path]]:
+        """Return a picture of a conversion's result below its source, and the two recordings that it shows.
+
+        against_id: another conversion, whose result takes the place of the source.
+        """
+        row, (before, after) = self._compared(caller, job_id)
+        titles, name = ("Before: the source", f"After: spoken by {row['model_name']}"), "spectrograms.png"
+        if against_id:
+            other, (_, before) = self._compared(caller, against_id)
+            titles, name = (_title(other), _title(row)), f"spectrograms.{other['id']}.png"
+        picture = self._jobs_dir / row["id"] / "work" / name
+        with on_behalf_of(caller.user_id):
+            draw_spectrograms(before, after, picture, titles)
+        return picture, (before, after)
+
+    def _compared(self, caller: Caller, job_id: str) -> tuple[Row, tuple[Path, Path]]:
+        """Return the row of a completed conversion, its source and its result."""
+        after, before = self.result_path(caller, job_id), self.input_path(caller, job_id, decoded=True)
+        row = job_of(self._registry, caller, job_id)
+        if row["type"] not in SINGLE:
+            raise NotAllowedError("Only a conversion of one recording has contours; convert this one alone.")
+        return row, (before, after)
 
     def training_checkpoints(self, caller: Caller, job_id: str) -> list[Path]:
         """Return what other RVC programs train on from: G_<step>.pth and D_<step>.pth of a training."""
@@ -219,6 +256,10 @@ class JobFiles:
                 "ask for those of a completed training of the engine rvc."
             )
         return found
+
+
+def _title(row: Row) -> str:
+    return f"{PurePosixPath(str(row['files'][0]['name'])).stem} in {row['model_name']}"
 
 
 def _is_played(name: str, codec: str, note: str | None) -> bool:
@@ -247,9 +288,13 @@ def _results_zip(row: Row, folder: Path) -> Path:
             return archive
         results = [folder / RESULTS / file["output"] for file in made]
         if missing := [path.name for path in results if not path.is_file()]:
-            others = f" and {len(missing) - 1} more are" if len(missing) > 1 else " is"
+            if len(missing) == 1:
+                raise NotAllowedError(
+                    f"{missing[0]} is no longer on the server, so the zip cannot be made; convert again."
+                )
             raise NotAllowedError(
-                f"{missing[0]}{others} no longer on the server, so the zip cannot be made; convert again."
+                f"{missing[0]} and {len(missing) - 1} more are no longer on the server, so the zip cannot be "
+                "made; convert again."
             )
         try:
             tables.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,10 @@ class Backend(Protocol):
         """Start a training on the recordings of a preparation."""
         ...
 
+    def say(self, text: str, settings: Row, model_id: str) -> Row:
+        """Start to speak a text in a voice."""
+        ...
+
     def follow(self, job_id: str) -> Iterator[Row]:
         """Iterate over a job's row as it changes, the last when it has ended."""
         ...

@@ -45,6 +45,9 @@ class LocalBackend:
     def train_prepared(self, job_id: str, settings: Row, model_name: str) -> Row:
         return self._intake.submit(ME, "training", job_id, settings, model_name=model_name)
 
+    def say(self, text: str, settings: Row, model_id: str) -> Row:
+        return self._intake.say(ME, text, settings, model_id)
+
     def follow(self, job_id: str) -> Iterator[Row]:
         return self._intake.jobs.follow(ME, job_id)
 

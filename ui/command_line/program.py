@@ -13,6 +13,7 @@ import typer
 from ui.command_line.convert import convert
 from ui.command_line.doctor import doctor
 from ui.command_line.exits import DONE, STOPPED
+from ui.command_line.say import say
 from ui.command_line.train import prepare, train
 from ui.command_line.voices import export, import_, voices
 
@@ -20,6 +21,7 @@ PROGRAM = "python app.py"
 # What each does, as README's table says it too.
 COMMANDS = {
     "convert": (convert, "converts recordings, one or a folder of them, into a voice"),
+    "say": (say, "speaks a text in a voice"),
     "train": (train, "trains a voice on recordings, and goes on with a training that was stopped"),
     "prepare": (prepare, "reports on recordings of a voice before it is trained"),
     "voices": (voices, "lists the voices"),

@@ -83,6 +83,9 @@ class RemoteBackend:
     def train_prepared(self, job_id: str, settings: Row, model_name: str) -> Row:
         return self._call("start_training", job_id, model_name, settings)
 
+    def say(self, text: str, settings: Row, model_id: str) -> Row:
+        return self._call("start_speech", text, model_id, settings)
+
     def follow(self, job_id: str) -> Iterator[Row]:
         pause_s, heard_s = SHORTEST_POLL_S, time.monotonic()
         while True:

@@ -13,7 +13,6 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.spectrogram_picture import draw_conversion
 from pipelines.store.records import ENDED, Caller, Row
 from rvc.errors import RvcError
 from ui.look.contours import contours_figure
@@ -32,7 +31,7 @@ from ui.look.language import retold, tr, tr_n
 from ui.look.pitch_words import EXACT, moved, nearest_note, note_number
 from ui.look.player import Track, tracks_of, two_track_player
 from ui.look.wording import duration
-from ui.server.published import new_served_folder, publish_file
+from ui.server.published import publish_file
 from ui.server.services import ACTIVE, Answer, Services, Update
 
 # Not gr.Image, whose picture has no description and whose button no name.
@@ -66,21 +65,16 @@ class ConversionView:
         """
         jobs = self._services.jobs
         row, files = jobs.get(caller, job_id), jobs.files
-        contours, after = files.pitch_contours(caller, row["id"]), files.result_path(caller, row["id"])
-        names, titles = names_of(row), None
+        contours, names = files.pitch_contours(caller, row["id"]), names_of(row)
         if against_id:
             other = jobs.get(caller, against_id)
             contours["source_hz"] = files.pitch_contours(caller, other["id"])["result_hz"]
-            names = titles = (title_of_take(other), title_of_take(row))
-            before = files.result_path(caller, other["id"])
-        else:
-            before = files.input_path(caller, row["id"], decoded=True)
+            names = title_of_take(other), title_of_take(row)
         yield {self.contours: contours_figure(contours, *names)}
-        picture = new_served_folder(before, after) / "spectrograms.png"
-        draw_conversion(before, after, picture, name=str(row["model_name"]), titles=titles)
+        picture, shown = files.spectrograms(caller, row["id"], against_id)
         values = {"source": names[0], "result": names[1]}
         described = tr("Spectrograms of {source} and {result}, one above the other", **values)
-        file = gr.FileData(path=str(picture)).model_dump()
+        file = gr.FileData(path=publish_file(picture, "spectrograms", *shown)).model_dump()
         yield {self.image: {"file": file, "alt": escape(described)}}
 
     def draw(self, caller: Caller, row: Row, name: str, *, focus: bool = False) -> Answer:
@@ -135,7 +129,10 @@ class ConversionView:
     def _source_track(self, caller: Caller, row: Row) -> Track:
         name, _ = names_of(row)
         path = publish_file(self._services.jobs.files.played_path(caller, row["id"]), name)
-        return Track(name=name, path=path, seconds=float(row["files"][0].get("seconds") or 0.0))
+        length: Row = (
+            row["result"] if row["type"] == "speech" else row["files"][0]
+        )  # of a text it was a guess
+        return Track(name=name, path=path, seconds=float(length.get("seconds") or 0.0))
 
     def _track(self, caller: Caller, row: Row) -> Track:
         _, voice = names_of(row)
@@ -157,6 +154,10 @@ def title_of_take(row: Row) -> str:
 def what_was_done(row: Row, name: str) -> str:
     """Return how far a recording was moved, as who sings calls it, and from which note to which."""
     result = row.get("result") or {}
+    if row["type"] == "speech":
+        return tr(
+            "Here is your text in the voice {name}. The first track is how it was read aloud.", name=name
+        )
     semitones, median_hz = result.get("transpose_semitones"), result.get("source_median_hz")
     if semitones is None:
         return tr(

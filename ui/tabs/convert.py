@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.store.records import CONVERTING, Caller, Row
+from pipelines.store.records import CONVERTING, SINGLE, Caller, Row
 from rvc.errors import RvcError
 from ui.look.fields import FOCUS_MISSING, field_note, said
 from ui.look.html import card, paragraph, pitch_note
@@ -25,6 +25,7 @@ from ui.server.services import (
     Services,
     as_gr_error,
     error_message,
+    event_value,
     throttle,
     validate_id,
 )
@@ -34,7 +35,7 @@ from ui.tabs.hear_now import hear_now, heard
 from ui.tabs.preset_part import PresetPart
 from ui.tabs.remembered import recalled
 from ui.tabs.sources import SourceChoice
-from ui.tabs.takes import Takes, TakesState, pressed
+from ui.tabs.takes import Takes, TakesState
 from ui.tabs.voice_list import sounds_of
 
 PLACES = frozenset(map(str, range(1, SHOWN_FILES + 1)))  # of the recordings of a batch that are listed
@@ -146,6 +147,7 @@ class ConvertTab:
 
     def wire(self, page: gr.Blocks, opened: gr.Tab) -> None:
         """When the page or the tab is opened: read the voices; follow a conversion that still runs."""
+        self.sources.wire(page)
         page.load(None, js=ANY_FILE)
         page.load(None, js=PLAYING)
         page.load(self.hear, None, self.heard, **QUIET)
@@ -231,11 +233,11 @@ class ConvertTab:
         """Convert and draw each step; the job goes on when the page is closed."""
         state, voice = values[self.state], values[self.voice]
         source = self.sources[values[self.sources.kind]]
-        if not voice or not values[source.field]:
+        if not voice or not source.given(values):
             choose = tr("Choose a voice; if there is none, train one in the Clone tab.")
             yield {
                 self.voice_note: "" if voice else said(choose),
-                source.note: "" if values[source.field] else said(retold(source.missing)),
+                source.note: "" if source.given(values) else said(retold(source.missing)),
             }
             return
         try:
@@ -287,7 +289,7 @@ class ConvertTab:
     def hear_file(self, state: ConvertState, event: gr.EventData, request: gr.Request) -> Answer:
         """Play one recording of the batch that is shown."""
         with as_gr_error():
-            caller, number = self._services.caller(request), pressed(event, "number")
+            caller, number = self._services.caller(request), event_value(event, "number")
             job_id = validate_id(state.job_id, "job")
             heard = self.view.hear_file(caller, job_id, int(number) if number in PLACES else 0)
             state.put(None)
@@ -308,6 +310,6 @@ class ConvertTab:
         for row in throttle(self._services.jobs.follow(caller, job["id"])):
             if state.job_id != job["id"]:
                 return
-            if row["status"] == "completed" and row["type"] == "conversion":
+            if row["status"] == "completed" and row["type"] in SINGLE:
                 state.put(row["id"])
             yield self.view.draw(caller, row, name, focus=focus)

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import gradio as gr
 
-from pipelines.store.records import Caller, Row, Rows
+from pipelines.store.records import SINGLE, Caller, Row, Rows
 from rvc.engine.options import ENGINES, LITE_DEFAULTS
 from rvc.errors import RvcError
 from ui.look.html import BUTTONS_JS, action
-from ui.look.language import tr, tr_n
+from ui.look.language import language_name, tr, tr_n
 from ui.look.pitch_words import EXACT, moved
 from ui.look.wording import ago
-from ui.server.services import Answer, Services, as_gr_error, event_value, validate_id
+from ui.server.services import Answer, Services, as_gr_error, pressed_job
 from ui.tabs.conversion_view import ConversionView, names_of, title_of_take
 
 SHOWN_TAKES = 50
@@ -89,7 +89,7 @@ class Takes:
         """Put a take into the trash; its line offers to bring it back."""
         with as_gr_error():
             caller = self._services.caller(request)
-            row = self._services.jobs.remove(caller, job_of(event))
+            row = self._services.jobs.remove(caller, pressed_job(event))
             state.removed.append(row["id"])
             answer: Answer = {}
             if row["id"] in (state.shown_id, state.against_id):
@@ -101,7 +101,7 @@ class Takes:
     def undo(self, state: TakesState, event: gr.EventData, request: gr.Request) -> Answer:
         with as_gr_error():
             caller = self._services.caller(request)
-            row = self._services.jobs.restore(caller, job_of(event))
+            row = self._services.jobs.restore(caller, pressed_job(event))
             state.removed = [job_id for job_id in state.removed if job_id != row["id"]]
             return {self.list: self._html(state, caller)}
 
@@ -111,13 +111,14 @@ class Takes:
         return caller, self._take(caller, event)
 
     def _take(self, caller: Caller, event: gr.EventData) -> Row:
-        return self._services.jobs.get(caller, job_of(event))
+        return self._services.jobs.get(caller, pressed_job(event))
 
     def _html(self, state: TakesState, caller: Caller) -> str:
         jobs, of = self._services.jobs, caller.user_id
-        gone = jobs.list(caller, user_id=of, type="conversion", deleted=True)
-        rows = jobs.list(caller, user_id=of, type="conversion", status="completed")
+        gone = jobs.list(caller, user_id=of, deleted=True)
+        rows = jobs.list(caller, user_id=of, status="completed")
         rows += [row for row in gone if row["id"] in state.removed]
+        rows = [row for row in rows if row["type"] in SINGLE]
         rows = sorted(rows, key=lambda row: row["completed_at"] or "", reverse=True)[:SHOWN_TAKES]
         return self.takes_list(caller, rows, state.shown_id) if rows else ""
 
@@ -133,16 +134,6 @@ class Takes:
             f'<section class="tm-takes" aria-label="{escape(tr("Takes"))}"><h2>{escape(tr("Takes"))}</h2>'
             f'<p class="tm-quiet">{escape(told)}</p><ul>{lines}</ul></section>'
         )
-
-
-def pressed(event: gr.EventData, name: str) -> str:
-    """Return what the button of ours that was pressed says; the page may have sent anything."""
-    said = event_value(event, name)
-    return said if isinstance(said, str) else ""
-
-
-def job_of(event: gr.EventData) -> str:
-    return validate_id(pressed(event, "job"), "job")
 
 
 def settings_in_words(settings: Row, engine: str) -> list[str]:
@@ -163,6 +154,10 @@ def settings_in_words(settings: Row, engine: str) -> list[str]:
         words.append(tr("as {format}", format=form))
     if estimator := settings.get("f0_estimator"):
         words.append(tr("pitch found by {estimator}", estimator=estimator))
+    if (speed := settings.get("speed")) and abs(float(speed) - 1.0) > 1e-6:
+        words.append(tr("at speed {value}", value=f"{float(speed):g}"))
+    if language := settings.get("language"):
+        words.append(language_name(language))
     return words
 
 

@@ -153,6 +153,17 @@ def test_more_recordings_than_a_batch_holds_are_more_batches(
     assert everything_in(tmp_path / "results") == {"0.wav", "1.wav", "2.wav"}
 
 
+def test_a_text_is_spoken(call: Call, data_dir: Path, tmp_path: Path) -> None:
+    target = tmp_path / "hello.wav"
+    ended = call("say", "Hello there.", "--voice", "kathleen", "-o", target)
+    assert (ended.status, ended.out) == (0, f"{target}\n")
+    assert seconds_of(target) > 0
+    assert no_jobs_left(data_dir)
+    refused = call("say", "Hello.", "--voice", "kathleen", "-o", tmp_path / "2.wav", "--language", "tlh")
+    assert (refused.status, "tlh" in refused.sentence) == (2, True)
+    assert no_jobs_left(data_dir)
+
+
 CONVERT = ("convert", "me.wav", "--voice", "kathleen")
 TRAIN = ("train", "me.wav", "--name", "Anna", "--consent")
 
