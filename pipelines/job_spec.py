@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rvc.checked import check_fields, read_settings
 from rvc.engine.options import ConvertOptions, engine_defaults
@@ -40,7 +40,7 @@ class JobSpec:
     """One job, as its worker sees it. All folders are absolute."""
 
     id: str
-    type: str  # "preprocessing", "training", "conversion" or "batch"
+    type: str  # one of `records.JOB_TYPES`
     folder: Path  # the job's own
     upload_folder: Path  # of the upload whose files are worked on
     files: list[dict[str, Any]]  # each as StoredFile.to_json gives it; paths relative to upload_folder
@@ -95,6 +95,31 @@ class PrepareSettings:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class CoverOptions(ConvertOptions):
+    """How a song is sung in another voice: how its vocals are converted, and how all is mixed."""
+
+    voice_gain_db: float = 0.0
+    backing_gain_db: float = 0.0
+    reverb: float = 0.0  # share of what rings after the original vocals that is kept, 0..1
+
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **ConvertOptions.ranges,
+        "voice_gain_db": (-30.0, 12.0),
+        "backing_gain_db": (-30.0, 12.0),
+        "reverb": (0.0, 1.0),
+    }
+
+    def of_vocals(self) -> ConvertOptions:
+        """Return how the vocals are converted, to a file from which nothing is lost."""
+        asked = {each.name: getattr(self, each.name) for each in fields(ConvertOptions)}
+        return ConvertOptions(**{**asked, "format": "flac"})
+
+
+SEPARATING_SHARE = 0.8  # how much of a cover's progress bar its separation gets
+OPTIONS = {"preprocessing": PrepareSettings, "cover": CoverOptions}  # by type of job; else ConvertOptions
+
+
 def divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Divide what was asked into settings of the preparation and of the training."""
     names = {field.name for field in fields(PrepareSettings)}
@@ -112,7 +137,7 @@ def check_settings(job_type: str, settings: Mapping[str, Any]) -> None:
             raise ConfigError("The setting 'patience_from' is noted by train_on; leave it out and call that.")
         check_training(settings)
     else:
-        read_settings(PrepareSettings if job_type == "preprocessing" else ConvertOptions, settings)
+        read_settings(OPTIONS.get(job_type, ConvertOptions), settings)
 
 
 def check_training(settings: Mapping[str, Any]) -> TrainSettings:

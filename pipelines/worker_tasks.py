@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipelines.events import Done, Events, Progress, result_of
-from pipelines.job_spec import JobSpec, PrepareSettings, divided
+from pipelines.job_spec import SEPARATING_SHARE, CoverOptions, JobSpec, PrepareSettings, divided
+from pipelines.store.records import STEMS
 from rvc.checked import read_settings
 from rvc.engine.options import ConvertOptions
 from rvc.errors import ConfigError
@@ -23,13 +25,16 @@ from rvc.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from pipelines.conversion.convert import ConvertResult
+    from pipelines.conversion.cover.separating import FindsVocals
     from pipelines.conversion.load_voice import LoadedVoice
+    from pipelines.conversion.provenance import Provenance
     from pipelines.recordings.prepare import Prepared
     from pipelines.recordings.uploads import StoredFile
 
 PREPARE_SHARE = 0.1  # how much of a training's progress bar its preparation gets
 # What of a conversion's settings its recording tells, beside who found the melody.
 TOLD_SETTINGS = ("index_rate", "protect", "chunk_s", "follow_loudness", "f0_estimator", "format")
+TOLD_OF_MIX = ("format", "voice_gain_db", "backing_gain_db", "reverb")  # besides, of a cover's
 
 Task: TypeAlias = "Callable[[JobSpec], Events[dict[str, Any]]]"
 
@@ -78,7 +83,8 @@ def training(spec: JobSpec) -> Events[dict[str, Any]]:
 def conversion(spec: JobSpec) -> Events[dict[str, Any]]:
     """One recording to the same in another voice."""
     (stored,) = _files(spec)
-    loaded, options = yield from _loaded(spec)
+    options = read_settings(ConvertOptions, spec.settings)
+    loaded = yield from _loaded(spec, options)
     spec.result_folder.mkdir(exist_ok=True)
     # A random name: Gradio serves a file to whoever knows its path.
     destination = spec.result_folder / f"{secrets.token_hex(8)}.{options.format}"
@@ -93,7 +99,8 @@ def batch(spec: JobSpec) -> Events[dict[str, Any]]:
     from pipelines.conversion.batch import convert_all
     from pipelines.recordings.uploads import decode
 
-    loaded, options = yield from _loaded(spec)
+    options = read_settings(ConvertOptions, spec.settings)
+    loaded = yield from _loaded(spec, options)
     decoded = spec.work_folder / "decoded.wav"
 
     def convert_one(row: dict[str, Any], destination: Path) -> Events[float]:
@@ -113,9 +120,45 @@ def batch(spec: JobSpec) -> Events[dict[str, Any]]:
     yield Done(result=_facts_of(result) | {"f0_estimator": loaded.estimator_name})
 
 
-def _loaded(spec: JobSpec) -> Generator[Progress, None, tuple[LoadedVoice, ConvertOptions]]:
-    """Check the settings of a conversion and get its voice loaded."""
-    options = read_settings(ConvertOptions, spec.settings)
+def cover(spec: JobSpec) -> Events[dict[str, Any]]:
+    """A song to the same song in another voice."""
+    from pipelines.conversion.cover.mixing import Parts
+    from pipelines.conversion.cover.stages import covered, is_separated, separated
+    from pipelines.weights import fetch_separator, weight_store
+
+    options, files = read_settings(CoverOptions, spec.settings), _files(spec)
+    vocals, backing = (spec.folder / STEMS[stem] for stem in ("vocals", "backing"))
+    weights = None
+    if len(files) == 2:
+        vocals, backing = (spec.upload_folder / file.audio for file in files)
+    elif not is_separated(spec.folder):
+        weights = yield from fetch_separator(weight_store())  # before anything takes long
+    loaded = yield from _loaded(spec, options.of_vocals())
+    share = loaded.share
+    if weights is not None:
+        song = spec.upload_folder / files[0].audio
+        work = separated(song, files[0].name, spec.folder, partial(_separator, weights))
+        yield from result_of(work, since=share, until=SEPARATING_SHARE)
+        share = SEPARATING_SHARE
+    parts = Parts(voice=spec.folder / STEMS["voice"], vocals=vocals, backing=backing)
+    sing = partial(_converting, spec, loaded, options.of_vocals(), sung=True)
+    of_mix = {name: getattr(options, name) for name in TOLD_OF_MIX}
+    record = _record(spec, loaded, options.of_vocals(), of_mix)
+    result = yield from result_of(covered(parts, spec.folder, options, sing, record), since=share)
+    path = str(result.path.relative_to(spec.folder))
+    yield Done(result=_facts_of(result) | {"path": path, "f0_estimator": loaded.estimator_name})
+
+
+def _separator(weights: Path) -> FindsVocals:
+    import torch
+
+    from pipelines.conversion.cover.separator import Separator
+
+    return Separator.load(weights, "cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _loaded(spec: JobSpec, options: ConvertOptions) -> Generator[Progress, None, LoadedVoice]:
+    """Get the voice of a conversion loaded."""
     if spec.model_folder is None:
         raise ConfigError("The conversion names no voice; choose one.")
     yield Progress(stage="Loading the voice", fraction=0.0)
@@ -130,24 +173,37 @@ def _loaded(spec: JobSpec) -> Generator[Progress, None, tuple[LoadedVoice, Conve
         if all((spec.model_folder / name).is_file() for name in REQUIRED):
             raise
         raise voice_deleted(spec.model_name) from error
-    return loaded, options
+    return loaded
 
 
-def _converting(
-    spec: JobSpec, loaded: LoadedVoice, options: ConvertOptions, source: Path, destination: Path
+def _converting(  # noqa: PLR0913  # as `convert`
+    spec: JobSpec,
+    loaded: LoadedVoice,
+    options: ConvertOptions,
+    source: Path,
+    destination: Path,
+    *,
+    sung: bool = False,
 ) -> Events[ConvertResult]:
     """Convert a recording into the voice of the spec; the tags of the result say how it was made."""
     from pipelines.conversion.convert import convert
+
+    record = _record(spec, loaded, options)
+    return convert(source, destination, loaded.voice, options, loaded.estimator, record, sung=sung)
+
+
+def _record(
+    spec: JobSpec, loaded: LoadedVoice, options: ConvertOptions, more: Mapping[str, Any] | None = None
+) -> Provenance:
     from pipelines.conversion.provenance import Provenance
 
     chosen = loaded.voice.engine.defaults.with_asked(options)
     settings = {name: getattr(chosen, name) for name in TOLD_SETTINGS}
-    record = Provenance(
+    return Provenance(
         voice_name=spec.model_name or loaded.voice.card.name,
         voice_id=spec.model_id or "",
-        settings=settings | {"f0_estimator": loaded.estimator_name},
+        settings={**settings, "f0_estimator": loaded.estimator_name, **(more or {})},
     )
-    return convert(source, destination, loaded.voice, options, loaded.estimator, record)
 
 
 def _files(spec: JobSpec) -> list[StoredFile]:
@@ -170,4 +226,5 @@ TASKS: Mapping[str, Task] = {
     "training": training,
     "conversion": conversion,
     "batch": batch,
+    "cover": cover,
 }

@@ -27,6 +27,7 @@ from pipelines.store.records import (
     ENDED,
     RESULTS,
     STATES,
+    STEMS,
     Caller,
     Row,
     Rows,
@@ -198,12 +199,37 @@ class JobFiles:
                 _decode(source, kept, str(file["name"]))
         return kept, made, file
 
-    def pitch_contours(self, caller: Caller, job_id: str) -> Row:
-        """Return the melodies of a conversion's source and result, as `pipelines.pitch_contours` does."""
-        after, before = self.result_path(caller, job_id), self.input_path(caller, job_id, decoded=True)
+    def stem_path(self, caller: Caller, job_id: str, stem: str) -> Path:
+        """Return a part of a song that was covered, one of STEMS; the job may still be under way."""
         row = job_of(self._registry, caller, job_id)
+        if row["type"] != "cover" or stem not in STEMS:
+            raise UnknownNameError(
+                f"This job ({row['type']}) has no stem {str(stem)[:20]!r}; a cover has: {', '.join(STEMS)}."
+            )
+        path = self._jobs_dir / row["id"] / STEMS[stem]
+        for file in row["files"]:
+            if file.get("part") == stem:
+                path = self._jobs_dir / row["upload_id"] / file["audio"]
+        if not path.is_file():
+            raise NotAllowedError(
+                f"The {stem} of this song are not there ({row['status']}); wait, or resume it."
+            )
+        return path
+
+    def heard_paths(self, caller: Caller, job_id: str) -> tuple[Path, Path]:
+        """Return what was converted, decoded, and what came of it: of a cover both without the backing."""
+        row = job_of(self._registry, caller, job_id)
+        result = self.result_path(caller, job_id)
+        if row["type"] == "cover":
+            return self.stem_path(caller, job_id, "vocals"), self.stem_path(caller, job_id, "voice")
         if row["type"] != "conversion":
             raise NotAllowedError("Only a conversion of one recording has contours; convert this one alone.")
+        return self.input_path(caller, job_id, decoded=True), result
+
+    def pitch_contours(self, caller: Caller, job_id: str) -> Row:
+        """Return the melodies of a conversion's source and result, as `pipelines.pitch_contours` does."""
+        before, after = self.heard_paths(caller, job_id)
+        row = job_of(self._registry, caller, job_id)
         contours = pitch_contours(before, after, self._jobs_dir / row["id"] / "work" / "pitch.json")
         moved = (row.get("result") or {}).get("transpose_semitones")
         return contours | {"job_id": row["id"], "transpose_semitones": moved}

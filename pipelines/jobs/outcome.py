@@ -29,7 +29,8 @@ from rvc.errors import CheckpointError, NotAllowedError, RvcError
 
 logger = logging.getLogger(__name__)
 
-RESUMABLE = ("training", "batch")  # types of jobs that save their work as they go
+RESUMABLE = ("training", "batch", "cover")  # types of jobs that save their work as they go
+MAKES_AUDIO = ("conversion", "cover")  # whose result is one file
 RETRY_PAUSES_S = (5.0, 60.0)  # rest before the second and the third try
 
 
@@ -81,7 +82,7 @@ def resolve(row: Row, outcome: JobOutcome, folder: Path, library: Library, pause
 
 def count_use(before: Row, after: Row, library: Library) -> None:
     """Add to the voice's statistics what a job has converted between its start and its end in this try."""
-    if after["type"] == "conversion" and after["status"] == "completed":
+    if after["type"] in MAKES_AUDIO and after["status"] == "completed":
         library.record_use(after["model_id"], [float(after["result"].get("seconds") or 0.0)])
     elif after["type"] == "batch":
         pairs = zip(before["files"], after["files"], strict=True)
@@ -120,7 +121,7 @@ def _completed(row: Row, result: Row, folder: Path, library: Library) -> Row:
     measured = result.get("quality_snr")
     snr = row["quality_snr"] if measured is None else measured
     changes = ended("completed", progress=1.0, stage="", quality_snr=snr)
-    if row["type"] == "conversion":
+    if row["type"] in MAKES_AUDIO:
         audio = (folder / str(result.pop("path", ""))).resolve()
         if not audio.is_file() or not audio.is_relative_to(folder.resolve()):
             raise CheckpointError("The conversion left no audio; retry it.")

@@ -17,9 +17,9 @@ from pipelines.store.records import RUNNING_STATUS, Row, Rows
 SHORT, LONG = "conversion", "long conversion"  # the lanes of conversions
 LANES = (*RUNNING_STATUS, LONG)
 LONG_RECORDING_S = 300.0  # what is longer lets the others through at its pieces
-# The urgency of a conversion that somebody waits for, of a long one, a batch of them, and all else.
+# The urgency of a conversion that somebody waits for, of a long one or a song, a batch of them, and all else.
 URGENT, PATIENT, BATCH, BACKGROUND = range(4)
-URGENCY = {SHORT: URGENT, LONG: PATIENT, "batch": BATCH}
+URGENCY = {SHORT: URGENT, LONG: PATIENT, "cover": PATIENT, "batch": BATCH}
 TURN_S = 60.0  # how long an overdue job computes before a more urgent one may interrupt it again
 # Types of job that never run together on the same upload, whose prepared slices they write and read.
 USES_PREPARED = frozenset({"preprocessing", "training"})

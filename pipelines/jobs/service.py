@@ -22,14 +22,8 @@ from pipelines.jobs.outcome import RETRY_PAUSES_S, cancelled, ended
 from pipelines.jobs.reviews import Reviews
 from pipelines.jobs.trash import coming_with, going_with
 from pipelines.logs import about_job
-from pipelines.recordings.uploads import (
-    batch_files,
-    has_more_to_do,
-    receive,
-    receive_batch,
-    receive_voice,
-    tried_again,
-)
+from pipelines.recordings.receiving import receive_for
+from pipelines.recordings.uploads import batch_files, has_more_to_do, tried_again
 from pipelines.settings import Settings
 from pipelines.store import records
 from pipelines.store.clock import Clock
@@ -45,10 +39,10 @@ from pipelines.store.records import (
     voice_deleted,
 )
 from pipelines.store.registry import Registry
-from pipelines.users.limits import Limits, Quota, Share, Spend
+from pipelines.users.limits import Limits, Quota, Share
 from pipelines.users.signatures import Signatures
 from pipelines.voices.library import EXPORT_LIFE_S, Library
-from rvc.errors import AudioError, ConfigError, NotAllowedError
+from rvc.errors import ConfigError, NotAllowedError
 from rvc.sandbox import on_behalf_of
 
 logger = logging.getLogger(__name__)
@@ -151,14 +145,12 @@ class Jobs:
     def upload(self, caller: Caller, files: Sequence[tuple[Path, str]], purpose: str) -> Row:
         """Check, decode and keep recordings (path, what the person calls it), and return their row.
 
-        The purpose is "training" for recordings of a voice, "target" for one to convert, "batch" for many to
-        convert. Of a voice or a batch there may be zips; a file that cannot be used is in "refused" of a
-        voice's row and among the files of a batch, with its reason.
+        The purpose is "training" for recordings of a voice, "target" for one to convert, "batch" for many,
+        "song" for a song, or its vocals and its backing. Of a voice or a batch there may be zips; a file that
+        cannot be used is in "refused" of a voice's row and among the files of a batch, with its reason.
         """
         if purpose not in UPLOAD_TYPES:
             raise ConfigError(f"Unknown purpose {purpose!r}. Choose one of: {', '.join(UPLOAD_TYPES)}.")
-        if purpose == "target" and len(files) > 1:
-            raise AudioError("A conversion takes one recording; upload the others one by one.")
         self.limits.take("uploads", caller)
         job_id = records.new_id()
         folder = self._jobs_dir / job_id
@@ -166,7 +158,7 @@ class Jobs:
         try:
             (folder / ARRIVING).touch()
             with about_job(job_id), on_behalf_of(caller.user_id), self.quota.room(caller) as spend:
-                kept, refused = self._receive(files, folder, purpose, spend)
+                kept, refused = receive_for(purpose, files, folder, self._settings, spend)
                 first = next(file["original"] for file in kept if "original" in file)
                 facts: Row = {"id": job_id, "files": kept, "refused": refused}
                 facts["input_audio_path"] = f"jobs/{job_id}/{first}"
@@ -179,18 +171,6 @@ class Jobs:
             raise
         (folder / ARRIVING).unlink()
         return row
-
-    def _receive(
-        self, files: Sequence[tuple[Path, str]], folder: Path, purpose: str, spend: Spend
-    ) -> tuple[Rows, Rows]:
-        """Take files in; returns those of the row, and of a voice's recordings those that cannot be used."""
-        if purpose == "batch":
-            return receive_batch(files, folder, self._settings, spend), []
-        if purpose == "training":
-            stored, refused = receive_voice(files, folder, self._settings, spend)
-        else:
-            stored, refused = receive(files, folder, self._settings, spend), []
-        return [file.to_json() for file in stored], refused
 
     def submit(  # noqa: PLR0913  # one parameter for each of the endpoint's
         self,
@@ -259,8 +239,10 @@ class Jobs:
         else:
             upload = upload_of(self.registry, sources[0])
             files, ids = upload["files"], []
-            if upload["type"] == "batch":
-                raise ConfigError("These recordings were sent in for a batch; upload them again for this.")
+            if upload["type"] != type and {type, upload["type"]} & {"batch", "cover"}:
+                raise ConfigError(
+                    f"These recordings were sent in for a {upload['type']}; upload them again for this."
+                )
             if type == "conversion" and len(files) != 1:
                 raise ConfigError("A conversion takes one recording; upload the one to convert by itself.")
         path = upload["input_audio_path"]
@@ -384,7 +366,7 @@ class Jobs:
         """Say how many jobs wait for a voice or use it, of which kind; "" for none."""
         with self.lock:
             counts = Counter(job["type"] for job in self._jobs_in(model_id))
-        plural = {"conversion": "conversions", "batch": "batches"}
+        plural = {"conversion": "conversions", "batch": "batches", "cover": "covers"}
         told = [f"{n} {kind if n == 1 else plural[kind]}" for kind, n in sorted(counts.items(), reverse=True)]
         return " and ".join(told)
 

@@ -31,9 +31,9 @@ Rows = list[Row]
 # By type of job, its status while a child works on it.
 RUNNING_STATUS = {
     "preprocessing": "preprocessing", "training": "training",
-    "conversion": "converting", "batch": "converting",
+    "conversion": "converting", "batch": "converting", "cover": "converting",
 }  # fmt: skip
-CONVERTING = frozenset({"conversion", "batch"})  # types of job that speak in a voice
+CONVERTING = frozenset({"conversion", "batch", "cover"})  # types of job that speak in a voice
 JOB_TYPES = tuple(RUNNING_STATUS)
 RUNNING = frozenset(RUNNING_STATUS.values())
 RESTARTABLE = frozenset({"failed", "cancelled", "interrupted"})
@@ -41,7 +41,7 @@ ENDED = RESTARTABLE | {"completed"}
 STATUSES = {"uploaded", "pending"} | RUNNING | ENDED
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of a row; it becomes the name of a folder
 # By purpose of an upload, the type of its row.
-UPLOAD_TYPES = {"training": "training", "target": "conversion", "batch": "batch"}
+UPLOAD_TYPES = {"training": "training", "target": "conversion", "batch": "batch", "song": "cover"}
 
 MAX_NAME_CHARACTERS = 80
 TRASH_S = 86_400.0  # how long a deleted voice or job can be restored
@@ -60,6 +60,13 @@ PRIVATE_OF_FILES = frozenset({"original", "audio", "upload_id"})  # where it lie
 STATES = Path("work") / "files.json"
 RESULTS = "result"
 STATE_KEYS = ("status", "reason", "output", "seconds")  # what the work changes in a recording's row
+# What a cover leaves beside its mix: the vocals and the backing of the song, unless they came as two files,
+# and the converted voice.
+STEMS = {
+    "vocals": Path("work") / "vocals.wav",
+    "backing": Path("work") / "backing.wav",
+    "voice": Path("work") / "voice.flac",
+}
 
 
 @dataclass(frozen=True)

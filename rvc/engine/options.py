@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from rvc.audio.writer import WRITABLE
 from rvc.checked import check_fields
@@ -40,8 +41,10 @@ class ConvertOptions:
     format: str = "wav"
     chunk_s: float | None = None  # spoken at once
 
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = _RANGES
+
     def __post_init__(self) -> None:
-        check_fields(self, _RANGES, _CHOICES)
+        check_fields(self, self.ranges, _CHOICES)
 
 
 @dataclass(frozen=True, kw_only=True)
