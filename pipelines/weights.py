@@ -240,6 +240,10 @@ def fetch_pretrained(
     return found
 
 
+def separator_installed() -> bool:
+    return find_spec("demucs_infer") is not None
+
+
 def fetch_separator(store: WeightStore) -> Generator[Progress, None, Path]:
     """Get what takes vocals out of a song.
 
@@ -247,7 +251,7 @@ def fetch_separator(store: WeightStore) -> Generator[Progress, None, Path]:
         ConfigError: The packages of requirements-songs.txt are not installed.
         DownloadError: The weights cannot be had.
     """
-    if find_spec("demucs_infer") is None:
+    if not separator_installed():
         raise ConfigError(
             "This server cannot take vocals out of a song: pip install -r requirements-songs.txt is missing; "
             f"{_TWO_FILES}."

@@ -123,11 +123,12 @@ def batch(spec: JobSpec) -> Events[dict[str, Any]]:
 def cover(spec: JobSpec) -> Events[dict[str, Any]]:
     """A song to the same song in another voice."""
     from pipelines.conversion.cover.mixing import Parts
-    from pipelines.conversion.cover.stages import covered, is_separated, separated
+    from pipelines.conversion.cover.stages import clear, is_separated, make_cover, separate
     from pipelines.weights import fetch_separator, weight_store
 
     options, files = read_settings(CoverOptions, spec.settings), _files(spec)
     vocals, backing = (spec.folder / STEMS[stem] for stem in ("vocals", "backing"))
+    clear(spec.folder)
     weights = None
     if len(files) == 2:
         vocals, backing = (spec.upload_folder / file.audio for file in files)
@@ -137,14 +138,14 @@ def cover(spec: JobSpec) -> Events[dict[str, Any]]:
     share = loaded.share
     if weights is not None:
         song = spec.upload_folder / files[0].audio
-        work = separated(song, files[0].name, spec.folder, partial(_separator, weights))
+        work = separate(song, files[0].name, spec.folder, partial(_separator, weights))
         yield from result_of(work, since=share, until=SEPARATING_SHARE)
         share = SEPARATING_SHARE
     parts = Parts(voice=spec.folder / STEMS["voice"], vocals=vocals, backing=backing)
     sing = partial(_converting, spec, loaded, options.of_vocals(), sung=True)
     of_mix = {name: getattr(options, name) for name in TOLD_OF_MIX}
     record = _record(spec, loaded, options.of_vocals(), of_mix)
-    result = yield from result_of(covered(parts, spec.folder, options, sing, record), since=share)
+    result = yield from result_of(make_cover(parts, spec.folder, options, sing, record), since=share)
     path = str(result.path.relative_to(spec.folder))
     yield Done(result=_facts_of(result) | {"path": path, "f0_estimator": loaded.estimator_name})
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.job_spec import JobSpec, PrepareSettings
+from pipelines.job_spec import CoverOptions, JobSpec, PrepareSettings
 from pipelines.worker_tasks import TASKS
 from rvc.engine.options import ConvertOptions
 from rvc.errors import RvcError
@@ -43,6 +43,7 @@ OPTIONS: dict[str, tuple[Any, int]] = {
     "training": (TrainSettings, 100),
     "conversion": (ConvertOptions, 80),
     "batch": (ConvertOptions, 40),
+    "cover": (CoverOptions, 60),
 }
 WRONG = ("text", "\0", -(10**30), float("nan"), [1], {"a": 1})
 """What no setting of any kind may be."""

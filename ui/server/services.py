@@ -17,7 +17,7 @@ from gradio.utils import get_upload_folder
 from starlette.requests import HTTPConnection
 
 from pipelines.job_spec import check_settings, check_training
-from pipelines.jobs.outcome import require_training
+from pipelines.jobs.outcome import MAKES_AUDIO, require_training
 from pipelines.jobs.samples import Samples
 from pipelines.jobs.service import Jobs
 from pipelines.monitoring import REFUSALS
@@ -28,7 +28,7 @@ from pipelines.users.tokens import Tokens
 from pipelines.voices.library import Library
 from pipelines.voices.pitch import measured_pitch, stated_pitch
 from pipelines.voices.presets import Presets
-from pipelines.weights import fetch_pretrained, weight_store
+from pipelines.weights import fetch_pretrained, fetch_separator, separator_installed, weight_store
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
 from rvc.files import ROOT, is_disk_full
 from rvc.sandbox import on_behalf_of
@@ -114,6 +114,8 @@ class Services:
         settings = self._checked(kind, settings)
         if kind == "training":
             self.jobs.reviews.require_enough(caller, job_id)
+        if kind == "cover" and len(self.jobs.get(caller, job_id)["files"]) == 1:
+            self.require_separator()
         return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
 
     def submit_batch(self, caller: Caller, job_ids: list[str], settings: Row | None, model_id: str) -> Row:
@@ -126,6 +128,8 @@ class Services:
     ) -> Row:
         """Take in recordings and start a job on them; when that is refused, nothing of them is kept."""
         settings = self._checked(kind, settings)
+        if kind == "cover" and len(files) == 1:
+            self.require_separator()
         uploaded = self.jobs.upload(caller, files, PURPOSES.get(kind, "training"))
         try:
             return self.jobs.submit(caller, kind, uploaded["id"], settings=settings, **voice)
@@ -143,6 +147,12 @@ class Services:
             if kind == "training" and self.settings.hf_hub_offline:  # what is not here cannot come later
                 result_of(fetch_pretrained(check_training(settings), weight_store(self.settings)))
         return checked_settings(settings)
+
+    def require_separator(self) -> None:
+        """Refuse a song in one file where nothing can take its vocals out, nor ever will."""
+        store = weight_store(self.settings)
+        if self.settings.hf_hub_offline or not separator_installed():  # what is not here cannot come later
+            result_of(fetch_separator(store))
 
     def changes(self, caller: Caller, user_id: str | None) -> Iterator[Row]:
         """Give the rows of all jobs of a caller (an admin: of `user_id`) as they change, until none runs."""
@@ -219,7 +229,8 @@ class Services:
         """Add to a completed row what it made: "audio" or "zip", a file, or "model", the voice's row."""
         if row["status"] != "completed":
             return row
-        files = {"batch": ("zip", f"as {row['model_name']}"), "conversion": ("audio", "converted")}
+        files = {"batch": ("zip", f"as {row['model_name']}")}
+        files |= dict.fromkeys(MAKES_AUDIO, ("audio", "converted"))
         if row["type"] in files:
             key, name = files[row["type"]]
             path = publish_file(self.jobs.files.result_path(caller, row["id"]), name)

@@ -24,6 +24,7 @@ from pipelines.conversion.cover.separating import FindsVocals, find_vocals, writ
 from pipelines.events import Done, Events, Progress, result_of
 from pipelines.job_spec import CoverOptions
 from pipelines.store.records import RESULTS, STEMS
+from rvc.errors import AudioError
 from rvc.files import atomic_write
 from rvc.steps import relay
 
@@ -54,28 +55,41 @@ def is_separated(folder: Path) -> bool:
     return all((folder / STEMS[stem]).is_file() for stem in ("vocals", "backing"))
 
 
-def separated(song: Path, name: str, folder: Path, load: Callable[[], FindsVocals]) -> Events[None]:
-    """Leave vocals and backing of a song in a job's folder, unless they are there; errors name it `name`."""
-    if not is_separated(folder):
-        (folder / STEMS["vocals"]).parent.mkdir(exist_ok=True)
-        found = folder / "work" / "vocals.raw"
-        yield Progress(stage="Separating", fraction=0.0, needs_device=True)
-        separator = load()
+def clear(folder: Path) -> None:
+    """Remove from a job's folder what a try that was killed was writing."""
+    for path in (*folder.glob("work/.*.part"), *folder.glob(f"{RESULTS}/.*.part")):
+        path.unlink()
 
-        def told(share: float) -> Progress:
-            return Progress(stage="Separating", fraction=share * (1 - WRITING_SHARE), needs_device=True)
 
-        def writing(share: float) -> Progress:
-            return Progress(stage="Separating", fraction=1 - WRITING_SHARE * (1 - share))
+def separate(song: Path, name: str, folder: Path, load: Callable[[], FindsVocals]) -> Events[None]:
+    """Leave vocals and backing of a song in a job's folder.
 
-        yield from relay(find_vocals(song, found, separator), told)
-        stems = (folder / STEMS["vocals"], folder / STEMS["backing"])
+    Raises:
+        AudioError: Nobody sings in what it calls `name`.
+    """
+    stems = (folder / STEMS["vocals"], folder / STEMS["backing"])
+    found = stems[0].with_suffix(".raw")
+    found.parent.mkdir(exist_ok=True)
+
+    def finding(share: float) -> Progress:
+        return Progress(stage="Separating", fraction=share * (1 - WRITING_SHARE), needs_device=True)
+
+    def writing(share: float) -> Progress:
+        return Progress(stage="Separating", fraction=1 - WRITING_SHARE * (1 - share))
+
+    yield finding(0.0)
+    separator = load()
+    yield from relay(find_vocals(song, found, separator), finding)
+    try:
         yield from relay(write_stems(song, found, separator.rate_hz, stems, name), writing)
+    except AudioError:
         found.unlink()
+        raise
+    found.unlink()
     yield Done(result=None)
 
 
-def sung(parts: Parts, folder: Path, sing: Sing) -> Events[dict[str, Any]]:
+def convert_vocals(parts: Parts, folder: Path, sing: Sing) -> Events[dict[str, Any]]:
     """Leave the vocals in the other voice in a job's folder, unless they are there; returns the facts."""
     kept = folder / "work" / "voice.json"
     if not (parts.voice.is_file() and kept.is_file()):
@@ -87,7 +101,7 @@ def sung(parts: Parts, folder: Path, sing: Sing) -> Events[dict[str, Any]]:
     yield Done(result=json.loads(kept.read_text(encoding="utf-8")))
 
 
-def covered(
+def make_cover(
     parts: Parts, folder: Path, options: CoverOptions, sing: Sing, record: Provenance
 ) -> Events[CoverResult]:
     """Convert the vocals of a song and mix them with its backing; the tags of the result tell the record.
@@ -98,7 +112,7 @@ def covered(
         AudioError: The vocals hold no sound.
         ConfigError: As of `convert`.
     """
-    facts = yield from result_of(sung(parts, folder, sing), until=1 - MIXING_SHARE)
+    facts = yield from result_of(convert_vocals(parts, folder, sing), until=1 - MIXING_SHARE)
 
     def mixing(share: float) -> Progress:
         return Progress(stage="Mixing", fraction=1 - MIXING_SHARE * (1 - share))
