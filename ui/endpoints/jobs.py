@@ -95,7 +95,7 @@ class JobEndpoints(Endpoints):
 
     @endpoint()
     def start_cover(self, caller: Caller, job_id: str, model_id: str, settings: Options = None) -> Row:
-        """Start to convert a song into a voice: its vocals are separated, converted in its key, and mixed back.
+        """Start to convert a song: its vocals are separated, converted in its own key, and mixed back.
 
         settings may hold those of start_conversion; transpose_semitones moves by whole octaves or not at all
         when absent. Besides voice_gain_db and backing_gain_db (-30..12), and reverb (0..1: how much of what
