@@ -11,10 +11,10 @@ import pytest
 import soundfile as sf
 
 from tests.ui.launched import RECORDING, VOICE_FILES
-from tests.ui.tabs.test_convert import BUILT_IN, convert
+from tests.ui.tabs.test_convert import BUILT_IN, MANY, ONE, convert
 from tests.ui.visitor import SOMEBODY_ELSE, request, sent
 from ui.server.services import Services
-from ui.tabs.convert import MANY, ONE, ConvertState, ConvertTab
+from ui.tabs.convert import ConvertState, ConvertTab
 from ui.tabs.takes import settings_in_words
 
 
@@ -162,14 +162,14 @@ def test_a_take_is_made_again_with_its_recording_voice_and_settings(tab: Convert
     values |= {
         tab.state: state,
         tab.voice: BUILT_IN,
-        tab.number: ONE,
-        tab.source: sent(RECORDING),
-        tab.files: None,
+        tab.sources.kind: ONE,
+        tab.sources[ONE].field: sent(RECORDING),
+        tab.sources[MANY].field: None,
     }
     list(tab.convert(values, request()))
     put = tab.again(press(job=str(state.job_id)), request())
-    assert (put[tab.voice].value, put[tab.number]) == (BUILT_IN, ONE)
-    assert Path(put[tab.source].value["path"]).read_bytes() == RECORDING.read_bytes()
+    assert (put[tab.voice].value, put[tab.sources.kind]) == (BUILT_IN, ONE)
+    assert Path(put[tab.sources[ONE].field]).read_bytes() == RECORDING.read_bytes()
     assert (put[tab.expert.automatic], put[tab.expert.semitones], put[tab.expert.format]) == (
         False,
         7,
