@@ -140,6 +140,12 @@ class JobFiles:
             raise ConfigError("The recording of this job is no longer here; upload it again.")
         return path
 
+    def input_paths(self, caller: Caller, job_id: str) -> list[tuple[Path, str]]:
+        """Return all files of the upload that a job works on, as they came, and what each was called."""
+        self.input_path(caller, job_id)
+        folder, files = self.stored_files(caller, job_id)
+        return [(folder / file.original, file.name) for file in files]
+
     def played_path(self, caller: Caller, job_id: str) -> Path:
         """Return what a browser plays of that file: it as it came, or decoded.
 

@@ -22,7 +22,15 @@ from pathlib import Path
 from pipelines.job_spec import JobSpec
 from pipelines.jobs.job_files import upload_of
 from pipelines.settings import Settings
-from pipelines.store.records import CONVERTING, Row, has_made_voice, now, saved_states, voice_deleted
+from pipelines.store.records import (
+    CONVERTING,
+    MAKES_AUDIO,
+    Row,
+    has_made_voice,
+    now,
+    saved_states,
+    voice_deleted,
+)
 from pipelines.store.registry import Registry
 from pipelines.voices.library import Library
 from rvc.errors import CheckpointError, NotAllowedError, RvcError
@@ -30,7 +38,6 @@ from rvc.errors import CheckpointError, NotAllowedError, RvcError
 logger = logging.getLogger(__name__)
 
 RESUMABLE = ("training", "batch", "cover")  # types of jobs that save their work as they go
-MAKES_AUDIO = ("conversion", "cover")  # whose result is one file
 RETRY_PAUSES_S = (5.0, 60.0)  # rest before the second and the third try
 
 

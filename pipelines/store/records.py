@@ -34,6 +34,7 @@ RUNNING_STATUS = {
     "conversion": "converting", "batch": "converting", "cover": "converting",
 }  # fmt: skip
 CONVERTING = frozenset({"conversion", "batch", "cover"})  # types of job that speak in a voice
+MAKES_AUDIO = ("conversion", "cover")  # those whose result is one file
 JOB_TYPES = tuple(RUNNING_STATUS)
 RUNNING = frozenset(RUNNING_STATUS.values())
 RESTARTABLE = frozenset({"failed", "cancelled", "interrupted"})

@@ -14,7 +14,7 @@ from tests.ui.launched import RECORDING, VOICE_FILES
 MUST_BE_TRIED = {
     "/delete_job", "/restore_job", "/delete_model", "/restore_model", "/set_voice_pitch", "/export_model",
     "/convert_voice", "/revoke_token", "/list_slices", "/slice_audio", "/reject_slices", "/restore_slices",
-    "/download_batch_file", "/pitch_contours",
+    "/download_batch_file", "/pitch_contours", "/start_cover", "/cover_song", "/download_stem",
     "/list_samples", "/download_sample", "/keep_checkpoint", "/train_on",
 }  # fmt: skip
 
@@ -46,6 +46,7 @@ def same_answer_everywhere(stranger: Client, things: dict[str, str]) -> None:
         "slice_ids": ["0-0"],
         "slice_id": "0-0",
         "number": 1,
+        "stem": "voice",
         "name": "A preset",
         "kind": "conversion",
         "seconds": 10,

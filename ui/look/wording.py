@@ -28,6 +28,7 @@ KINDS = {
     "training": tr_later("Train voice"),
     "conversion": tr_later("Convert"),
     "batch": tr_later("Convert many"),
+    "cover": tr_later("Convert a song"),
 }
 # What sentences of jobs and errors are filled in with.
 FILLED_IN = (

@@ -17,12 +17,20 @@ from gradio.utils import get_upload_folder
 from starlette.requests import HTTPConnection
 
 from pipelines.job_spec import check_settings, check_training
-from pipelines.jobs.outcome import MAKES_AUDIO, require_training
+from pipelines.jobs.outcome import require_training
 from pipelines.jobs.samples import Samples
 from pipelines.jobs.service import Jobs
 from pipelines.monitoring import REFUSALS
 from pipelines.settings import Settings
-from pipelines.store.records import ID, UPLOAD_TYPES, Caller, Row, checked_settings, require_admin
+from pipelines.store.records import (
+    ID,
+    MAKES_AUDIO,
+    UPLOAD_TYPES,
+    Caller,
+    Row,
+    checked_settings,
+    require_admin,
+)
 from pipelines.users.accounts import Account, Accounts
 from pipelines.users.tokens import Tokens
 from pipelines.voices.library import Library
@@ -114,8 +122,11 @@ class Services:
         settings = self._checked(kind, settings)
         if kind == "training":
             self.jobs.reviews.require_enough(caller, job_id)
-        if kind == "cover" and len(self.jobs.get(caller, job_id)["files"]) == 1:
-            self.require_separator()
+        if kind == "cover":
+            self.library.get(caller, voice["model_id"])
+            source = self.jobs.get(caller, job_id)
+            if source["type"] == "cover" and len(source["files"]) == 1:
+                self._require_separator()
         return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
 
     def submit_batch(self, caller: Caller, job_ids: list[str], settings: Row | None, model_id: str) -> Row:
@@ -129,7 +140,8 @@ class Services:
         """Take in recordings and start a job on them; when that is refused, nothing of them is kept."""
         settings = self._checked(kind, settings)
         if kind == "cover" and len(files) == 1:
-            self.require_separator()
+            self.library.get(caller, voice["model_id"])
+            self._require_separator()
         uploaded = self.jobs.upload(caller, files, PURPOSES.get(kind, "training"))
         try:
             return self.jobs.submit(caller, kind, uploaded["id"], settings=settings, **voice)
@@ -148,11 +160,10 @@ class Services:
                 result_of(fetch_pretrained(check_training(settings), weight_store(self.settings)))
         return checked_settings(settings)
 
-    def require_separator(self) -> None:
+    def _require_separator(self) -> None:
         """Refuse a song in one file where nothing can take its vocals out, nor ever will."""
-        store = weight_store(self.settings)
         if self.settings.hf_hub_offline or not separator_installed():  # what is not here cannot come later
-            result_of(fetch_separator(store))
+            result_of(fetch_separator(weight_store(self.settings)))
 
     def changes(self, caller: Caller, user_id: str | None) -> Iterator[Row]:
         """Give the rows of all jobs of a caller (an admin: of `user_id`) as they change, until none runs."""

@@ -37,6 +37,12 @@ from ui.server.services import ACTIVE, Answer, Services, Update
 
 # Not gr.Image, whose picture has no description and whose button no name.
 PICTURE = """${value ? '<img src="' + value.file.url + '" alt="' + value.alt + '">' : ""}"""
+# By stem what its button says.
+STEM_NAMES = {
+    "vocals": "Download the original vocals",
+    "backing": "Download the backing",
+    "voice": "Download the converted voice",
+}
 SHOWN_FILES = 200  # a longer list is cut on the page; the zip's table has all of them
 
 
@@ -53,10 +59,15 @@ class ConversionView:
         )
         with gr.Column(visible=False, elem_id="convert-results") as self.results:
             self.player = two_track_player("player")
+            with gr.Row(visible=False, elem_id="stems") as self.stems:
+                self.stem_buttons = {
+                    stem: gr.DownloadButton(label, size="sm", min_width=120, elem_id=f"stem-{stem}")
+                    for stem, label in STEM_NAMES.items()
+                }
             with gr.Accordion("Melodies and spectrograms", open=False, elem_id="pictures") as self.pictures:
                 self.contours = gr.HTML(elem_id="contours", padding=False)
                 self.image = gr.HTML(None, html_template=PICTURE, elem_id="picture", padding=False)
-        self.heard = [self.results, self.player, self.pictures]
+        self.heard = [self.results, self.player, self.pictures, self.stems, *self.stem_buttons.values()]
         self.drawn = [self.status, self.cancel_button, self.download, *self.heard]
 
     def draw_pictures(self, caller: Caller, job_id: str, against_id: str | None = None) -> Iterator[Answer]:
@@ -66,15 +77,14 @@ class ConversionView:
         """
         jobs = self._services.jobs
         row, files = jobs.get(caller, job_id), jobs.files
-        contours, after = files.pitch_contours(caller, row["id"]), files.result_path(caller, row["id"])
+        contours = files.pitch_contours(caller, row["id"])
+        before, after = files.heard_paths(caller, row["id"])
         names, titles = names_of(row), None
         if against_id:
             other = jobs.get(caller, against_id)
             contours["source_hz"] = files.pitch_contours(caller, other["id"])["result_hz"]
             names = titles = (title_of_take(other), title_of_take(row))
-            before = files.result_path(caller, other["id"])
-        else:
-            before = files.input_path(caller, row["id"], decoded=True)
+            _, before = files.heard_paths(caller, other["id"])
         yield {self.contours: contours_figure(contours, *names)}
         picture = new_served_folder(before, after) / "spectrograms.png"
         draw_conversion(before, after, picture, name=str(row["model_name"]), titles=titles)
@@ -105,7 +115,7 @@ class ConversionView:
         """Put a conversion into the player, beside its source or beside the result of another one."""
         first = self._track(caller, against) if against else self._source_track(caller, row)
         tracks = tracks_of(first, self._track(caller, row), play=play)
-        return self._heard(tracks, pictures=True)
+        return self._heard(tracks, pictures=True) | self._stems(caller, row)
 
     def hear_file(self, caller: Caller, job_id: str, number: int) -> Answer:
         """Put one recording of a batch, by its number from 1, into the player, and play it."""
@@ -130,7 +140,22 @@ class ConversionView:
             self.results: gr.Column(visible=True),
             self.player: tracks,
             self.pictures: gr.Accordion(open=False, visible=pictures),
+            self.stems: gr.Row(visible=False),
         }
+
+    def _stems(self, caller: Caller, row: Row) -> Answer:
+        """Offer the parts of a song that was covered, as far as they are still there."""
+        if row["type"] != "cover":
+            return {}
+        name, _ = names_of(row)
+        answer: Answer = {self.stems: gr.Row(visible=True)}
+        for stem, button in self.stem_buttons.items():
+            path = None
+            with suppress(RvcError):
+                found = self._services.jobs.files.stem_path(caller, row["id"], stem)
+                path = publish_file(found, f"{name} {stem}")
+            answer[button] = gr.DownloadButton(value=path, visible=path is not None)
+        return answer
 
     def _source_track(self, caller: Caller, row: Row) -> Track:
         name, _ = names_of(row)
@@ -158,6 +183,10 @@ def what_was_done(row: Row, name: str) -> str:
     """Return how far a recording was moved, as who sings calls it, and from which note to which."""
     result = row.get("result") or {}
     semitones, median_hz = result.get("transpose_semitones"), result.get("source_median_hz")
+    if row["type"] == "cover":
+        if not semitones:
+            return tr("Here is your song in the voice {name}, in its own key.", name=name)
+        return tr("Here is your song in the voice {name}, {interval}.", name=name, interval=moved(semitones))
     if semitones is None:
         return tr(
             "Here is your recording in the voice {name}. Listen to both, and download the second one.",

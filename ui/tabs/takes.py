@@ -12,7 +12,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from pipelines.store.records import Caller, Row, Rows
+from pipelines.store.records import MAKES_AUDIO, Caller, Row, Rows
 from rvc.engine.options import ENGINES, LITE_DEFAULTS
 from rvc.errors import RvcError
 from ui.look.html import BUTTONS_JS, action
@@ -115,9 +115,11 @@ class Takes:
 
     def _html(self, state: TakesState, caller: Caller) -> str:
         jobs, of = self._services.jobs, caller.user_id
-        gone = jobs.list(caller, user_id=of, type="conversion", deleted=True)
-        rows = jobs.list(caller, user_id=of, type="conversion", status="completed")
-        rows += [row for row in gone if row["id"] in state.removed]
+        rows = []
+        for kind in MAKES_AUDIO:
+            gone = jobs.list(caller, user_id=of, type=kind, deleted=True)
+            rows += jobs.list(caller, user_id=of, type=kind, status="completed")
+            rows += [row for row in gone if row["id"] in state.removed]
         rows = sorted(rows, key=lambda row: row["completed_at"] or "", reverse=True)[:SHOWN_TAKES]
         return self.takes_list(caller, rows, state.shown_id) if rows else ""
 
@@ -158,6 +160,13 @@ def settings_in_words(settings: Row, engine: str) -> list[str]:
     ):
         value = settings.get(key)
         if value is not None and abs(float(value) - float(getattr(usual, key))) > 1e-6:
+            words.append(text.format(value=f"{float(value):g}"))
+    for key, text in (
+        ("voice_gain_db", tr("voice {value} dB")),
+        ("backing_gain_db", tr("backing {value} dB")),
+        ("reverb", tr("reverb {value}")),
+    ):
+        if value := settings.get(key):
             words.append(text.format(value=f"{float(value):g}"))
     if (form := settings.get("format")) and form != "wav":
         words.append(tr("as {format}", format=form))
