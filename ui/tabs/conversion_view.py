@@ -37,12 +37,8 @@ from ui.server.services import ACTIVE, Answer, Services, Update
 
 # Not gr.Image, whose picture has no description and whose button no name.
 PICTURE = """${value ? '<img src="' + value.file.url + '" alt="' + value.alt + '">' : ""}"""
-# By stem what its button says.
-STEM_NAMES = {
-    "vocals": "Download the original vocals",
-    "backing": "Download the backing",
-    "voice": "Download the converted voice",
-}
+# By stem of a song what its button says.
+STEM_NAMES = {"vocals": "Original vocals", "backing": "Backing", "voice": "Converted voice"}
 SHOWN_FILES = 200  # a longer list is cut on the page; the zip's table has all of them
 
 
@@ -59,11 +55,13 @@ class ConversionView:
         )
         with gr.Column(visible=False, elem_id="convert-results") as self.results:
             self.player = two_track_player("player")
-            with gr.Row(visible=False, elem_id="stems") as self.stems:
-                self.stem_buttons = {
-                    stem: gr.DownloadButton(label, size="sm", min_width=120, elem_id=f"stem-{stem}")
-                    for stem, label in STEM_NAMES.items()
-                }
+            with gr.Column(visible=False, elem_id="stems") as self.stems:
+                gr.HTML('<p class="tm-quiet">Download the parts of the song:</p>', padding=False)
+                with gr.Row():
+                    self.stem_buttons = {
+                        stem: gr.DownloadButton(label, size="sm", min_width=90, elem_id=f"stem-{stem}")
+                        for stem, label in STEM_NAMES.items()
+                    }
             with gr.Accordion("Melodies and spectrograms", open=False, elem_id="pictures") as self.pictures:
                 self.contours = gr.HTML(elem_id="contours", padding=False)
                 self.image = gr.HTML(None, html_template=PICTURE, elem_id="picture", padding=False)
@@ -108,7 +106,8 @@ class ConversionView:
         note = quiet_note(first)
         if row["status"] != "completed":
             return shown | {self.status: job_card(row, title=tr("Converting into {name}", name=name)) + note}
-        done = card(tr("Done"), paragraph(what_was_done(row, name)) + note, tone="good")
+        told = what_was_sung(row, name) if row["type"] == "cover" else what_was_done(row, name)
+        done = card(tr("Done"), paragraph(told) + note, tone="good")
         return shown | {self.status: done} | self.hear(caller, row, play=focus)
 
     def hear(self, caller: Caller, row: Row, against: Row | None = None, *, play: bool = False) -> Answer:
@@ -140,7 +139,7 @@ class ConversionView:
             self.results: gr.Column(visible=True),
             self.player: tracks,
             self.pictures: gr.Accordion(open=False, visible=pictures),
-            self.stems: gr.Row(visible=False),
+            self.stems: gr.Column(visible=False),
         }
 
     def _stems(self, caller: Caller, row: Row) -> Answer:
@@ -148,7 +147,7 @@ class ConversionView:
         if row["type"] != "cover":
             return {}
         name, _ = names_of(row)
-        answer: Answer = {self.stems: gr.Row(visible=True)}
+        answer: Answer = {self.stems: gr.Column(visible=True)}
         for stem, button in self.stem_buttons.items():
             path = None
             with suppress(RvcError):
@@ -179,14 +178,18 @@ def title_of_take(row: Row) -> str:
     return tr("{name} in {voice}", name=name, voice=voice)
 
 
+def what_was_sung(row: Row, name: str) -> str:
+    """Return how far the vocals of a song were moved."""
+    semitones = (row.get("result") or {}).get("transpose_semitones") or 0.0
+    if abs(semitones) < EXACT:
+        return tr("Here is your song in the voice {name}, in its own key.", name=name)
+    return tr("Here is your song in the voice {name}, {interval}.", name=name, interval=moved(semitones))
+
+
 def what_was_done(row: Row, name: str) -> str:
     """Return how far a recording was moved, as who sings calls it, and from which note to which."""
     result = row.get("result") or {}
     semitones, median_hz = result.get("transpose_semitones"), result.get("source_median_hz")
-    if row["type"] == "cover":
-        if not semitones:
-            return tr("Here is your song in the voice {name}, in its own key.", name=name)
-        return tr("Here is your song in the voice {name}, {interval}.", name=name, interval=moved(semitones))
     if semitones is None:
         return tr(
             "Here is your recording in the voice {name}. Listen to both, and download the second one.",
