@@ -77,7 +77,7 @@ def front_matter() -> dict[str, Any]:
 def listed(name: str = "requirements.txt") -> dict[str, str]:
     """Distribution -> what is asked of it, of a file of requirements."""
     lines = [line.split("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
-    found = [re.fullmatch(r"([A-Za-z0-9._-]+)(.*)", line) for line in lines if line]
+    found = [re.fullmatch(r"([A-Za-z0-9._-]+)(.*)", line) for line in lines if line[:1] not in ("", "-")]
     return {match[1].lower(): match[2] for match in found if match}
 
 

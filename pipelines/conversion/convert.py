@@ -80,7 +80,7 @@ def convert(  # noqa: PLR0913  # what, where to, who, how, and what is said of i
     """
     estimator = estimator or f0_estimator(options.f0_estimator or "praat")
     clock = _Clock(Melody=estimator.cost_s, Speaking=voice.engine.defaults.cost_s)
-    steps = _convert(source, destination, voice, options, estimator, record, sung=sung)
+    steps = _convert(source, destination, voice, options, estimator, record, sung)
     result = yield from relay(timed(steps, clock.count), clock.in_the_whole)
     logger.info("converted %.1f s in %.1f s", result.seconds, clock.spent_s)
     yield Done(result=replace(result, timings=clock.timings))
@@ -93,7 +93,6 @@ def _convert(  # noqa: PLR0913  # as `convert`
     options: ConvertOptions,
     estimator: F0Estimator,
     record: Provenance | None,
-    *,
     sung: bool,
 ) -> Generator[Progress, None, ConvertResult]:
     """Do the work; the fractions are those of each stage."""
