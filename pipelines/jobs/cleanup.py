@@ -38,6 +38,11 @@ from rvc.files import atomic_write, bytes_in
 logger = logging.getLogger(__name__)
 ARRIVING = ".arriving"  # lies in an upload's folder until its row is written
 UNTOUCHED_S = 86_400.0  # age of an orphan while a server runs: it may still be at it
+# What tells of a job whether it is still needed.
+_LOOKED_AT = (
+    *("id", "status", "created_at", "updated_at", "deleted_at"),
+    *("type", "input_job_id", "upload_id", "upload_ids"),
+)
 _ID = re.compile(r"[0-9a-f]{32}")
 _TEMPORARY = re.compile(r"\.(incoming|outgoing|deleted)-.*")
 
@@ -69,7 +74,7 @@ def recover_on_start(registry: Registry, jobs_dir: Path, library: Library) -> No
                 count_use(row, registry.update("jobs", row["id"], files=files), library)
     if lost:
         logger.warning("%d jobs were interrupted; they can be resumed", len(lost))
-    known = {row["id"] for row in registry.list("jobs")}
+    known = {row["id"] for row in registry.list("jobs", only=["id"])}
     for folder in jobs_dir.iterdir():
         if folder.name in known:
             (folder / ARRIVING).unlink(missing_ok=True)
@@ -124,7 +129,7 @@ def find(
     before_s = by_the_wall if clock is None else clock.before
     oldest_job = _as_text(before_s(settings.cleanup_days * DAY_S))
     oldest_upload = _as_text(before_s(settings.upload_expiry_s))
-    rows = registry.list("jobs")
+    rows = registry.list("jobs", only=_LOOKED_AT)
     before = _as_text(before_s(TRASH_S))
     deleted = [row for row in rows if "" < (row.get("deleted_at") or "") < before]
     present = [row for row in rows if not row.get("deleted_at")]
@@ -133,7 +138,8 @@ def find(
     kept = [row for row in rows if row["id"] not in gone]
     used = {row["input_job_id"] for row in kept}.union(*(uploads_of(row) for row in kept))
     unused = [row for row in present if row["id"] not in used]
-    jobs = [row for row in unused if row["id"] in gone]
+    ended = {row["id"] for row in unused if row["id"] in gone}
+    jobs = registry.list("jobs", lambda row: row["id"] in ended) if ended else []
     uploads = [r for r in unused if r["status"] == "uploaded" and r["created_at"] < oldest_upload]
     orphans = (
         []
@@ -186,7 +192,7 @@ def _remove(path: Path) -> None:
 
 def daily(registry: Registry, settings: Settings, *, clock: Clock | None = None) -> None:
     try:
-        if back_up_daily(settings.data_dir, trusted=clock is None or clock.trusted) is not None:
+        if back_up_daily(settings.data_dir, trusted=clock is None or clock.trusted, opened=registry):
             remove(registry, settings, clock=clock)
     except ConfigError:
         logger.exception("today's backup could not be made")
@@ -224,7 +230,7 @@ def _as_text(moment_s: float) -> str:
 
 def _orphans(registry: Registry, data_dir: Path, before_s: float) -> list[Path]:
     """Return what no row names and nobody has touched since then; all of it for infinity."""
-    known = {table: {row["id"] for row in registry.list(table)} for table in ("jobs", "models")}
+    known = {table: {row["id"] for row in registry.list(table, only=["id"])} for table in ("jobs", "models")}
     return [
         path
         for table, ids in known.items()

@@ -115,19 +115,16 @@ def wrong_in(table: str, row_id: str, row: Row) -> str:
         return ""
     if row.get("id") != row_id or not ID.fullmatch(row_id):
         return "no usable id"
-    for name, kind in REQUIRED[table].items():
-        if name not in row:
-            return f"no {name}"
-        if not _is_of(kind, row[name]):
-            return f"a wrong {name}"
-    for name, kind in OPTIONAL.get(table, {}).items():
-        if name in row and not _is_of(kind, row[name]):
-            return f"a wrong {name}"
-    return ""
-
-
-def _is_of(kind: Kind, value: object) -> bool:
+    name = ""
     try:
-        return kind(value)
+        for name, kind in REQUIRED[table].items():
+            if not kind(row[name]):
+                return f"a wrong {name}"
+        for name, kind in OPTIONAL.get(table, {}).items():
+            if name in row and not kind(row[name]):
+                return f"a wrong {name}"
+    except KeyError:
+        return f"no {name}"
     except TypeError:  # a list where a name is looked up
-        return False
+        return f"a wrong {name}"
+    return ""
