@@ -58,6 +58,9 @@ FASTER_ON_GPU = {"features": 10.0, "step": 100.0, "convert": 10.0}  # of RVC's a
 PARTS = {
     "Listening": "check",
     "Comparing": "check",
+    "Looking for weights": "load",
+    "Waiting for another download": "load",
+    "Downloading weights": "load",
     "Loading": "load",
     "Loading the voice": "load",
     "Features": "features",

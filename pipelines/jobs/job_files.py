@@ -218,7 +218,7 @@ class JobFiles:
                 path = self._jobs_dir / row["upload_id"] / file["audio"]
         if not path.is_file():
             raise NotAllowedError(
-                f"The {stem} of this song are not there ({row['status']}); wait, or resume it."
+                f"The file of the {stem} is not there ({row['status']}); wait for it, or resume the job."
             )
         return path
 

@@ -123,10 +123,9 @@ class Services:
         if kind == "training":
             self.jobs.reviews.require_enough(caller, job_id)
         if kind == "cover":
-            self.library.get(caller, voice["model_id"])
             source = self.jobs.get(caller, job_id)
             if source["type"] == "cover" and len(source["files"]) == 1:
-                self._require_separator()
+                self._require_separator(caller, voice["model_id"])
         return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
 
     def submit_batch(self, caller: Caller, job_ids: list[str], settings: Row | None, model_id: str) -> Row:
@@ -140,8 +139,7 @@ class Services:
         """Take in recordings and start a job on them; when that is refused, nothing of them is kept."""
         settings = self._checked(kind, settings)
         if kind == "cover" and len(files) == 1:
-            self.library.get(caller, voice["model_id"])
-            self._require_separator()
+            self._require_separator(caller, voice["model_id"])
         uploaded = self.jobs.upload(caller, files, PURPOSES.get(kind, "training"))
         try:
             return self.jobs.submit(caller, kind, uploaded["id"], settings=settings, **voice)
@@ -160,8 +158,9 @@ class Services:
                 result_of(fetch_pretrained(check_training(settings), weight_store(self.settings)))
         return checked_settings(settings)
 
-    def _require_separator(self) -> None:
+    def _require_separator(self, caller: Caller, model_id: str) -> None:
         """Refuse a song in one file where nothing can take its vocals out, nor ever will."""
+        self.library.get(caller, model_id)  # a voice that there is not is the greater fault
         if self.settings.hf_hub_offline or not separator_installed():  # what is not here cannot come later
             result_of(fetch_separator(weight_store(self.settings)))
 

@@ -85,7 +85,7 @@ def test_its_parts_are_the_uploads_of_two_files_and_else_its_own(covers: Jobs, t
 def test_a_part_that_is_not_there_yet_is_said_to_be(covers: Jobs, tmp_path: Path) -> None:
     job = cover(covers, song(covers, tmp_path), steps=200, step_s=0.05)
     until(lambda: covers.get(ME, job)["progress"] > 0)
-    with pytest.raises(NotAllowedError, match=r"^The vocals of this song are not there \(converting\);"):
+    with pytest.raises(NotAllowedError, match=r"^The file of the vocals is not there \(converting\);"):
         covers.files.stem_path(ME, job, "vocals")
     assert covers.use_of("voice") == "1 cover"
     covers.cancel(ME, job)
