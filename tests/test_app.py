@@ -70,6 +70,7 @@ ENDPOINTS = {
     "model_stats",
     "import_model",
     "export_model",
+    "blend_voices",
     "voice_sample",
     "list_examples",
     "list_presets",

@@ -42,6 +42,7 @@ LEVELS = (
     ("pipelines.events", "pipelines.job_spec", "pipelines.zips"),
     ("pipelines.settings", "pipelines.logs", "pipelines.monitoring", "pipelines.download"),
     ("rvc.pretrain",),
+    ("rvc.blend",),
     ("rvc.voice",),
     ("rvc.lite", "rvc.vits"),
     ("rvc.training",),

@@ -102,7 +102,7 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
         "f0": lambda value: not value or _row(value),
         "told": _row,
         "language": _maybe(_text),
-        "presets": _rows,
+        **_fields(_rows, "presets parents"),
         "tone_db": lambda value: not value or isinstance(value, list),
     },
     "usage": {"last_used_at": _maybe(_moment)},

@@ -15,7 +15,7 @@ from ui.look.job_state import how_far, state_of
 from ui.look.language import language_name, retold, tr, tr_later, tr_n
 from ui.look.pitch_words import note_range
 from ui.look.report_sentences import Shared, shared_sentences
-from ui.look.wording import KINDS, Row, ago, decimal, duration, moment, size
+from ui.look.wording import KINDS, Row, ago, decimal, duration, moment, shares_said, size
 
 KEPT = {  # by type of job what is said of one that was stopped
     "training": tr_later("What was learned is kept; press Resume to go on."),
@@ -168,7 +168,8 @@ def voice_card(row: Row) -> str:
         (tr("Engine"), _engine(row)),
         (tr("Size"), size(row["size_bytes"]) if row.get("size_bytes") else ""),
         (tr("Used"), used),
-        (tr("Permission"), permission(row.get("consent"), imported=row.get("origin") == "imported")),
+        (tr("Blended from"), shares_said((one["name"], one["share"]) for one in row.get("parents") or ())),
+        (tr("Permission"), _permissions(row)),
         (
             tr("Its maker wrote"),
             ", ".join(f"{name}: {value}" for name, value in (row.get("told") or {}).items()),
@@ -205,6 +206,15 @@ def _made(row: Row) -> str:
 
 def _noise(snr_db: float | None) -> str:
     return "" if snr_db is None else tr("{db} dB below the voice", db=f"{snr_db:.0f}")
+
+
+def _permissions(row: Row) -> str:
+    """Return what was stated of a voice, or of each of those that it is blended from."""
+    imported = row.get("origin") == "imported"
+    if parents := row.get("parents"):
+        said = [(one["name"], permission(one["consent"], imported=imported)) for one in parents]
+        return "; ".join(f"{name}: {statement.rstrip('.')}" for name, statement in said)
+    return permission(row.get("consent"), imported=imported)
 
 
 def permission(consent: Row | None, *, imported: bool = False) -> str:

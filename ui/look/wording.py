@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -139,6 +139,13 @@ def voice_labels(rows: Sequence[Row]) -> list[str]:
         f"{label}, {count + 1}" if count else label for label, count in zip(told, earlier, strict=True)
     ]
     return [name if names.count(name) == 1 else label for name, label in zip(names, numbered, strict=True)]
+
+
+def shares_said(shares: Iterable[tuple[str, float]]) -> str:
+    """Return how much of each voice, 0..1, there is in a blend."""
+    return ", ".join(
+        tr("{name} {percent} %", name=name, percent=f"{100 * part:.3g}") for name, part in shares
+    )
 
 
 def _seconds(stamp: object) -> float:

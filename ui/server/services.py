@@ -33,6 +33,7 @@ from pipelines.store.records import (
 )
 from pipelines.users.accounts import Account, Accounts
 from pipelines.users.tokens import Tokens
+from pipelines.voices.blending import blend_voices
 from pipelines.voices.library import Library
 from pipelines.voices.pitch import measured_pitch, stated_pitch
 from pipelines.voices.presets import Presets
@@ -210,6 +211,12 @@ class Services:
         self.jobs.quota.require(caller, sum(sizes))
         with self.jobs.quota.room(caller) as spend:
             return self.library.import_voice(caller, [path for path, _ in files], name, spend)
+
+    def blend_voices(self, caller: Caller, model_ids: list[str], shares: list[float], name: str) -> Row:
+        """Make a new voice of several; it counts as something started."""
+        self.jobs.limits.take("starts", caller)
+        with self.jobs.quota.room(caller) as spend:
+            return blend_voices(self.library, caller, model_ids, shares, name, spend)
 
     def save_preset(self, caller: Caller, name: str, settings: Row, model_id: str | None) -> Row:
         """Keep settings under a name, for the caller or with a voice; it counts as something started."""
