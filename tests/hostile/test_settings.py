@@ -66,7 +66,7 @@ def spec(kind: str, settings: dict[str, Any], folder: Path) -> JobSpec:
         type=kind,
         folder=folder,
         upload_folder=folder / "no upload",
-        files=[stored],
+        files=[stored] * (2 if kind == "cover" else 1),  # a song whose vocals need not be taken out
         settings=settings,
         model_name="Mine",
         model_id="voice",
