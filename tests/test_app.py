@@ -59,6 +59,7 @@ ENDPOINTS = {
     "download_audio",
     "download_batch_file",
     "pitch_contours",
+    "spectrograms",
     "export_training",
     "download_input",
     "list_models",

@@ -35,7 +35,7 @@ LEVELS = (
         "pipelines.recordings",
         "pipelines.voices",
         "pipelines.spectrogram_picture",
-        "pipelines.pitch_contours",
+        "pipelines.pictures",
     ),
     ("pipelines.users", "pipelines.weights"),
     ("pipelines.store",),

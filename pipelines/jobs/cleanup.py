@@ -4,6 +4,7 @@
     jobs        that have ended, after cleanup_days: their rows go to archive/jobs-YYYY-MM-DD.jsonl,
                 their folders are removed; voices stay
     trash       voices and jobs that were deleted a day ago
+    presets     of visitors without a login whom nobody has seen for cleanup_days
     orphans     files and folders that no row names
 
 A registry without any row is taken for one that was lost, not for an empty one: then nothing is an orphan.
@@ -31,6 +32,7 @@ from pipelines.store.clock import DAY_S, Clock
 from pipelines.store.layout import BACKUPS
 from pipelines.store.records import ENDED, RUNNING, TRASH_S, Rows, as_text, now, saved_states, uploads_of
 from pipelines.store.registry import Registry
+from pipelines.users.accounts import NOT_A_LOGIN
 from pipelines.voices.library import Library, is_only_copy
 from rvc.errors import ConfigError
 from rvc.files import atomic_write, bytes_in
@@ -40,7 +42,7 @@ ARRIVING = ".arriving"  # lies in an upload's folder until its row is written
 UNTOUCHED_S = 86_400.0  # age of an orphan while a server runs: it may still be at it
 # What tells of a job whether it is still needed.
 _LOOKED_AT = (
-    *("id", "status", "created_at", "updated_at", "deleted_at"),
+    *("id", "user_id", "status", "created_at", "updated_at", "deleted_at"),
     *("type", "input_job_id", "upload_id", "upload_ids"),
 )
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -91,12 +93,13 @@ class CleanUp:
     uploads: Rows  # from which nothing was started
     deleted: Rows  # jobs and uploads whose day in the trash is over
     voices: Rows  # whose day in the trash is over
+    presets: Rows  # of visitors who come no more
     orphans: list[Path]
     size_bytes: int = 0  # of all of them
 
     @property
     def empty(self) -> bool:
-        return not (self.jobs or self.uploads or self.deleted or self.voices or self.orphans)
+        return not (self.jobs or self.uploads or self.deleted or self.voices or self.presets or self.orphans)
 
     def paths(self, data_dir: Path) -> list[Path]:
         """Return all files and folders of it, which may be gone already."""
@@ -111,6 +114,7 @@ class CleanUp:
             (len(self.uploads), "unused upload", "unused uploads"),
             (len(self.deleted), "deleted job or upload", "deleted jobs or uploads"),
             (len(self.voices), "deleted voice", "deleted voices"),
+            (len(self.presets), "preset of a visitor who is gone", "presets of visitors who are gone"),
             (len(self.orphans), "file or folder of no job or voice", "files or folders of no job or voice"),
         ]
         parts = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
@@ -138,8 +142,7 @@ def find(
     kept = [row for row in rows if row["id"] not in gone]
     used = {row["input_job_id"] for row in kept}.union(*(uploads_of(row) for row in kept))
     unused = [row for row in present if row["id"] not in used]
-    ended = {row["id"] for row in unused if row["id"] in gone}
-    jobs = registry.list("jobs", lambda row: row["id"] in ended) if ended else []
+    jobs = [row for row in unused if row["id"] in gone]
     uploads = [r for r in unused if r["status"] == "uploaded" and r["created_at"] < oldest_upload]
     orphans = (
         []
@@ -147,7 +150,15 @@ def find(
         else _orphans(registry, settings.data_dir, before_s(untouched_s) if untouched_s else math.inf)
     )
     voices = registry.list("models", lambda row: "" < (row.get("deleted_at") or "") < before)
-    found = CleanUp(jobs=jobs, uploads=uploads, deleted=deleted, voices=voices, orphans=orphans)
+    presets = _abandoned_presets(registry, rows, oldest_job)
+    taken = {row["id"] for row in (*jobs, *uploads, *deleted)}
+    whole = {row["id"]: row for row in registry.list("jobs", lambda row: row["id"] in taken)} if taken else {}
+    jobs, uploads, deleted = (
+        [whole[row["id"]] for row in some if row["id"] in whole] for some in (jobs, uploads, deleted)
+    )
+    found = CleanUp(
+        jobs=jobs, uploads=uploads, deleted=deleted, voices=voices, presets=presets, orphans=orphans
+    )
     return replace(found, size_bytes=sum(map(bytes_in, found.paths(settings.data_dir))))
 
 
@@ -169,6 +180,7 @@ def remove(
         registry.delete("jobs", [row["id"] for row in (*found.jobs, *found.uploads, *found.deleted)])
         for table in ("models", "usage"):
             registry.delete(table, [row["id"] for row in found.voices])
+        registry.delete("presets", [row["id"] for row in found.presets])
     for path in found.paths(settings.data_dir):
         _remove(path)
     logger.info("%s", found.sentence(done=True))
@@ -226,6 +238,14 @@ def by_the_wall(age_s: float) -> float:
 
 def _as_text(moment_s: float) -> str:
     return as_text(datetime.fromtimestamp(moment_s, UTC))
+
+
+def _abandoned_presets(registry: Registry, jobs: Rows, before: str) -> Rows:
+    """Return the presets of visitors without a login of whom nothing was seen since then."""
+    present = {row["user_id"] for row in jobs if row["updated_at"] >= before}
+    presets = registry.list("presets", lambda row: row["user_id"].startswith(NOT_A_LOGIN))
+    present |= {row["user_id"] for row in presets if (row.get("seen_at") or row["created_at"]) >= before}
+    return [row for row in presets if row["user_id"] not in present]
 
 
 def _orphans(registry: Registry, data_dir: Path, before_s: float) -> list[Path]:

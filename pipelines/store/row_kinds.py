@@ -84,7 +84,7 @@ REQUIRED: dict[str, dict[str, Kind]] = {
         "created_at": _moment,
         "last_used_at": _maybe(_moment),
     },
-    "presets": {**_fields(_text, "user_id name"), "settings": _row},
+    "presets": {**_fields(_text, "user_id name"), "created_at": _moment, "settings": _row},
 }
 # What rows of earlier versions lack.
 OPTIONAL: dict[str, dict[str, Kind]] = {
@@ -106,6 +106,7 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
         "tone_db": lambda value: not value or isinstance(value, list),
     },
     "usage": {"last_used_at": _maybe(_moment)},
+    "presets": {"seen_at": _moment},
 }
 
 

@@ -14,7 +14,8 @@ from tests.ui.launched import RECORDING, VOICE_FILES
 MUST_BE_TRIED = {
     "/delete_job", "/restore_job", "/delete_model", "/restore_model", "/set_voice_pitch", "/export_model",
     "/convert_voice", "/revoke_token", "/list_slices", "/slice_audio", "/reject_slices", "/restore_slices",
-    "/download_batch_file", "/pitch_contours", "/start_cover", "/cover_song", "/download_stem",
+    "/download_batch_file", "/pitch_contours", "/spectrograms",
+    "/start_cover", "/cover_song", "/download_stem",
     "/list_samples", "/download_sample", "/keep_checkpoint", "/train_on",
     "/blend_voices",
 }  # fmt: skip

@@ -35,7 +35,7 @@ HEADLINES = {
 FOLDED_FROM = 6  # from so many files on their list is folded
 MOST_FILES = 100  # of a list are shown, those worth a look first
 MOST_REFUSED = 20
-BUTTONS_JS = (Path(__file__).parent / "buttons.js").read_text(encoding="utf-8")  # for those of `action`
+BUTTONS_JS = (Path(__file__).parent / "buttons.js").read_text(encoding="utf-8")  # for those of `pressed_as`
 
 
 def folded(title: str, body: str, *, open_it: bool = False) -> str:
@@ -63,13 +63,16 @@ def chip(text: str, tone: str = "") -> str:
     return f'<span class="tm-chip {tone}">{escape(text)}</span>'
 
 
-def action(event: str, text: str, label: str, **data: str) -> str:
-    """Return a button whose press is an event of its gr.HTML; the label says also what it acts on."""
+def pressed_as(event: str, **data: str) -> str:
+    """Return the attributes of a button whose press is an event of its gr.HTML, which is told the data."""
     facts = "".join(f' data-{name}="{escape(value)}"' for name, value in data.items())
-    return (
-        f'<button type="button" class="tm-action" data-event="{event}"{facts} aria-label="{escape(label)}">'
-        f"{escape(text)}</button>"
-    )
+    return f'type="button" data-event="{event}"{facts}'
+
+
+def action(event: str, text: str, label: str, *, look: str = "tm-action", **data: str) -> str:
+    """Return a button that does something; the label says also what it acts on."""
+    told = pressed_as(event, **data)
+    return f'<button {told} class="{look}" aria-label="{escape(label)}">{escape(text)}</button>'
 
 
 def paragraph(text: str, *, quiet: bool = False) -> str:

@@ -30,21 +30,6 @@ KINDS = {
     "batch": tr_later("Convert many"),
     "cover": tr_later("Convert a song"),
 }
-# What sentences of jobs and errors are filled in with.
-FILLED_IN = (
-    *(tr_later("{seconds} seconds"), tr_later("{minutes} minutes"), tr_later("{names} and {count} more")),
-    *(tr_later("in {seconds} seconds"), tr_later("in {minutes} minutes")),
-    *(
-        tr_later("in 1 second"),
-        tr_later("in 1 minute"),
-        tr_later("voice"),
-        tr_later("job"),
-        tr_later("token"),
-    ),
-    *(tr_later("You have sent in {count} recordings or voices"), tr_later("You have sent {count} files")),
-    *(tr_later("You have started {count} jobs"), tr_later("A password was tried {count} times")),
-    tr_later("{count} uploads of yours are under way"),
-)
 
 
 def called(status: str) -> str:

@@ -25,6 +25,7 @@ from ui.server.services import (
     Services,
     as_gr_error,
     error_message,
+    event_value,
     throttle,
     validate_id,
 )
@@ -34,7 +35,7 @@ from ui.tabs.hear_now import hear_now, heard
 from ui.tabs.preset_part import PresetPart
 from ui.tabs.remembered import recalled
 from ui.tabs.sources import SourceChoice
-from ui.tabs.takes import Takes, TakesState, pressed
+from ui.tabs.takes import Takes, TakesState
 from ui.tabs.voice_list import sounds_of
 
 # Types of job that are followed by rest(): for hours, in which the button must start other conversions.
@@ -289,7 +290,7 @@ class ConvertTab:
     def hear_file(self, state: ConvertState, event: gr.EventData, request: gr.Request) -> Answer:
         """Play one recording of the batch that is shown."""
         with as_gr_error():
-            caller, number = self._services.caller(request), pressed(event, "number")
+            caller, number = self._services.caller(request), event_value(event, "number")
             job_id = validate_id(state.job_id, "job")
             heard = self.view.hear_file(caller, job_id, int(number) if number in PLACES else 0)
             state.put(None)

@@ -13,7 +13,7 @@ import gradio as gr
 
 from rvc.errors import UnknownNameError
 from ui.look.html import NO_VOICES, hidden_button, voice_card
-from ui.look.language import tr, translated_html
+from ui.look.language import retold, tr, translated_html
 from ui.look.voice_cards import voice_cards, voice_picker
 from ui.server.services import (
     QUIET,
@@ -242,7 +242,7 @@ class VoicesTab:
             caller = self._services.caller(request)
             row = self._services.library.get(caller, validate_id(model_id, "voice"))
         use = self._services.jobs.use_of(row["id"])
-        told = tr("It is in use by {use}, which will fail.", use=use) if use else ""
+        told = tr("It is in use by {use}, which will fail.", use=retold(use)) if use else ""
         kept = tr(
             "For a day it can be brought back, under Deleted voices, and takes its room. Recordings that "
             "were converted with it stay."

@@ -90,10 +90,11 @@ def test_a_take_is_heard_and_compared_with_another_one(tab: ConvertTab) -> None:
 def test_the_pictures_are_of_what_is_in_the_player(tab: ConvertTab, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[list[str]] = []
 
-    def draw(before: Path, after: Path, _: Path, *, name: str, titles: tuple[str, str] | None) -> None:
-        drawn.append([before.parents[1].name, after.parents[1].name, *(titles or (name,))])
+    def draw(before: Path, after: Path, kept: Path, titles: tuple[str, str]) -> None:
+        drawn.append([before.parents[1].name, after.parents[1].name, *titles])
+        kept.write_bytes(b"")
 
-    monkeypatch.setattr("ui.tabs.conversion_view.draw_conversion", draw)
+    monkeypatch.setattr("pipelines.jobs.job_files.draw_spectrograms", draw)
     state = ConvertState()
     first, second = take(tab, state), take(tab, state, VOICE_FILES[0])
     tab.takes.hear(state, press(job=first), request())
@@ -107,7 +108,7 @@ def test_the_pictures_are_of_what_is_in_the_player(tab: ConvertTab, monkeypatch:
     assert "Spectrograms of wren-1 in Kathleen and visitor in Kathleen" in picture[tab.view.image]["alt"]
     tab.takes.hear(state, press(job=second), request())
     list(tab.draw_pictures(state, request()))
-    assert drawn[-1][1:] == [second, "Kathleen"]
+    assert drawn[-1][1:] == [second, "Before: the source", "After: spoken by Kathleen"]
 
 
 @pytest.mark.parametrize("gone", ["shown", "against"])
