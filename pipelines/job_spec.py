@@ -32,7 +32,8 @@ FOR_THE_CARD = (
     "licence",
     "language",
 )  # what a person states with a training: no setting, but for the card
-LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")  # a tag of BCP 47
+SYNTHESISERS = ("kokoro", "espeak-ng")  # the best first
+LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")  # a tag of BCP 47
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class JobSpec:
     """One job, as its worker sees it. All folders are absolute."""
 
     id: str
-    type: str  # one of `records.JOB_TYPES`
+    type: str  # one of `pipelines.store.records.JOB_TYPES`
     folder: Path  # the job's own
     upload_folder: Path  # of the upload whose files are worked on
     files: list[dict[str, Any]]  # each as StoredFile.to_json gives it; paths relative to upload_folder
@@ -117,7 +118,28 @@ class CoverOptions(ConvertOptions):
 
 
 SEPARATING_SHARE = 0.8  # how much of a cover's progress bar its separation gets
-OPTIONS = {"preprocessing": PrepareSettings, "cover": CoverOptions}  # by type of job; else ConvertOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechOptions(ConvertOptions):
+    """How a text is spoken, and how that is converted."""
+
+    language: str = "en"  # as BCP 47 writes it
+    speed: float = 1.0  # times as fast as the synthesiser speaks by itself
+    synthesiser: str | None = None  # None is the best that is here and speaks the language
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fields(self, {"speed": (0.5, 2.0)}, {"synthesiser": SYNTHESISERS})
+        if not LANGUAGE.fullmatch(self.language):
+            raise ConfigError(
+                f"The setting 'language' is {json.dumps(self.language)[:60]}; give a tag such as \"en\" or "
+                '"pt-BR".'
+            )
+
+    @property
+    def conversion(self) -> ConvertOptions:
+        return ConvertOptions(**{field.name: getattr(self, field.name) for field in fields(ConvertOptions)})
 
 
 def divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -137,7 +159,8 @@ def check_settings(job_type: str, settings: Mapping[str, Any]) -> None:
             raise ConfigError("The setting 'patience_from' is noted by train_on; leave it out and call that.")
         check_training(settings)
     else:
-        read_settings(OPTIONS.get(job_type, ConvertOptions), settings)
+        kinds = {"preprocessing": PrepareSettings, "speech": SpeechOptions, "cover": CoverOptions}
+        read_settings(kinds.get(job_type, ConvertOptions), settings)
 
 
 def check_training(settings: Mapping[str, Any]) -> TrainSettings:

@@ -15,8 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipelines.events import Done, Events, Progress, result_of
-from pipelines.job_spec import SEPARATING_SHARE, CoverOptions, JobSpec, PrepareSettings, divided
-from pipelines.store.records import STEMS
+from pipelines.job_spec import (
+    SEPARATING_SHARE,
+    CoverOptions,
+    JobSpec,
+    PrepareSettings,
+    SpeechOptions,
+    divided,
+)
+from pipelines.store.records import STEMS, TEXT, spoken_path
 from rvc.checked import read_settings
 from rvc.engine.options import ConvertOptions
 from rvc.errors import ConfigError
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
     from pipelines.recordings.prepare import Prepared
     from pipelines.recordings.uploads import StoredFile
 
+SAYING_SHARE = 0.2  # how much of the progress bar of a text is that it is read aloud
 PREPARE_SHARE = 0.1  # how much of a training's progress bar its preparation gets
 # What of a conversion's settings its recording tells, beside who found the melody.
 TOLD_SETTINGS = ("index_rate", "protect", "chunk_s", "follow_loudness", "f0_estimator", "format")
@@ -85,37 +93,49 @@ def conversion(spec: JobSpec) -> Events[dict[str, Any]]:
     (stored,) = _files(spec)
     options = read_settings(ConvertOptions, spec.settings)
     loaded = yield from _loaded(spec, options)
-    spec.result_folder.mkdir(exist_ok=True)
-    # A random name: Gradio serves a file to whoever knows its path.
-    destination = spec.result_folder / f"{secrets.token_hex(8)}.{options.format}"
+    destination = _destination(spec, options)
     work = _converting(spec, loaded, options, spec.upload_folder / stored.audio, destination)
-    result = yield from result_of(work, since=loaded.share)
-    path = str(result.path.relative_to(spec.folder))
-    yield Done(result=_facts_of(result) | {"path": path, "f0_estimator": loaded.estimator_name})
+    yield from _made(spec, loaded, work)
+
+
+def speech(spec: JobSpec) -> Events[dict[str, Any]]:
+    """A text to a recording of it in a voice."""
+    (stored,) = _files(spec)
+    options = read_settings(SpeechOptions, spec.settings)
+    loaded = yield from _loaded(spec, options)
+    destination = _destination(spec, options)
+    work = _saying(spec, loaded, options, spec.upload_folder / stored.audio, destination)
+    yield from _made(spec, loaded, work)
 
 
 def batch(spec: JobSpec) -> Events[dict[str, Any]]:
-    """Many recordings to the same in another voice."""
+    """Many recordings, or texts, to the same in another voice."""
     from pipelines.conversion.batch import convert_all
     from pipelines.recordings.uploads import decode
 
-    options = read_settings(ConvertOptions, spec.settings)
-    loaded = yield from _loaded(spec, options)
+    texts = any(file.get("codec") == TEXT for file in spec.files)
+    options = read_settings(SpeechOptions, spec.settings) if texts else None
+    plain = options.conversion if options else read_settings(ConvertOptions, spec.settings)
+    loaded = yield from _loaded(spec, plain)
     decoded = spec.work_folder / "decoded.wav"
 
     def convert_one(row: dict[str, Any], destination: Path) -> Events[float]:
         source = spec.folder.parent / row["upload_id"] / row["audio"]
         try:
-            if row["audio"] == row["original"]:  # kept as it came
-                reading = decode(source, decoded, row["name"], spec.max_audio_seconds)
-                yield from relay(reading, lambda _: Progress(stage="Reading", fraction=0.0))
-                source = decoded
-            result = yield from result_of(_converting(spec, loaded, options, source, destination))
+            if options and row["codec"] == TEXT:
+                work = _saying(spec, loaded, options, source, destination)
+            else:
+                if row["audio"] == row["original"]:  # kept as it came
+                    reading = decode(source, decoded, row["name"], spec.max_audio_seconds)
+                    yield from relay(reading, lambda _: Progress(stage="Reading", fraction=0.0))
+                    source = decoded
+                work = _converting(spec, loaded, plain, source, destination)
+            result = yield from result_of(work)
             yield Done(result=result.seconds)
         finally:
             decoded.unlink(missing_ok=True)
 
-    work = convert_all(spec.files, spec.folder, options.format, convert_one, attempt=spec.attempt)
+    work = convert_all(spec.files, spec.folder, plain.format, convert_one, attempt=spec.attempt)
     result = yield from result_of(work, since=loaded.share)
     yield Done(result=_facts_of(result) | {"f0_estimator": loaded.estimator_name})
 
@@ -169,27 +189,58 @@ def _loaded(spec: JobSpec, options: ConvertOptions) -> Generator[Progress, None,
     from pipelines.weights import weight_store
 
     try:
-        loaded = yield from result_of(load_voice(spec.model_folder, options.f0_estimator, weight_store()))
+        return (yield from result_of(load_voice(spec.model_folder, options.f0_estimator, weight_store())))
     except Exception as error:  # whatever is tripped over where a file is missing
         if all((spec.model_folder / name).is_file() for name in REQUIRED):
             raise
         raise voice_deleted(spec.model_name) from error
-    return loaded
 
 
-def _converting(  # noqa: PLR0913  # as `convert`
+def _destination(spec: JobSpec, options: ConvertOptions) -> Path:
+    spec.result_folder.mkdir(exist_ok=True)
+    # A random name: Gradio serves a file to whoever knows its path.
+    return spec.result_folder / f"{secrets.token_hex(8)}.{options.format}"
+
+
+def _made(spec: JobSpec, loaded: LoadedVoice, work: Events[ConvertResult]) -> Events[dict[str, Any]]:
+    """Do the work that makes one recording, and tell what is known of it."""
+    result = yield from result_of(work, since=loaded.share)
+    path = str(result.path.relative_to(spec.folder))
+    yield Done(result=_facts_of(result) | {"path": path, "f0_estimator": loaded.estimator_name})
+
+
+def _saying(
+    spec: JobSpec, loaded: LoadedVoice, options: SpeechOptions, text: Path, destination: Path
+) -> Events[ConvertResult]:
+    """Read a text aloud, which is kept beside, and convert that into the voice of the spec."""
+    from pipelines.speech.speak import speak
+    from pipelines.weights import weight_store
+
+    spoken = spoken_path(spec.folder, destination.name)
+    said = yield from result_of(speak(text, spoken, options, weight_store()), until=SAYING_SHARE)
+    told = vars(said) | {"speed": options.speed}
+    work = _converting(spec, loaded, options.conversion, spoken, destination, told)
+    yield Done(result=(yield from result_of(work, since=SAYING_SHARE)))
+
+
+def _converting(  # noqa: PLR0913  # what, who, how, where from and to, and what is known of it
     spec: JobSpec,
     loaded: LoadedVoice,
     options: ConvertOptions,
     source: Path,
     destination: Path,
+    spoken: Mapping[str, Any] | None = None,
     *,
-    sung: bool = False,
+    sung: bool | None = None,
 ) -> Events[ConvertResult]:
-    """Convert a recording into the voice of the spec; the tags of the result say how it was made."""
+    """Convert a recording into the voice of the spec; the tags of the result say how it was made.
+
+    `spoken` says how it was made from a text; then it is speech, whatever it sounds like.
+    """
     from pipelines.conversion.convert import convert
 
-    record = _record(spec, loaded, options)
+    record = _record(spec, loaded, options, spoken)
+    sung = False if spoken else sung
     return convert(source, destination, loaded.voice, options, loaded.estimator, record, sung=sung)
 
 
@@ -203,7 +254,7 @@ def _record(
     return Provenance(
         voice_name=spec.model_name or loaded.voice.card.name,
         voice_id=spec.model_id or "",
-        settings={**settings, "f0_estimator": loaded.estimator_name, **(more or {})},
+        settings=settings | {"f0_estimator": loaded.estimator_name} | dict(more or {}),
     )
 
 
@@ -226,6 +277,7 @@ TASKS: Mapping[str, Task] = {
     "preprocessing": preparation,
     "training": training,
     "conversion": conversion,
+    "speech": speech,
     "batch": batch,
     "cover": cover,
 }

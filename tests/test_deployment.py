@@ -23,8 +23,12 @@ from ui.server.gradio_changes import TESTED
 PORT = Settings.model_fields["api_port"].default
 USER = 1000
 NO_SETTINGS = {"PYTHONUNBUFFERED", "GRADIO_ANALYTICS_ENABLED"}
-UNTOLD = {"parselmouth": ["praat-parselmouth"], "demucs_infer": ["demucs-infer"]}
-"""Modules whose distribution does not tell that it has them, or need not be there."""
+UNTOLD = {
+    "parselmouth": ["praat-parselmouth"],
+    "kokoro_onnx": ["kokoro-onnx"],
+    "demucs_infer": ["demucs-infer"],
+}
+"""Modules whose distribution does not tell that it has them, or need not be installed."""
 COME_WITH = {
     "starlette": "gradio",
     "jinja2": "gradio",
@@ -33,6 +37,7 @@ COME_WITH = {
     "python-dotenv": "pydantic-settings",
     "pandas": "gradio",
     "python-multipart": "gradio",
+    "onnxruntime": "swift-f0",
 }
 """Distributions that the program imports and does not list, and the one that brings them."""
 
@@ -231,7 +236,8 @@ def test_what_the_program_imports_is_in_the_requirements() -> None:
         of_module = {_name_of(name) for name in distributions.get(module, UNTOLD.get(module, []))}
         assert not of_module & tools, f"{path} imports {module}, which the image does not have"
         brought = {name for name in of_module if _is_brought(name)}
-        if not (of_module & {*listed(), *listed("requirements-songs.txt")} or brought):
+        extras = {*listed("requirements-text.txt"), *listed("requirements-songs.txt")}
+        if not (of_module & {*listed(), *extras} or brought):
             missing.append(f"{path}: {module}")
     assert missing == []
 

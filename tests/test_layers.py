@@ -33,6 +33,7 @@ LEVELS = (
     (
         "pipelines.conversion",
         "pipelines.recordings",
+        "pipelines.speech",
         "pipelines.voices",
         "pipelines.spectrogram_picture",
         "pipelines.pictures",

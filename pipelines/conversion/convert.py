@@ -67,11 +67,12 @@ def convert(  # noqa: PLR0913  # what, where to, who, how, and what is said of i
     estimator: F0Estimator | None = None,
     record: Provenance | None = None,
     *,
-    sung: bool = False,
+    sung: bool | None = None,
 ) -> Events[ConvertResult]:
     """Convert a recording into another voice; the tags of the result tell the record.
 
-    What is known to be `sung` is moved by whole octaves only, unless it is asked otherwise.
+    Whether it is sung, and so keeps its key, is heard in it where nobody knows it.
+
     Closing the generator leaves nothing behind; the result appears under its name when it is complete.
 
     Raises:
@@ -93,7 +94,7 @@ def _convert(  # noqa: PLR0913  # as `convert`
     options: ConvertOptions,
     estimator: F0Estimator,
     record: Provenance | None,
-    sung: bool,
+    sung: bool | None,
 ) -> Generator[Progress, None, ConvertResult]:
     """Do the work; the fractions are those of each stage."""
     engine, rate_hz = voice.engine, voice.sample_rate_hz
@@ -113,7 +114,7 @@ def _convert(  # noqa: PLR0913  # as `convert`
     if engine.uses_f0:
         f0_hz = yield from relay(estimator.track(wav16k), melody_at)
     statistics = f0_statistics(f0_hz)
-    semitones = _transposition(chosen, voice, f0_hz, sung=sung)
+    semitones = _transposition(chosen, voice, f0_hz, sung)
     heard = engine.source(wav16k, shift_semitones(f0_hz, semitones))
     del wav16k  # an hour is 230 MB, and it may have been heard in another tone
 
@@ -188,7 +189,9 @@ def _without_rumble(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.append(rms, 0.0)[: wav16k.size // HOP_16K + 1]
 
 
-def _transposition(options: ConvertOptions, voice: Voice, f0_hz: NDArray[np.float64], *, sung: bool) -> float:
+def _transposition(
+    options: ConvertOptions, voice: Voice, f0_hz: NDArray[np.float64], sung: bool | None
+) -> float:
     """Decide how far the melody is moved, in semitones."""
     asked = options.transpose_semitones
     if asked and not voice.engine.uses_f0:

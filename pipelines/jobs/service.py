@@ -17,13 +17,13 @@ from typing import Any
 from pipelines.jobs import cleanup
 from pipelines.jobs.cleanup import ARRIVING, CleanUp
 from pipelines.jobs.dispatcher import WORKER_COMMAND, Dispatcher
-from pipelines.jobs.job_files import JobFiles, all_uploads_of, job_of, upload_of
+from pipelines.jobs.incoming import receive_files, require_purpose, taken_up
+from pipelines.jobs.job_files import JobFiles, all_uploads_of, job_of
 from pipelines.jobs.outcome import RETRY_PAUSES_S, cancelled, ended
 from pipelines.jobs.reviews import Reviews
 from pipelines.jobs.trash import coming_with, going_with
 from pipelines.logs import about_job
-from pipelines.recordings.receiving import receive_for
-from pipelines.recordings.uploads import batch_files, has_more_to_do, tried_again
+from pipelines.recordings.uploads import has_more_to_do, tried_again
 from pipelines.settings import Settings
 from pipelines.store import records
 from pipelines.store.clock import Clock
@@ -145,12 +145,12 @@ class Jobs:
     def upload(self, caller: Caller, files: Sequence[tuple[Path, str]], purpose: str) -> Row:
         """Check, decode and keep recordings (path, what the person calls it), and return their row.
 
-        The purpose is "training" for recordings of a voice, "target" for one to convert, "batch" for many,
-        "song" for a song, or its vocals and its backing. Of a voice or a batch there may be zips; a file that
-        cannot be used is in "refused" of a voice's row and among the files of a batch, with its reason.
+        The purpose is "training" for recordings of a voice, "target" for one to convert, "batch" for many to
+        convert; "song" for a song, or its vocals and its backing; "text" for a text file that is spoken,
+        "lines" for one of which each line is. Of a voice or a batch there may be zips; what cannot be used is
+        in "refused" of a voice's row and among the files of a batch, with its reason.
         """
-        if purpose not in UPLOAD_TYPES:
-            raise ConfigError(f"Unknown purpose {purpose!r}. Choose one of: {', '.join(UPLOAD_TYPES)}.")
+        require_purpose(purpose, files)
         self.limits.take("uploads", caller)
         job_id = records.new_id()
         folder = self._jobs_dir / job_id
@@ -158,7 +158,7 @@ class Jobs:
         try:
             (folder / ARRIVING).touch()
             with about_job(job_id), on_behalf_of(caller.user_id), self.quota.room(caller) as spend:
-                kept, refused = receive_for(purpose, files, folder, self._settings, spend)
+                kept, refused = receive_files(files, folder, purpose, self._settings, spend)
                 first = next(file["original"] for file in kept if "original" in file)
                 facts: Row = {"id": job_id, "files": kept, "refused": refused}
                 facts["input_audio_path"] = f"jobs/{job_id}/{first}"
@@ -185,7 +185,7 @@ class Jobs:
         """Queue work on an upload, or on that of another job, and return its row at once (status "pending").
 
         A training has a model_name and uses the settings of the preparation that it names as its input; a
-        conversion and a batch have a model_id. Every key of the settings is optional.
+        conversion, a speech and a batch have a model_id. Every key of the settings is optional.
         """
         records.require_type(type)
         options = records.checked_settings(settings)
@@ -215,7 +215,8 @@ class Jobs:
             if type in CONVERTING:
                 voice = self._speaking(caller, voice["model_id"])  # here, where nobody deletes it meanwhile
             sources = [job_of(self.registry, caller, job_id) for job_id in dict.fromkeys(input_job_ids)]
-            facts = self._recordings_of(type, sources) | voice | {"settings": settings, "message": "Waiting"}
+            facts = taken_up(self.registry, type, sources, self._settings) | voice
+            facts |= {"settings": settings, "message": "Waiting"}
             facts |= {"input_job_id": sources[0]["id"], "quality_snr": sources[0]["quality_snr"]}
             self._admit(caller)
             row = new_job(caller.user_id, type, status="pending", seq=self._next_seq(), **facts)
@@ -227,27 +228,6 @@ class Jobs:
                 folder.rmdir()
                 raise
             return self._changed(row)
-
-    def _recordings_of(self, type: str, sources: Rows) -> Row:
-        """Return what the row of a job says of the uploads and the recordings that it works on."""
-        if type == "batch":
-            if not sources:
-                raise ConfigError("The batch names no recordings; upload them first.")
-            uploads = {u["id"]: u for source in sources for u in all_uploads_of(self.registry, source)}
-            upload, *_ = uploads.values()
-            files, ids = batch_files(list(uploads.values()), self._settings), list(uploads)
-        else:
-            upload = upload_of(self.registry, sources[0])
-            files, ids = upload["files"], []
-            if upload["type"] != type and {type, upload["type"]} & {"batch", "cover"}:
-                raise ConfigError(
-                    f"These recordings were sent in for a {upload['type']}; upload them again for this."
-                )
-            if type == "conversion" and len(files) != 1:
-                raise ConfigError("A conversion takes one recording; upload the one to convert by itself.")
-        path = upload["input_audio_path"]
-        facts = {"upload_id": upload["id"], "upload_ids": ids, "input_audio_path": path, "files": files}
-        return facts | {"refused": upload.get("refused", [])}
 
     def _admit(self, caller: Caller) -> None:
         waiting = self.registry.list("jobs", status="pending", user_id=caller.user_id)
@@ -366,8 +346,11 @@ class Jobs:
         """Say how many jobs wait for a voice or use it, of which kind; "" for none."""
         with self.lock:
             counts = Counter(job["type"] for job in self._jobs_in(model_id))
-        plural = {"conversion": "conversions", "batch": "batches", "cover": "covers"}
-        told = [f"{n} {kind if n == 1 else plural[kind]}" for kind, n in sorted(counts.items(), reverse=True)]
+        called = {"speech": ("text", "texts"), "batch": ("batch", "batches")}
+        told = [
+            f"{count} {called.get(kind, (kind, f'{kind}s'))[count > 1]}"
+            for kind, count in sorted(counts.items(), reverse=True)
+        ]
         return " and ".join(told)
 
     def _jobs_in(self, model_id: str) -> Rows:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.job_spec import CoverOptions, JobSpec, PrepareSettings
+from pipelines.job_spec import CoverOptions, JobSpec, PrepareSettings, SpeechOptions
 from pipelines.worker_tasks import TASKS
 from rvc.engine.options import ConvertOptions
 from rvc.errors import RvcError
@@ -42,6 +42,7 @@ OPTIONS: dict[str, tuple[Any, int]] = {
     "preprocessing": (PrepareSettings, 60),
     "training": (TrainSettings, 100),
     "conversion": (ConvertOptions, 80),
+    "speech": (SpeechOptions, 60),
     "batch": (ConvertOptions, 40),
     "cover": (CoverOptions, 60),
 }

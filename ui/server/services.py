@@ -16,21 +16,15 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from starlette.requests import HTTPConnection
 
-from pipelines.job_spec import check_settings, check_training
+from pipelines.job_spec import SpeechOptions, check_settings, check_training
 from pipelines.jobs.outcome import require_training
 from pipelines.jobs.samples import Samples
 from pipelines.jobs.service import Jobs
 from pipelines.monitoring import REFUSALS
 from pipelines.settings import Settings
-from pipelines.store.records import (
-    ID,
-    MAKES_AUDIO,
-    UPLOAD_TYPES,
-    Caller,
-    Row,
-    checked_settings,
-    require_admin,
-)
+from pipelines.speech.synthesisers import speakers
+from pipelines.speech.texts import typed
+from pipelines.store.records import ID, Caller, Row, checked_settings, require_admin
 from pipelines.users.accounts import Account, Accounts
 from pipelines.users.tokens import Tokens
 from pipelines.voices.blending import blend_voices
@@ -38,6 +32,7 @@ from pipelines.voices.library import Library
 from pipelines.voices.pitch import measured_pitch, stated_pitch
 from pipelines.voices.presets import Presets
 from pipelines.weights import fetch_pretrained, fetch_separator, separator_installed, weight_store
+from rvc.checked import read_settings
 from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
 from rvc.files import ROOT, is_disk_full
 from rvc.sandbox import on_behalf_of
@@ -61,7 +56,11 @@ DISK_FULL = (
     "(what was only deleted keeps its room for a day), or ask whoever runs the server."
 )
 EXAMPLES = ROOT / "assets" / "examples"
-PURPOSES = {job_type: purpose for purpose, job_type in UPLOAD_TYPES.items()}
+PURPOSES = {
+    "conversion": "target",
+    "speech": "text",
+    "cover": "song",
+}  # of an upload, where it is not called as its job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,16 +136,25 @@ class Services:
     def send_and_submit(
         self, caller: Caller, files: list[tuple[Path, str]], kind: str, settings: Row | None, **voice: str
     ) -> Row:
-        """Take in recordings and start a job on them; when that is refused, nothing of them is kept."""
-        settings = self._checked(kind, settings)
+        """Take in recordings and start a job on them; when that is refused, nothing of them is kept.
+
+        kind: The type of the job, or "lines" for a batch that speaks each line of a text file.
+        """
+        settings = self._checked("speech" if kind == "lines" else kind, settings)
         if kind == "cover" and len(files) == 1:
             self._require_separator(caller, voice["model_id"])
-        uploaded = self.jobs.upload(caller, files, PURPOSES.get(kind, "training"))
+        uploaded = self.jobs.upload(caller, files, PURPOSES.get(kind, kind))
         try:
-            return self.jobs.submit(caller, kind, uploaded["id"], settings=settings, **voice)
+            job_type = "batch" if kind == "lines" else kind
+            return self.jobs.submit(caller, job_type, uploaded["id"], settings=settings, **voice)
         except BaseException:
             self.jobs.remove(caller, uploaded["id"], purge=True)
             raise
+
+    def say(self, caller: Caller, text: object, settings: Row | None, model_id: str) -> Row:
+        """Start to speak a text in a voice, as `send_and_submit`."""
+        with typed(text) as files:
+            return self.send_and_submit(caller, files, "speech", settings, model_id=model_id)
 
     def _checked(self, kind: str, settings: Row | None) -> Row:
         """Refuse what the job would refuse a minute later; return its settings, consent as it is kept."""
@@ -157,7 +165,10 @@ class Services:
             check_settings(kind, settings)  # before JSON has made null of what is no number
             if kind == "training" and self.settings.hf_hub_offline:  # what is not here cannot come later
                 result_of(fetch_pretrained(check_training(settings), weight_store(self.settings)))
-        return checked_settings(settings)
+        checked = checked_settings(settings)
+        if kind == "speech":
+            speakers(read_settings(SpeechOptions, checked))
+        return checked
 
     def _require_separator(self, caller: Caller, model_id: str) -> None:
         """Refuse a song in one file where nothing can take its vocals out, nor ever will."""
@@ -252,7 +263,8 @@ class Services:
         if row["status"] != "completed":
             return row
         files = {"batch": ("zip", f"as {row['model_name']}")}
-        files |= dict.fromkeys(MAKES_AUDIO, ("audio", "converted"))
+        files |= {"conversion": ("audio", "converted"), "speech": ("audio", "spoken")}
+        files |= {"cover": ("audio", "converted")}
         if row["type"] in files:
             key, name = files[row["type"]]
             path = publish_file(self.jobs.files.result_path(caller, row["id"]), name)
