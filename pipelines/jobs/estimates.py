@@ -22,10 +22,10 @@ from typing import Any
 import orjson
 
 from pipelines.job_spec import SEPARATING_SHARE, check_settings, divided
-from pipelines.jobs.schedule import LONG_RECORDING_S, SHORT, lane_of
+from pipelines.jobs.schedule import IN_LANES_BY_LENGTH, LONG_RECORDING_S, SHORT, lane_of
 from pipelines.monitoring import MACHINE
 from pipelines.store.layout import DURATIONS_NAME
-from pipelines.store.records import CONVERTING, SINGLE, Row, checked_settings, require_type
+from pipelines.store.records import CONVERTING, Row, checked_settings, require_type
 from rvc.engine.options import ENGINES, LITE, RVC
 from rvc.errors import ConfigError
 from rvc.files import atomic_write
@@ -221,7 +221,7 @@ class Estimates:
             raise ConfigError("Give the length of the recordings in seconds, 0 or more.")
         check_settings(kind, asked)
         engine = engine or str(asked.get("engine", LITE))
-        warm = kind in SINGLE and seconds <= LONG_RECORDING_S and self._is_warm()
+        warm = kind in IN_LANES_BY_LENGTH and seconds <= LONG_RECORDING_S and self._is_warm()
         return round(self.seconds_for(plan_of(kind, seconds, asked, engine=engine, warm=warm), engine), 1)
 
     def seconds_for(self, plan: Plan, engine: str) -> float:
