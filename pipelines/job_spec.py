@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,6 +32,7 @@ FOR_THE_CARD = (
     "licence",
     "language",
 )  # what a person states with a training: no setting, but for the card
+CONSENT = "This is my voice, or I have permission to use it"  # stated before a training, kept on the card
 SYNTHESISERS = ("kokoro", "espeak-ng")  # the best first
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")  # a tag of BCP 47
 
@@ -87,8 +88,11 @@ class PrepareSettings:
     shortest_slice_s: float = 2.0
     longest_slice_s: float = 8.0  # at least twice the shortest
 
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = RANGES
+    choices: ClassVar[Mapping[str, Collection[object]]] = {}
+
     def __post_init__(self) -> None:
-        check_fields(self, RANGES, {})
+        check_fields(self, self.ranges, self.choices)
         if self.longest_slice_s < 2 * self.shortest_slice_s:
             raise ConfigError(
                 f"Slices of {self.shortest_slice_s:g} to {self.longest_slice_s:g} s cannot hold all speech; "
@@ -128,9 +132,14 @@ class SpeechOptions(ConvertOptions):
     speed: float = 1.0  # times as fast as the synthesiser speaks by itself
     synthesiser: str | None = None  # None is the best that is here and speaks the language
 
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {**ConvertOptions.ranges, "speed": (0.5, 2.0)}
+    choices: ClassVar[Mapping[str, Collection[object]]] = {
+        **ConvertOptions.choices,
+        "synthesiser": SYNTHESISERS,
+    }
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_fields(self, {"speed": (0.5, 2.0)}, {"synthesiser": SYNTHESISERS})
         if not LANGUAGE.fullmatch(self.language):
             raise ConfigError(
                 f"The setting 'language' is {json.dumps(self.language)[:60]}; give a tag such as \"en\" or "

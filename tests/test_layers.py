@@ -22,7 +22,7 @@ MAX_FUNCTION_LINES = 60
 # those of the levels behind it, never from one in front or beside.
 LEVELS = (
     ("app",),
-    ("ui.page",),
+    ("ui.page", "ui.command_line"),
     ("ui.endpoints",),
     ("ui.tabs",),
     ("ui.server",),

@@ -52,7 +52,8 @@ MAX_PENDING_PER_USER = 100
 class Jobs:
     """All jobs of one data folder. Safe for threads; `lock` is held while rows are looked at and changed.
 
-    A job that failed through a fault rests for the retry pauses before its second, third, ... try.
+    A job that failed through a fault rests for the retry pauses before its second, third, ... try. With
+    `own_only`, jobs that were waiting before stay so: who comes for one job does not begin with others'.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Jobs:
         *,
         worker_command: Sequence[str] = WORKER_COMMAND,
         retry_pauses_s: Sequence[float] = RETRY_PAUSES_S,
+        own_only: bool = False,
     ) -> None:
         self._settings = settings
         self._jobs_dir = settings.data_dir / "jobs"
@@ -71,13 +73,14 @@ class Jobs:
         self.files = JobFiles(self.registry, self._jobs_dir)
         self.limits = Limits.of(settings)
         self.quota = Quota(self.registry, self._jobs_dir, settings.quota_bytes)
+        self._last_seq = max((row["seq"] for row in self.registry.list("jobs", only=["seq"])), default=0)
         self.dispatcher = Dispatcher(
-            settings, self.registry, self.library, worker_command, retry_pauses_s, self._housekeeping
+            *(settings, self.registry, self.library, worker_command, retry_pauses_s, self._housekeeping),
+            after_seq=self._last_seq if own_only else 0,
         )
         self.lock = self.dispatcher.lock
         self.estimate = self.dispatcher.estimates.of  # how long a job would take here
         self.reviews = Reviews(self.registry, self._jobs_dir, self.lock)
-        self._last_seq = max((row["seq"] for row in self.registry.list("jobs", only=["seq"])), default=0)
 
     def start(self) -> None:
         with self.registry.reserve.spent():  # on a full disk too: who would free it needs a server

@@ -49,6 +49,7 @@ UPLOAD_TYPES = {
 TEXT = "text"  # the codec of a file that is no recording but a text to be spoken
 
 MAX_NAME_CHARACTERS = 80
+COMMAND_LINE = "command-line"  # the user id of what was made there; also for who sits at this machine
 TRASH_S = 86_400.0  # how long a deleted voice or job can be restored
 MAX_SETTINGS_BYTES = 65_536
 MOST_COUNTED = 10**12  # of anything: a whole number beyond it is nobody's wish

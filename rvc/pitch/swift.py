@@ -21,7 +21,7 @@ from rvc.steps import relay
 LEVEL = 0.05  # loud RMS that the network is given: what is very quiet it takes for silence
 VOICED = 0.5  # confidence
 JUMP_OCTAVES = 0.1  # between neighbouring frames of the network; a larger one is no glide
-SAME_OCTAVES, NEAR_OCTAVES = 0.5 / 12, 1 / 12
+SAME_OCTAVES = 1 / 12
 # Where they disagree: how many frames around they agree on, and how near and far from the median of those.
 SURE_FRAMES, ON_MELODY_OCTAVES, OFF_MELODY_OCTAVES = 40, 0.25, 0.6
 CHUNK_FRAMES = 625  # of the network: 10 s
@@ -69,21 +69,22 @@ def combined(
 
     The network decides. Where both say nearly the same, Praat's value stands; so it does where the network is
     an octave or so away from the melody around, on which they agree, and Praat is on it. A frame that Praat
-    alone calls voiced is so if the network, though unsure, has the same note. Below the filter against hum
-    the network alone is not believed.
+    alone calls voiced is so if it is on that melody, or the network, though unsure, has the same note. Below
+    the filter against hum the network alone is not believed.
     """
     found = praat_hz > 0
     voiced = (confidence >= VOICED) & ((network_hz > HUM_HZ) | found)
     praat, network = np.log2(np.where(found, praat_hz, 1.0)), np.log2(network_hz)
     apart = np.where(found, np.abs(praat - network), np.inf)
-    exact = np.where(voiced, apart < SAME_OCTAVES, apart < NEAR_OCTAVES)
-    agreed = voiced & (apart < NEAR_OCTAVES)
-    for frame in np.flatnonzero(voiced & found & ~agreed).tolist():
+    exact = apart < SAME_OCTAVES
+    agreed = voiced & exact
+    for frame in np.flatnonzero(found & ~exact).tolist():
         around = slice(max(frame - SURROUNDINGS_FRAMES, 0), frame + SURROUNDINGS_FRAMES + 1)
         melody = praat[around][agreed[around]]
         if melody.size >= SURE_FRAMES:
-            away = np.abs(np.array([praat[frame], network[frame]]) - np.median(melody))
-            exact[frame] = away[0] < ON_MELODY_OCTAVES and away[1] > OFF_MELODY_OCTAVES
+            middle = np.median(melody)
+            strays = not voiced[frame] or abs(network[frame] - middle) > OFF_MELODY_OCTAVES
+            exact[frame] = strays and abs(praat[frame] - middle) < ON_MELODY_OCTAVES
     return np.where(exact, praat_hz, np.where(voiced, network_hz, 0.0))
 
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import gradio as gr
 
+from pipelines.job_spec import CONSENT
 from rvc.errors import ConfigError
 from rvc.training.settings import CHOICES
 from ui.look.fields import field_note, said
 from ui.look.language import LANGUAGE, SOURCE, languages, tr
 from ui.server.examples import EXAMPLE_LANGUAGE, EXAMPLE_NAME
-from ui.server.services import CONSENT, QUIET, Answer
+from ui.server.services import QUIET, Answer
 
 BUILT_IN, RVC = "lite", "rvc"
 ENGINE_INFO = (
