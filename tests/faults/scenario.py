@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.store.registry import Registry
+from pipelines.store.registry import Registry, read_registry
 from rvc.files import ROOT
 from tests.faults.life import WRITE_VARIABLE
 from tests.faults.work import PACE_VARIABLE
@@ -131,7 +131,7 @@ def _is_at(data: Path, moment: str) -> bool:
     if moment == "upload":
         return any((data / "jobs").glob("*/.inputs.*"))
     try:
-        jobs = json.loads((data / "registry.json").read_bytes())["jobs"]
+        jobs = read_registry(data / "registry.json")[1]["jobs"]
     except (OSError, KeyError):
         return False
     return any(row["status"] == moment for row in jobs.values())

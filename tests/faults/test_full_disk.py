@@ -20,7 +20,7 @@ from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from pipelines.store import registry as registry_module
 from pipelines.store.records import Caller, new_job
-from pipelines.store.registry import Registry
+from pipelines.store.registry import Registry, read_registry
 from pipelines.store.storage import JournaledStorage
 from pipelines.voices.bundle import pack
 from pipelines.voices.library import Library
@@ -90,7 +90,7 @@ def test_jobs_uploads_and_voices_are_deleted(jobs: Jobs, fill_up: FillUp, data_d
     assert jobs.list(ME) == []
     assert jobs.library.list(ME, deleted=True) == jobs.list(ME, deleted=True) == []
     assert list((data_dir / "jobs").iterdir()) == list((data_dir / "models").iterdir()) == []
-    on_disk = json.loads((data_dir / "registry.json").read_bytes())
+    _, on_disk = read_registry(data_dir / "registry.json")
     assert not on_disk["jobs"]
     assert not on_disk["models"]
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.store.registry import read_registry
 from rvc.files import ROOT
 from tests.hostile import bad_files
 from tests.hostile.attacker import Attacker, Heard, faults_of_ours
@@ -25,7 +26,9 @@ TELLTALE = ("Traceback", 'File "', "site-packages", "/pipelines/", "/rvc/", str(
 HUGE = "9" * 4_000
 # Buttons that need nothing sent with them: the example is checked for whoever presses it.
 HARMLESS = frozenset({"use_example"})
-CHANGING = ("registry.json", "converter.log", "device.log", "server.lock", "durations.json")
+CHANGING = (
+    *("registry.json", "registry.journal", "converter.log", "device.log", "server.lock", "durations.json"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +99,7 @@ def state_of(page: Launched) -> dict[str, Any]:
         for path in page.data_dir.rglob("*")
         if path.is_file() and path.name not in CHANGING
     }
-    rows = json.loads((page.data_dir / "registry.json").read_text(encoding="utf-8"))
+    _, rows = read_registry(page.data_dir / "registry.json")
     return {"files": files, "rows": {name: rows[name] for name in ("jobs", "models", "usage")}}
 
 
