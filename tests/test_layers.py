@@ -28,7 +28,7 @@ LEVELS = (
     ("ui.server",),
     ("ui.look",),
     ("pipelines.worker", "pipelines.demo", "pipelines.examples", "pipelines.commands", "pipelines.checking"),
-    ("pipelines.jobs", "pipelines.training"),
+    ("pipelines.jobs", "pipelines.training", "pipelines.live"),
     (
         "pipelines.conversion",
         "pipelines.recordings",
@@ -40,7 +40,7 @@ LEVELS = (
     ("pipelines.store",),
     ("pipelines.events", "pipelines.job_spec", "pipelines.zips"),
     ("pipelines.settings", "pipelines.logs", "pipelines.monitoring", "pipelines.download"),
-    ("rvc.pretrain",),
+    ("rvc.pretrain", "rvc.live"),
     ("rvc.voice",),
     ("rvc.lite", "rvc.vits"),
     ("rvc.training",),
@@ -55,7 +55,7 @@ LEVEL = {room: number for number, level in enumerate(LEVELS) for room in level}
 PACKAGES = ("ui", "pipelines", "rvc")
 
 # `pipelines.jobs` runs in the server, these run in its children; what both need stands behind both.
-CHILD = ("pipelines.worker", "pipelines.training", "pipelines.conversion")
+CHILD = ("pipelines.worker", "pipelines.training", "pipelines.conversion", "pipelines.live")
 
 # The server process: the page, and what it imports. The other modules of pipelines run in child processes.
 SERVER = (
