@@ -92,6 +92,14 @@ class Calibrator:
         self._asked = semitones
         self.now = replace(self.now, semitones=self._transposition() if semitones is None else semitones)
 
+    def take_over(self, other: Calibrator) -> None:
+        """Know the speaker whom another voice has heard; how far that one was away tells nothing."""
+        if other._heard is not None:
+            frames, content_dim = other._heard.rms.size, self.now.offset.size
+            away = np.full((frames, content_dim), np.nan, np.float32)
+            self._heard = replace(other._heard, away=away, spoken=np.zeros(frames))
+            self.now = self._measured(self._heard, in_pause=True)
+
     def learn(self, heard: Heard, voiced: NDArray[np.bool_]) -> None:
         """Take in some frames. `voiced` tells of these, of 20 frames before and of 8 behind them."""
         if self._fixed:
@@ -130,9 +138,9 @@ class Calibrator:
 
 
 def _offset(heard: Heard) -> Wave:
-    away = heard.away[heard.level > heard.level.max() - SPEECH_RANGE]
-    caution = len(away) / (len(away) + CAUTIOUS_FRAMES)
-    return (caution * away.mean(axis=0)).astype(np.float32)
+    known = ~np.isnan(heard.away[:, 0])
+    away = heard.away[known & (heard.level > heard.level.max() - SPEECH_RANGE)]
+    return (away.sum(axis=0) / (len(away) + CAUTIOUS_FRAMES)).astype(np.float32)
 
 
 def _louder_by(gain_db: Contour, tone: Wave) -> Contour:

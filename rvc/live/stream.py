@@ -84,6 +84,15 @@ class LiveStream:
         self._spoken = FrameLoudness(rms=np.empty(0), peak=np.empty(0))  # likewise
         self._tail = np.zeros(FADE_FRAMES * self._hop, np.float32)
 
+    def take_over(self, other: LiveStream) -> None:
+        """Go on where another voice stands, with what is known of the speaker."""
+        self.done, self._place, self._wav = other.done, other._place, other._wav
+        self._follower, self._phase = other._follower, other._phase
+        self._f0_hz, self._voiced = other._f0_hz, other._voiced
+        self.calibrator.take_over(other.calibrator)
+        if other._hop == self._hop:
+            self._tail = other._tail
+
     def push(self, wav16k: Wave) -> Iterator[Wave]:
         """Take the next samples, any number, and speak the blocks that they complete."""
         self._wav = np.concatenate([self._wav, wav16k.astype(np.float32, copy=False)])
@@ -130,8 +139,8 @@ class LiveStream:
     def _heard_content(self, source: Source, piece: Piece, known: Calibration) -> tuple[Wave, Wave]:
         """Give the content of a piece drawn to the voice's own, and of new frames how far that was away."""
         engine, index = self._engine, self.voice.index
-        reused = self._content[self._content.shape[0] - (piece.start - piece.first) :]
-        since = piece.start if engine.reuses_content else piece.first
+        missing = piece.start - piece.first - len(self._content)
+        since = piece.start if engine.reuses_content and missing <= 0 else piece.first
         # The encoder hears all of the window, but what it says of the last frames is too bad to be spoken.
         heard = replace(piece, last=source.frames)
         fresh = engine.content(source, heard, since)[: piece.last - since]
@@ -143,9 +152,8 @@ class LiveStream:
             )
             away = found - fresh if self._chosen.align_content else away
             asked += shares[:, None] * (found - asked)
-        if engine.reuses_content:
-            return np.concatenate([reused, asked]), away
-        return asked, away[piece.start - since :]
+        reused = self._content[len(self._content) - (since - piece.first) :]
+        return np.concatenate([reused, asked]), away[piece.start - since :]
 
     def _gain(self, source: Source, piece: Piece, spoken: FrameLoudness, known: Calibration) -> KnotGain:
         """Make what is spoken as loud as the speaker, who was heard in the voice's tone."""

@@ -104,7 +104,8 @@ def test_with_all_of_the_future_it_speaks_as_a_recording_is_converted(voice: Voi
     made, known = as_a_recording(voice, wav)
     live = pushed(LiveStream(voice, pace=FAR, calibration=known, context=160), wav)
     assert live.size >= 2.5 * voice.sample_rate_hz
-    assert snr_db(made, live) > 50
+    faded = voice.sample_rate_hz // 100  # in, at the very beginning
+    assert snr_db(made[faded:], live[faded:]) > 50
 
 
 def test_with_all_of_the_future_blocks_of_any_size_agree(voice: Voice) -> None:
@@ -179,3 +180,15 @@ def test_a_voice_of_the_other_engine_speaks_along_too(tmp_path: Path) -> None:
     assert made.size == stream.done * voice.sample_rate_hz // 100
     assert np.isfinite(made).all()
     assert made.any()
+
+
+def test_another_voice_takes_over_where_the_first_stands(voice: Voice, tmp_path: Path) -> None:
+    wav, first = song(6.0), LiveStream(voice)
+    pushed(first, wav[:64_000])
+    second = LiveStream(toy_voice(tmp_path))
+    second.take_over(first)
+    assert second.done == first.done
+    assert second.calibrator.calibrated
+    made = pushed(second, wav[64_000:])
+    assert made.size == (second.done - first.done) * 240
+    assert loud_of(measure_frames(made, 240).rms) > 0.5 * loud_rms(wav)
