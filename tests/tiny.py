@@ -44,7 +44,7 @@ class ToyEngine:
     defaults = LITE_DEFAULTS
     uses_f0 = True
     reuses_content = True
-    tone_db = None
+    tone_db: NDArray[np.float64] | None = None
     preprocess = staticmethod(at_one_level)
     retrieval_weights = staticmethod(even_shares)
     contours = staticmethod(Source.of)

@@ -22,6 +22,7 @@ from ui.server.gate import install_gate
 from ui.server.gradio_changes import adapt_gradio
 from ui.server.identity import CallerCookie, trust_proxies
 from ui.server.languages import translate_gradio
+from ui.server.live_socket import LiveSocket
 from ui.server.login import Login, LoginMiddleware, user_of
 from ui.server.monitoring import routes
 from ui.server.published import ServedFiles, forget_links
@@ -137,6 +138,7 @@ def launch_options(services: Services, page: gr.Blocks) -> dict[str, Any]:
                 *routes(services),
                 *appearance.routes(),
                 *Uploads(services).routes(),
+                *LiveSocket(services).routes(),
                 *(Login(services, accounts).routes() if accounts else []),
             ],
             "middleware": [

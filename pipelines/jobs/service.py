@@ -18,6 +18,7 @@ from pipelines.jobs import cleanup
 from pipelines.jobs.cleanup import ARRIVING, CleanUp
 from pipelines.jobs.dispatcher import WORKER_COMMAND, Dispatcher
 from pipelines.jobs.job_files import JobFiles, all_uploads_of, job_of, upload_of
+from pipelines.jobs.live_seat import LiveSeat
 from pipelines.jobs.outcome import RETRY_PAUSES_S, cancelled, ended
 from pipelines.jobs.reviews import Reviews
 from pipelines.jobs.trash import coming_with, going_with
@@ -82,6 +83,7 @@ class Jobs:
         )
         self.lock = self.dispatcher.lock
         self.estimate = self.dispatcher.estimates.of  # how long a job would take here
+        self.live = LiveSeat(self, settings)
         self.reviews = Reviews(self.registry, self._jobs_dir, self.lock)
         self._last_seq = max((row["seq"] for row in self.registry.list("jobs")), default=0)
 
@@ -94,6 +96,7 @@ class Jobs:
         self.dispatcher.start()
 
     def close(self) -> None:
+        self.live.close()
         self.dispatcher.close()
         self.registry.close()
 
@@ -273,6 +276,15 @@ class Jobs:
             raise NotAllowedError(f"You have {len(waiting)} jobs waiting; wait for one, or cancel one.")
         self.limits.take("starts", caller)
 
+    def adopt(self, row: Row) -> Row:
+        """Write down a conversion that was completed elsewhere, on an upload of the same owner; return it."""
+        with self.lock:
+            upload = upload_of(self.registry, row)
+            facts = {name: upload[name] for name in ("files", "input_audio_path", "quality_snr")}
+            kept = self.registry.insert("jobs", row | facts | {"seq": self._next_seq()})
+            self.library.record_use(kept["model_id"], [float(kept["result"]["seconds"])])
+            return self._changed(kept)
+
     def cancel(self, caller: Caller, job_id: str) -> Row:
         """Stop a job: a waiting one at once, a running one when it has saved; return its row.
 
@@ -377,6 +389,7 @@ class Jobs:
             for job in self._jobs_in(row["id"]):
                 if not self.dispatcher.stop(job["id"], "deleted"):
                     self._end(job, ended("failed", error_message=said))
+            self.live.end(row["id"])
             self.dispatcher.wake()
             return gone
 
@@ -384,6 +397,8 @@ class Jobs:
         """Say how many jobs wait for a voice or use it, of which kind; "" for none."""
         with self.lock:
             counts = Counter(job["type"] for job in self._jobs_in(model_id))
+        if self.live.speaks_in(model_id):
+            counts["session of Live"] = 1
         plural = {"conversion": "conversions", "batch": "batches"}
         told = [f"{n} {kind if n == 1 else plural[kind]}" for kind, n in sorted(counts.items(), reverse=True)]
         return " and ".join(told)

@@ -1,18 +1,18 @@
 """The child that speaks live: one speaker, from start to stop.
 
-    python -m pipelines.live.child      what passes on stdin and stdout: wire.py; the log goes to stderr
+    python -m pipelines.live.child    what passes on stdin and stdout: wire.py; the log goes to stderr
 
-    do start    folder (where recordings go), rate_hz, delay ("default" | "low"), semitones (null: automatic), and
-                of the voice: model_folder, model_id, model_name; the first of all
+    do start    the first of all: folder (where recordings go), rate_hz, delay ("default" | "low"), semitones
+                (null: automatic), and of the voice model_folder, model_id, model_name
     do voice    model_folder, model_id, model_name: go on in another voice
     do pitch    semitones        do bypass   on        do talk   on
     do stop     give what is still to come, close the recordings, leave
 
-    ready       rate_hz, block_ms, delay_ms, device_ms: the voice is loaded, and sound may come
+    ready       rate_hz, block_ms, delay_ms: the voice is loaded, and sound may come
     voice       model_id, model_name, or message: another voice speaks, or why not
-    state       once a second: microphone_db, sounding_db (peaks), block_ms, delay_ms, busy (share of the time),
-                behind, lost_s, calibrated, semitones
-    kept        said, made (names of files in the folder), seconds: the last of all
+    state       once a second: microphone_db, sounding_db (peaks), block_ms, delay_ms, busy (share of the
+                time), behind, lost_s, calibrated, semitones
+    kept        said, made (names of files in the folder), seconds, semitones, and which voice: the last
     refused     message: a sentence; nothing follows
 
 The end of stdin means that the server died: leave at once.
@@ -50,8 +50,8 @@ from rvc.voice import Voice
 
 logger = logging.getLogger("pipelines.live")
 STATE_S = 1.0
-BEFORE_OTHERS = -5  # niceness, where this process may have it
-THREADS = 2
+BEFORE_OTHERS = -10  # niceness, where this process may have it
+THREADS = 1  # two that wait for each other are late whenever anything else runs
 READ_BYTES = 1 << 16
 
 Said = dict[str, Any]
@@ -87,11 +87,10 @@ class Line:
         os._exit(0)
 
 
-def loaded(said: Said, delay: str) -> tuple[Voice, Pace]:
-    """Load a voice, and choose the blocks in which it can speak along."""
+def loaded(said: Said) -> Voice:
     steps = load_voice(Path(said["model_folder"]), "praat", weight_store())
     voice: Voice = next(event.result.voice for event in steps if isinstance(event, Done))
-    return voice, trial_pace(voice, PACES[delay])
+    return voice
 
 
 class Speaking:
@@ -103,7 +102,8 @@ class Speaking:
         self._semitones: float | None = start["semitones"]
         self._next: SimpleQueue[tuple[Said, Voice, Pace]] = SimpleQueue()
         self._told_s = time.monotonic()
-        voice, pace = loaded(start, start["delay"])
+        voice = loaded(start)
+        pace = trial_pace(voice, PACES[start["delay"]])
         self.session = Session(voice, pace, start["rate_hz"], self._semitones)
         folder, self._files = Path(start["folder"]), ExitStack()
         # Random names: Gradio serves a file to whoever knows its path.
@@ -128,7 +128,10 @@ class Speaking:
             for wav in self.session.finish():
                 made.write(wav)
         names = {"said": self._said_path.name, "made": self._made_path.name}
-        self._line.say(event="kept", **names, **self._voice, seconds=said.samples / rate_hz)
+        semitones = self.session.stream.calibrator.now.semitones
+        self._line.say(
+            event="kept", **names, **self._voice, seconds=said.samples / rate_hz, semitones=semitones
+        )
 
     def _listen(self, said: AudioWriter) -> bool:
         """Take what has come since, waiting for something; False when it is over."""
@@ -162,7 +165,11 @@ class Speaking:
     def _load(self, told: Said) -> None:
         """Load another voice, while the first goes on speaking."""
         try:
-            self._next.put((told, *loaded(told, self._start["delay"])))
+            voice = loaded(told)
+            pace = self.session.stream.pace
+            if voice.card.engine != self.session.stream.voice.card.engine:
+                pace = trial_pace(voice, PACES[self._start["delay"]])
+            self._next.put((told, voice, pace))
         except RvcError as error:
             self._line.say(event="voice", message=str(error))
         except Exception:
@@ -205,7 +212,7 @@ def main() -> int:
         os.nice(BEFORE_OTHERS)
     import torch
 
-    torch.set_num_threads(min(THREADS, os.cpu_count() or 1))
+    torch.set_num_threads(THREADS)
     _, content = line.heard.get()
     try:
         speaking = Speaking(line, json.loads(content))

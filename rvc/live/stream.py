@@ -215,7 +215,7 @@ def _measured(
     }
 
 
-def _around(row: Wave, block: slice, before: int, after: int) -> Wave:
-    """Cut a stretch with so many frames on either side, zeros where there are none."""
+def _around(row: Wave, block: slice, before: int, after: int) -> NDArray[np.bool_]:
+    """Tell of a stretch with so many frames on either side which are above 0."""
     padded = np.pad(row, (before, after))
-    return padded[block.start : block.stop + before + after]
+    return padded[block.start : block.stop + before + after] > 0

@@ -91,7 +91,7 @@ class RvcEngine:
 
     defaults = RVC_DEFAULTS
     reuses_content = False
-    tone_db = None
+    tone_db: NDArray[np.float64] | None = None
 
     def __init__(
         self,
