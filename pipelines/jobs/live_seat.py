@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pipelines.jobs.service import Jobs
 
 logger = logging.getLogger(__name__)
-COMMAND = (sys.executable, "-m", "pipelines.live.child")
+LIVE_COMMAND = (sys.executable, "-m", "pipelines.live.child")
 TAKEN = "Somebody else speaks live on this server just now; try again in a few minutes."
 TAKEN_BY_YOU = "You speak live already, in another tab or program; stop there first."
 CLOSED = "The server is being closed; start again in a minute."
@@ -64,7 +64,7 @@ class Sitting:
 class LiveSeat:
     """Safe for threads; whoever takes the seat must leave it."""
 
-    def __init__(self, jobs: Jobs, settings: Settings, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, jobs: Jobs, settings: Settings, command: Sequence[str]) -> None:
         self._jobs = jobs
         self._settings = settings
         self._command = command

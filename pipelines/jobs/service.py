@@ -18,7 +18,7 @@ from pipelines.jobs import cleanup
 from pipelines.jobs.cleanup import ARRIVING, CleanUp
 from pipelines.jobs.dispatcher import WORKER_COMMAND, Dispatcher
 from pipelines.jobs.job_files import JobFiles, all_uploads_of, job_of, upload_of
-from pipelines.jobs.live_seat import LiveSeat
+from pipelines.jobs.live_seat import LIVE_COMMAND, LiveSeat
 from pipelines.jobs.outcome import RETRY_PAUSES_S, cancelled, ended
 from pipelines.jobs.reviews import Reviews
 from pipelines.jobs.trash import coming_with, going_with
@@ -67,6 +67,7 @@ class Jobs:
         settings: Settings,
         *,
         worker_command: Sequence[str] = WORKER_COMMAND,
+        live_command: Sequence[str] = LIVE_COMMAND,
         retry_pauses_s: Sequence[float] = RETRY_PAUSES_S,
     ) -> None:
         self._settings = settings
@@ -83,7 +84,7 @@ class Jobs:
         )
         self.lock = self.dispatcher.lock
         self.estimate = self.dispatcher.estimates.of  # how long a job would take here
-        self.live = LiveSeat(self, settings)
+        self.live = LiveSeat(self, settings, live_command)
         self.reviews = Reviews(self.registry, self._jobs_dir, self.lock)
         self._last_seq = max((row["seq"] for row in self.registry.list("jobs")), default=0)
 

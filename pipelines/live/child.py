@@ -28,6 +28,7 @@ import secrets
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -122,16 +123,18 @@ class Speaking:
         with said, made:
             self._line.say(event="ready", rate_hz=rate_hz, **self._lateness())
             while self._listen(said):
-                for wav in self.session.speak():
-                    self._line.sound(wav)
-                    made.write(wav)
-            for wav in self.session.finish():
-                made.write(wav)
+                self._give(self.session.speak(), made)
+            self._give(self.session.finish(), made)
         names = {"said": self._said_path.name, "made": self._made_path.name}
         semitones = self.session.stream.calibrator.now.semitones
         self._line.say(
             event="kept", **names, **self._voice, seconds=said.samples / rate_hz, semitones=semitones
         )
+
+    def _give(self, spoken: Iterator[NDArray[np.float32]], made: AudioWriter) -> None:
+        for wav in spoken:
+            self._line.sound(wav)
+            made.write(wav)
 
     def _listen(self, said: AudioWriter) -> bool:
         """Take what has come since, waiting for something; False when it is over."""

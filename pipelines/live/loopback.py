@@ -52,7 +52,7 @@ class Loopback:
 
 @dataclass(kw_only=True)
 class PlayOut:
-    """What a listener hears: begins a little after the first sound came, and then needs each sample in time."""
+    """What a listener hears: it begins a little after the first sound came, and needs each sample in time."""
 
     rate_hz: int
     slack_s: float

@@ -188,7 +188,8 @@ class Bridge:
             for task in (told, *asked):
                 task.cancel()
             await asyncio.gather(told, *asked, return_exceptions=True)
-            self._child.abort()
+            if not self._child.is_closing():  # as it does by itself when the child is gone
+                self._child.abort()
             back.close()
 
     def _voice(self) -> Row:
