@@ -156,7 +156,7 @@ def test_voices_are_changed_while_somebody_speaks(page: Launched) -> None:
         socket.send(json.dumps({"do": "stop"}))
         over, sound = until(socket)
     assert sound.size
-    assert page.jobs.registry.get("jobs", over["job_id"])["model_id"] == other
+    assert page.jobs.get(Caller(owner_of(page, "me")), over["job_id"])["model_id"] == other
 
 
 def test_one_speaks_at_a_time(page: Launched) -> None:
