@@ -66,6 +66,7 @@ def add_hum(page: Page, served: Launched, folder: Path) -> None:
     job = new_job(owner, "training", status="completed", seq=0, model_name="Hum", upload_id="u")
     served.jobs.library.adopt(job, toy_bundle(folder))
     page.reload()
+    page.get_by_role("tab", name="Live").click()
     page.locator("#live-voice .tm-voice", has_text="Hum").locator("label").click()
     page.locator("#live-voice .tm-voice:has(input:checked)", has_text="Hum").wait_for()
 

@@ -22,19 +22,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pipelines.jobs.cleanup import ARRIVING
+from pipelines.jobs.dispatcher import Dispatcher
+from pipelines.jobs.job_files import upload_of
 from pipelines.jobs.outcome import ended
 from pipelines.jobs.processes import environment_of
 from pipelines.logs import about_job
 from pipelines.settings import Settings
-from pipelines.store.records import Caller, Row, new_id, new_job, now, voice_deleted
+from pipelines.store.records import Caller, Row, new_id, new_job, voice_deleted
+from pipelines.store.registry import Registry
+from pipelines.users.limits import Limits, Quota
+from pipelines.voices.library import Library
 from rvc.errors import NotAllowedError, RvcError
 from rvc.files import ROOT
-
-if TYPE_CHECKING:
-    from pipelines.jobs.service import Jobs
 
 logger = logging.getLogger(__name__)
 LIVE_COMMAND = (sys.executable, "-m", "pipelines.live.child")
@@ -43,6 +45,21 @@ TAKEN_BY_YOU = "You speak live already, in another tab or program; stop there fi
 CLOSED = "The server is being closed; start again in a minute."
 SHORTEST_S = 1.0  # of a session of which something is kept
 LEAVING_S = 5.0
+OF_UPLOAD = ("files", "input_audio_path", "quality_snr")  # what a job has of its upload
+
+
+class Jobs(Protocol):
+    """What the seat needs of all jobs (service.py)."""
+
+    registry: Registry
+    library: Library
+    limits: Limits
+    quota: Quota
+    dispatcher: Dispatcher
+
+    def upload(self, caller: Caller, files: Sequence[tuple[Path, str]], purpose: str) -> Row: ...
+
+    def next_seq(self) -> int: ...
 
 
 @dataclass(eq=False)
@@ -64,17 +81,19 @@ class Sitting:
 class LiveSeat:
     """Safe for threads; whoever takes the seat must leave it."""
 
-    def __init__(self, jobs: Jobs, settings: Settings, command: Sequence[str]) -> None:
+    def __init__(self, jobs: Jobs, settings: Settings) -> None:
         self._jobs = jobs
         self._settings = settings
-        self._command = command
+        self.command: Sequence[str] = LIVE_COMMAND
         self._lock = threading.Lock()
         self._sitting: Sitting | None = None
         self._taken_by: Caller | None = None
 
-    def speaks_in(self, model_id: str) -> bool:
+    def uses(self, model_id: str) -> list[str]:
+        """Say what uses a voice here: nothing, or a session."""
         sitting = self._sitting
-        return sitting is not None and not sitting.over and sitting.model["id"] == model_id
+        speaks = sitting is not None and not sitting.over and sitting.model["id"] == model_id
+        return ["session of Live"] if speaks else []
 
     def take(self, caller: Caller, model_id: str) -> Sitting:
         """Sit down to speak in a voice, and start the child; NotAllowedError while somebody sits there."""
@@ -110,7 +129,7 @@ class LiveSeat:
 
     def end(self, model_id: str) -> None:
         """End the session that speaks in a voice, which was deleted."""
-        if self.speaks_in(model_id) and self._sitting is not None:
+        if self.uses(model_id) and self._sitting is not None:
             self._sitting.over = str(voice_deleted(self._sitting.model["model_name"]))
 
     def close(self) -> None:
@@ -135,7 +154,7 @@ class LiveSeat:
     def _started(self, folder: Path) -> subprocess.Popen[bytes]:
         with (folder / "worker.log").open("ab") as log:
             return subprocess.Popen(
-                list(self._command),
+                list(self.command),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -163,30 +182,26 @@ class LiveSeat:
         result = sitting.folder / "result"
         said, made = (result / Path(str(kept[name])).name for name in ("said", "made"))
         name = f"Live {datetime.now():%H.%M}.flac"
-        upload = self._jobs.upload(sitting.caller, [(said, name)], "target")
+        uploaded = self._jobs.upload(sitting.caller, [(said, name)], "target")
         said.unlink()
-        facts = {
-            "seconds": float(kept["seconds"]),
-            "transpose_semitones": kept.get("semitones"),
-            "live": True,
+        seconds = float(kept["seconds"])
+        facts = ended("completed", progress=1.0, stage="") | {
+            "id": sitting.job_id,
+            "upload_id": uploaded["id"],
+            "input_job_id": uploaded["id"],
+            "model_id": str(kept["model_id"]),
+            "model_name": str(kept["model_name"]),
+            "output_audio_path": f"result/{made.name}",
+            "result": {"seconds": seconds, "transpose_semitones": kept["semitones"], "live": True},
         }
-        row = new_job(
-            sitting.caller.user_id,
-            "conversion",
-            seq=0,
-            **{
-                **ended("completed", progress=1.0, stage=""),
-                "id": sitting.job_id,
-                "upload_id": upload["id"],
-                "input_job_id": upload["id"],
-                "model_id": str(kept["model_id"]),
-                "model_name": str(kept["model_name"]),
-                "output_audio_path": f"result/{made.name}",
-                "result": facts,
-                "created_at": now(),
-            },
-        )
-        return self._jobs.adopt(row)
+        with self._jobs.dispatcher.lock:
+            upload = upload_of(self._jobs.registry, {"status": "", "upload_id": uploaded["id"]})
+            facts |= {name: upload[name] for name in OF_UPLOAD}
+            row = new_job(sitting.caller.user_id, "conversion", seq=self._jobs.next_seq(), **facts)
+            row = self._jobs.registry.insert("jobs", row)
+            self._jobs.dispatcher.announce(row, state_changed=True)
+        self._jobs.library.record_use(row["model_id"], [seconds])
+        return row
 
     def _stand_up(self, folder: Path, *, keep: bool = False) -> None:
         (folder / ARRIVING).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from pipelines.jobs import cleanup
 from pipelines.jobs.cleanup import ARRIVING, CleanUp
 from pipelines.jobs.dispatcher import WORKER_COMMAND, Dispatcher
 from pipelines.jobs.job_files import JobFiles, all_uploads_of, job_of, upload_of
-from pipelines.jobs.live_seat import LIVE_COMMAND, LiveSeat
+from pipelines.jobs.live_seat import LiveSeat
 from pipelines.jobs.outcome import RETRY_PAUSES_S, cancelled, ended
 from pipelines.jobs.reviews import Reviews
 from pipelines.jobs.trash import coming_with, going_with
@@ -67,7 +67,6 @@ class Jobs:
         settings: Settings,
         *,
         worker_command: Sequence[str] = WORKER_COMMAND,
-        live_command: Sequence[str] = LIVE_COMMAND,
         retry_pauses_s: Sequence[float] = RETRY_PAUSES_S,
     ) -> None:
         self._settings = settings
@@ -84,7 +83,7 @@ class Jobs:
         )
         self.lock = self.dispatcher.lock
         self.estimate = self.dispatcher.estimates.of  # how long a job would take here
-        self.live = LiveSeat(self, settings, live_command)
+        self.live = LiveSeat(self, settings)
         self.reviews = Reviews(self.registry, self._jobs_dir, self.lock)
         self._last_seq = max((row["seq"] for row in self.registry.list("jobs")), default=0)
 
@@ -175,7 +174,7 @@ class Jobs:
                 facts: Row = {"id": job_id, "files": kept, "refused": refused}
                 facts["input_audio_path"] = f"jobs/{job_id}/{first}"
                 with self.lock:
-                    seq, kind = self._next_seq(), UPLOAD_TYPES[purpose]
+                    seq, kind = self.next_seq(), UPLOAD_TYPES[purpose]
                     row = new_job(caller.user_id, kind, status="uploaded", seq=seq, progress=1.0, **facts)
                     row = self.dispatcher.public(self.registry.insert("jobs", row))[0]
         except BaseException:
@@ -242,7 +241,7 @@ class Jobs:
             facts = self._recordings_of(type, sources) | voice | {"settings": settings, "message": "Waiting"}
             facts |= {"input_job_id": sources[0]["id"], "quality_snr": sources[0]["quality_snr"]}
             self._admit(caller)
-            row = new_job(caller.user_id, type, status="pending", seq=self._next_seq(), **facts)
+            row = new_job(caller.user_id, type, status="pending", seq=self.next_seq(), **facts)
             folder = self._jobs_dir / row["id"]
             folder.mkdir()
             try:
@@ -276,15 +275,6 @@ class Jobs:
         if len(waiting) >= MAX_PENDING_PER_USER:
             raise NotAllowedError(f"You have {len(waiting)} jobs waiting; wait for one, or cancel one.")
         self.limits.take("starts", caller)
-
-    def adopt(self, row: Row) -> Row:
-        """Write down a conversion that was completed elsewhere, on an upload of the same owner; return it."""
-        with self.lock:
-            upload = upload_of(self.registry, row)
-            facts = {name: upload[name] for name in ("files", "input_audio_path", "quality_snr")}
-            kept = self.registry.insert("jobs", row | facts | {"seq": self._next_seq()})
-            self.library.record_use(kept["model_id"], [float(kept["result"]["seconds"])])
-            return self._changed(kept)
 
     def cancel(self, caller: Caller, job_id: str) -> Row:
         """Stop a job: a waiting one at once, a running one when it has saved; return its row.
@@ -344,7 +334,7 @@ class Jobs:
                 for name in ("work", "bundle", "result"):
                     shutil.rmtree(folder / name, ignore_errors=True)
                 (folder / "events.jsonl").unlink(missing_ok=True)
-            changes |= {"status": "pending", "seq": self._next_seq(), "attempts": 0, "not_before": 0.0}
+            changes |= {"status": "pending", "seq": self.next_seq(), "attempts": 0, "not_before": 0.0}
             changes |= {"dead_letter": False, "error_message": None, "completed_at": None}
             changes |= {"message": "Waiting", "stage": "", "updated_at": records.now()}
             return self._changed(self.registry.update("jobs", row["id"], **changes))
@@ -397,9 +387,7 @@ class Jobs:
     def use_of(self, model_id: str) -> str:
         """Say how many jobs wait for a voice or use it, of which kind; "" for none."""
         with self.lock:
-            counts = Counter(job["type"] for job in self._jobs_in(model_id))
-        if self.live.speaks_in(model_id):
-            counts["session of Live"] = 1
+            counts = Counter([*(job["type"] for job in self._jobs_in(model_id)), *self.live.uses(model_id)])
         plural = {"conversion": "conversions", "batch": "batches"}
         told = [f"{n} {kind if n == 1 else plural[kind]}" for kind, n in sorted(counts.items(), reverse=True)]
         return " and ".join(told)
@@ -443,7 +431,7 @@ class Jobs:
         self.dispatcher.wake()
         return self.dispatcher.public(row)[0]
 
-    def _next_seq(self) -> int:
+    def next_seq(self) -> int:
         self._last_seq += 1
         return self._last_seq
 

@@ -84,7 +84,8 @@ def served(
 
     settings = Settings.model_validate({"data_dir": folder / "data", "max_file_size_mb": 5, **wishes})
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    jobs = Jobs(settings, worker_command=worker, live_command=TOY_LIVE, retry_pauses_s=())
+    jobs = Jobs(settings, worker_command=worker, retry_pauses_s=())
+    jobs.live.command = TOY_LIVE
     jobs.start()
     services = Services.of(settings, jobs, shared=shared)
     page = build_page(services)
