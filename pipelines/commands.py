@@ -53,6 +53,7 @@ def clean_up(settings: Settings, *, dry_run: bool, trust_clock: bool = False) ->
     lines += [f"upload {row['id']} ({row['created_at']})" for row in found.uploads]
     lines += [f"{row['type']} {row['id']} (deleted {row['deleted_at']})" for row in found.deleted]
     lines += [f"voice {row['id']} ({row['model_name']}, deleted {row['deleted_at']})" for row in found.voices]
+    lines += [f"preset {row['id']} ({row['name']}, of {row['user_id']})" for row in found.presets]
     lines += [str(path.relative_to(settings.data_dir)) for path in found.orphans]
     return [*lines, found.sentence(done=not dry_run), *([doubt] if doubt else [])]
 

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
-from pipelines.spectrogram_picture import draw_conversion
 from pipelines.store.records import Caller, Row
 from rvc.errors import ConfigError
 from rvc.files import ROOT
@@ -56,10 +55,11 @@ def run_demo(jobs: Jobs, settings: Settings, *, say: Say) -> Demonstration:
         with _timed(seconds, "training"):
             model_id = _train(jobs, say)
     with _timed(seconds, "conversion"):
-        source, converted = _convert(jobs, model_id, folder, say)
+        source, converted, job_id = _convert(jobs, model_id, folder, say)
     picture = folder / "spectrograms.png"
     with _timed(seconds, "picture"):
-        draw_conversion(source, converted, picture, name=VOICE_NAME)
+        drawn, _ = jobs.files.spectrograms(OWNER, job_id)
+        shutil.copyfile(drawn, picture)
     say(f"Recording:    {source}")
     say(f"In the voice: {converted}")
     say(f"As pictures:  {picture}")
@@ -122,7 +122,7 @@ def _affordable_steps(jobs: Jobs, job: Row, say: Say) -> int | None:
     return None
 
 
-def _convert(jobs: Jobs, model_id: str, folder: Path, say: Say) -> tuple[Path, Path]:
+def _convert(jobs: Jobs, model_id: str, folder: Path, say: Say) -> tuple[Path, Path, str]:
     example = next((EXAMPLES / "recordings").glob("*.flac"))
     upload = jobs.upload(OWNER, [(example, example.name)], "target")
     say(f"Converting {example.name}, {upload['files'][0]['seconds']:.1f} s, into {VOICE_NAME} ...")
@@ -136,7 +136,7 @@ def _convert(jobs: Jobs, model_id: str, folder: Path, say: Say) -> tuple[Path, P
     converted = folder / "converted.wav"
     shutil.copyfile(jobs.files.input_path(OWNER, row["id"]), source)
     shutil.copyfile(jobs.files.result_path(OWNER, row["id"]), converted)
-    return source, converted
+    return source, converted, str(row["id"])
 
 
 def _finished(jobs: Jobs, job: Row, say: Say) -> Row:

@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     job_timeout: Seconds = Field(default=3_600, gt=0)  # seconds that preparing or converting may compute
     training_timeout: Seconds = Field(default=86_400, gt=0)  # seconds that a training or a batch may compute
     max_concurrent_jobs: int = Field(default=1, ge=1, le=64)  # that compute on the device
-    cleanup_days: Days = Field(default=30, gt=0)  # until finished jobs are archived and their files removed
+    cleanup_days: Days = Field(default=30, gt=0)  # until ended jobs and lost visitors' presets are removed
     upload_expiry_s: Seconds = Field(default=86_400, gt=0)  # for uploads that were never used
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=7_860, ge=1, le=65_535)

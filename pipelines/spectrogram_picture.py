@@ -1,20 +1,26 @@
-"""A picture of a conversion: the spectrograms before and after, with the melody drawn over them.
+"""The child that draws spectrograms above each other: `python -m pipelines.spectrogram_picture ORDER`.
 
-matplotlib, and what reads and analyses sound, are loaded only when a picture is drawn.
+recordings: two sound files; titles: what stands above each
+->  picture: a PNG of 1200 x 800, their melodies drawn over the first 20 s of both, on the same axes
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rvc.audio.level import HOP_16K, RATE_16K_HZ
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from rvc.audio.reader import blocks
+from rvc.errors import AudioError
+from rvc.pitch.praat import PraatF0
+from rvc.sandbox import Order, serve
 
 MAX_SECONDS = 20.0
 RANGE_DB = 70.0
@@ -23,30 +29,14 @@ _TOP_HZ = 8_000
 _TICKS_HZ = (100, 200, 500, 1_000, 2_000, 4_000, 8_000)
 
 
-def draw_conversion(
-    before: Path,
-    after: Path,
-    destination: Path,
-    *,
-    name: str = "the new voice",
-    titles: tuple[str, str] | None = None,
-) -> None:
-    """Draw the first 20 s of source and result above each other, on the same axes, as a PNG of 1200 x 800.
-
-    titles: what stands above each, if they are not the source and what is spoken by `name`.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from rvc.pitch.praat import PraatF0
-
-    # Not pyplot: it keeps figures alive and must not be used outside the main thread.
+def draw(order: Order) -> None:
+    """Draw what is ordered."""
+    # Not pyplot: it keeps figures alive.
     figure = Figure(figsize=(12, 8), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     rows: Any = figure.subplots(2, 1, sharex=True, sharey=True)
-    titles = titles or ("Before: the source", f"After: spoken by {name}")
-    for axes, path, title in zip(rows, (before, after), titles, strict=True):
-        wav = _beginning(path)
+    for axes, path, title in zip(rows, order["recordings"], order["titles"], strict=True):
+        wav = _beginning(Path(path))
         f0_hz = PraatF0()(wav)
         voiced = f0_hz[f0_hz > 0]
         median = f"median pitch {np.median(voiced):.0f} Hz" if voiced.size else "no pitch found"
@@ -55,7 +45,7 @@ def draw_conversion(
     rows[0].legend(loc="upper right")
     rows[1].set_xlabel("Time (s)")
     figure.colorbar(image, ax=list(rows), label="Level (dB below the loudest)", pad=0.01)
-    figure.savefig(destination, format="png")
+    figure.savefig(order["picture"], format="png")
 
 
 def spectrogram_db(wav: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -90,10 +80,11 @@ def _draw(axes: Axes, wav: NDArray[np.float32], f0_hz: NDArray[np.float64]) -> A
 
 def _beginning(path: Path) -> NDArray[np.float32]:
     """Read the first seconds of a recording, mono at 16 kHz."""
-    from rvc.audio.reader import blocks
-    from rvc.errors import AudioError
-
     first = next(blocks(path, rate_hz=RATE_16K_HZ, block_s=MAX_SECONDS), None)
     if first is None:
         raise AudioError(f"{path.name} holds no sound, so there is nothing to draw.")
     return first
+
+
+if __name__ == "__main__":
+    sys.exit(serve(sys.argv[1:], draw))

@@ -182,13 +182,14 @@ class WeightStore:
         raise self._out_of_reach(weight, "what is there now is not the published file")
 
     def _out_of_reach(self, weight: Weight, reason: str) -> DownloadError:
-        size = "" if weight.bytes is None else f" ({weight.bytes / 1e6:.0f} MB)"
+        file, used_by = weight.file, f"{weight.used_by[0].upper()}{weight.used_by[1:]}"
+        file += "" if weight.bytes is None else f" ({weight.bytes / 1e6:.0f} MB)"
         place = (self._own_folder or self.folder) / weight.file
         if wrong := [path for path in self._places(weight) if path.is_file()]:
             reason += f", and {wrong[0]} is not the published file"
         return DownloadError(
-            f"{weight.used_by[0].upper()}{weight.used_by[1:]}: {weight.file}{size} is needed and cannot be "
-            f"downloaded ({reason}); fetch {weight.url} and save it as {place}."
+            f"{used_by}: {file} is needed and cannot be downloaded ({reason}); fetch {weight.url} and save "
+            f"it as {place}."
         )
 
 

@@ -26,7 +26,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rvc.errors import CheckpointError, LimitError, RvcError
+from rvc.errors import AudioError, CheckpointError, LimitError, RvcError
 from rvc.files import ROOT
 
 logger = logging.getLogger(__name__)
@@ -118,6 +118,16 @@ def run_sandboxed(module: str, order: Order, wall_s: float) -> bytes:
     """
     with _places.one(_user.get(), PATIENCE_S):
         return _run(module, order, wall_s)
+
+
+def hear_sandboxed(module: str, order: Order, wall_s: float, too_heavy: str) -> bytes:
+    """As `run_sandboxed`, of recordings: an AudioError says the child's sentence, or `too_heavy`."""
+    try:
+        return run_sandboxed(module, order, wall_s)
+    except CheckpointError as error:  # how a child refuses
+        raise AudioError(str(error)) from error
+    except (TooSlowError, ChildDiedError) as error:
+        raise AudioError(too_heavy) from error
 
 
 def _run(module: str, order: Order, wall_s: float) -> bytes:

@@ -99,7 +99,7 @@ def test_a_person_converts_many_recordings_and_downloads_a_zip(
         album.writestr("cover.jpg", b"no sound")
     page = opened(context, served)
     tab(page, "Convert")
-    page.locator("#convert-number").get_by_text("Many").click()
+    page.locator("#convert-kind").get_by_text("Many").click()
     page.get_by_role("button", name="Convert all").click()
     page.get_by_text("Add recordings to convert").first.wait_for()
     page.locator("#convert-files input[type=file]").first.set_input_files([tmp_path / "album.zip", RECORDING])

@@ -107,7 +107,7 @@ def test_a_file_that_is_no_recording_is_told_so_when_it_is_added(
     page.locator("#convert-source-note").get_by_text("words.mp3 is not a recording").wait_for()
     page.locator("#convert-source").get_by_role("button", name="Clear").click()
     page.locator("#convert-source-note").get_by_text("words.mp3").wait_for(state="hidden")
-    page.locator("#convert-number").get_by_text("Many").click()
+    page.locator("#convert-kind").get_by_text("Many").click()
     page.locator("#convert-files input[type=file]").first.set_input_files([words, RECORDING])
     page.locator("#convert-files-note").get_by_text("words.mp3 is not a recording").wait_for()
 

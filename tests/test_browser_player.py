@@ -221,7 +221,7 @@ def test_the_melodies_come_first_in_the_pictures(context: BrowserContext, served
 
 def test_a_recording_of_a_batch_plays(context: BrowserContext, served: Launched) -> None:
     page = opened(context, served)
-    page.locator("#convert-number").get_by_text("Many, or a .zip").click()
+    page.locator("#convert-kind").get_by_text("Many, or a .zip").click()
     page.locator("#convert-files input[type=file]").first.set_input_files([RECORDING, VOICE_FILES[0]])
     page.locator("#convert-files").get_by_text("wren-1").first.wait_for()
     page.get_by_role("button", name="Convert all").click()

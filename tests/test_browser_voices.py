@@ -146,3 +146,27 @@ def test_the_pitch_of_a_voice_is_set_on_its_page(
     use(page, "Finch")
     assert page.locator("#convert-voice").get_by_text(NOTE).count() == 0
     assert page.evaluate(OVERFLOW) <= 0
+
+
+def test_two_voices_are_blended_by_a_slider(context: BrowserContext, served: Launched) -> None:
+    page = opened(context, served, "Voices")
+    page.locator("#voices label", has_text="Kathleen").click()
+    page.locator("#voice-details h3", has_text="Kathleen").wait_for()
+    page.get_by_text("Blend with other voices").click()
+    page.locator("#voice-blend-make").click()
+    page.get_by_text("Choose another voice to blend this one with.").first.wait_for()
+    page.locator("#voice-blend-other-1 input").click()
+    page.get_by_role("listbox").get_by_role("option", name="Flemish guy").click()
+    page.locator("#voice-blend-said").get_by_text("Kathleen 50 %, Flemish guy 50 %").wait_for()
+    share = page.locator("#voice-blend-share-1 input[type=number]")
+    share.fill("30")
+    share.press("Tab")
+    page.locator("#voice-blend-said").get_by_text("Kathleen 70 %, Flemish guy 30 %").wait_for()
+    page.locator("#voice-blend-name input, #voice-blend-name textarea").first.fill("Both")
+    page.locator("#voice-blend-make").click()
+    page.locator("#voice-details h3", has_text="Both").wait_for()
+    page.locator("#voice-details").get_by_text("Kathleen 70 %, Flemish guy 30 %").wait_for()
+    page.locator("#voice-details").get_by_text("Flemish guy: Recordings published under CC0").wait_for()
+    no_words_of_gradio(page)
+    assert page.evaluate(OVERFLOW) <= 0
+    use(page, "Both")

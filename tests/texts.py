@@ -22,6 +22,7 @@ from babel.messages.pofile import read_po, write_po
 from rvc.files import ROOT
 from tests.count_lines import files_of, is_text, parsed
 from ui.look import language
+from ui.look.filled_in import FILLED_IN
 
 LOOKED_UP = ("tr", "tr_n", "tr_later")
 # Names under which texts are given that are no errors; what is given else is a text if it is a sentence.
@@ -80,7 +81,7 @@ def texts() -> list[Text]:
             found |= dict.fromkeys(
                 _texts_of(parsed(path.read_text(encoding="utf-8")), page=path.is_relative_to(ROOT / "ui"))
             )
-    found |= dict.fromkeys(labels())
+    found |= dict.fromkeys([*labels(), *FILLED_IN])
     many = {text for pair in found if isinstance(pair, tuple) for text in pair}
     return [text for text in found if text not in many and _has_words(text)]
 

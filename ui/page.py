@@ -25,7 +25,7 @@ from ui.server.languages import translate_gradio
 from ui.server.live_socket import LiveSocket
 from ui.server.login import Login, LoginMiddleware, user_of
 from ui.server.monitoring import routes
-from ui.server.published import ServedFiles, forget_links
+from ui.server.published import ServedFiles, begin_links
 from ui.server.services import FOLLOWED, QUIET, Answer, Services, as_gr_error
 from ui.server.uploads import Uploads
 from ui.tabs.account import AccountPart
@@ -126,7 +126,7 @@ def launch_options(services: Services, page: gr.Blocks) -> dict[str, Any]:
     settings = services.settings
     trust_proxies(settings, shared=services.shared)
     adapt_gradio(appearance.HEAD + STYLE + SCRIPT, translate_gradio)
-    forget_links()
+    begin_links(settings.data_dir, services.is_deleted)
     accounts = services.callers.accounts
     identity = Middleware(LoginMiddleware, services=services)
     if accounts is None:

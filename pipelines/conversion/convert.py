@@ -75,7 +75,7 @@ def convert(  # noqa: PLR0913  # what, where to, who, how, and what is said of i
         AudioError: The source cannot be read or holds no sound.
         ConfigError: The estimator needs weights, or the voice has no melody that could be transposed.
     """
-    estimator = estimator or f0_estimator(options.f0_estimator or "praat")
+    estimator = estimator or f0_estimator(options.f0_estimator or "swift")
     clock = _Clock(Melody=estimator.cost_s, Speaking=voice.engine.defaults.cost_s)
     steps = _convert(source, destination, voice, options, estimator, record)
     result = yield from relay(timed(steps, clock.count), clock.in_the_whole)

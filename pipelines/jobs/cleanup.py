@@ -4,6 +4,7 @@
     jobs        that have ended, after cleanup_days: their rows go to archive/jobs-YYYY-MM-DD.jsonl,
                 their folders are removed; voices stay
     trash       voices and jobs that were deleted a day ago
+    presets     of visitors without a login whom nobody has seen for cleanup_days
     orphans     files and folders that no row names
 
 A registry without any row is taken for one that was lost, not for an empty one: then nothing is an orphan.
@@ -31,6 +32,7 @@ from pipelines.store.clock import DAY_S, Clock
 from pipelines.store.layout import BACKUPS
 from pipelines.store.records import ENDED, RUNNING, TRASH_S, Rows, as_text, now, saved_states, uploads_of
 from pipelines.store.registry import Registry
+from pipelines.users.accounts import NOT_A_LOGIN
 from pipelines.voices.library import Library, is_only_copy
 from rvc.errors import ConfigError
 from rvc.files import atomic_write, bytes_in
@@ -38,6 +40,11 @@ from rvc.files import atomic_write, bytes_in
 logger = logging.getLogger(__name__)
 ARRIVING = ".arriving"  # lies in an upload's folder until its row is written
 UNTOUCHED_S = 86_400.0  # age of an orphan while a server runs: it may still be at it
+# What tells of a job whether it is still needed.
+_LOOKED_AT = (
+    *("id", "user_id", "status", "created_at", "updated_at", "deleted_at"),
+    *("type", "input_job_id", "upload_id", "upload_ids"),
+)
 _ID = re.compile(r"[0-9a-f]{32}")
 _TEMPORARY = re.compile(r"\.(incoming|outgoing|deleted)-.*")
 
@@ -69,7 +76,7 @@ def recover_on_start(registry: Registry, jobs_dir: Path, library: Library) -> No
                 count_use(row, registry.update("jobs", row["id"], files=files), library)
     if lost:
         logger.warning("%d jobs were interrupted; they can be resumed", len(lost))
-    known = {row["id"] for row in registry.list("jobs")}
+    known = {row["id"] for row in registry.list("jobs", only=["id"])}
     for folder in jobs_dir.iterdir():
         if folder.name in known:
             (folder / ARRIVING).unlink(missing_ok=True)
@@ -86,12 +93,13 @@ class CleanUp:
     uploads: Rows  # from which nothing was started
     deleted: Rows  # jobs and uploads whose day in the trash is over
     voices: Rows  # whose day in the trash is over
+    presets: Rows  # of visitors who come no more
     orphans: list[Path]
     size_bytes: int = 0  # of all of them
 
     @property
     def empty(self) -> bool:
-        return not (self.jobs or self.uploads or self.deleted or self.voices or self.orphans)
+        return not (self.jobs or self.uploads or self.deleted or self.voices or self.presets or self.orphans)
 
     def paths(self, data_dir: Path) -> list[Path]:
         """Return all files and folders of it, which may be gone already."""
@@ -106,6 +114,7 @@ class CleanUp:
             (len(self.uploads), "unused upload", "unused uploads"),
             (len(self.deleted), "deleted job or upload", "deleted jobs or uploads"),
             (len(self.voices), "deleted voice", "deleted voices"),
+            (len(self.presets), "preset of a visitor who is gone", "presets of visitors who are gone"),
             (len(self.orphans), "file or folder of no job or voice", "files or folders of no job or voice"),
         ]
         parts = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
@@ -124,7 +133,7 @@ def find(
     before_s = by_the_wall if clock is None else clock.before
     oldest_job = _as_text(before_s(settings.cleanup_days * DAY_S))
     oldest_upload = _as_text(before_s(settings.upload_expiry_s))
-    rows = registry.list("jobs")
+    rows = registry.list("jobs", only=_LOOKED_AT)
     before = _as_text(before_s(TRASH_S))
     deleted = [row for row in rows if "" < (row.get("deleted_at") or "") < before]
     present = [row for row in rows if not row.get("deleted_at")]
@@ -141,7 +150,15 @@ def find(
         else _orphans(registry, settings.data_dir, before_s(untouched_s) if untouched_s else math.inf)
     )
     voices = registry.list("models", lambda row: "" < (row.get("deleted_at") or "") < before)
-    found = CleanUp(jobs=jobs, uploads=uploads, deleted=deleted, voices=voices, orphans=orphans)
+    presets = _abandoned_presets(registry, rows, oldest_job)
+    taken = {row["id"] for row in (*jobs, *uploads, *deleted)}
+    whole = {row["id"]: row for row in registry.list("jobs", lambda row: row["id"] in taken)} if taken else {}
+    jobs, uploads, deleted = (
+        [whole[row["id"]] for row in some if row["id"] in whole] for some in (jobs, uploads, deleted)
+    )
+    found = CleanUp(
+        jobs=jobs, uploads=uploads, deleted=deleted, voices=voices, presets=presets, orphans=orphans
+    )
     return replace(found, size_bytes=sum(map(bytes_in, found.paths(settings.data_dir))))
 
 
@@ -163,6 +180,7 @@ def remove(
         registry.delete("jobs", [row["id"] for row in (*found.jobs, *found.uploads, *found.deleted)])
         for table in ("models", "usage"):
             registry.delete(table, [row["id"] for row in found.voices])
+        registry.delete("presets", [row["id"] for row in found.presets])
     for path in found.paths(settings.data_dir):
         _remove(path)
     logger.info("%s", found.sentence(done=True))
@@ -186,7 +204,7 @@ def _remove(path: Path) -> None:
 
 def daily(registry: Registry, settings: Settings, *, clock: Clock | None = None) -> None:
     try:
-        if back_up_daily(settings.data_dir, trusted=clock is None or clock.trusted) is not None:
+        if back_up_daily(settings.data_dir, trusted=clock is None or clock.trusted, opened=registry):
             remove(registry, settings, clock=clock)
     except ConfigError:
         logger.exception("today's backup could not be made")
@@ -222,9 +240,17 @@ def _as_text(moment_s: float) -> str:
     return as_text(datetime.fromtimestamp(moment_s, UTC))
 
 
+def _abandoned_presets(registry: Registry, jobs: Rows, before: str) -> Rows:
+    """Return the presets of visitors without a login of whom nothing was seen since then."""
+    present = {row["user_id"] for row in jobs if row["updated_at"] >= before}
+    presets = registry.list("presets", lambda row: row["user_id"].startswith(NOT_A_LOGIN))
+    present |= {row["user_id"] for row in presets if (row.get("seen_at") or row["created_at"]) >= before}
+    return [row for row in presets if row["user_id"] not in present]
+
+
 def _orphans(registry: Registry, data_dir: Path, before_s: float) -> list[Path]:
     """Return what no row names and nobody has touched since then; all of it for infinity."""
-    known = {table: {row["id"] for row in registry.list(table)} for table in ("jobs", "models")}
+    known = {table: {row["id"] for row in registry.list(table, only=["id"])} for table in ("jobs", "models")}
     return [
         path
         for table, ids in known.items()

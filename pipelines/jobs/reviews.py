@@ -19,7 +19,7 @@ from pipelines.recordings.pieces import (
     load_pieces,
     require_speech,
 )
-from pipelines.store.records import Caller, Row
+from pipelines.store.records import Caller, Row, checked_count
 from pipelines.store.registry import Registry
 from rvc.errors import ConfigError
 
@@ -47,7 +47,7 @@ class Reviews:
         limit: object = 50,
     ) -> Row:
         """Return some of the slices of an upload, or of the one that a job works on, and figures of all."""
-        first, count = _whole(offset, "offset", 0), _whole(limit, "limit", 1)
+        first, count = checked_count(offset, "offset"), checked_count(limit, "limit", least=1)
         folder = self._folder(caller, job_id)
         pieces, rejected = load_pieces(folder / "prepared"), Rejections.load(folder)
         chosen = {
@@ -111,12 +111,6 @@ def _shown(piece: Piece, rejected: Rejections) -> Row:
         "rejected": rejected.covers(piece),
         "file_rejected": whole,
     }
-
-
-def _whole(value: object, name: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"The {name} is no whole number from {least} on.")
-    return value
 
 
 def _one_of(value: Any, choices: tuple[str, ...], what: str) -> str:  # noqa: ANN401  # from outside

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pipelines.job_spec import check_training
 from pipelines.jobs.job_files import job_of
 from pipelines.jobs.service import Jobs
-from pipelines.store.records import ENDED, Caller, Row, Rows, has_made_voice, now
+from pipelines.store.records import ENDED, Caller, Row, Rows, checked_count, has_made_voice, now
 from pipelines.users.limits import require_room
 from pipelines.voices.snapshots import Snapshots
 from rvc.errors import ConfigError, NotAllowedError
 from rvc.training.settings import RANGES
 
-TOO_MANY = 10**12  # steps, for a training or the name of a file
 REFERENCE = 0  # the step under which the recording itself is found
 
 
@@ -50,7 +48,7 @@ class Samples:
 
     def path(self, caller: Caller, job_id: str, step: int) -> Path:
         """Return what a state says; of step 0, how the same sentence was recorded."""
-        return self._snapshots(self._training(caller, job_id)).sample(_whole(step, "step"))
+        return self._snapshots(self._training(caller, job_id)).sample(checked_count(step, "step"))
 
     def keep(self, caller: Caller, job_id: str, step: int) -> Row:
         """Publish a state; return the voice's row.
@@ -59,7 +57,7 @@ class Samples:
         later. One that runs will make another, and one that was stopped at first has made none: then it
         becomes a voice of its own.
         """
-        jobs, step = self._jobs, _whole(step, "step")
+        jobs, step = self._jobs, checked_count(step, "step")
         row = self._training(caller, job_id)
         snapshots = self._snapshots(row)
         size_bytes = snapshots.size_bytes(step)
@@ -85,9 +83,7 @@ class Samples:
         The voice that it has made stays until the longer training has ended, and is replaced by its best;
         when that is cancelled, the training is completed as before.
         """
-        steps = _whole(steps, "number of steps")
-        if steps < 1:
-            raise ConfigError("Train on for at least one step.")
+        steps = checked_count(steps, "number of steps", least=1)
         row = self._training(caller, job_id)
         if row["status"] != "completed":
             raise NotAllowedError(
@@ -116,10 +112,3 @@ class Samples:
 
 def _has_voice(row: Row) -> bool:
     return row["status"] in ENDED and has_made_voice(row)
-
-
-def _whole(value: Any, what: str) -> int:  # noqa: ANN401 -- whatever a client sent
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    if not plain or not 0 <= value < TOO_MANY or value % 1:
-        raise ConfigError(f"{str(value)[:40]!r} is no {what}; give a whole number.")
-    return int(value)

@@ -85,7 +85,7 @@ class Jobs:
         self.estimate = self.dispatcher.estimates.of  # how long a job would take here
         self.live = LiveSeat(self, settings)
         self.reviews = Reviews(self.registry, self._jobs_dir, self.lock)
-        self._last_seq = max((row["seq"] for row in self.registry.list("jobs")), default=0)
+        self._last_seq = max((row["seq"] for row in self.registry.list("jobs", only=["seq"])), default=0)
 
     def start(self) -> None:
         with self.registry.reserve.spent():  # on a full disk too: who would free it needs a server

@@ -162,8 +162,10 @@ def _require_enough(stored: Sequence[StoredFile], refused: Rows) -> None:
     seconds = sum(file.seconds for file in stored)
     what = stored[0].name if len(stored) == 1 else "All of this together"
     said = f"{what} is {seconds:.1f} seconds long; a voice needs at least {MIN_VOICE_SECONDS:.0f} seconds"
-    left_out = f"; not used: {_in_brief(refused)}" if refused else ""
-    refuse(seconds < MIN_VOICE_SECONDS, f"{said}, and sounds best from five minutes{left_out}.")
+    too_short = f"{said}, and sounds best from five minutes."
+    if refused:
+        too_short = f"{said}, and sounds best from five minutes; not used: {_in_brief(refused)}."
+    refuse(seconds < MIN_VOICE_SECONDS, too_short)
 
 
 def _refuse_if_none_is_left(left: int, refused: Rows) -> None:
@@ -269,9 +271,12 @@ def _keep(source: Source, place: Path, settings: Settings) -> tuple[StoredFile, 
     """Keep a recording as it came, at `place` with its extension behind; AudioError if it is none."""
     if source.refusal is not None:
         raise source.refusal
-    said = f"{source.name} has {source.size_bytes / 1e6:.4g} MB; upload files of at most"
     too_large = source.size_bytes > settings.max_file_size_bytes
-    refuse(too_large, f"{said} {settings.max_file_size_mb:g} MB (FLAC or MP3 take less room than WAV).")
+    refuse(
+        too_large,
+        f"{source.name} has {source.size_bytes / 1e6:.4g} MB; upload files of at most "
+        f"{settings.max_file_size_mb:g} MB (FLAC or MP3 take less room than WAV).",
+    )
     try:
         info = probe(source.path, name=source.name)
         original = place.with_name(f"{place.name}.original.{info.container}")

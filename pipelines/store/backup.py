@@ -19,10 +19,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from pipelines.store import registry
 from pipelines.store.layout import (
     BACKUPS,
     FILES,
     FOLDERS,
+    JOURNAL_NAME,
     LOCK_NAME,
     REGISTRY_NAME,
     UNSURE,
@@ -31,7 +33,7 @@ from pipelines.store.layout import (
     require_usable,
 )
 from pipelines.store.records import now
-from pipelines.store.registry import Registry, Tables, read_tables
+from pipelines.store.storage import Tables
 from rvc.errors import ConfigError
 from rvc.files import atomic_write, flush
 
@@ -54,10 +56,9 @@ def read_registry(data_dir: Path) -> tuple[bytes, Tables]:
     if not source.is_file():
         raise ConfigError(f"There is no registry in {data_dir}; name its folder with --data-dir.")
     try:
-        content = source.read_bytes()
+        return registry.read_registry(source)
     except OSError as error:
         raise ConfigError(f"{source} cannot be read ({error.strerror}); ask who runs Timbre.") from error
-    return content, read_tables(content, source)
 
 
 @contextmanager
@@ -80,8 +81,12 @@ def new_backup(data_dir: Path, target: Path) -> Iterator[Path]:
         raise ConfigError(f"{target} cannot be written ({error.strerror}); choose another file.") from error
 
 
-def back_up_daily(data_dir: Path, *, trusted: bool = True) -> Path | None:
+def back_up_daily(
+    data_dir: Path, *, trusted: bool = True, opened: registry.Registry | None = None
+) -> Path | None:
     """Make today's backup if there is none yet, and let the oldest go; return it when it was made.
+
+    The rows are those of an opened registry, or are read from the disk.
 
     Those made while the clock is not trusted (clock.py) are a kind of their own. Of each kind KEPT are kept,
     and as many from before each time that the clock was set, by what the backups' own days tell of that.
@@ -92,7 +97,11 @@ def back_up_daily(data_dir: Path, *, trusted: bool = True) -> Path | None:
         return None
     number = 1 + backup_number(newest) if newest else 1
     target = data_dir / BACKUPS / f"registry-{number:06d}-{'' if trusted else UNSURE + '-'}{today}.json"
-    back_up(data_dir, target)
+    if opened is None:
+        back_up(data_dir, target)
+    else:
+        with new_backup(data_dir, target) as path:
+            path.write_bytes(opened.content())
     era, later, counts = 0, today, Counter[tuple[int, bool]]()
     for path in daily_backups(data_dir):
         day = _day_of(path)
@@ -141,7 +150,7 @@ def restore(data_dir: Path, source: Path) -> Restored:
 
 def tables_of(content: bytes, source: Path) -> Tables:
     """Return the tables of a registry that was in a backup; ConfigError if it is none."""
-    tables = read_tables(content, source)
+    tables = registry.read_tables(content, source)
     if "jobs" not in tables:
         raise ConfigError(f"{source} is no backup of a registry; name one that --backup wrote.")
     return tables
@@ -186,7 +195,7 @@ def put_back(data_dir: Path, content: bytes, tables: Tables, staged: Path) -> Re
         path.write_bytes(content)
     came = sorted((staged / "models").glob("*"))
     aside = data_dir / f"before-restore-{datetime.now(UTC):%Y-%m-%d-%H%M%S-%f}"
-    registry = data_dir / REGISTRY_NAME
+    target, journal = data_dir / REGISTRY_NAME, data_dir / JOURNAL_NAME
     goes = [
         path
         for table in ("jobs", "models")
@@ -197,10 +206,11 @@ def put_back(data_dir: Path, content: bytes, tables: Tables, staged: Path) -> Re
     moves = [(path, aside / path.parent.name / path.name) for path in goes]
     moves += [(path, data_dir / "models" / path.name) for path in came]
     with _moved(moves, aside):
-        if registry.exists():
+        for path in filter(Path.exists, (target, journal)):
             aside.mkdir(exist_ok=True)
-            _keep(registry, aside / REGISTRY_NAME)
-        (staged / REGISTRY_NAME).replace(registry)
+            _keep(path, aside / path.name)
+        (staged / REGISTRY_NAME).replace(target)
+        journal.unlink(missing_ok=True)  # it would go on from this one if the two are the same
         flush(data_dir)
     models = [row for row in tables.get("models", {}).values() if not row.get("deleted_at")]
     return Restored(
@@ -238,13 +248,13 @@ def _keep(registry: Path, aside: Path) -> None:
 
 
 def _renew_trash(data_dir: Path) -> None:
-    registry = Registry(data_dir)  # which brings an older form up
+    opened = registry.Registry(data_dir)  # which brings an older form up
     try:
         for table in ("models", "jobs"):
-            gone = [row["id"] for row in registry.list(table, lambda row: bool(row.get("deleted_at")))]
-            registry.update_many(table, gone, deleted_at=now())
+            gone = [row["id"] for row in opened.list(table, lambda row: bool(row.get("deleted_at")))]
+            opened.update_many(table, gone, deleted_at=now())
     finally:
-        registry.close()
+        opened.close()
 
 
 def row_count(tables: Tables) -> int:

@@ -1,6 +1,6 @@
 """What lies where in the data folder, and whether it can be used.
 
-registry.json, server.lock, gpu.lock, reserve, clock.json, durations.json
+registry.json, registry.journal, server.lock, gpu.lock, reserve, clock.json, durations.json
 jobs/  models/  archive/  backups/  exports/  cache/  weights/
 backups/registry-000012-2026-11-29.json    number and day (registry-2026-11-29.json in earlier versions);
                                            "unsure-" before the day if the clock was not trusted (clock.py)
@@ -15,10 +15,11 @@ from pathlib import Path
 from rvc.errors import ConfigError
 
 REGISTRY_NAME, LOCK_NAME, RESERVE_NAME, CLOCK_NAME = "registry.json", "server.lock", "reserve", "clock.json"
+JOURNAL_NAME = "registry.journal"  # what has changed since registry.json was written (storage.py)
 DURATIONS_NAME = "durations.json"  # how long work took on this machine
 BACKUPS = "backups"
 FOLDERS = ("jobs", "models", "archive", BACKUPS, "exports", "cache", "weights")
-FILES = (REGISTRY_NAME, LOCK_NAME, RESERVE_NAME, CLOCK_NAME, DURATIONS_NAME, "gpu.lock")
+FILES = (REGISTRY_NAME, JOURNAL_NAME, LOCK_NAME, RESERVE_NAME, CLOCK_NAME, DURATIONS_NAME, "gpu.lock")
 UNSURE = "unsure"
 _BACKUP = re.compile(rf"registry-(?:(\d{{6,}})-)?(?:(?:{UNSURE}-)?\d{{4}}-\d\d-\d\d|{UNSURE})\.json")
 

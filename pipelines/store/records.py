@@ -46,6 +46,7 @@ UPLOAD_TYPES = {"training": "training", "target": "conversion", "batch": "batch"
 MAX_NAME_CHARACTERS = 80
 TRASH_S = 86_400.0  # how long a deleted voice or job can be restored
 MAX_SETTINGS_BYTES = 65_536
+MOST_COUNTED = 10**12  # of anything: a whole number beyond it is nobody's wish
 
 # What is shown of a row; every key is always there.
 PUBLIC = (
@@ -168,6 +169,14 @@ def checked_name(name: str | None, what: str) -> str:
     if not trimmed.isprintable():
         raise ConfigError(f"The name of the {what} holds characters that cannot be shown; remove them.")
     return trimmed
+
+
+def checked_count(value: Any, what: str, least: int = 0) -> int:  # noqa: ANN401 -- whatever was sent
+    """Return a whole number that a program sent, maybe as 3.0; a ConfigError calls it `what`."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not least <= value <= MOST_COUNTED or value % 1:
+        raise ConfigError(f"The {what} is no whole number from {least} on.")
+    return int(value)
 
 
 def checked_settings(settings: object) -> Row:

@@ -84,7 +84,7 @@ REQUIRED: dict[str, dict[str, Kind]] = {
         "created_at": _moment,
         "last_used_at": _maybe(_moment),
     },
-    "presets": {**_fields(_text, "user_id name"), "settings": _row},
+    "presets": {**_fields(_text, "user_id name"), "created_at": _moment, "settings": _row},
 }
 # What rows of earlier versions lack.
 OPTIONAL: dict[str, dict[str, Kind]] = {
@@ -102,10 +102,11 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
         "f0": lambda value: not value or _row(value),
         "told": _row,
         "language": _maybe(_text),
-        "presets": _rows,
+        **_fields(_rows, "presets parents"),
         "tone_db": lambda value: not value or isinstance(value, list),
     },
     "usage": {"last_used_at": _maybe(_moment)},
+    "presets": {"seen_at": _moment},
 }
 
 
@@ -115,19 +116,16 @@ def wrong_in(table: str, row_id: str, row: Row) -> str:
         return ""
     if row.get("id") != row_id or not ID.fullmatch(row_id):
         return "no usable id"
-    for name, kind in REQUIRED[table].items():
-        if name not in row:
-            return f"no {name}"
-        if not _is_of(kind, row[name]):
-            return f"a wrong {name}"
-    for name, kind in OPTIONAL.get(table, {}).items():
-        if name in row and not _is_of(kind, row[name]):
-            return f"a wrong {name}"
-    return ""
-
-
-def _is_of(kind: Kind, value: object) -> bool:
+    name = ""
     try:
-        return kind(value)
+        for name, kind in REQUIRED[table].items():
+            if not kind(row[name]):
+                return f"a wrong {name}"
+        for name, kind in OPTIONAL.get(table, {}).items():
+            if name in row and not kind(row[name]):
+                return f"a wrong {name}"
+    except KeyError:
+        return f"no {name}"
     except TypeError:  # a list where a name is looked up
-        return False
+        return f"a wrong {name}"
+    return ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -38,8 +39,10 @@ MAX_ENTRIES = 32
 LONGEST_TEXT = 500
 MAX_FACTS = 12
 MOST_PRESETS = 20
+MOST_PARENTS = 16
 GIVEN = "Given by the person who made it"
 _LONGEST_SECONDS = 1e8
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 REFUSALS = zips.Refusals(
     error=CheckpointError,
@@ -177,6 +180,48 @@ def consent(card: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     given_at = moment_of(parts.get("given_at"))
     return {"statement": _text(statement)} | ({"given_at": given_at} if given_at else {})
+
+
+def parents(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return of whom a voice is a blend: name, share and fingerprint of each, and its consent and licence.
+
+    Of a card that names one who is not in order, nobody: shares that are left say nothing.
+    """
+    given = card.get("parents")
+    if not isinstance(given, list) or len(given) > MOST_PARENTS or not all(map(_is_parent, given)):
+        return []
+    return [
+        {
+            "name": _text(one["name"]),
+            "share": one["share"],
+            "fingerprint": one["fingerprint"],
+            "consent": consent(one),
+            "licence": licence(one),
+        }
+        for one in given
+    ]
+
+
+def _is_parent(given: object) -> bool:
+    return (
+        isinstance(given, dict)
+        and isinstance(given.get("name"), str)
+        and isinstance(given.get("fingerprint"), str)
+        and _FINGERPRINT.fullmatch(given["fingerprint"]) is not None
+        and _is_number(given.get("share"))
+        and 0 < given["share"] <= 1
+    )
+
+
+def fingerprint(folder: Path) -> str:
+    """Return what tells a voice's weights from any others', in hex, on whatever server they are."""
+    with (folder / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def licence(card: Mapping[str, Any]) -> str | None:
+    said = card.get("licence")
+    return _text(said) if isinstance(said, str) and said.strip() else None
 
 
 def public_facts(card: Mapping[str, Any]) -> dict[str, Any]:

@@ -180,12 +180,16 @@ def _no_voice(names: Sequence[str]) -> str:
     """Say of a zip that there is no voice in it, and what to do."""
     archives = [_safe(name) for name in names if name.lower().endswith(_ARCHIVES)]
     indexes = [_safe(name) for name in names if name.lower().endswith(_INDEX)]
-    rest = f"; {_WAY_OUT}"
     if archives:
-        rest = f", but another archive, {archives[0]}; unpack it and give what it holds"
-    elif indexes:
-        rest = f", only an index, {indexes[0]}; give the .pth that belongs to it"
-    return f"No voice (.pth) is in the zip{rest}."
+        return (
+            f"No voice (.pth) is in the zip, but another archive, {archives[0]}; unpack it and give what it "
+            "holds."
+        )
+    if indexes:
+        return (
+            f"No voice (.pth) is in the zip, only an index, {indexes[0]}; give the .pth that belongs to it."
+        )
+    return f"No voice (.pth) is in the zip; {_WAY_OUT}."
 
 
 def _import(voice: Path, index: Path | None = None, *, folder: Path) -> None:

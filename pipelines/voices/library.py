@@ -54,12 +54,13 @@ _UNUSED: Row = {"uses": 0, "seconds_converted": 0.0, "last_used_at": None}
 
 _LEAVING = ".deleted-"  # before the id: the folder of a voice that was deleted, or is being replaced
 
-# Keys of a voice that is shown; every one is always there. origin: "trained", "imported" or "built in".
+# Keys of a voice that is shown; every one is always there. origin: "trained", "imported", "blended" or
+# "built in".
 PUBLIC = (
     "id", "user_id", "model_name", "builtin", "origin", "imported_at", "told", "engine", "version", "encoder",
     "sample_rate_hz", "f0", "scores", "consent", "quality_snr", "training_duration_seconds",
     "training_job_id", "size_bytes", "created_at", "uses_f0", "deleted_at", "purge_at", "language", "tone_db",
-    "has_sample", "presets", *_UNUSED,
+    "has_sample", "presets", "parents", *_UNUSED,
 )  # fmt: skip
 
 
@@ -213,7 +214,6 @@ class Library:
         """
         unnamed = model_name is None or (isinstance(model_name, str) and not model_name.strip())
         wanted = None if unnamed else checked_name(model_name, "voice")
-        model_id = new_id()
         with on_behalf_of(caller.user_id), self.staging("incoming") as staging:
             bundle, unpacked = staging / "bundle", staging / "unpacked"
             bundle.mkdir()
@@ -231,13 +231,17 @@ class Library:
             bundles.check(bundle)
             if spend is not None:
                 spend(bundles.size_bytes(bundle) - asked)
-            facts = {"user_id": caller.user_id, "model_name": wanted, "imported_at": now()}
-            try:
-                row = self._adopt(bundle, model_id, facts)
-            except BaseException:
-                shutil.rmtree(self._models / model_id, ignore_errors=True)
-                raise
-        logger.info("imported voice %s: %.1f MB", model_id, row["size_bytes"] / 1e6)
+            return self.take_in(caller, bundle, model_name=wanted, imported_at=now())
+
+    def take_in(self, caller: Caller, bundle: Path, **facts: object) -> Row:
+        """Make a bundle, which is moved, a new voice of the caller's, and return it; else nothing is left."""
+        model_id = new_id()
+        try:
+            row = self._adopt(bundle, model_id, {"user_id": caller.user_id} | facts)
+        except BaseException:
+            shutil.rmtree(self._models / model_id, ignore_errors=True)
+            raise
+        logger.info("took in voice %s: %.1f MB", model_id, row["size_bytes"] / 1e6)
         return self.get(caller, model_id)
 
     def export_bundle(self, caller: Caller, model_id: str) -> Path:
@@ -376,9 +380,7 @@ class Library:
 
     def _public(self, row: Row, usage: Row | None) -> Row:
         whole = row | _UNUSED | (usage or {})
-        whole["origin"] = (
-            "built in" if row["builtin"] else "trained" if row["training_job_id"] else "imported"
-        )
+        whole["origin"] = _origin(row)
         whole["purge_at"] = purge_at(row)
         whole["has_sample"] = (self._place(row) / bundles.SAMPLE).is_file()
         # Rows of earlier versions know less.
@@ -424,6 +426,14 @@ def _still_there(row: Row) -> Iterator[None]:
         yield
     except (FileNotFoundError, KeyError) as error:
         raise voice_deleted(row["model_name"]) from error
+
+
+def _origin(row: Row) -> str:
+    if row["builtin"]:
+        return "built in"
+    if row["training_job_id"]:
+        return "trained"
+    return "blended" if row.get("parents") and not row.get("imported_at") else "imported"
 
 
 def is_only_copy(path: Path, known: Collection[str]) -> bool:

@@ -12,9 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from rvc.errors import AudioError, CheckpointError, ConfigError
+from rvc.errors import ConfigError
 from rvc.pitch.f0 import HIGHEST_HZ, LOWEST_HZ
-from rvc.sandbox import ChildDiedError, TooSlowError, run_sandboxed
+from rvc.sandbox import hear_sandboxed
 
 MEDIANS_HZ = {"low": 120.0, "middle": 165.0, "high": 215.0}
 LOW, HIGH = 0.7, 1.5  # of the median
@@ -51,14 +51,8 @@ def measured_pitch(recording: Path, name: str) -> F0:
     with tempfile.TemporaryDirectory(prefix="timbre-pitch-") as folder:
         result = Path(folder) / "f0.json"
         order = {"recording": str(recording.resolve()), "name": name, "result": str(result)}
-        try:
-            run_sandboxed("rvc.pitch.measure", order | LIMITS, WALL_S)
-        except CheckpointError as error:  # how a child refuses
-            raise AudioError(str(error)) from error
-        except (TooSlowError, ChildDiedError) as error:
-            raise AudioError(
-                f"{name} cannot be heard within its limits of memory and time; give a shorter recording."
-            ) from error
+        too_heavy = f"{name} cannot be heard within its limits of memory and time; give a shorter recording."
+        hear_sandboxed("rvc.pitch.measure", order | LIMITS, WALL_S, too_heavy)
         return stated_pitch(json.loads(result.read_text(encoding="utf-8")))
 
 

@@ -2,12 +2,13 @@
 
 A person's own are rows of the registry; those of a voice stand on its card as {"name", "settings"}, and only
 who may change the voice may change them. Names are told apart without regard to capitals; saving under a name
-that is taken replaces what it meant.
+that is taken replaces what it meant. On which day a person last came to their own is kept with these.
 """
 
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 from pipelines.job_spec import check_settings
 from pipelines.store.records import Caller, Row, Rows, checked_name, checked_settings, new_id, now
@@ -18,6 +19,7 @@ from rvc.errors import LimitError, UnknownNameError
 
 TABLE = "presets"
 MOST_OF_A_PERSON = 50
+DAY = len("2026-11-30")  # of a moment, so many characters
 
 
 class Presets:
@@ -31,6 +33,7 @@ class Presets:
     def list(self, caller: Caller, model_id: str | None = None) -> Rows:
         """Return the caller's own presets, then those of a voice (they have its model_id)."""
         rows = self._registry.list(TABLE, user_id=caller.user_id)
+        self._note_visit(rows)
         own = [{"name": row["name"], "settings": row["settings"], "model_id": None} for row in rows]
         return own + (self._of_voice(caller, model_id) if model_id else [])
 
@@ -49,8 +52,9 @@ class Presets:
             else:
                 with self._registry.as_one():
                     self._forget(caller, name)
-                    row: Row = {"id": new_id(), "user_id": caller.user_id, "created_at": now()}
-                    self._registry.insert(TABLE, row | {"name": name, "settings": kept})
+                    moment = now()
+                    row: Row = {"id": new_id(), "user_id": caller.user_id, "name": name, "settings": kept}
+                    self._registry.insert(TABLE, row | {"created_at": moment, "seen_at": moment})
         return {"name": name, "settings": kept, "model_id": model_id or None}
 
     def delete(self, caller: Caller, name: str, model_id: str | None = None) -> Row:
@@ -66,6 +70,13 @@ class Presets:
             else:
                 self._forget(caller, name)
         return found[0]
+
+    def _note_visit(self, rows: Rows) -> None:
+        moment = now()
+        early = [row["id"] for row in rows if str(row.get("seen_at"))[:DAY] != moment[:DAY]]
+        if early:
+            with suppress(OSError):  # on a full disk the earlier day stays
+                self._registry.update_many(TABLE, early, seen_at=moment)
 
     def _of_voice(self, caller: Caller, model_id: str) -> Rows:
         presets = self._library.get(caller, model_id).get("presets") or []

@@ -33,6 +33,7 @@ def row_of(card: dict[str, Any], folder: Path, model_id: str) -> Row:
         "language": bundles.language(card),
         "tone_db": card.get("tone_db"),
         "presets": bundles.presets(card),
+        "parents": bundles.parents(card),
         "imported_at": None,
         "size_bytes": bundles.size_bytes(folder),
     }

@@ -161,8 +161,9 @@ def _probe_av(path: Path, container: str, stretch: Stretch, name: str) -> tuple[
 
 def _require_sound(file: InputContainer, name: str) -> None:
     if not file.streams.audio:
-        what = "is a video without sound" if file.streams.video else "contains no sound"
-        raise AudioError(f"{name} {what}; {WAY_OUT}.")
+        if file.streams.video:
+            raise AudioError(f"{name} is a video without sound; {WAY_OUT}.")
+        raise AudioError(f"{name} contains no sound; {WAY_OUT}.")
 
 
 def _probe_track(file: InputContainer, container: str, stretch: Stretch, number: int, name: str) -> Track:
@@ -241,8 +242,8 @@ def _frames_av(file: InputContainer, container: str, number: int, name: str) -> 
     if context is not None and context.codec_tag in _PROTECTED_TAGS:
         raise _protected(name)
     if context is None or context.codec.name not in _DECODERS.split(","):
-        kind = f" ({context.codec.canonical_name})" if context else ""
-        raise AudioError(f"{name} holds sound of a kind that cannot be read{kind}; {WAY_OUT}.")
+        kind = context.codec.canonical_name if context else "unknown"
+        raise AudioError(f"{name} holds sound of a kind that cannot be read ({kind}); {WAY_OUT}.")
     seen = failed = False
     idle = 0
     try:

@@ -56,7 +56,7 @@ class EngineDefaults(ConvertOptions):
     # Whether the whole recording's content is moved, by one and the same vector, to where the voice's own
     # content lies, if there is an index; what it moves is what the encoder still tells of the speaker.
     align_content: bool = True
-    f0_estimators: tuple[str, ...] = ("praat",)  # the best first, whose weights may not be had
+    f0_estimators: tuple[str, ...] = ("swift",)  # the best first, whose weights may not be had
     cost_s: float = 0.03  # seconds of work for a second of sound, to tell how long all will take
     on_gpu: bool = False  # whether its voices compute on the GPU where there is one
     training: Mapping[str, int] = field(default_factory=dict)  # its own defaults of `TrainSettings`
@@ -88,7 +88,7 @@ RVC_DEFAULTS = EngineDefaults(
     follow_loudness=0.75,
     chunk_s=38.0,
     align_content=False,
-    f0_estimators=("rmvpe", "praat"),
+    f0_estimators=("rmvpe", "swift"),
     cost_s=1.0,
     on_gpu=True,
     # Its steps are many and its states large, and what it speaks gets better by fits and starts.

@@ -40,12 +40,11 @@ from rvc.lite.synthesizer import LiteFrames, LiteSynthesizer, frame_phase, pulse
 from rvc.lite.tone import mean_tone
 from rvc.lite.weights import (
     BASE_FILE,
-    CONTENT_ENCODER_NAME,
     ENCODER_FILE,
     load_encoder,
     load_part,
     load_synthesizer,
-    save_parts,
+    save_voice,
 )
 from rvc.pitch.f0 import interpolate_unvoiced
 from rvc.pitch.praat import PraatF0
@@ -192,15 +191,9 @@ class LiteTask(Task):
             getattr(self, name).load_state_dict(state[name])
 
     def export(self, folder: Path) -> dict[str, Any]:
-        """Write `model.safetensors` in half precision."""
-        parts, sizes = {"synthesizer": self.synthesizer.state_dict()}, self.synthesizer.config
-        save_parts(folder / "model.safetensors", parts, {"synthesizer": sizes}, torch.float16)
-        return {
-            "engine": "lite",
-            "sample_rate_hz": self.sample_rate_hz,
-            "content_encoder": CONTENT_ENCODER_NAME,
-            "content_dim": self.synthesizer.config.content_dim,
-        }
+        """Write `model.safetensors`."""
+        weights, sizes = self.synthesizer.state_dict(), self.synthesizer.config
+        return save_voice(folder / "model.safetensors", weights, sizes)
 
 
 def build_task() -> LiteTask:

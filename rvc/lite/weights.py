@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rvc.engine.options import LITE
 from rvc.engine.weights_file import require_short_header
 from rvc.errors import CheckpointError
 from rvc.files import ROOT, atomic_write
@@ -47,6 +48,17 @@ def save_parts(
     header = {name: json.dumps(asdict(config)) for name, config in configs.items()}
     with atomic_write(path) as beside:
         save_file(tensors, beside, header)
+
+
+def save_voice(path: Path, weights: Mapping[str, Tensor], sizes: LiteSynthesizerConfig) -> dict[str, Any]:
+    """Write a voice's synthesizer in half precision; return what its card says of its engine."""
+    save_parts(path, {"synthesizer": weights}, {"synthesizer": sizes}, torch.float16)
+    return {
+        "engine": LITE,
+        "sample_rate_hz": sizes.sample_rate_hz,
+        "content_encoder": CONTENT_ENCODER_NAME,
+        "content_dim": sizes.content_dim,
+    }
 
 
 def load_part(path: Path, part: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.store.registry import AtomicStorage, Tables
+from pipelines.store.storage import JournaledStorage
 from rvc.files import bytes_in
 
 Fill = Callable[[], None]
@@ -57,15 +57,14 @@ class TightDisk:
     def __init__(self, data_dir: Path, patch: pytest.MonkeyPatch) -> None:
         self._data_dir = data_dir
         self._full_at: int | None = None  # bytes
-        write = AtomicStorage.write
+        append = JournaledStorage.append
 
-        def tight(storage: AtomicStorage, data: Tables) -> None:
-            full = self._full_at is not None and self._used() > self._full_at - 1_000_000
-            if full and not storage.held:
+        def tight(storage: JournaledStorage, line: bytes) -> None:
+            if self._full_at is not None and self._used() > self._full_at - 1_000_000:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            write(storage, data)
+            append(storage, line)
 
-        patch.setattr(AtomicStorage, "write", tight)
+        patch.setattr(JournaledStorage, "append", tight)
 
     def fill(self) -> None:
         self._full_at = self._used()

@@ -19,7 +19,7 @@ import soundfile as sf
 from pipelines.jobs.dispatcher import WORKER_COMMAND
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
-from pipelines.store import registry
+from pipelines.store import storage
 from pipelines.store.records import Caller
 from pipelines.voices.bundle import pack
 from rvc.files import ROOT
@@ -80,23 +80,20 @@ def wanted(jobs: Jobs, outside: Path) -> list[Row]:
 
 
 def die_in_write(number: int) -> None:
-    """Kill this process at the given write of the registry: the odd ones before, the even ones after it."""
-    write, done = registry.AtomicStorage.write, 0
+    """Kill this process at the given step of the registry: the odd ones half written, the even ones whole."""
+    append, done = storage.JournaledStorage.append, 0
 
-    def deadly(storage: registry.AtomicStorage, data: registry.Tables) -> None:
+    def deadly(self: storage.JournaledStorage, line: bytes) -> None:
         nonlocal done
-        if storage.held:
-            write(storage, data)  # only into the memory
-            return
         done += 1
         if done == number and number % 2:
-            storage.path.with_name(f".{storage.path.name}.part").write_bytes(b'{"half of a regis')
+            append(self, line[: len(line) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
-        write(storage, data)
+        append(self, line)
         if done == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    registry.AtomicStorage.write = deadly  # type: ignore[method-assign, assignment]
+    storage.JournaledStorage.append = deadly  # type: ignore[method-assign]
 
 
 def main(data_dir: Path) -> None:

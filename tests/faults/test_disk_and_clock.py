@@ -15,7 +15,7 @@ from pipelines.jobs.schedule import next_job
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from pipelines.store.records import new_job
-from pipelines.store.registry import AtomicStorage, Tables
+from pipelines.store.storage import JournaledStorage
 from tests.faults.life import ME, TRAINING, recordings
 from tests.faults.scenario import left_over
 from tests.faults.work import FULL_DISK_VARIABLE
@@ -28,14 +28,14 @@ Open = Callable[[], Jobs]
 def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that fills the disk while it exists: for the registry here, for checkpoints in the worker."""
     path = tmp_path / "full"
-    write = AtomicStorage.write
+    append = JournaledStorage.append
 
-    def refusing(storage: AtomicStorage, data: Tables) -> None:
+    def refusing(storage: JournaledStorage, line: bytes) -> None:
         if path.exists() and path.read_text() == "registry":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(storage, data)
+        append(storage, line)
 
-    monkeypatch.setattr(AtomicStorage, "write", refusing)
+    monkeypatch.setattr(JournaledStorage, "append", refusing)
     monkeypatch.setenv(FULL_DISK_VARIABLE, str(tmp_path / "full-for-checkpoints"))
     return path
 

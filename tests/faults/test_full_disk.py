@@ -21,6 +21,7 @@ from pipelines.settings import Settings
 from pipelines.store import registry as registry_module
 from pipelines.store.records import Caller, new_job
 from pipelines.store.registry import Registry
+from pipelines.store.storage import JournaledStorage
 from pipelines.voices.bundle import pack
 from pipelines.voices.library import Library
 from rvc.errors import ConfigError, LimitError, UnknownNameError
@@ -193,7 +194,7 @@ def test_health_tells_when_there_is_room_again_before_anything_is_written(
             registry.insert("usage", {"id": "y" * 20_000})
         assert registry.fault == "No space left on device"
         (data_dir / "filler").unlink()
-        passed_s[0] = 11.0
+        passed_s[0] += 11.0
         assert registry.fault == ""
         assert [row["id"] for row in registry.list("usage")] == ["x"]
         registry.close()
@@ -205,33 +206,33 @@ def test_room_that_another_takes_first_is_waited_for_once(
 ) -> None:
     registry = Registry(data_dir)
     registry.insert("usage", {"id": "x", "uses": 1, "seconds_converted": 1.0})
-    left, replace = [failing], Path.replace
+    left, append = [failing], JournaledStorage.append
 
-    def contested(path: Path, target: Path) -> Path:
-        if Path(target).name == "registry.json" and left[0]:
+    def contested(storage: JournaledStorage, line: bytes) -> None:
+        if left[0]:
             left[0] -= 1
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
-        return replace(path, target)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        append(storage, line)
 
-    monkeypatch.setattr(Path, "replace", contested)
+    monkeypatch.setattr(JournaledStorage, "append", contested)
     with contextlib.nullcontext() if deleted else pytest.raises(OSError, match="No space"):
         registry.delete("usage", ["x"])
     assert (registry.get("usage", "x") is None) == deleted
     registry.close()
 
 
-def test_who_asks_for_health_does_not_have_all_rows_written_each_time(
+def test_who_asks_for_health_does_not_have_the_disk_tried_each_time(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tries: list[Path] = []
+    tries: list[bytes] = []
 
-    def full(_: Path, target: Path) -> Path:
-        tries.append(target)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+    def full(_: JournaledStorage, line: bytes) -> None:
+        tries.append(line)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     registry = Registry(data_dir)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", full)
+        patch.setattr(JournaledStorage, "append", full)
         with pytest.raises(OSError, match="No space"):
             registry.insert("usage", {"id": "x"})
         tries.clear()

@@ -100,6 +100,28 @@ def test_a_voice_that_is_gone_for_good_takes_its_exports_with_it(page: Launched,
     assert not alive(page, path)
 
 
+@pytest.mark.parametrize("voice", [False, True], ids=["job", "voice"])
+def test_a_link_to_what_is_in_the_trash_rests_until_it_is_restored(
+    page: Launched, client: Client, voice: bool
+) -> None:
+    if voice:
+        files = [handle_file(path) for path in VOICE_FILES[:2]]
+        row = client.submit(files, "Robin", {"consent": True}, api_name="/train_voice").result()["model"]
+        links = [client.predict(row["id"], api_name="/export_model")["path"]]
+    else:
+        row = conversion(client)
+        links = [row["audio"]["path"], client.predict(row["id"], api_name="/download_input")["path"]]
+    kind = "model" if voice else "job"
+    assert all(alive(page, path) for path in links)
+    client.predict(row["id"], api_name=f"/delete_{kind}")
+    assert not any(alive(page, path) for path in links)
+    sent = {"path": links[0], "orig_name": "a.wav", "meta": {"_type": "gradio.FileData"}}
+    _, text = Attacker(url=page.url, token=TOKEN).call("upload_target_audio", [sent])
+    assert "event: error" in text, "nor is it taken in again"
+    client.predict(row["id"], api_name=f"/restore_{kind}")
+    assert all(alive(page, path) for path in links)
+
+
 def test_a_batch_takes_its_zip_with_it(page: Launched, client: Client) -> None:
     upload = client.predict([handle_file(RECORDING)], api_name="/upload_batch_audio")
     row = client.predict([upload["job_id"]], "builtin-kathleen", {}, api_name="/start_batch")
@@ -132,7 +154,7 @@ def test_links_are_looked_up_while_others_are_forgotten(
     maker.start()
     try:
         while not ended.is_set():
-            published.drop_dead_links("/".join(names))
+            published.is_alive("/".join(names))
     finally:
         maker.join()
         sys.setswitchinterval(before)

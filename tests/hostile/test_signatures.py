@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.store.records import new_job
-from pipelines.store.registry import AtomicStorage, Registry, Tables
+from pipelines.store.registry import Registry
+from pipelines.store.storage import JournaledStorage
 from pipelines.users.signatures import Signatures
 from tests.hostile.attacker import Attacker
 from tests.ui.launched import RECORDING, Launched, client_to, launched
@@ -118,7 +119,7 @@ def old_folder(folder: Path) -> dict[str, str]:
     return {"job": upload["id"], "of another": other["id"], "token": f"tmb_{token_id}_{secret}"}
 
 
-def test_a_first_start_does_not_copy_the_registry_for_each_of_its_rows(
+def test_a_first_start_does_not_write_each_of_the_rows_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = Registry(tmp_path)
@@ -128,15 +129,15 @@ def test_a_first_start_does_not_copy_the_registry_for_each_of_its_rows(
             registry.insert("jobs", new_job(owner, "conversion", status="uploaded", seq=seq))
             for seq, owner in enumerate(2 * owners)
         ]
-    reads, read = [0], AtomicStorage.read
+    append, steps = JournaledStorage.append, []
 
-    def counted(storage: AtomicStorage) -> Tables:
-        reads[0] += 1
-        return read(storage)
+    def counted(storage: JournaledStorage, line: bytes) -> None:
+        steps.append(line)
+        append(storage, line)
 
-    monkeypatch.setattr(AtomicStorage, "read", counted)
+    monkeypatch.setattr(JournaledStorage, "append", counted)
     Signatures(SECRET).renew_ids(registry)
-    assert reads[0] <= 10, f"for {len(rows)} rows"
+    assert len(steps) <= 10, f"for {len(rows)} rows"
     renewed = {row["id"]: row["user_id"] for row in registry.list("jobs")}
     registry.close()
     assert not set(renewed.values()) & set(owners)

@@ -23,7 +23,8 @@ from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from pipelines.store.records import Caller, new_job
-from pipelines.store.registry import SCHEMA_TABLE, SCHEMA_VERSION, AtomicStorage, Registry, Tables
+from pipelines.store.registry import SCHEMA_TABLE, SCHEMA_VERSION, Registry
+from pipelines.store.storage import JournaledStorage, Tables
 from rvc.files import ROOT
 from tests.load.server import UNLIMITED
 from tests.pipelines.jobs.toy_jobs import computed
@@ -224,7 +225,7 @@ def test_ten_thousand_jobs_are_listed_at_once(tmp_path: Path) -> None:
     ]
     tables: Tables = {"jobs": {row["id"]: row for row in rows}, "models": {}}
     tables[SCHEMA_TABLE] = {"schema": {"version": SCHEMA_VERSION}}
-    AtomicStorage(data / "registry.json").write(tables)
+    JournaledStorage(data / "registry.json").write(tables)
     jobs = Jobs(Settings(data_dir=data))
     try:
         took = []

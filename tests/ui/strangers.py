@@ -14,8 +14,9 @@ from tests.ui.launched import RECORDING, VOICE_FILES
 MUST_BE_TRIED = {
     "/delete_job", "/restore_job", "/delete_model", "/restore_model", "/set_voice_pitch", "/export_model",
     "/convert_voice", "/revoke_token", "/list_slices", "/slice_audio", "/reject_slices", "/restore_slices",
-    "/download_batch_file", "/pitch_contours",
+    "/download_batch_file", "/pitch_contours", "/spectrograms",
     "/list_samples", "/download_sample", "/keep_checkpoint", "/train_on",
+    "/blend_voices",
 }  # fmt: skip
 
 
@@ -50,8 +51,10 @@ def same_answer_everywhere(stranger: Client, things: dict[str, str]) -> None:
         "kind": "conversion",
         "seconds": 10,
         "step": 3,
+        "shares": [0.5, 0.5],
     }
-    ids = things | {"job_ids": things["job_id"]}
+    ids = things | {"job_ids": things["job_id"], "model_ids": things["model_id"]}
+    beside: dict[str, list[str]] = {"job_ids": [], "model_ids": ["builtin-kathleen"]}  # in lists of ids
     tried = set()
     for name, endpoint in described.items():
         parameters = [one["parameter_name"] for one in endpoint["parameters"]]
@@ -64,7 +67,7 @@ def same_answer_everywhere(stranger: Client, things: dict[str, str]) -> None:
         answers = []
         for asked_for in (ids[asked[-1]], uuid.uuid4().hex[: len(ids[asked[-1]])]):
             named = dict.fromkeys(asked[:-1], mine) | {asked[-1]: asked_for}
-            given |= {one: [value] if one == "job_ids" else value for one, value in named.items()}
+            given |= {one: [value, *beside[one]] if one in beside else value for one, value in named.items()}
             answers.append(refusal(stranger, api_name=name, **given).replace(asked_for, "ID"))
         assert answers[0] == answers[1], name
         assert "There is no" in answers[0], name

@@ -74,5 +74,12 @@ def test_the_melodies_of_a_conversion_are_read(client: Client) -> None:
     assert found["transpose_semitones"] == pytest.approx(3.2)
     assert len(found["source_hz"]) == len(found["result_hz"]) > 10 / found["step_s"]
     assert any(hz for hz in found["source_hz"])
+    pictures = [
+        client.predict(job, against, api_name="/spectrograms") for against in ("", conversion(client))
+    ]
+    assert all(Path(path).read_bytes()[:4] == b"\x89PNG" for path in pictures)
+    assert Path(pictures[0]).read_bytes() != Path(pictures[1]).read_bytes()
+    with pytest.raises(AppError, match="There is no job"):
+        client.predict(job, "0" * 32, api_name="/spectrograms")
     with pytest.raises(AppError, match="no recording number"):
         client.predict(job, 1, api_name="/download_batch_file")

@@ -229,6 +229,21 @@ class JobEndpoints(Endpoints):
         return self._jobs.files.pitch_contours(caller, validate_id(job_id, "job"))
 
     @endpoint()
+    def spectrograms(self, caller: Caller, job_id: str, against_id: str = "") -> FileData:
+        """Draw the spectrograms of a conversion's source and result above each other, with their melodies.
+
+        Args:
+            job_id: A completed conversion of yours.
+            against_id: Another one, whose result then takes the place of the source.
+
+        Returns:
+            A PNG of the first 20 seconds.
+        """
+        against = validate_id(against_id, "job") if against_id else None
+        picture, shown = self._jobs.files.spectrograms(caller, validate_id(job_id, "job"), against)
+        return FileData(path=publish_file(picture, "spectrograms", *shown))
+
+    @endpoint()
     def export_training(self, caller: Caller, job_id: str) -> list[FileData]:
         """Download the training checkpoints of an RVC voice, from which other RVC programs train on.
 

@@ -129,6 +129,23 @@ class VoiceEndpoints(Endpoints):
         return self._services.import_voice(caller, uploaded_files(files), model_name)
 
     @endpoint()
+    def blend_voices(self, caller: Caller, model_ids: list[str], shares: list[float], model_name: str) -> Row:
+        """Make a new voice of two to four that agree in engine, version, sample rate and size.
+
+        Its card names them as its parents, with their shares and what was stated of the right to use each.
+
+        Args:
+            model_ids: From list_models, each once.
+            shares: For each voice how much of the blend it is, together 1.
+            model_name: What it shall be called.
+
+        Returns:
+            The voice's row.
+        """
+        ids = [validate_id(one, "voice") for one in model_ids] if isinstance(model_ids, list) else []
+        return self._services.blend_voices(caller, ids, shares, model_name)
+
+    @endpoint()
     def export_model(self, caller: Caller, model_id: str, format: str = "bundle") -> FileData:
         """Download a voice as one file, to keep it or to use it elsewhere.
 

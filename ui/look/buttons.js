@@ -1,5 +1,5 @@
 // A press on a button of our HTML is an event of its component, with what the button's data say.
-const EVENTS = ["hear", "compare", "again", "fetch", "remove", "undo"];
+const EVENTS = ["hear", "compare", "again", "fetch", "remove", "undo", "choose", "cancel", "keep", "act"];
 let pressed = null;
 element.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-event]");

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import gradio as gr
 
-from ui.look.html import bullets, card, chip, empty_card, job_card, paragraph, refused_list
+from ui.look.html import bullets, card, chip, empty_card, job_card, paragraph, pressed_as, refused_list
 from ui.look.language import tr
 from ui.look.wording import Row, duration
 
@@ -121,7 +121,7 @@ def samples_grid(rows: Sequence[Row], served: Mapping[int, str], *, completed: b
         keep = tr("Keep this one")
         label = tr("Keep the voice of step {step}", step=step)
         button = (
-            f'<button type="button" class="tm-keep" data-step="{step}" aria-label="{escape(label)}"'
+            f'<button {pressed_as("keep", step=str(step))} class="tm-keep" aria-label="{escape(label)}"'
             f"{' disabled' if row['kept'] else ''}>{escape(keep)}</button>"
         )
         cards += _sample(tr("Step {step}", step=step), marks, near, served[step], button)

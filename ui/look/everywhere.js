@@ -91,29 +91,33 @@
 
     // --- What was typed stays when the page is loaded again -------------------------------------------
     const FIELDS = "input:not([type=file], [type=password], [role=listbox], [role=combobox]), textarea";
-    const fieldsOf = (box) => [...box.querySelectorAll(FIELDS)];
+    // Radio buttons are told apart by their value, which neither a language nor another order changes; all else
+    // by its place among the fields of its part of the page.
+    const fieldsOf = (box) => [...box.querySelectorAll(FIELDS)].filter((field) => field.type !== "radio");
+    const radiosOf = (box) => [...box.querySelectorAll("input[type=radio]")];
+    const found = (box, where) =>
+        typeof where === "string" ? radiosOf(box).find((radio) => radio.value === where) : fieldsOf(box)[where];
+    const stateOf = (field) => ["radio", "checkbox"].includes(field.type) ? field.checked : field.value;
     const keepTyped = () => {
         const kept = [];
-        for (const field of fieldsOf(document)) {
+        for (const field of [...fieldsOf(document), ...radiosOf(document).filter((one) => one.checked)]) {
             const box = field.closest("[id]:not(input):not(textarea):not([id^=html-])");
             if (!box || box.closest("[data-testid=code], .tm-list")) continue;
-            const number = fieldsOf(box).indexOf(field);
-            const checks = field.type === "checkbox" || field.type === "radio";
-            kept.push([box.id, number, checks ? field.checked : field.value, checks]);
+            const where = field.type === "radio" ? field.value : fieldsOf(box).indexOf(field);
+            kept.push([box.id, where, stateOf(field)]);
         }
         try {
             sessionStorage.setItem(TYPED, JSON.stringify(kept));
         } catch {}
     };
     // Whether a field has its value already; if it is there and has not, it is given it.
-    const fill = ([id, number, value, checks]) => {
-        const box = document.getElementById(id), field = box && fieldsOf(box)[number];
+    const fill = ([id, where, state]) => {
+        const box = document.getElementById(id), field = box && found(box, where);
         if (!field || field.disabled || field.readOnly) return false;
-        if ((checks ? field.checked : field.value) === value) return true;
-        if (checks) {
-            if (value || field.type === "checkbox") field.click();
-        } else {
-            Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), "value").set.call(field, value);
+        if (stateOf(field) === state) return true;
+        if (typeof state === "boolean") field.click();
+        else {
+            Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), "value").set.call(field, state);
             field.dispatchEvent(new Event("input", {bubbles: true}));
             field.dispatchEvent(new Event("change", {bubbles: true}));
         }

@@ -15,7 +15,7 @@ from ui.look.job_state import how_far, state_of
 from ui.look.language import language_name, retold, tr, tr_later, tr_n
 from ui.look.pitch_words import note_range
 from ui.look.report_sentences import Shared, shared_sentences
-from ui.look.wording import KINDS, Row, ago, decimal, duration, moment, size
+from ui.look.wording import KINDS, Row, ago, decimal, duration, moment, shares_said, size
 
 KEPT = {  # by type of job what is said of one that was stopped
     "training": tr_later("What was learned is kept; press Resume to go on."),
@@ -34,7 +34,7 @@ HEADLINES = {
 FOLDED_FROM = 6  # from so many files on their list is folded
 MOST_FILES = 100  # of a list are shown, those worth a look first
 MOST_REFUSED = 20
-BUTTONS_JS = (Path(__file__).parent / "buttons.js").read_text(encoding="utf-8")  # for those of `action`
+BUTTONS_JS = (Path(__file__).parent / "buttons.js").read_text(encoding="utf-8")  # for those of `pressed_as`
 
 
 def folded(title: str, body: str, *, open_it: bool = False) -> str:
@@ -62,13 +62,16 @@ def chip(text: str, tone: str = "") -> str:
     return f'<span class="tm-chip {tone}">{escape(text)}</span>'
 
 
-def action(event: str, text: str, label: str, **data: str) -> str:
-    """Return a button whose press is an event of its gr.HTML; the label says also what it acts on."""
+def pressed_as(event: str, **data: str) -> str:
+    """Return the attributes of a button whose press is an event of its gr.HTML, which is told the data."""
     facts = "".join(f' data-{name}="{escape(value)}"' for name, value in data.items())
-    return (
-        f'<button type="button" class="tm-action" data-event="{event}"{facts} aria-label="{escape(label)}">'
-        f"{escape(text)}</button>"
-    )
+    return f'type="button" data-event="{event}"{facts}'
+
+
+def action(event: str, text: str, label: str, *, look: str = "tm-action", **data: str) -> str:
+    """Return a button that does something; the label says also what it acts on."""
+    told = pressed_as(event, **data)
+    return f'<button {told} class="{look}" aria-label="{escape(label)}">{escape(text)}</button>'
 
 
 def paragraph(text: str, *, quiet: bool = False) -> str:
@@ -167,7 +170,8 @@ def voice_card(row: Row) -> str:
         (tr("Engine"), _engine(row)),
         (tr("Size"), size(row["size_bytes"]) if row.get("size_bytes") else ""),
         (tr("Used"), used),
-        (tr("Permission"), permission(row.get("consent"), imported=row.get("origin") == "imported")),
+        (tr("Blended from"), shares_said((one["name"], one["share"]) for one in row.get("parents") or ())),
+        (tr("Permission"), _permissions(row)),
         (
             tr("Its maker wrote"),
             ", ".join(f"{name}: {value}" for name, value in (row.get("told") or {}).items()),
@@ -204,6 +208,15 @@ def _made(row: Row) -> str:
 
 def _noise(snr_db: float | None) -> str:
     return "" if snr_db is None else tr("{db} dB below the voice", db=f"{snr_db:.0f}")
+
+
+def _permissions(row: Row) -> str:
+    """Return what was stated of a voice, or of each of those that it is blended from."""
+    imported = row.get("origin") == "imported"
+    if parents := row.get("parents"):
+        said = [(one["name"], permission(one["consent"], imported=imported)) for one in parents]
+        return "; ".join(f"{name}: {statement.rstrip('.')}" for name, statement in said)
+    return permission(row.get("consent"), imported=imported)
 
 
 def permission(consent: Row | None, *, imported: bool = False) -> str:

@@ -1,19 +1,15 @@
-"""Lists of jobs as HTML: one line each, in groups, with buttons that JOB_BUTTONS makes listeners hear of."""
+"""Lists of jobs as HTML: one line each, in groups, with buttons whose press is "choose" or "cancel"."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from html import escape
-from pathlib import Path
 
 from pipelines.store.records import ENDED, Row
-from ui.look.html import bar, chip
+from ui.look.html import action, bar, chip, pressed_as
 from ui.look.job_state import how_far, state_of
 from ui.look.language import retold, tr
-
-# Makes of a button with data-do and data-job the event "submit" of the gr.HTML that holds it.
-JOB_BUTTONS = (Path(__file__).parent / "job_rows.js").read_text(encoding="utf-8")
 
 
 def running_list(rows: Sequence[Row], title_of: Callable[[Row], str]) -> str:
@@ -21,13 +17,14 @@ def running_list(rows: Sequence[Row], title_of: Callable[[Row], str]) -> str:
     items = []
     for row in rows:
         title, (state, tone) = title_of(row), state_of(row)
+        stop = action("cancel", tr("Stop"), tr("Stop: {title}", title=title), look="tm-small", job=row["id"])
         said = escape(retold(str(row.get("message") or "")))
         items.append(
             f'<li class="tm-job">'
             f'<div class="tm-row"><strong>{escape(title)}</strong>{chip(state, tone)}</div>'
             f"{bar(float(row['progress'] or 0), title)}"
             f'<div class="tm-row tm-quiet"><span>{said}</span><span>{escape(how_far(row))}</span></div>'
-            f"{_button('cancel', row, tr('Stop'), tr('Stop: {title}', title=title))}</li>"
+            f"{stop}</li>"
         )
     return f'<ul class="tm-jobs" data-count="{len(rows)}">{"".join(items)}</ul>'
 
@@ -52,16 +49,14 @@ def grouped_list(rows: Sequence[Row], chosen: str | None, title_of: Callable[[Ro
 
 def _choice(row: Row, title: str, *, chosen: bool) -> str:
     state, tone = state_of(row)
-    told = f'data-do="choose" data-job="{escape(row["id"])}"' + (' aria-current="true"' if chosen else "")
     return (
-        f'<li><button type="button" class="tm-choose" {told}>'
+        f"<li>{choosing(row, chosen=chosen)}"
         f'<span class="tm-row"><span>{escape(title)}</span>{chip(state, tone)}</span>'
         f'<span class="tm-quiet">{escape(how_far(row))}</span></button></li>'
     )
 
 
-def _button(does: str, row: Row, text: str, label: str) -> str:
-    return (
-        f'<button type="button" class="tm-small" data-do="{does}" data-job="{escape(row["id"])}" '
-        f'aria-label="{escape(label)}">{escape(text)}</button>'
-    )
+def choosing(row: Row, *, chosen: bool) -> str:
+    """Return the tag that opens a button, on which the chosen job is marked."""
+    current = ' aria-current="true"' if chosen else ""
+    return f'<button {pressed_as("choose", job=row["id"])}{current} class="tm-choose">'

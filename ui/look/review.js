@@ -1,4 +1,4 @@
-// The list of slices: what is pressed goes to the server as "act"; the sound that comes back is played here.
+// The list of slices: the sound of one is asked for, and what comes back is played here.
 const heard = new Map(); // by id of a slice, where its sound is served
 const audio = new Audio();
 let playing = null; // the id of the slice that is heard, or is waited for
@@ -66,12 +66,10 @@ watch("value", () => {
 });
 
 element.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-act]");
-  if (!button || button.disabled) return;
-  const row = button.closest("li[data-id]");
+  const button = event.target.closest("button");
+  if (!button) return;
   turning = button.dataset.act === "page";
-  if (button.dataset.act === "play") play(row.dataset.id);
-  else trigger("act", { act: button.dataset.act, id: row ? row.dataset.id : button.dataset.value || "" });
+  if (button.matches(".tm-hear")) play(button.closest("li").dataset.id);
 });
 
 element.addEventListener("keydown", (event) => {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from ui.look.html import chip
+from ui.look.html import chip, pressed_as
 from ui.look.language import tr, tr_n
 from ui.look.wording import Row, duration
 
@@ -71,7 +71,7 @@ def _tools(page: Row, only: str, sort: str) -> str:
 
 
 def _group(name: str, act: str, choices: Sequence[tuple[str, str]], chosen: str) -> str:
-    buttons = "".join(_button(act, label, value=value, pressed=value == chosen) for value, label in choices)
+    buttons = "".join(_button(act, label, which=value, pressed=value == chosen) for value, label in choices)
     return f'<div role="group" aria-label="{escape(name)}">{buttons}</div>'
 
 
@@ -81,25 +81,24 @@ def _pages(page: Row) -> str:
         return ""
     last = first + count
     where = tr("{first} to {last} of {all}", first=f"{first + 1:,}", last=f"{last:,}", all=f"{matching:,}")
-    back = _button("page", tr("Earlier"), value="-1", disabled=first == 0)
-    on = _button("page", tr("More"), value="1", disabled=last >= matching)
+    back = _button("page", tr("Earlier"), which="-1", disabled=first == 0)
+    on = _button("page", tr("More"), which="1", disabled=last >= matching)
     return f'<div class="tm-review-pages">{back}<span>{escape(where)}</span>{on}</div>'
 
 
 def _button(  # noqa: PLR0913
-    act: str, label: str, *, value: str = "", look: str = "", name: str = "",
+    act: str, label: str, *, which: str = "", look: str = "", name: str = "",
     pressed: bool | None = None, disabled: bool = False,
 ) -> str:  # fmt: skip
-    facts = f' data-value="{escape(value)}"' if value else ""
-    facts += f' class="{look}"' if look else ""
+    facts = f' class="{look}"' if look else ""
     facts += f' aria-label="{escape(name)}"' if name else ""
     facts += "" if pressed is None else f' aria-pressed="{str(pressed).lower()}"'
     facts += " disabled" if disabled else ""
-    return f'<button type="button" data-act="{act}"{facts}>{escape(label)}</button>'
+    return f"<button {pressed_as('act', act=act, id=which)}{facts}>{escape(label)}</button>"
 
 
 def _slice(row: Row) -> str:
-    out, whole = bool(row["rejected"]), bool(row["file_rejected"])
+    out, whole, which = bool(row["rejected"]), bool(row["file_rejected"]), str(row["id"])
     where = tr("{file}, at {minutes}", file=row["file"], minutes=_clock(row["start_s"]))
     length = duration(row["seconds"])
     level = tr("{level} dB", level=f"{row['level_db']:.0f}")
@@ -114,15 +113,16 @@ def _slice(row: Row) -> str:
     label = ", ".join(part for part in (where, length, state) if part)
     look = ' class="tm-out"' if out else ""
     return (
-        f'<li tabindex="0" data-id="{escape(row["id"])}"{look} '
+        f'<li tabindex="0" data-id="{escape(which)}"{look} '
         f'aria-label="{escape(label)}" aria-keyshortcuts="Space R">'
-        f'<button type="button" class="tm-hear" data-act="play" data-play="{escape(play)}" '
+        f'<button type="button" class="tm-hear" data-play="{escape(play)}" '
         f'data-stop="{escape(stop)}" aria-label="{escape(play)}">▶</button>'
         f"{waveform(row['peaks'])}"
-        f"{_button('restore' if out else 'reject', turn, look='tm-turn', name=turn_name)}"
+        f"{_button('restore' if out else 'reject', turn, which=which, look='tm-turn', name=turn_name)}"
         f'<div class="tm-what"><span class="tm-where">{escape(where)}</span>'
         f'<span class="tm-quiet">{escape(length)} · {escape(level)}</span>{chips}'
-        f"{_button('restore_file' if whole else 'reject_file', whole_turn, look='tm-plain')}</div></li>"
+        f"{_button('restore_file' if whole else 'reject_file', whole_turn, which=which, look='tm-plain')}"
+        "</div></li>"
     )
 
 

@@ -16,8 +16,6 @@ function show() {
 ["play", "pause", "ended"].forEach((name) => sound.addEventListener(name, show));
 element.addEventListener("click", (event) => {
     const play = event.target.closest(".tm-play");
-    const keep = event.target.closest(".tm-keep");
-    if (keep) trigger('keep', {step: keep.dataset.step});
     if (!play) return;
     if (play.dataset.file === file && !sound.paused) {
         sound.pause();

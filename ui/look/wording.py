@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,21 +29,6 @@ KINDS = {
     "conversion": tr_later("Convert"),
     "batch": tr_later("Convert many"),
 }
-# What sentences of jobs and errors are filled in with.
-FILLED_IN = (
-    *(tr_later("{seconds} seconds"), tr_later("{minutes} minutes"), tr_later("{names} and {count} more")),
-    *(tr_later("in {seconds} seconds"), tr_later("in {minutes} minutes")),
-    *(
-        tr_later("in 1 second"),
-        tr_later("in 1 minute"),
-        tr_later("voice"),
-        tr_later("job"),
-        tr_later("token"),
-    ),
-    *(tr_later("You have sent in {count} recordings or voices"), tr_later("You have sent {count} files")),
-    *(tr_later("You have started {count} jobs"), tr_later("A password was tried {count} times")),
-    tr_later("{count} uploads of yours are under way"),
-)
 
 
 def called(status: str) -> str:
@@ -138,6 +123,13 @@ def voice_labels(rows: Sequence[Row]) -> list[str]:
         f"{label}, {count + 1}" if count else label for label, count in zip(told, earlier, strict=True)
     ]
     return [name if names.count(name) == 1 else label for name, label in zip(names, numbered, strict=True)]
+
+
+def shares_said(shares: Iterable[tuple[str, float]]) -> str:
+    """Return how much of each voice, 0..1, there is in a blend."""
+    return ", ".join(
+        tr("{name} {percent} %", name=name, percent=f"{100 * part:.3g}") for name, part in shares
+    )
 
 
 def _seconds(stamp: object) -> float:

@@ -9,7 +9,7 @@ from ui.server.published import publish_file
 from ui.server.services import EXAMPLES, uploaded_files
 
 EXAMPLE_FILES = sorted((EXAMPLES / "voice").glob("*.ogg"))
-EXAMPLE_NAME = "Wren"
+EXAMPLE_NAME, EXAMPLE_LANGUAGE = "Wren", "en"
 
 
 def example_files() -> list[str]:

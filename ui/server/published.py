@@ -2,7 +2,8 @@
 
 Gradio serves what lies in its cache and nothing outside it, not even by a symbolic link, so what is handed
 out is a hard link. It would outlive a job or a voice that was deleted; therefore it is noted on what each
-depends, and before a link is used, one whose origin is gone is removed.
+depends, and before a link is used, one whose origin is gone is removed. One whose origin lies in the trash
+is not served until that comes back.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ import re
 import secrets
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradio.utils import get_upload_folder
 from starlette.datastructures import Headers
 
+from ui.server.answers import refusal
 from ui.server.gate import FILE
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+IsDeleted = Callable[[str, str], bool]  # whether a row, by its table and id, is in the trash
 FOLDER = "served"
 # A byte range as RFC 9110 has it.
 _RANGE = re.compile(r"bytes=(?:\d{1,18}-\d{0,18}|-\d{1,18})", re.ASCII)
@@ -35,6 +39,7 @@ _FORGET_EVERY = 1_000
 # By the name of a served folder: it, and what has to be there for its file to be served.
 _links: dict[str, tuple[Path, tuple[Path, ...]]] = {}
 _once: dict[tuple[str, int], str] = {}  # by a file and when it was changed: its link
+_trashes: dict[Path, IsDeleted] = {}  # by the data folder of a server
 _lock = threading.Lock()
 
 
@@ -91,18 +96,26 @@ def is_published(path: Path) -> bool:
     return path.parent.parent == _served()
 
 
-def drop_dead_links(text: str) -> None:
-    """Remove the links that a path names and whose origins are gone."""
+def is_alive(text: str) -> bool:
+    """Whether no link that a path names leads to what was deleted; one whose origins are gone is removed."""
     with _lock:
         named = [_links[token] for token in set(_TOKEN.findall(text)) & _links.keys()]
     for folder, origins in named:
         if not all(origin.exists() for origin in origins):
             shutil.rmtree(folder, ignore_errors=True)
+    return not any(_in_trash(origin) for _, origins in named for origin in origins)
 
 
-def forget_links() -> None:
-    """Remove what an earlier server has left: nothing is known of its origins."""
+def begin_links(data_dir: Path, is_deleted: IsDeleted) -> None:
+    """Remove what an earlier server has left, of whose origins nothing is known; from now on ask this one."""
     shutil.rmtree(_served(), ignore_errors=True)
+    _trashes[data_dir] = is_deleted
+
+
+def _in_trash(origin: Path) -> bool:
+    """Whether a file lies in the folder of a job or a voice, data_dir/table/id, that was deleted."""
+    homes = [(home, asked) for home, asked in _trashes.items() if origin.is_relative_to(home)]
+    return any(asked(*origin.relative_to(home).parts[:2]) for home, asked in homes)
 
 
 def _served() -> Path:
@@ -126,7 +139,9 @@ class ServedFiles:
                 message = {**message, "headers": kept}
             await send(message)
 
-        drop_dead_links(scope["path"])
+        if not is_alive(scope["path"]):
+            await refusal(404, "This file was deleted.")(scope, receive, send)
+            return
         await self._app(_with_plain_range(scope), receive, of_the_file)
 
 

@@ -25,6 +25,7 @@ from pipelines.settings import Settings
 from pipelines.store.records import ID, UPLOAD_TYPES, Caller, Row, checked_settings, require_admin
 from pipelines.users.accounts import Account, Accounts
 from pipelines.users.tokens import Tokens
+from pipelines.voices.blending import blend_voices
 from pipelines.voices.library import Library
 from pipelines.voices.pitch import measured_pitch, stated_pitch
 from pipelines.voices.presets import Presets
@@ -35,7 +36,7 @@ from rvc.sandbox import on_behalf_of
 from rvc.steps import result_of
 from ui.look.language import retold, tr
 from ui.server.identity import Callers, is_local
-from ui.server.published import drop_dead_links, publish_file
+from ui.server.published import is_alive, publish_file
 
 logger = logging.getLogger(__name__)
 Update = Any  # what Gradio takes as the new value or state of a component; it has no type of its own for it
@@ -191,6 +192,12 @@ class Services:
         with self.jobs.quota.room(caller) as spend:
             return self.library.import_voice(caller, [path for path, _ in files], name, spend)
 
+    def blend_voices(self, caller: Caller, model_ids: list[str], shares: list[float], name: str) -> Row:
+        """Make a new voice of several; it counts as something started."""
+        self.jobs.limits.take("starts", caller)
+        with self.jobs.quota.room(caller) as spend:
+            return blend_voices(self.library, caller, model_ids, shares, name, spend)
+
     def save_preset(self, caller: Caller, name: str, settings: Row, model_id: str | None) -> Row:
         """Keep settings under a name, for the caller or with a voice; it counts as something started."""
         self.jobs.limits.take("starts", caller)
@@ -214,6 +221,11 @@ class Services:
         with on_behalf_of(caller.user_id):
             f0 = measured_pitch(recording, name)
         return self.library.set_pitch(caller, model_id, f0)
+
+    def is_deleted(self, table: str, row_id: str) -> bool:
+        """Whether a job or a voice is in the trash."""
+        row = self.jobs.registry.get(table, row_id) if table in ("jobs", "models") else None
+        return bool(row and row.get("deleted_at"))
 
     def with_result(self, caller: Caller, row: Row) -> Row:
         """Add to a completed row what it made: "audio" or "zip", a file, or "model", the voice's row."""
@@ -310,10 +322,15 @@ def validate_id(text: object, what: str) -> str:
     raise NotAllowedError(f"{str(text)[:40]!r} is not the id of a {what}; take one from the list.")
 
 
-def event_value(event: gr.EventData, name: str) -> object:
-    """Return what a component of ours told with an event; a client may have sent anything, or nothing."""
-    data = event._data
-    return data.get(name) if isinstance(data, dict) else None
+def event_value(event: gr.EventData, name: str) -> str:
+    """Return what a button of ours told when it was pressed; "" for whatever else a client may have sent."""
+    told = event._data.get(name) if isinstance(event._data, dict) else None
+    return told if isinstance(told, str) else ""
+
+
+def pressed_job(event: gr.EventData) -> str:
+    """Return the id of the job whose button was pressed; a NotAllowedError if it cannot be one."""
+    return validate_id(event_value(event, "job"), "job")
 
 
 def whole_number(sent: object) -> int | None:
@@ -344,8 +361,7 @@ def uploaded_files(files: object) -> list[tuple[Path, str]]:
 
 def _arrived(path: str, uploads: Path) -> bool:
     """Whether a path names a file in the folder of uploads; it may hold anything that a text can."""
-    drop_dead_links(path)
     try:
-        return Path(path).resolve().is_relative_to(uploads) and Path(path).is_file()
+        return is_alive(path) and Path(path).resolve().is_relative_to(uploads) and Path(path).is_file()
     except (OSError, ValueError):  # longer than paths can be, or with a null character
         return False

@@ -11,8 +11,7 @@ import gradio as gr
 
 from pipelines.store.records import Caller, Rows
 from rvc.errors import RvcError
-from ui.look.html import card, hidden_button, job_card, log_part, paragraph
-from ui.look.job_rows import JOB_BUTTONS
+from ui.look.html import BUTTONS_JS, card, hidden_button, job_card, log_part, paragraph
 from ui.look.language import tr
 from ui.server.monitoring import health_of
 from ui.server.services import (
@@ -23,7 +22,7 @@ from ui.server.services import (
     admin_of,
     as_gr_error,
     error_message,
-    event_value,
+    pressed_job,
     validate_id,
 )
 from ui.tabs.admin_cards import (
@@ -87,7 +86,7 @@ class AdminPage:
                 self.filter = gr.Radio(
                     FILTERS, value=EVERYTHING, label="Jobs of all users", elem_id="admin-filter"
                 )
-                self.list = gr.HTML(js_on_load=JOB_BUTTONS + FILTER, padding=False, elem_id="admin-jobs")
+                self.list = gr.HTML(js_on_load=BUTTONS_JS + FILTER, padding=False, elem_id="admin-jobs")
             with gr.Column(scale=5, min_width=320):
                 self.details = gr.HTML(elem_id="admin-details", padding=False)
                 with gr.Row():
@@ -113,7 +112,7 @@ class AdminPage:
         server = [self.health, self.limits, self.shares, self.found, self.remove_button]
         self.drawn = [self.column, self.refused, *jobs, *server]
         self.filter.input(self.choose, which, jobs, **QUIET)
-        self.list.submit(self.pick, self.filter, jobs, **QUIET)
+        self.list.choose(self.pick, self.filter, jobs, **QUIET)
         for button, act in zip(self.buttons, (self.cancel, self.resume, self.retry), strict=True):
             button.click(act, which, jobs, **QUIET)
         self.look_button.click(self.look, None, [self.found, self.remove_button], **QUIET)
@@ -148,7 +147,7 @@ class AdminPage:
     def pick(self, shown: str, event: gr.EventData, request: gr.Request) -> Answer:
         with as_gr_error():
             admin = admin_of(self._services, request)
-            return self._draw(admin, shown, validate_id(event_value(event, "job"), "job"))
+            return self._draw(admin, shown, pressed_job(event))
 
     def cancel(self, shown: str, job_id: str | None, request: gr.Request) -> Answer:
         return self._act("cancel", shown, job_id, request)

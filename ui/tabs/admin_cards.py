@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.store.records import Row, Rows
 from ui.look.html import bullets, card, chip, empty_card, facts, paragraph
+from ui.look.job_rows import choosing
 from ui.look.job_state import how_far, state_of
 from ui.look.language import retold, tr, tr_n
 from ui.look.wording import ago, duration, size
@@ -81,10 +82,9 @@ def jobs_table(rows: Rows, chosen: str) -> str:
 
 def _job_line(row: Row, is_chosen: bool) -> str:
     (state, tone), user = state_of(row), row["user_id"]
-    told = f'data-do="choose" data-job="{escape(row["id"])}"' + (' aria-current="true"' if is_chosen else "")
     return (
         f'<tr title="{escape(row["id"])} {escape(user)}">'
-        f'<th scope="row"><button type="button" class="tm-choose" {told}>{escape(title_of(row))}</button>'
+        f'<th scope="row">{choosing(row, chosen=is_chosen)}{escape(title_of(row))}</button>'
         f"</th><td>{escape(short_user(user))}</td><td>{chip(state, tone)}</td>"
         f"<td>{escape(how_far(row))}</td></tr>"
     )
@@ -159,11 +159,20 @@ def clean_up_card(found: CleanUp, *, done: bool) -> str:
         tr("{job}, deleted {when}", job=line_with_user(row), when=ago(row["deleted_at"]))
         for row in found.deleted
     ]
+    lines += [
+        tr("Preset {name} of {user}", name=row["name"], user=short_user(row["user_id"]))
+        for row in found.presets
+    ]
     lines += [f"{path.parent.name}/{path.name}" for path in found.orphans]
     left = len(lines) - MOST_LINES
     more = [tr_n("and {count} more", "and {count} more", count=left)] if left > 0 else []
     tone = "good" if done or found.empty else "warn"
-    return card(retold(found.sentence(done=done)), bullets([*lines[:MOST_LINES], *more]), tone=tone)
+    if found.empty:
+        title = retold(found.sentence(done=done))
+    else:
+        told = tr("Removed: {size}") if done else tr("A clean-up would remove {size}")
+        title = told.format(size=size(found.size_bytes))
+    return card(title, bullets([*lines[:MOST_LINES], *more]), tone=tone)
 
 
 def limits_card(settings: Settings) -> str:

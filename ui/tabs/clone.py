@@ -30,7 +30,7 @@ from ui.look.clone_parts import (
     seconds_in,
 )
 from ui.look.html import hidden_button, report_card
-from ui.look.language import tr
+from ui.look.language import LANGUAGE, tr
 from ui.look.wording import in_round_numbers
 from ui.server.examples import example_files, is_example
 from ui.server.services import (
@@ -49,7 +49,7 @@ from ui.server.services import (
 from ui.tabs.clone_naming import NamingStep
 from ui.tabs.clone_news import news_of
 from ui.tabs.clone_recordings import RecordingsStep
-from ui.tabs.guided_reading import seconds_of
+from ui.tabs.guided_reading import seconds_of, spoken_in
 from ui.tabs.slice_review import SliceReview
 from ui.tabs.training_view import Choices, TrainingChoice, TrainingState, TrainingView
 
@@ -133,6 +133,7 @@ class CloneTab:
             [reading.microphone, step.files, *reading.shown, step.meter],
             **QUIET,
         )
+        reading.language.input(spoken_in, reading.language, self.naming.language, queue=False, **QUIET)
         step.files.change(
             self.check, of_files, self._of_files, show_progress_on=[self.report, step.meter], **minimal
         )
@@ -146,15 +147,14 @@ class CloneTab:
     def _of_files(self) -> list[Any]:
         """What changes with the list of files."""
         naming = self.naming
-        fields = [naming.name, naming.consent, naming.example, *naming.notes]
         of_check = [self.report, *self.review.drawn, self.recheck, self.train_button, self.timer]
-        return [*of_check, *self.recordings.of_files, *fields]
+        return [*of_check, *self.recordings.of_files, *naming.of_files, *naming.notes]
 
     def _wire_training(self) -> None:
         naming = self.naming
         self.train_button.click(
             self.train,
-            {self.state, self.recordings.files, naming.name, naming.consent, *naming.expert.inputs},
+            {self.state, self.recordings.files, *naming.inputs},
             [*self._drawn, *naming.notes, self.tabs],
             api_visibility="private",
             show_progress="minimal",
@@ -174,7 +174,7 @@ class CloneTab:
 
     def wire(self, page: gr.Blocks) -> None:
         step = self.recordings
-        opened = [*self._drawn, step.kept, *step.reading.shown, self.tabs]
+        opened = [*self._drawn, step.kept, *step.reading.shown, self.naming.language, self.tabs]
         page.load(self.reattach, self.state, opened, **QUIET)
 
     def take(
@@ -281,7 +281,7 @@ class CloneTab:
         upload_id, moment_s = str(state.upload_id), time.monotonic()
         if state.started[:2] != (upload_id, named) or moment_s - state.started[2] > SAME_CLICK_S:
             with as_gr_error():
-                settings = {"consent": True} | self.naming.expert.settings(values)
+                settings = self.naming.settings(values)
                 caller = self._services.caller(request)
                 job = self._services.submit(caller, "training", upload_id, settings, model_name=named)
             state.started = (upload_id, named, moment_s)
@@ -352,7 +352,7 @@ class CloneTab:
 
     def reattach(self, state: CloneState, request: gr.Request) -> Answer:
         """Show the visitor's newest training, and the report on the newest recordings; the newer opens."""
-        answer = self.recordings.reading.opened()
+        answer = self.recordings.reading.opened() | {self.naming.language: LANGUAGE.get()}
         step = RECORDINGS
         with suppress(RvcError):
             caller = self._services.caller(request)

@@ -1,4 +1,4 @@
-"""The third step of the Clone tab: the voice's name, the permission, and how it is trained."""
+"""The third step of the Clone tab: the voice's name and language, the permission, and how it is trained."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import gradio as gr
 from rvc.errors import ConfigError
 from rvc.training.settings import CHOICES
 from ui.look.clone_parts import field_note
-from ui.look.language import tr
-from ui.server.examples import EXAMPLE_NAME
+from ui.look.language import LANGUAGE, SOURCE, languages, tr
+from ui.server.examples import EXAMPLE_LANGUAGE, EXAMPLE_NAME
 from ui.server.services import CONSENT, QUIET, Answer
 
 BUILT_IN, RVC = "lite", "rvc"
@@ -84,15 +84,31 @@ class NamingStep:
             label="Name of the voice", placeholder="Anna", max_length=80, elem_id="clone-name"
         )
         self.no_name = gr.HTML(elem_id="clone-name-missing", elem_classes=["tm-note"], padding=False)
+        self.language = gr.Dropdown(
+            choices=[(name, tag) for tag, name in languages().items()],
+            value=SOURCE,
+            allow_custom_value=True,
+            label="Language that is spoken",
+            info="It stands on the voice's card. If yours is not listed, type its tag, such as sv or pt-PT.",
+            elem_id="clone-language",
+        )
         self.consent = gr.Checkbox(label=CONSENT, elem_id="clone-consent")
         self.example = gr.HTML(elem_id="clone-example-consent", elem_classes=["tm-note"], padding=False)
         self.no_consent = gr.HTML(elem_id="clone-consent-missing", elem_classes=["tm-note"], padding=False)
         self.expert = TrainingSettings()
         self.no_files = gr.HTML(elem_id="clone-files-missing", elem_classes=["tm-note"], padding=False)
+        self.inputs = [self.name, self.language, self.consent, *self.expert.inputs]
+        self.of_files = [self.name, self.language, self.consent, self.example]  # what changes with the files
         self.notes = [self.no_name, self.no_consent, self.no_files]
         mended = {self.name: self.no_name, self.consent: self.no_consent}
         for field, note in mended.items():
             field.input(lambda: "", None, note, queue=False, **QUIET)
+
+    def settings(self, values: Answer) -> dict[str, Any]:
+        """Return the job's settings for the values of `inputs`, by component."""
+        language = str(values[self.language] or "").strip()
+        stated = {"consent": True} | ({"language": language} if language else {})
+        return stated | self.expert.settings(values)
 
     def missing(self, values: Answer, *, recordings: bool) -> Answer:
         """Return the notes on what a training lacks; all are empty if it lacks nothing."""
@@ -115,6 +131,7 @@ class NamingStep:
         )
         return {
             self.name: EXAMPLE_NAME if used else "",
+            self.language: EXAMPLE_LANGUAGE if used else LANGUAGE.get(),
             self.consent: used,
             self.example: f'<p class="tm-quiet">{said}</p>' if used else "",
             **(dict.fromkeys(self.notes, "") if used else {}),

@@ -45,7 +45,7 @@ ESTIMATOR_INFO = (
     "hears through noise and music; it is downloaded when it is first needed. Automatic takes what suits the "
     "voice."
 )
-NAMES = {"praat": "Praat", "rmvpe": "RMVPE"}
+NAMES = {"swift": "SwiftF0 and Praat", "praat": "Praat", "rmvpe": "RMVPE"}
 FORMATS = [
     ("WAV (nothing lost, largest)", "wav"),
     ("FLAC (nothing lost)", "flac"),

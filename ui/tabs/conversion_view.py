@@ -13,7 +13,6 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.spectrogram_picture import draw_conversion
 from pipelines.store.records import ENDED, Caller, Row
 from rvc.errors import RvcError
 from ui.look.contours import contours_figure
@@ -32,7 +31,7 @@ from ui.look.language import retold, tr, tr_n
 from ui.look.pitch_words import EXACT, moved, nearest_note, note_number
 from ui.look.player import Track, tracks_of, two_track_player
 from ui.look.wording import duration
-from ui.server.published import new_served_folder, publish_file
+from ui.server.published import publish_file
 from ui.server.services import ACTIVE, Answer, Services, Update
 
 # Not gr.Image, whose picture has no description and whose button no name.
@@ -66,21 +65,16 @@ class ConversionView:
         """
         jobs = self._services.jobs
         row, files = jobs.get(caller, job_id), jobs.files
-        contours, after = files.pitch_contours(caller, row["id"]), files.result_path(caller, row["id"])
-        names, titles = names_of(row), None
+        contours, names = files.pitch_contours(caller, row["id"]), names_of(row)
         if against_id:
             other = jobs.get(caller, against_id)
             contours["source_hz"] = files.pitch_contours(caller, other["id"])["result_hz"]
-            names = titles = (title_of_take(other), title_of_take(row))
-            before = files.result_path(caller, other["id"])
-        else:
-            before = files.input_path(caller, row["id"], decoded=True)
+            names = title_of_take(other), title_of_take(row)
         yield {self.contours: contours_figure(contours, *names)}
-        picture = new_served_folder(before, after) / "spectrograms.png"
-        draw_conversion(before, after, picture, name=str(row["model_name"]), titles=titles)
+        picture, shown = files.spectrograms(caller, row["id"], against_id)
         values = {"source": names[0], "result": names[1]}
         described = tr("Spectrograms of {source} and {result}, one above the other", **values)
-        file = gr.FileData(path=str(picture)).model_dump()
+        file = gr.FileData(path=publish_file(picture, "spectrograms", *shown)).model_dump()
         yield {self.image: {"file": file, "alt": escape(described)}}
 
     def draw(self, caller: Caller, row: Row, name: str, *, focus: bool = False) -> Answer:

@@ -11,40 +11,35 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.recordings.sources import faults
 from pipelines.store.records import CONVERTING, Caller, Row
 from rvc.errors import RvcError
 from ui.look.fields import FOCUS_MISSING, field_note, said
-from ui.look.html import card, paragraph, pitch_note, waveform
-from ui.look.language import tr
+from ui.look.html import card, paragraph, pitch_note
+from ui.look.language import retold, tr
 from ui.look.voice_cards import PLAYING, voice_cards, voice_picker
-from ui.server.published import publish_file
 from ui.server.services import (
     ACTIVE,
-    EXAMPLES,
     FOLLOWS,
     QUIET,
     Answer,
     Services,
     as_gr_error,
     error_message,
+    event_value,
     throttle,
-    uploaded_files,
     validate_id,
 )
 from ui.tabs.conversion_settings import ConversionSettings
-from ui.tabs.conversion_view import SHOWN_FILES, ConversionView, names_of, voice_name
+from ui.tabs.conversion_view import SHOWN_FILES, ConversionView, voice_name
 from ui.tabs.hear_now import hear_now, heard
 from ui.tabs.preset_part import PresetPart
 from ui.tabs.remembered import recalled
-from ui.tabs.takes import Takes, TakesState, pressed
+from ui.tabs.sources import SourceChoice
+from ui.tabs.takes import Takes, TakesState
 from ui.tabs.voice_list import sounds_of
 
-EXAMPLE = EXAMPLES / "recordings" / "visitor.flac"
-ONE, MANY = "One recording", "Many, or a .zip"
 PLACES = frozenset(map(str, range(1, SHOWN_FILES + 1)))  # of the recordings of a batch that are listed
 ANY_FILE = (Path(__file__).parents[1] / "look" / "any_file.js").read_text(encoding="utf-8")
-MOST_FAULTS = 3  # files of which it is said at once what is wrong
 
 
 @dataclass(kw_only=True)
@@ -75,40 +70,17 @@ class ConvertTab:
     def _lay_out_inputs(self) -> None:
         self.voice = voice_picker("convert-voice")
         self.voice_note = field_note("convert-voice")
-        self.number = gr.Radio(
-            [ONE, MANY], value=ONE, label="Number of recordings", show_label=False, elem_id="convert-number"
-        )
-        with gr.Column(elem_id="convert-recording"):  # keeps the room of what loads late
-            self.source = gr.Audio(
-                label="Recording to convert",
-                sources=["upload", "microphone"],
-                type="filepath",
-                buttons=[],
-                waveform_options=waveform(source=True),
-                elem_id="convert-source",
-            )
-            self.source_note = field_note("convert-source")
-            self.example = gr.Button(
-                "Take an example recording", size="sm", visible=EXAMPLE.exists(), elem_id="convert-example"
-            )
-            self.files = gr.File(
-                label="Recordings, or .zip files of them",
-                file_count="multiple",
-                height=180,
-                visible=False,
-                elem_id="convert-files",
-            )
-            self.files_note = field_note("convert-files")
+        self.sources = SourceChoice(self._services)
         self.expert = ConversionSettings()
-        self.convert_button = gr.Button("Convert", variant="primary", size="lg", elem_id="convert")
+        self.sources.button.render()
         self.presets = PresetPart(self._services, self.expert)
 
     def _listen(self) -> None:
-        self.drawn = [*self.view.drawn, self.voice_note, self.source_note, self.files_note]
-        self.example.click(lambda: publish_file(EXAMPLE, EXAMPLE.stem), None, self.source, **QUIET)
-        started = self.convert_button.click(
+        self.drawn = [*self.view.drawn, self.voice_note, *self.sources.notes]
+        self.sources.listen()
+        started = self.sources.button.click(
             self.convert,
-            {self.state, self.voice, self.number, self.source, self.files, *self.expert.inputs},
+            {self.state, self.voice, *self.sources.inputs, *self.expert.inputs},
             self.drawn,
             api_visibility="private",
             show_progress="minimal",
@@ -117,15 +89,6 @@ class ConvertTab:
         )
         started.then(None, None, None, js=FOCUS_MISSING, api_visibility="private")
         started.then(self.rest, self.state, self.drawn, **FOLLOWS, **QUIET)
-        self.number.input(
-            self.suited_to_number,
-            self.number,
-            self.of_number,
-            queue=False,
-            **QUIET,
-        )
-        self.source.change(self.judge, self.source, self.source_note, **QUIET)
-        self.files.change(self.judge, self.files, self.files_note, **QUIET)
         offered: dict[str, Any] = {"inputs": self.choice, "outputs": self.offered, **QUIET}
         chosen = self.voice.input(self.renew, queue=False, trigger_mode="always_last", **offered)
         for occasion in (self.voice.focus, chosen.failure, started.then):
@@ -150,7 +113,8 @@ class ConvertTab:
         takes.list.fetch(takes.fetch, None, takes.fetched, **QUIET)
         takes.list.remove(takes.remove, state, [takes.list, self.view.pictures], **QUIET)
         takes.list.undo(takes.undo, state, takes.list, **QUIET)
-        inputs = list(dict.fromkeys([*self.of_number, self.number, *self.offered, *self.expert.inputs]))
+        sources = self.sources
+        inputs = list(dict.fromkeys([*sources.shown, *sources.inputs, *self.offered, *self.expert.inputs]))
         takes.list.again(self.again, None, inputs, **QUIET)
         self.view.status.hear(self.hear_file, state, shown, **QUIET)
 
@@ -175,12 +139,6 @@ class ConvertTab:
 
     def keep(self, values: Answer, request: gr.Request) -> Answer:
         return self.presets.save(values, values[self.voice], request)
-
-    @property
-    def of_number(self) -> list[Any]:
-        """What is suited to whether one recording is converted or many."""
-        inputs = [self.source, self.example, self.files, self.convert_button]
-        return [*inputs, self.source_note, self.files_note]
 
     @property
     def choice(self) -> list[Any]:
@@ -271,65 +229,27 @@ class ConvertTab:
         answer = self._offer(model_id, engine, (semitones is None, semitones), request, value=None)
         return self.expert.put(settings, engine, known=known) | answer
 
-    def judge(self, sent: Any, request: gr.Request) -> str:  # noqa: ANN401 -- one path, several, or nothing
-        """Say at once of files that were added which of them are no recordings."""
-        settings = self._services.settings
-        with as_gr_error():
-            self._services.caller(request)
-            wrong = (
-                faults(
-                    uploaded_files(sent),
-                    most=settings.max_files,
-                    most_mb=settings.max_batch_mb,
-                    most_bytes=settings.max_file_size_bytes,
-                )
-                if sent
-                else []
-            )
-        return said(" ".join(row["reason"] for row in wrong[:MOST_FAULTS]))
-
-    def suited_to_number(self, how: str) -> Answer:
-        many = how == MANY
-        return {
-            self.source: gr.Audio(visible=not many),
-            self.example: gr.Button(visible=not many),
-            self.files: gr.File(visible=many),
-            self.convert_button: gr.Button(tr("Convert all") if many else tr("Convert")),
-            self.source_note: "",
-            self.files_note: "",
-        }
-
     def convert(self, values: Answer, request: gr.Request) -> Iterator[Answer]:
         """Convert and draw each step; the job goes on when the page is closed."""
-        state, voice, many = values[self.state], values[self.voice], values[self.number] == MANY
-        wanted = values[self.files if many else self.source]
-        if not voice or not wanted:
-            yield self._missing(voice, wanted, many=many)
+        state, voice = values[self.state], values[self.voice]
+        source = self.sources[values[self.sources.kind]]
+        if not voice or not values[source.field]:
+            choose = tr("Choose a voice; if there is none, train one in the Clone tab.")
+            yield {
+                self.voice_note: "" if voice else said(choose),
+                source.note: "" if values[source.field] else said(retold(source.missing)),
+            }
             return
         try:
             caller = self._services.caller(request)
-            settings = self.expert.settings(values)
-            files, kind = uploaded_files(wanted), "batch" if many else "conversion"
-            job = self._services.send_and_submit(caller, files, kind, settings, model_id=voice)
+            job = source.submit(caller, values, self.expert.settings(values), voice)
+            many = job["type"] == "batch"
             state.job_id, state.begun = job["id"], job["id"] if many else None
             # A batch is followed by rest(): for hours, in which the button must start other conversions.
             yield from itertools.islice(self._follow(state, caller, job), 1 if many else None)
         except (RvcError, OSError) as error:
-            title = tr("This recording was not converted")
-            if many:
-                title = tr("These recordings were not converted")
-            yield {self.view.status: card(title, paragraph(error_message(error)), tone="bad")}
-
-    def _missing(self, voice: str | None, wanted: object, *, many: bool) -> Answer:
-        """Mark all that is missing, each at its field."""
-        wish = tr("Add a recording to convert, or take the example.")
-        if many:
-            wish = tr("Add recordings to convert, or a .zip of them.")
-        choose = tr("Choose a voice; if there is none, train one in the Clone tab.")
-        return {
-            self.voice_note: "" if voice else said(choose),
-            self.files_note if many else self.source_note: "" if wanted else said(wish),
-        }
+            why = paragraph(error_message(error))
+            yield {self.view.status: card(retold(source.refused), why, tone="bad")}
 
     def rest(self, state: ConvertState, request: gr.Request) -> Iterator[Answer]:
         """Follow the batch that was just started, if one was; it may take hours."""
@@ -369,20 +289,18 @@ class ConvertTab:
     def hear_file(self, state: ConvertState, event: gr.EventData, request: gr.Request) -> Answer:
         """Play one recording of the batch that is shown."""
         with as_gr_error():
-            caller, number = self._services.caller(request), pressed(event, "number")
+            caller, number = self._services.caller(request), event_value(event, "number")
             job_id = validate_id(state.job_id, "job")
             heard = self.view.hear_file(caller, job_id, int(number) if number in PLACES else 0)
             state.put(None)
             return heard | self.takes.show(state, request)
 
     def again(self, event: gr.EventData, request: gr.Request) -> Answer:
-        """Set the inputs as they were for a take: its recording, its voice and its settings."""
+        """Set the inputs as they were for a take: its source, its voice and its settings."""
         with as_gr_error():
             caller, row = self.takes.chosen(event, request)
-            recording = self._services.jobs.files.input_path(caller, row["id"])
-            source = publish_file(recording, names_of(row)[0])
-            recorded = {self.number: ONE, self.source: gr.Audio(source, visible=True)}
-            return self.suited_to_number(ONE) | self.put(row["settings"], row["model_id"], request) | recorded
+            source = self.sources.put(caller, row)
+            return source | self.put(row["settings"], row["model_id"], request)
 
     def _follow(
         self, state: ConvertState, caller: Caller, job: Row, *, focus: bool = True

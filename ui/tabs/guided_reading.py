@@ -15,6 +15,7 @@ import numpy as np
 from rvc.errors import ConfigError
 from ui.look.html import paragraph
 from ui.look.language import direction, tr
+from ui.look.level import level_meter
 from ui.look.wording import duration
 from ui.server.published import is_published, publish_file
 from ui.server.reading import language_to_read, read_languages, sentences
@@ -119,6 +120,11 @@ def seconds_of(takes: list[str]) -> float:
     return sum(wav.seconds for wav in found if wav)
 
 
+def spoken_in(language: str) -> Any:  # noqa: ANN401 -- an update
+    """Return the language of a voice that reads sentences of this choice; as it is for who speaks freely."""
+    return gr.skip() if language == FREELY else language
+
+
 class GuidedReading:
     def __init__(self) -> None:
         choices = [*((name, tag) for tag, name in read_languages().items()), ("I speak freely", FREELY)]
@@ -137,6 +143,7 @@ class GuidedReading:
             buttons=[],
             elem_id="clone-microphone",
         )
+        level_meter(clipped=CLIPPED, quiet_db=QUIET_DB)
         self.verdict = gr.HTML(elem_id="reading-verdict", elem_classes=["tm-note"], padding=False)
         self.shown = [self.language, self.number, self.sentence, self.verdict]
         asked = [self.language, self.number]

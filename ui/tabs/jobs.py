@@ -12,8 +12,18 @@ from pipelines.jobs.outcome import RESUMABLE
 from pipelines.recordings.uploads import has_more_to_do
 from pipelines.store.records import ENDED, RESTARTABLE, Caller, Rows, has_made_voice
 from rvc.errors import NotAllowedError, RvcError
-from ui.look.html import NO_JOBS, facts, folded, hidden_button, job_card, log_part, player, refused_list
-from ui.look.job_rows import JOB_BUTTONS, grouped_list
+from ui.look.html import (
+    BUTTONS_JS,
+    NO_JOBS,
+    facts,
+    folded,
+    hidden_button,
+    job_card,
+    log_part,
+    player,
+    refused_list,
+)
+from ui.look.job_rows import grouped_list
 from ui.look.job_state import how_far, state_of
 from ui.look.language import tr, tr_n, translated_html
 from ui.look.wording import duration, moment
@@ -25,8 +35,8 @@ from ui.server.services import (
     Services,
     admin_of,
     as_gr_error,
-    event_value,
     inform,
+    pressed_job,
     validate_id,
 )
 from ui.tabs.conversion_view import batch_title, files_table, zip_button
@@ -53,7 +63,7 @@ class JobsTab:
             with gr.Column(scale=5, min_width=320):
                 self.list = gr.HTML(
                     visible=False,
-                    js_on_load=JOB_BUTTONS,
+                    js_on_load=BUTTONS_JS,
                     padding=False,
                     elem_id="jobs",
                     elem_classes=["tm-list"],
@@ -84,7 +94,7 @@ class JobsTab:
         self._hideable = [self.list, *self.buttons, self.download, *of_training, *shown]
         self._drawn = [self.details, self.result, *self._hideable, *self.trash.drawn]
         self.timer.tick(self.tick, self.state, self._drawn, queue=False, **QUIET)
-        self.list.submit(self.choose, self.state, self._drawn, **QUIET)
+        self.list.choose(self.choose, self.state, self._drawn, **QUIET)
         self.delete_button.click(self.delete, self.state, self._drawn, **QUIET)
         self.trash.undo_button.click(self.restore, [self.state, self.trash.choice], self._drawn, **QUIET)
         self.trash.purge_button.click(self.purge, [self.state, self.trash.choice], self._drawn, **QUIET)
@@ -116,7 +126,7 @@ class JobsTab:
 
     def choose(self, state: JobsState, event: gr.EventData, request: gr.Request) -> Answer:
         with as_gr_error():
-            state.job_id, state.mark = validate_id(event_value(event, "job"), "job"), ""
+            state.job_id, state.mark = pressed_job(event), ""
         return self.tick(state, request)
 
     def delete(self, state: JobsState, request: gr.Request) -> Answer:

@@ -13,10 +13,10 @@ import gradio as gr
 
 from pipelines.store.records import Rows
 from rvc.errors import RvcError
-from ui.look.html import empty_card
-from ui.look.job_rows import JOB_BUTTONS, running_list
+from ui.look.html import BUTTONS_JS, empty_card
+from ui.look.job_rows import running_list
 from ui.look.language import tr
-from ui.server.services import ACTIVE, QUIET, Answer, Services, as_gr_error, event_value, validate_id
+from ui.server.services import ACTIVE, QUIET, Answer, Services, as_gr_error, pressed_job
 from ui.tabs.jobs import title_of
 
 TICK_S = 3.0
@@ -41,11 +41,11 @@ class RunningJobs:
         self.timer = gr.Timer(TICK_S, active=False)
         with gr.Sidebar(position="right", open=False, width=340, elem_id="running"):
             self.jobs = gr.HTML(
-                self._html([]), js_on_load=JOB_BUTTONS + COUNT, padding=False, elem_id="running-jobs"
+                self._html([]), js_on_load=BUTTONS_JS + COUNT, padding=False, elem_id="running-jobs"
             )
         drawn = [self.jobs, self.timer]
         self.timer.tick(self.tick, self.state, drawn, queue=False, **QUIET)
-        self.jobs.submit(self.act, self.state, drawn, **QUIET)
+        self.jobs.cancel(self.cancel, self.state, drawn, **QUIET)
         self.jobs.input(self.wake, self.state, self.timer, queue=False, **QUIET)
 
     def wire(self, page: gr.Blocks) -> None:
@@ -71,10 +71,10 @@ class RunningJobs:
             answer[self.timer] = gr.Timer(active=False)
         return answer or gr.skip()
 
-    def act(self, state: RunningState, event: gr.EventData, request: gr.Request) -> Answer:
+    def cancel(self, state: RunningState, event: gr.EventData, request: gr.Request) -> Answer:
         """Stop a job; what the page sends may be anything."""
         with as_gr_error():
-            job_id = validate_id(event_value(event, "job"), "job")
+            job_id = pressed_job(event)
             self._services.jobs.cancel(self._services.caller(request), job_id)
         state.shown = ""
         return self.tick(state, request)

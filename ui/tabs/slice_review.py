@@ -4,7 +4,7 @@
     hide()                  draw nothing
     drawn                   the components that answers of both may change
 
-What is pressed comes as one event, "act", with what and which; all of it is a stranger's word.
+What is pressed comes as the event "act", with what and which; all of it is a stranger's word.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from pipelines.jobs.reviews import ONLY, SORTS
 from pipelines.recordings.pieces import MIN_SPEECH_S
 from pipelines.store.records import Caller, Row
 from rvc.errors import AudioError
+from ui.look.html import BUTTONS_JS
 from ui.look.language import tr, tr_n
 from ui.look.review_html import review_list
 from ui.server.published import publish_file
-from ui.server.services import QUIET, Answer, Services, as_gr_error
+from ui.server.services import QUIET, Answer, Services, as_gr_error, event_value
 
 PAGE = 25  # rows
 JS = (Path(__file__).parents[1] / "look" / "review.js").read_text(encoding="utf-8")
@@ -42,7 +43,7 @@ class SliceReview:
     def __init__(self, services: Services) -> None:
         self._services = services
         self.state = gr.State(ReviewState())
-        self.list = gr.HTML("", js_on_load=JS, padding=False, elem_id="slice-review", sound=None)
+        self.list = gr.HTML("", js_on_load=BUTTONS_JS + JS, padding=False, elem_id="slice-review", sound=None)
         self.drawn = [self.state, self.list]
         self.list.act(self.act, self.state, self.list, trigger_mode="multiple", **QUIET)
 
@@ -60,8 +61,7 @@ class SliceReview:
 
     def act(self, state: ReviewState, event: gr.EventData, request: gr.Request) -> Any:  # noqa: ANN401
         """Do what was pressed, and draw what has changed."""
-        wish = event._data if isinstance(event._data, dict) else {}
-        act, which = str(wish.get("act")), str(wish.get("id"))
+        act, which = event_value(event, "act"), event_value(event, "id")
         if not state.job_id:
             return gr.skip()
         with as_gr_error():

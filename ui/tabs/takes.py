@@ -19,7 +19,7 @@ from ui.look.html import BUTTONS_JS, action
 from ui.look.language import tr, tr_n
 from ui.look.pitch_words import EXACT, moved
 from ui.look.wording import ago
-from ui.server.services import Answer, Services, as_gr_error, event_value, validate_id
+from ui.server.services import Answer, Services, as_gr_error, pressed_job
 from ui.tabs.conversion_view import ConversionView, names_of, title_of_take
 
 SHOWN_TAKES = 50
@@ -89,7 +89,7 @@ class Takes:
         """Put a take into the trash; its line offers to bring it back."""
         with as_gr_error():
             caller = self._services.caller(request)
-            row = self._services.jobs.remove(caller, job_of(event))
+            row = self._services.jobs.remove(caller, pressed_job(event))
             state.removed.append(row["id"])
             answer: Answer = {}
             if row["id"] in (state.shown_id, state.against_id):
@@ -101,7 +101,7 @@ class Takes:
     def undo(self, state: TakesState, event: gr.EventData, request: gr.Request) -> Answer:
         with as_gr_error():
             caller = self._services.caller(request)
-            row = self._services.jobs.restore(caller, job_of(event))
+            row = self._services.jobs.restore(caller, pressed_job(event))
             state.removed = [job_id for job_id in state.removed if job_id != row["id"]]
             return {self.list: self._html(state, caller)}
 
@@ -111,7 +111,7 @@ class Takes:
         return caller, self._take(caller, event)
 
     def _take(self, caller: Caller, event: gr.EventData) -> Row:
-        return self._services.jobs.get(caller, job_of(event))
+        return self._services.jobs.get(caller, pressed_job(event))
 
     def _html(self, state: TakesState, caller: Caller) -> str:
         jobs, of = self._services.jobs, caller.user_id
@@ -133,16 +133,6 @@ class Takes:
             f'<section class="tm-takes" aria-label="{escape(tr("Takes"))}"><h2>{escape(tr("Takes"))}</h2>'
             f'<p class="tm-quiet">{escape(told)}</p><ul>{lines}</ul></section>'
         )
-
-
-def pressed(event: gr.EventData, name: str) -> str:
-    """Return what the button of ours that was pressed says; the page may have sent anything."""
-    said = event_value(event, name)
-    return said if isinstance(said, str) else ""
-
-
-def job_of(event: gr.EventData) -> str:
-    return validate_id(pressed(event, "job"), "job")
 
 
 def settings_in_words(settings: Row, engine: str) -> list[str]:

@@ -18,7 +18,7 @@ from pipelines.jobs.samples import REFERENCE
 from pipelines.store.records import RESTARTABLE, Caller
 from rvc.errors import UnknownNameError
 from ui.look.clone_parts import no_training, samples_grid
-from ui.look.html import ChoiceDropdown, card, hidden_button, job_card, paragraph
+from ui.look.html import BUTTONS_JS, ChoiceDropdown, card, hidden_button, job_card, paragraph
 from ui.look.language import tr
 from ui.look.wording import called, moment
 from ui.server.published import publish_file
@@ -143,7 +143,7 @@ class TrainingView:
                 self.cancel = hidden_button("Stop training", "training-cancel", variant="stop", size="sm")
                 self.resume = hidden_button("Resume training", "training-resume", variant="primary")
             self.grid = gr.HTML(
-                elem_id="samples", elem_classes=["tm-note"], padding=False, js_on_load=SAMPLES_JS
+                elem_id="samples", elem_classes=["tm-note"], padding=False, js_on_load=BUTTONS_JS + SAMPLES_JS
             )
             with gr.Row(visible=False, equal_height=True) as self.further:
                 # No gr.Number: an empty one becomes 0.

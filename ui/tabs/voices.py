@@ -13,7 +13,7 @@ import gradio as gr
 
 from rvc.errors import UnknownNameError
 from ui.look.html import NO_VOICES, hidden_button, voice_card
-from ui.look.language import tr, translated_html
+from ui.look.language import retold, tr, translated_html
 from ui.look.voice_cards import voice_cards, voice_picker
 from ui.server.services import (
     QUIET,
@@ -25,6 +25,7 @@ from ui.server.services import (
     validate_id,
     warn_of,
 )
+from ui.tabs.blend_part import BlendPart
 from ui.tabs.voice_list import sounds_of
 from ui.tabs.voice_parts import PitchPart, TrashPart
 
@@ -79,6 +80,7 @@ class VoicesTab:
         self.form = gr.Radio(FORMS, value="bundle", label="Export for", visible=False, elem_id="voice-form")
         self.export_button = hidden_button("Export as a file", "voice-export")
         self.download = gr.DownloadButton("Download the file", visible=False, elem_id="voice-download")
+        self.blend = BlendPart(self._services, self.choice)
         with gr.Column(visible=False) as self.actions:
             self.pitch = PitchPart(self._services)
             self.name = gr.Textbox(label="Another name", max_length=80, elem_id="voice-name")
@@ -95,6 +97,7 @@ class VoicesTab:
     def _listen(self) -> None:
         exported = [self.export_button, self.download]
         actions = [self.actions, self.name, self.question, *self.pitch.drawn, *self.trash.drawn]
+        actions += self.blend.drawn
         self.drawn = [self.choice, self.details, self.use, self.form, *exported, *actions]
         self.choice.input(self.show, self.choice, self.drawn, **QUIET)
         export = self.export_button.click(
@@ -129,6 +132,13 @@ class VoicesTab:
                 [self.choice, *pitch.inputs],
                 self.drawn,
                 show_progress_on=[pitch.button],
+                **BUSY,
+            ),
+            self.blend.button.click(
+                self.make_blend,
+                self.blend.inputs,
+                self.drawn,
+                show_progress_on=[self.blend.button],
                 **BUSY,
             ),
         ]
@@ -173,6 +183,7 @@ class VoicesTab:
             self.name: row.get("model_name", ""),
             self.question: gr.Column(visible=False),
             **self.pitch.show(row),
+            **self.blend.show(row, rows),
             **trash,
         }
 
@@ -208,6 +219,14 @@ class VoicesTab:
         inform(f"Automatic pitch moves recordings for {name} to {hz:.0f} Hz now.")
         return self.show(model_id, request)
 
+    def make_blend(self, values: Answer, request: gr.Request) -> Answer:
+        with as_gr_error():
+            row = self.blend.apply(values, self._services.caller(request))
+        if row is None:
+            return gr.skip()
+        inform(f"{row['model_name']} is one of your voices now.")
+        return self.show(row["id"], request)
+
     def export(self, model_id: str | None, form: str, request: gr.Request) -> Answer:
         """Pack the voice and put the file where the browser fetches it."""
         with as_gr_error():
@@ -223,7 +242,7 @@ class VoicesTab:
             caller = self._services.caller(request)
             row = self._services.library.get(caller, validate_id(model_id, "voice"))
         use = self._services.jobs.use_of(row["id"])
-        told = tr("It is in use by {use}, which will fail.", use=use) if use else ""
+        told = tr("It is in use by {use}, which will fail.", use=retold(use)) if use else ""
         kept = tr(
             "For a day it can be brought back, under Deleted voices, and takes its room. Recordings that "
             "were converted with it stay."

@@ -12,9 +12,12 @@ import pytest
 from pipelines import commands as maintenance
 from pipelines.jobs.cleanup import ARRIVING, daily, find, recover_on_start, remove
 from pipelines.settings import Settings
-from pipelines.store.records import new_id, new_job
+from pipelines.store.clock import Clock
+from pipelines.store.layout import CLOCK_NAME
+from pipelines.store.records import Caller, new_id, new_job
 from pipelines.store.registry import Registry
 from pipelines.voices.library import Library
+from pipelines.voices.presets import Presets
 from rvc.errors import ConfigError, NotAllowedError
 from tests.pipelines.jobs.toy_jobs import ADMIN, ME, OTHER, Open, add_voice, end_of, submit, upload
 
@@ -72,6 +75,7 @@ def test_a_dry_run_names_everything_and_changes_nothing(settings: Settings, data
     assert snapshot(data_dir) == before
     assert [row["id"] for row in found.jobs] == [old]
     assert [row["id"] for row in found.uploads] == [stale]
+    assert all("model_name" in row for row in (*found.jobs, *found.uploads)), "as it is shown to a person"
     assert set(found.orphans) == {orphan, voice, half}
     assert found.size_bytes == 2 * 1000 + 3 * 500
     assert found.sentence(done=False).startswith(
@@ -95,6 +99,29 @@ def test_a_clean_up_removes_exactly_what_the_dry_run_named(settings: Settings, d
     assert [orjson.loads(line)["id"] for line in archive.read_bytes().splitlines()] == [old]
     assert find(registry, settings).empty
     assert find(registry, settings).sentence(done=True) == "There is nothing to clean up."
+    registry.close()
+
+
+def test_presets_go_with_the_visitor_who_comes_no_more(settings: Settings, data_dir: Path) -> None:
+    registry = Registry(data_dir)
+    presets = Presets(registry, Library(data_dir, registry))
+
+    def left() -> set[str]:
+        return {str(row["user_id"]) for row in registry.list("presets")}
+
+    users = ("visitor-gone", "client-gone", "visitor-comes", "visitor-works", "anna")
+    for user in users:
+        presets.save(Caller(user), "Bright", {"protect": 0.4})
+    assert find(registry, settings).empty
+    rows = registry.list("presets")
+    registry.update_many("presets", [row["id"] for row in rows], created_at=LONG_AGO, seen_at=LONG_AGO)
+    presets.list(Caller("visitor-comes"))
+    registry.insert("jobs", new_job("visitor-works", "conversion", status="completed", seq=1))
+    note = {"seen_s": 0, "run_s": 0, "uncounted_s": 0, "days_s": []}
+    (data_dir / CLOCK_NAME).write_bytes(orjson.dumps(note))  # a clock that has jumped makes nobody gone
+    assert find(registry, settings, clock=Clock(data_dir)).presets == []
+    assert {row["user_id"] for row in remove(registry, settings).presets} == set(users[:2])
+    assert left() == set(users[2:])
     registry.close()
 
 

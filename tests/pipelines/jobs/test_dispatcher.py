@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.jobs.outcome import make_job_spec
 from pipelines.jobs.service import Jobs
-from pipelines.store.registry import AtomicStorage, Tables
+from pipelines.store.storage import JournaledStorage
 from rvc.errors import ConfigError, NotAllowedError
 from rvc.files import ROOT
 from tests.pipelines.jobs.toy_jobs import (
@@ -257,16 +257,16 @@ def test_a_conversion_writes_the_registry_four_times(
     jobs = open_jobs()
     add_voice(jobs, data_dir)
     jobs.start()
-    write, writes = AtomicStorage.write, []
+    append, writes = JournaledStorage.append, []
 
-    def counted(storage: AtomicStorage, data: Tables) -> None:
-        writes.append(storage.held)
-        write(storage, data)
+    def counted(storage: JournaledStorage, line: bytes) -> None:
+        writes.append(line)
+        append(storage, line)
 
-    monkeypatch.setattr(AtomicStorage, "write", counted)
+    monkeypatch.setattr(JournaledStorage, "append", counted)
     for _ in range(2):  # of the second one, the voice's statistics are there already
         end_of(jobs, submit(jobs, "conversion", upload(jobs, tmp_path, purpose="target"), steps=1))
-        assert writes.count(False) == 4  # the upload, the job, its start, its end with the statistics
+        assert len(writes) == 4  # the upload, the job, its start, its end with the statistics
         writes.clear()
 
 

@@ -63,7 +63,7 @@ def test_the_states_are_listed_with_the_best_the_newest_and_the_one_that_is_the_
         with pytest.raises(UnknownNameError, match="no sample of step"):
             samples.path(ME, job_id, step)
     for wrong in (-1, 1.5, float("nan"), float("inf"), 10**400, "3", True, None):
-        with pytest.raises(ConfigError, match="give a whole number"):
+        with pytest.raises(ConfigError, match="is no whole number from"):
             samples.keep(ME, job_id, wrong)  # type: ignore[arg-type]
 
 
@@ -222,7 +222,7 @@ def test_what_cannot_be_trained_on_is_refused(jobs: Jobs, samples: Samples) -> N
     with pytest.raises(NotAllowedError, match="one that was stopped is resumed"):
         samples.train_on(ME, stopped, 10)
     job_id = trained(jobs)
-    for steps, said in ((0, "at least one"), (10**6, "more than 1,000,000"), ("x", "whole number")):
+    for steps, said in ((0, "from 1 on"), (10**6, "more than 1,000,000"), ("x", "whole number")):
         with pytest.raises(ConfigError, match=said):
             samples.train_on(ME, job_id, steps)  # type: ignore[arg-type]
     upload = jobs.get(ME, job_id)["input_job_id"]

@@ -16,7 +16,8 @@ from pipelines.store import registry as registries
 from pipelines.store.backup import KEPT, back_up, back_up_daily, restore
 from pipelines.store.layout import daily_backups
 from pipelines.store.records import new_id, new_job
-from pipelines.store.registry import SCHEMA_VERSION, Registry, Tables
+from pipelines.store.registry import SCHEMA_VERSION, Registry
+from pipelines.store.storage import Tables
 from pipelines.users.tokens import Tokens
 from pipelines.voices.library import Library
 from rvc.errors import ConfigError

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from pipelines.store.records import new_job
 from pipelines.store.registry import SCHEMA_VERSION, Registry
+from pipelines.store.storage import JournaledStorage
 from rvc.errors import ConfigError
 
 
@@ -88,13 +88,13 @@ def test_several_changes_are_written_in_one_step_or_not_at_all(
 ) -> None:
     registry = Registry(tmp_path)
     registry.insert("jobs", job(1))
-    replace, steps = Path.replace, []
+    append, steps = JournaledStorage.append, []
 
-    def counted(self: Path, target: Path) -> Path:
-        steps.append(target)
-        return replace(self, target)
+    def counted(self: JournaledStorage, line: bytes) -> None:
+        steps.append(line)
+        append(self, line)
 
-    monkeypatch.setattr(Path, "replace", counted)
+    monkeypatch.setattr(JournaledStorage, "append", counted)
     with registry.as_one():
         registry.update("jobs", job(1)["id"], status="completed")
         for uses in (1, 2):
@@ -129,29 +129,6 @@ def test_a_data_folder_that_cannot_be_used_is_named_with_the_way_out(tmp_path: P
     assert taken.read_text() == "mine"
 
 
-def test_a_crash_before_the_rename_leaves_the_previous_registry_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registry = Registry(tmp_path)
-    registry.insert("jobs", job(1))
-    replace = Path.replace
-
-    def power_failure(self: Path, target: Path) -> Path:
-        raise OSError("the power failed")
-
-    monkeypatch.setattr(Path, "replace", power_failure)
-    with pytest.raises(OSError, match="the power failed"):
-        registry.update("jobs", job(1)["id"], status="failed")
-    monkeypatch.setattr(Path, "replace", replace)
-    # Memory and disk agree that nothing was written.
-    assert registry.list("jobs")[0]["status"] == "pending"
-    registry.close()
-    again = Registry(tmp_path)
-    assert again.list("jobs")[0]["status"] == "pending"
-    again.update("jobs", job(1)["id"], status="failed")
-    again.close()
-
-
 def test_a_file_that_a_crash_left_beside_the_registry_is_not_read(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     registry.insert("jobs", job(1))
@@ -161,26 +138,6 @@ def test_a_file_that_a_crash_left_beside_the_registry_is_not_read(tmp_path: Path
     again.insert("jobs", job(2))
     again.close()
     assert set(json.loads((tmp_path / "registry.json").read_text())["jobs"]) == {job(1)["id"], job(2)["id"]}
-
-
-def test_the_file_is_readable_json_at_every_moment(tmp_path: Path) -> None:
-    registry = Registry(tmp_path)
-    registry.insert("jobs", job(0))
-    stop = threading.Event()
-    seen: list[int] = []
-
-    def read_over_and_over() -> None:
-        while not stop.is_set():
-            seen.append(len(orjson.loads((tmp_path / "registry.json").read_bytes())["jobs"]))
-
-    reader = threading.Thread(target=read_over_and_over)
-    reader.start()
-    for number in range(1, 40):
-        registry.insert("jobs", job(number))
-    stop.set()
-    reader.join()
-    registry.close()
-    assert seen == sorted(seen)
 
 
 def test_threads_lose_no_update(registry: Registry) -> None:

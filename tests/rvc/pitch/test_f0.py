@@ -7,9 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from rvc.errors import UnknownNameError
+from rvc.pitch import swift
 from rvc.pitch.estimators import F0_ESTIMATORS, f0_estimator
 from rvc.pitch.f0 import cumulate_phase, f0_statistics, interpolate_unvoiced, shift_semitones, tidy_f0
 from rvc.pitch.praat import PraatF0
+from rvc.pitch.swift import SwiftF0
 from tests.tiny import song
 
 RATE_HZ = 16_000
@@ -79,6 +81,26 @@ def test_a_voice_in_noise_keeps_its_melody(name: str) -> None:
     assert (cents(found[found > 0], 180.0) < 30).mean() > 0.98
 
 
+def test_the_network_hears_a_voice_as_loud_as_its_noise_in_the_right_octave() -> None:
+    wav = song(12.0)
+    clean = f0_estimator("swift")(wav)
+    noise = np.random.default_rng(1).standard_normal(wav.size) * np.sqrt(np.mean(wav**2))
+    found = f0_estimator("swift")((wav + noise).astype(np.float32))
+    voiced = clean > 0
+    both = voiced & (found > 0)
+    assert both.sum() >= 0.95 * voiced.sum()
+    assert (cents(found[both], clean[both]) > 300).mean() <= 0.01
+    assert (found[~voiced] > 0).mean() < 0.1
+
+
+def test_on_clean_sound_the_network_moves_no_note_of_praat_s() -> None:
+    wav = song(12.0)
+    praat, both = f0_estimator("praat")(wav), f0_estimator("swift")(wav)
+    said = (praat > 0) & (both > 0)
+    assert said.sum() > 0.98 * (praat > 0).sum()
+    assert np.quantile(cents(both[said], praat[said]), 0.95) < 1
+
+
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_mains_hum_in_the_pauses_is_no_voice(name: str) -> None:
     hum = 0.02 * np.sin(2 * np.pi * 50 * np.arange(3 * RATE_HZ) / RATE_HZ)
@@ -97,8 +119,11 @@ def test_loudness_plays_no_part(name: str, gain: float) -> None:
     np.testing.assert_allclose(estimate(wav * np.float32(gain)), estimate(wav), rtol=1e-3)
 
 
-def test_chunks_give_what_the_whole_gives() -> None:
+def test_chunks_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     wav = song(23.3)
+    by_chunks = SwiftF0()(wav)
+    monkeypatch.setattr(swift, "CHUNK_FRAMES", 100_000)
+    np.testing.assert_allclose(by_chunks, SwiftF0()(wav), atol=0.01)
     whole = PraatF0(chunk_s=1000.0)(wav)
     for chunk_s in (5.0, 7.7):
         np.testing.assert_allclose(PraatF0(chunk_s)(wav), whole, atol=0.01)

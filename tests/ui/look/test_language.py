@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from gettext import c2py  # what GNUTranslations counts by
 from pathlib import Path
 from string import Formatter
 
 import pytest
 from babel.messages.catalog import Catalog
-from babel.messages.pofile import read_po
+from babel.messages.pofile import read_po, write_po
 
+from pipelines.job_spec import check_settings
+from pipelines.recordings.pieces import checked_ids
+from pipelines.store.records import checked_count, checked_name
+from pipelines.users.limits import require_room
+from rvc.audio.reader import probe
+from rvc.errors import RvcError
 from tests.texts import texts
 from ui.look import language
 from ui.look.language import (
@@ -25,7 +31,30 @@ from ui.look.language import (
     tr_n,
     translated_html,
 )
+from ui.server.services import validate_id
 
+
+def _probed(content: bytes) -> Callable[[Path], object]:
+    def refused(path: Path) -> object:
+        path.write_bytes(content)
+        return probe(path)
+
+    return refused
+
+
+# Calls that refuse, with a path that may be written to.
+REFUSALS: list[Callable[[Path], object]] = [
+    lambda _: check_settings("training", {"total_steps": "many"}),
+    lambda _: check_settings("training", {"engine": "lite", "seed": -1}),
+    lambda _: checked_name("", "preset"),
+    lambda _: checked_count(-1, "offset"),
+    lambda _: validate_id("../x", "training"),
+    lambda _: checked_ids([3], []),
+    lambda path: require_room(path.parent, 1 << 60, "these recordings"),
+    _probed(b"%PDF-1.4 and so on"),
+    _probed(b"MAC and so on"),
+    _probed(b"words and no sound"),
+]
 OTHERS = [tag for tag in languages() if tag != "en"]
 COUNTS = (0, 1, 2, 3, 11, 100, 1_000_000)
 
@@ -107,6 +136,35 @@ def test_a_language_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert translated_html(page) == page.replace("Work &amp; more", "&lt;Laboro&gt;")
     finally:
         language._tags.cache_clear()
+
+
+@pytest.fixture
+def shouted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, english: list[str | tuple[str, str]]
+) -> Iterator[None]:
+    """A language that is English in capitals, so that what nobody has translated stands out."""
+    made = Catalog(locale="eo", fuzzy=False)
+    for text in english:
+        one = text if isinstance(text, str) else text[1]
+        made.add(one, string=re.sub(r"(\{\w*\})|([^{}]+)", lambda found: found[1] or found[2].upper(), one))
+    with (tmp_path / "eo.po").open("wb") as file:
+        write_po(file, made)
+    monkeypatch.setattr(language, "FOLDER", tmp_path)
+    for kept in (language._tags, language._catalogue, language._retold):
+        kept.cache_clear()
+    LANGUAGE.set("eo")
+    yield
+    language._tags.cache_clear()
+
+
+@pytest.mark.usefixtures("shouted")
+@pytest.mark.parametrize("refused", REFUSALS)
+def test_no_part_of_a_refusal_stays_english(refused: Callable[[Path], object], tmp_path: Path) -> None:
+    with pytest.raises(RvcError) as caught:
+        refused(tmp_path / "my own 9.wav")
+    told = retold(str(caught.value))
+    of_ours = re.sub(r"'[^']*'|my own 9\.wav", "", told)  # what was sent is not told otherwise
+    assert of_ours.upper() == of_ours, told
 
 
 @pytest.mark.parametrize(

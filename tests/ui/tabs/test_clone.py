@@ -15,8 +15,10 @@ from pipelines.store.records import now
 from tests.ui.launched import VOICE_FILES, wait_for
 from tests.ui.visitor import SOMEBODY_ELSE, drawn, request, sent, services_at
 from ui.look.clone_parts import no_recordings
+from ui.look.language import LANGUAGE
 from ui.server.services import DISK_FULL, Services
 from ui.tabs.clone import HEARING, REVIEW, CloneState, CloneTab
+from ui.tabs.guided_reading import FREELY, spoken_in
 
 
 @pytest.fixture
@@ -126,7 +128,7 @@ def test_a_fault_of_the_machine_that_nobody_can_mend_is_not_dressed_up(
 def asked(tab: CloneTab, state: CloneState, name: str, consent: bool) -> dict[Any, Any]:
     """The values of step 3 as a person left them."""
     naming = tab.naming
-    values = {component: component.value for component in naming.expert.inputs}
+    values = {component: component.value for component in naming.inputs}
     fields = {tab.state: state, tab.recordings.files: None, naming.name: name, naming.consent: consent}
     return values | fields
 
@@ -145,6 +147,35 @@ def test_all_that_is_missing_for_a_training_is_said_at_its_field_at_once_and_not
     assert (answer[naming.no_name], answer[naming.no_files]) == ("", "")
     assert "permission" in answer[naming.no_consent]
     assert state.watched is None
+
+
+@pytest.mark.parametrize(("language", "kept"), [("nl-BE", "nl-BE"), (" it ", "it"), ("", None), (None, None)])
+def test_the_language_of_a_voice_goes_with_its_training(
+    idle: Services, language: str | None, kept: str | None
+) -> None:
+    tab, state = clone(idle), CloneState()
+    tab.check(files(), state, request())
+    values = asked(tab, state, "Wren", consent=True) | {tab.naming.language: language}
+    idle.jobs.limits.take = lambda *_: None  # type: ignore[method-assign]
+    tab.train(values, request())
+    assert state.watched is not None
+    row = idle.jobs.get(idle.caller(request()), state.watched.job_id)
+    assert row["settings"].get("language") == kept
+
+
+def test_a_language_that_is_none_is_refused_in_words(idle: Services) -> None:
+    tab, state = clone(idle), CloneState(upload_id="x")
+    with pytest.raises(gr.Error, match='give a tag such as "en"'):
+        tab.train(asked(tab, state, "Wren", consent=True) | {tab.naming.language: "German"}, request())
+
+
+def test_the_language_of_a_voice_is_that_of_the_page_then_that_of_the_sentences(idle: Services) -> None:
+    tab = clone(idle)
+    in_dutch = LANGUAGE.set("nl")
+    assert tab.reattach(CloneState(), request())[tab.naming.language] == "nl"
+    LANGUAGE.reset(in_dutch)
+    assert spoken_in("de") == "de"
+    assert spoken_in(FREELY) == gr.skip()
 
 
 def test_a_training_is_watched_stopped_resumed_and_found_again(
@@ -240,7 +271,7 @@ def test_a_training_of_the_example_waits_for_nothing_and_is_one_however_often_it
     files = answer[tab.recordings.files]
     assert tab.check(files, state, request()) == gr.skip()  # as the list of files has changed
     naming = tab.naming
-    assert (answer[naming.name], answer[naming.consent]) == ("Wren", True)
+    assert [answer[field] for field in naming.of_files[:3]] == ["Wren", "en", True]
     assert "permission is given" in answer[naming.example]
     assert "1 min 49 s" in answer[tab.recordings.meter]
     values = asked(tab, state, "Wren", consent=True)

@@ -19,11 +19,12 @@ from ui.page import build_page
 from ui.server.services import Services
 from ui.tabs.conversion_view import SHOWN_FILES, files_table, voice_name, what_was_done
 from ui.tabs.convert import (
-    MANY,
-    ONE,
     ConvertState,
     ConvertTab,
 )
+from ui.tabs.sources import ManyRecordings, OneRecording
+
+ONE, MANY = OneRecording.label, ManyRecordings.label
 
 BUILT_IN = "builtin-kathleen"
 
@@ -37,8 +38,8 @@ def tab(services: Services) -> ConvertTab:
 def convert(tab: ConvertTab, state: ConvertState, voice: str | None, number: str, *wanted: str) -> list[Any]:
     """Press the button with the settings as they stand."""
     values = {part: part.value for part in tab.expert.inputs}
-    values |= {tab.state: state, tab.voice: voice, tab.number: number}
-    values |= {tab.source: next(iter(wanted), None), tab.files: list(wanted)}
+    values |= {tab.state: state, tab.voice: voice, tab.sources.kind: number}
+    values |= {tab.sources[ONE].field: next(iter(wanted), None), tab.sources[MANY].field: list(wanted)}
     return list(tab.convert(values, request()))
 
 
@@ -82,8 +83,8 @@ def test_many_recordings_are_converted_into_one_zip(tab: ConvertTab) -> None:
     ("voice", "number", "missing"),
     [
         ("", ONE, {"voice_note": "Choose a voice"}),
-        (BUILT_IN, ONE, {"source_note": "the example"}),
-        (BUILT_IN, MANY, {"files_note": "a .zip"}),
+        (BUILT_IN, ONE, {ONE: "the example"}),
+        (BUILT_IN, MANY, {MANY: "a .zip"}),
     ],
 )
 def test_what_is_missing_is_said_at_its_field(
@@ -91,15 +92,15 @@ def test_what_is_missing_is_said_at_its_field(
 ) -> None:
     ((field, said),) = missing.items()
     (marked,) = convert(tab, ConvertState(), voice, number)
-    assert said in marked[getattr(tab, field)]
+    assert said in marked[tab.voice_note if field == "voice_note" else tab.sources[field].note]
     assert services.jobs.list(services.caller(request())) == []
 
 
 def test_all_that_is_missing_is_said_at_once_and_no_longer_when_it_is_there(tab: ConvertTab) -> None:
     (marked,) = convert(tab, ConvertState(), None, ONE)
-    assert all(marked[note] for note in (tab.voice_note, tab.source_note))
+    assert all(marked[note] for note in (tab.voice_note, tab.sources[ONE].note))
     (marked,) = convert(tab, ConvertState(), None, ONE, sent(RECORDING))
-    assert (bool(marked[tab.voice_note]), marked[tab.source_note]) == (True, "")
+    assert (bool(marked[tab.voice_note]), marked[tab.sources[ONE].note]) == (True, "")
     assert tab.voices(BUILT_IN, "lite", True, 0, request())[tab.voice_note] == ""
 
 
@@ -107,12 +108,12 @@ def test_files_are_judged_when_they_are_added(tab: ConvertTab, tmp_path: Path) -
     words, nameless = tmp_path / "words.mp3", tmp_path / "nameless"
     words.write_text("<b>no sound</b>")
     nameless.write_bytes(RECORDING.read_bytes())
-    assert "words.mp3 is not a recording" in tab.judge(sent(words), request())
-    assert "words.mp3 is not a recording" in tab.judge([sent(nameless), sent(words)], request())
+    assert "words.mp3 is not a recording" in tab.sources[ONE].judge(sent(words), request())
+    assert "words.mp3 is not a recording" in tab.sources[MANY].judge([sent(nameless), sent(words)], request())
     for fine in (sent(nameless), [sent(RECORDING)], None):
-        assert tab.judge(fine, request()) == ""
+        assert tab.sources[ONE].judge(fine, request()) == ""
     with pytest.raises(gr.Error, match="did not arrive"):
-        tab.judge("/etc/passwd", request())
+        tab.sources[ONE].judge("/etc/passwd", request())
 
 
 def test_a_refusal_and_a_full_disk_are_said_and_nothing_is_kept(
@@ -228,12 +229,12 @@ def test_what_was_done_to_the_pitch_is_said(moved: float | None, median_hz: floa
     assert told in what_was_done({"result": result}, "Wren")
 
 
-def test_one_or_many_is_asked_for_by_the_parts_that_are_shown(tab: ConvertTab) -> None:
-    for how, many in ((ONE, False), (MANY, True)):
-        shown = tab.suited_to_number(how)
-        assert [shown[part].visible for part in (tab.source, tab.example)] == [not many, not many]
-        assert shown[tab.files].visible == many
-        assert shown[tab.convert_button].value == ("Convert all" if many else "Convert")
+def test_the_fields_of_the_chosen_kind_of_source_are_shown_and_no_others(tab: ConvertTab) -> None:
+    for kind, button in ((ONE, "Convert"), (MANY, "Convert all")):
+        shown = tab.sources.show(kind)
+        for other in (ONE, MANY):
+            assert shown[tab.sources[other].column].visible == (other == kind)
+        assert shown[tab.sources.button].value == button
 
 
 def test_a_long_batch_is_cut_on_the_page_and_says_so() -> None:

@@ -10,7 +10,8 @@ import pytest
 from tests.ui.launched import RECORDING, wait_for
 from tests.ui.visitor import request, sent
 from ui.server.services import ACTIVE, Services
-from ui.tabs.convert import MANY, ConvertState, ConvertTab
+from ui.tabs.convert import ConvertState, ConvertTab
+from ui.tabs.sources import ManyRecordings
 
 VISITOR = request()
 
@@ -26,7 +27,12 @@ def begin(tab: ConvertTab, services: Services, state: ConvertState) -> list[dict
     """Press the button with one recording in the list of many; return what was drawn when it let go."""
     voice = services.library.list(services.caller(VISITOR))[0]["id"]
     values = {part: part.value for part in tab.expert.inputs}
-    values |= {tab.state: state, tab.voice: voice, tab.number: MANY, tab.files: [sent(RECORDING)]}
+    values |= {
+        tab.state: state,
+        tab.voice: voice,
+        tab.sources.kind: ManyRecordings.label,
+        tab.sources[ManyRecordings.label].field: [sent(RECORDING)],
+    }
     return list(tab.convert(values, VISITOR))
 
 

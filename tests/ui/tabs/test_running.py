@@ -37,7 +37,7 @@ def test_what_waits_or_runs_is_shown_to_its_owner_with_the_time_left(services: S
     opened = bar.open(state, request())
     assert opened[bar.timer].active
     html = opened[bar.jobs]
-    assert f'data-do="cancel" data-job="{job}"' in html
+    assert f'data-event="cancel" data-job="{job}"' in html
     assert "Train &lt;i&gt;W" in html
     assert " left" in html
     assert 'data-count="1"' in html
@@ -61,12 +61,12 @@ def test_a_job_is_stopped_here_by_who_owns_it(services: Services) -> None:
     bar, state, job = sidebar(services), RunningState(), add(services)
 
     def press(sent: object, token: str) -> object:
-        return bar.act(state, gr.EventData(None, sent), request(token))
+        return bar.cancel(state, gr.EventData(None, sent), request(token))
 
     wrong: list[object] = [{"job": job}, {"job": "../x"}, {}, None, "x", {"job": {}}]
     for sent in wrong:
         with pytest.raises(gr.Error):
             press(sent, SOMEBODY_ELSE)
     assert services.jobs.get(services.caller(request()), job)["status"] == "pending"
-    assert "Nothing runs" in bar.act(state, gr.EventData(None, {"job": job}), request())[bar.jobs]
+    assert "Nothing runs" in bar.cancel(state, gr.EventData(None, {"job": job}), request())[bar.jobs]
     assert services.jobs.get(services.caller(request()), job)["status"] == "cancelled"

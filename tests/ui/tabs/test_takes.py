@@ -11,10 +11,10 @@ import pytest
 import soundfile as sf
 
 from tests.ui.launched import RECORDING, VOICE_FILES
-from tests.ui.tabs.test_convert import BUILT_IN, convert
+from tests.ui.tabs.test_convert import BUILT_IN, MANY, ONE, convert
 from tests.ui.visitor import SOMEBODY_ELSE, request, sent
 from ui.server.services import Services
-from ui.tabs.convert import MANY, ONE, ConvertState, ConvertTab
+from ui.tabs.convert import ConvertState, ConvertTab
 from ui.tabs.takes import settings_in_words
 
 
@@ -90,10 +90,11 @@ def test_a_take_is_heard_and_compared_with_another_one(tab: ConvertTab) -> None:
 def test_the_pictures_are_of_what_is_in_the_player(tab: ConvertTab, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[list[str]] = []
 
-    def draw(before: Path, after: Path, _: Path, *, name: str, titles: tuple[str, str] | None) -> None:
-        drawn.append([before.parents[1].name, after.parents[1].name, *(titles or (name,))])
+    def draw(before: Path, after: Path, kept: Path, titles: tuple[str, str]) -> None:
+        drawn.append([before.parents[1].name, after.parents[1].name, *titles])
+        kept.write_bytes(b"")
 
-    monkeypatch.setattr("ui.tabs.conversion_view.draw_conversion", draw)
+    monkeypatch.setattr("pipelines.jobs.job_files.draw_spectrograms", draw)
     state = ConvertState()
     first, second = take(tab, state), take(tab, state, VOICE_FILES[0])
     tab.takes.hear(state, press(job=first), request())
@@ -107,7 +108,7 @@ def test_the_pictures_are_of_what_is_in_the_player(tab: ConvertTab, monkeypatch:
     assert "Spectrograms of wren-1 in Kathleen and visitor in Kathleen" in picture[tab.view.image]["alt"]
     tab.takes.hear(state, press(job=second), request())
     list(tab.draw_pictures(state, request()))
-    assert drawn[-1][1:] == [second, "Kathleen"]
+    assert drawn[-1][1:] == [second, "Before: the source", "After: spoken by Kathleen"]
 
 
 @pytest.mark.parametrize("gone", ["shown", "against"])
@@ -162,14 +163,14 @@ def test_a_take_is_made_again_with_its_recording_voice_and_settings(tab: Convert
     values |= {
         tab.state: state,
         tab.voice: BUILT_IN,
-        tab.number: ONE,
-        tab.source: sent(RECORDING),
-        tab.files: None,
+        tab.sources.kind: ONE,
+        tab.sources[ONE].field: sent(RECORDING),
+        tab.sources[MANY].field: None,
     }
     list(tab.convert(values, request()))
     put = tab.again(press(job=str(state.job_id)), request())
-    assert (put[tab.voice].value, put[tab.number]) == (BUILT_IN, ONE)
-    assert Path(put[tab.source].value["path"]).read_bytes() == RECORDING.read_bytes()
+    assert (put[tab.voice].value, put[tab.sources.kind]) == (BUILT_IN, ONE)
+    assert Path(put[tab.sources[ONE].field]).read_bytes() == RECORDING.read_bytes()
     assert (put[tab.expert.automatic], put[tab.expert.semitones], put[tab.expert.format]) == (
         False,
         7,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from pipelines.pitch_contours import MAX_SECONDS, STEP_S, pitch_contours
+from pipelines.pictures import MAX_SECONDS, STEP_S, pitch_contours
 from rvc.errors import AudioError
 from tests.sounds import tone
 

@@ -1,0 +1,89 @@
+"""F0 by a small network and by Praat: the one says where a voice is, and its octave, the other where exactly.
+
+Sources: the package swift-f0 (MIT; Nieradzik 2025, "SwiftF0"), whose network finds a voice in noise in which
+         autocorrelation loses it; rvc/pitch/praat.py, which is finer in time and pitch on clean speech.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import numpy as np
+from numpy.typing import NDArray
+from swift_f0 import SwiftF0 as Network
+from swift_f0.core import HOP, LEFT_FRAMES, LOOKAHEAD_FRAMES
+
+from rvc.audio.level import HOP_16K, RATE_16K_HZ, loud_rms
+from rvc.pitch.f0 import F0Estimator, chunks, tidy_f0
+from rvc.pitch.praat import CEILING_HZ, FLOOR_HZ, HUM_HZ, PraatF0
+from rvc.steps import relay
+
+LEVEL = 0.05  # loud RMS that the network is given: what is very quiet it takes for silence
+VOICED = 0.5  # confidence
+JUMP_OCTAVES = 0.1  # between neighbouring frames of the network; a larger one is no glide
+SAME_OCTAVES, NEAR_OCTAVES = 0.5 / 12, 1 / 12
+CHUNK_FRAMES = 625  # of the network: 10 s
+PRAAT_SHARE = 0.3  # of the time
+
+
+class SwiftF0(F0Estimator):
+    """SwiftF0 and Praat together."""
+
+    cost_s = 0.03
+
+    def __init__(self) -> None:
+        self._praat = PraatF0()
+        self._network = Network(threads=1, spin=False)
+
+    def track(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float64]]:
+        praat_hz = yield from relay(self._praat.track(wav16k), lambda share: PRAAT_SHARE * share)
+        loud = loud_rms(wav16k)
+        if loud <= 0.0:
+            return praat_hz
+        heard = self._heard(wav16k * np.float32(LEVEL / loud))
+        pitch, confidence = yield from relay(heard, lambda share: PRAAT_SHARE + (1 - PRAAT_SHARE) * share)
+        return tidy_f0(combined(praat_hz, *_at_frames(pitch, confidence, praat_hz.size)))
+
+    def _heard(
+        self, wav: NDArray[np.float32]
+    ) -> Generator[float, None, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Give pitch (octaves, log2 of Hz) and confidence of each frame of the network."""
+        count = max(1, wav.size // HOP)
+        pitch, confidence = np.zeros(count), np.zeros(count)
+        overlap = max(LEFT_FRAMES, LOOKAHEAD_FRAMES)
+        for start, stop, first, last in chunks(count, CHUNK_FRAMES, overlap):
+            part = wav[first * HOP : None if last == count else last * HOP]
+            found = self._network.detect(part, RATE_16K_HZ, FLOOR_HZ, CEILING_HZ)
+            pitch[start:stop] = np.log2(found.pitch_hz[start - first : stop - first])
+            confidence[start:stop] = found.confidence[start - first : stop - first]
+            yield stop / count
+        return pitch, confidence
+
+
+def combined(
+    praat_hz: NDArray[np.float64], network_hz: NDArray[np.float64], confidence: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the contour of both, in Hz, 0 where unvoiced; all (T,).
+
+    The network decides. Where both say nearly the same, Praat's value stands; a frame that Praat alone calls
+    voiced is so if the network, though unsure, has the same note. Below the filter against hum the network
+    alone is not believed.
+    """
+    voiced = (confidence >= VOICED) & ((network_hz > HUM_HZ) | (praat_hz > 0))
+    apart = np.full(praat_hz.size, np.inf)
+    found = praat_hz > 0
+    apart[found] = np.abs(np.log2(praat_hz[found] / network_hz[found]))
+    exact = np.where(voiced, apart < SAME_OCTAVES, apart < NEAR_OCTAVES)
+    return np.where(exact, praat_hz, np.where(voiced, network_hz, 0.0))
+
+
+def _at_frames(
+    pitch: NDArray[np.float64], confidence: NDArray[np.float64], frames: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Bring what the network says every 16 ms to our frames of 10 ms; pitch becomes Hz."""
+    place = np.arange(frames) * (HOP_16K / HOP)
+    own = np.arange(pitch.size)
+    nearest = pitch[np.minimum(np.rint(place).astype(int), pitch.size - 1)]
+    between = np.interp(place, own, pitch)
+    glides = np.abs(between - nearest) < JUMP_OCTAVES
+    return 2.0 ** np.where(glides, between, nearest), np.interp(place, own, confidence)

@@ -1,4 +1,0 @@
-element.addEventListener("click", (event) => {
-    const button = event.target.closest("button[data-do]");
-    if (button) trigger("submit", {does: button.dataset.do, job: button.dataset.job});
-});
