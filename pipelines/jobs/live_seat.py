@@ -45,6 +45,8 @@ TAKEN_BY_YOU = "You speak live already, in another tab or program; stop there fi
 CLOSED = "The server is being closed; start again in a minute."
 SHORTEST_S = 1.0  # of a session of which something is kept
 LEAVING_S = 5.0
+# Two threads that wait for each other are late whenever anything else runs.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 OF_UPLOAD = ("files", "input_audio_path", "quality_snr")  # what a job has of its upload
 
 
@@ -159,7 +161,7 @@ class LiveSeat:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=ROOT,
-                env={**os.environ, **environment_of(self._settings)},
+                env={**os.environ, **environment_of(self._settings), **ONE_THREAD},
                 bufsize=0,
                 start_new_session=True,
             )

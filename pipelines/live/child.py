@@ -52,7 +52,6 @@ from rvc.voice import Voice
 logger = logging.getLogger("pipelines.live")
 STATE_S = 1.0
 BEFORE_OTHERS = -10  # niceness, where this process may have it
-THREADS = 1  # two that wait for each other are late whenever anything else runs
 READ_BYTES = 1 << 16
 
 Said = dict[str, Any]
@@ -213,9 +212,6 @@ def main() -> int:
     start_logging("json" if os.environ.get("LOG_FORMAT") == "json" else "text", level, others=level)
     with suppress(OSError, AttributeError):
         os.nice(BEFORE_OTHERS)
-    import torch
-
-    torch.set_num_threads(THREADS)
     _, content = line.heard.get()
     try:
         speaking = Speaking(line, json.loads(content))

@@ -166,9 +166,8 @@ class Session:
     def _given(self, wav: Wave) -> Wave:
         """Mix what the voice made with the microphone at the same place, as bypass wants it."""
         raw, self._raw = self._raw[: wav.size], self._raw[wav.size :]
-        target, step = float(self.bypass), 1.0 / (SWITCH_S * self.rate_hz)
-        ramp = np.arange(1, wav.size + 1, dtype=np.float32) * step
-        mixed = np.clip(self._mixed + (ramp if target > self._mixed else -ramp), 0.0, 1.0)
+        step = np.sign(float(self.bypass) - self._mixed) / (SWITCH_S * self.rate_hz)
+        mixed = np.clip(self._mixed + step * np.arange(1, wav.size + 1), 0.0, 1.0)
         if wav.size:
             self._mixed = float(mixed[-1])
         return self.sounding.see(((1.0 - mixed) * wav + mixed * raw).astype(np.float32))
