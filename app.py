@@ -5,8 +5,9 @@
     python app.py --demo          the page, and the example voice is trained and tried while it is served
     python app.py --demo-only     only that; ends when it is done
     python app.py --backup FILE   copies the registry; --restore FILE puts it back; --clean-up [--dry-run]
-    python app.py --check         says what a server that is open to strangers still lacks
+    python app.py --check         says what a server that is open to strangers still lacks: doctor --public
     python app.py --add-user ADA  lets Ada log in (AUTH_FILE), asks for her password; --remove-user ADA
+    python app.py convert ...     a command, without the page (ui/command_line); --help lists them
 
 This process serves and never computes: no torch here. Ctrl-C and SIGTERM end it in order; trainings are
 saved and go on from there when they are resumed.
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("timbre")
 
 GRADIO_NUMBERS = ("GRADIO_NUM_PORTS", "GRADIO_NODE_NUM_PORTS", "GRADIO_DEBUG", "GRADIO_ANALYTICS_MAX_EVENTS")
-COMMANDS = ("demo", "demo_only", "check", "clean_up", "backup", "restore", "add_user", "remove_user")
+ALONE = ("demo", "demo_only", "check", "clean_up", "backup", "restore", "add_user", "remove_user")
+COMMANDS = "Commands, each with its own --help: convert, say, train, prepare, voices, import, export, doctor."
 FULL_DISK = (
     "The disk of the data folder is full, so Timbre cannot start; free some room on it, for example with "
     "python app.py --clean-up, or set DATA_DIR to another folder."
@@ -56,15 +58,23 @@ OPEN_TO_ALL = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with a command line, by default the process's own; returns the exit status."""
-    arguments = read_arguments(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    if given and not given[0].startswith("-"):
+        from ui.command_line.program import run
+
+        return run(given)
+    arguments = read_arguments(given)
+    if arguments.check:
+        from ui.command_line.program import run
+
+        folder = [] if arguments.data_dir is None else ["--data-dir", str(arguments.data_dir)]
+        return run(["doctor", "--public", *folder])
     try:
         settings = get_settings()
         if arguments.data_dir is not None:
             settings = settings.model_copy(update={"data_dir": arguments.data_dir})
         start_logging(settings.log_format, settings.log_level)
         warn_of_misspelt_names()
-        if arguments.check:
-            return _check(settings)
         named = (arguments.backup, arguments.restore, arguments.add_user, arguments.remove_user)
         if not arguments.clean_up and all(one is None for one in named):
             return _run(arguments, settings)
@@ -86,7 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Clone a voice, and convert any recording into it.")
+    parser = argparse.ArgumentParser(
+        description="Clone a voice, and convert any recording into it.", epilog=COMMANDS
+    )
     option, flag = parser.add_argument, partial(parser.add_argument, action="store_true")
     flag("--share", help="also make a public link, open to anyone who has it unless there are users")
     option("--host", help="address to serve on, 0.0.0.0 for all (default: API_HOST or 127.0.0.1)")
@@ -107,9 +119,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     flag("--admin", help="with --add-user: one who sees everything")
     option("--remove-user", metavar="NAME", help="take a user out of AUTH_FILE; tokens and logins end")
     arguments = parser.parse_args(argv)
-    asked = [
-        f"--{name.replace('_', '-')}" for name in COMMANDS if getattr(arguments, name) not in (None, False)
-    ]
+    asked = [f"--{name.replace('_', '-')}" for name in ALONE if getattr(arguments, name) not in (None, False)]
     if len(asked) > 1:
         parser.error(f"{' and '.join(asked)} do not go together; give one at a time")
     if arguments.dry_run and not arguments.clean_up:
@@ -134,15 +144,6 @@ def _folder(text: str) -> Path:
         return absolute(Path(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _check(settings: Settings) -> int:
-    from pipelines.checking import check, lines_of
-
-    findings = check(settings)
-    for line in lines_of(findings):
-        _say(line)
-    return int(any(finding.missing for finding in findings))
 
 
 def _run(arguments: argparse.Namespace, settings: Settings) -> int:

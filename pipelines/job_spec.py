@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rvc.checked import check_fields, read_settings
 from rvc.engine.options import ConvertOptions, engine_defaults
@@ -32,7 +32,9 @@ FOR_THE_CARD = (
     "licence",
     "language",
 )  # what a person states with a training: no setting, but for the card
-LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")  # a tag of BCP 47
+CONSENT = "This is my voice, or I have permission to use it"  # stated before a training, kept on the card
+SYNTHESISERS = ("kokoro", "espeak-ng")  # the best first
+LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")  # a tag of BCP 47
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class JobSpec:
     """One job, as its worker sees it. All folders are absolute."""
 
     id: str
-    type: str  # "preprocessing", "training", "conversion" or "batch"
+    type: str  # one of `pipelines.store.records.JOB_TYPES`
     folder: Path  # the job's own
     upload_folder: Path  # of the upload whose files are worked on
     files: list[dict[str, Any]]  # each as StoredFile.to_json gives it; paths relative to upload_folder
@@ -86,13 +88,43 @@ class PrepareSettings:
     shortest_slice_s: float = 2.0
     longest_slice_s: float = 8.0  # at least twice the shortest
 
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = RANGES
+    choices: ClassVar[Mapping[str, Collection[object]]] = {}
+
     def __post_init__(self) -> None:
-        check_fields(self, RANGES, {})
+        check_fields(self, self.ranges, self.choices)
         if self.longest_slice_s < 2 * self.shortest_slice_s:
             raise ConfigError(
                 f"Slices of {self.shortest_slice_s:g} to {self.longest_slice_s:g} s cannot hold all speech; "
                 "make the longest at least twice the shortest."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechOptions(ConvertOptions):
+    """How a text is spoken, and how that is converted."""
+
+    language: str = "en"  # as BCP 47 writes it
+    speed: float = 1.0  # times as fast as the synthesiser speaks by itself
+    synthesiser: str | None = None  # None is the best that is here and speaks the language
+
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {**ConvertOptions.ranges, "speed": (0.5, 2.0)}
+    choices: ClassVar[Mapping[str, Collection[object]]] = {
+        **ConvertOptions.choices,
+        "synthesiser": SYNTHESISERS,
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not LANGUAGE.fullmatch(self.language):
+            raise ConfigError(
+                f"The setting 'language' is {json.dumps(self.language)[:60]}; give a tag such as \"en\" or "
+                '"pt-BR".'
+            )
+
+    @property
+    def conversion(self) -> ConvertOptions:
+        return ConvertOptions(**{field.name: getattr(self, field.name) for field in fields(ConvertOptions)})
 
 
 def divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -112,7 +144,8 @@ def check_settings(job_type: str, settings: Mapping[str, Any]) -> None:
             raise ConfigError("The setting 'patience_from' is noted by train_on; leave it out and call that.")
         check_training(settings)
     else:
-        read_settings(PrepareSettings if job_type == "preprocessing" else ConvertOptions, settings)
+        kinds = {"preprocessing": PrepareSettings, "speech": SpeechOptions}
+        read_settings(kinds.get(job_type, ConvertOptions), settings)
 
 
 def check_training(settings: Mapping[str, Any]) -> TrainSettings:

@@ -17,10 +17,7 @@ A pipeline is driven one event at a time, and what it may not do is decided betw
 is taken on the device without the grant and the lock file of its slot; a pause is obeyed, and so is a
 stop, by closing the generator, which saves its checkpoint.
 
-A task takes a JobSpec and is a pipeline whose result is a dict of JSON values. "quality_snr" in it goes to
-the job's row; a conversion names its file, relative to the job's folder, as "path" and its length as
-"seconds"; a training leaves the voice in spec.bundle_folder, a batch its recordings and where each stands as
-batch.py says. A task imports its pipeline itself, so that a worker loads only what its job needs.
+What is done for a job of each type stands in worker_tasks.py.
 """
 
 from __future__ import annotations
@@ -33,34 +30,24 @@ import json
 import logging
 import math
 import os
-import secrets
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pipelines.events import Done, Events, Progress, result_of
-from pipelines.job_spec import JobSpec, PrepareSettings, divided
+from pipelines.events import Done, Events
+from pipelines.job_spec import JobSpec
 from pipelines.logs import enter_job, start_logging
-from rvc.checked import read_settings
-from rvc.engine.options import ConvertOptions
-from rvc.errors import ConfigError, RvcError
+from pipelines.worker_tasks import TASKS, Task
+from rvc.errors import RvcError
 from rvc.files import is_disk_full
 from rvc.memory import is_out_of_memory
-from rvc.steps import relay
-from rvc.training.settings import TrainSettings
-
-if TYPE_CHECKING:
-    from pipelines.conversion.convert import ConvertResult
-    from pipelines.conversion.load_voice import LoadedVoice
-    from pipelines.recordings.prepare import Prepared
-    from pipelines.recordings.uploads import StoredFile
 
 logger = logging.getLogger("pipelines.worker")  # run as __main__
 
@@ -69,12 +56,7 @@ PROGRESS_INTERVAL_S = 0.1
 LOCK_POLL_S = 0.1
 GRANT_POLL_S = 60.0
 NICENESS = 5
-PREPARE_SHARE = 0.1  # how much of a training's progress bar its preparation gets
 STOP = "stop"  # in the command queue when the work shall end: after SIGTERM, or when stdin has ended
-# What of a conversion's settings its recording tells, beside who found the melody.
-TOLD_SETTINGS = ("index_rate", "protect", "chunk_s", "follow_loudness", "f0_estimator", "format")
-
-Task: TypeAlias = "Callable[[JobSpec], Events[dict[str, Any]]]"
 
 
 class Stopped(Exception):
@@ -223,145 +205,6 @@ def plain(value: object) -> Any:  # noqa: ANN401  # JSON has no better name
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     return str(value)
-
-
-def preparation(spec: JobSpec) -> Events[dict[str, Any]]:
-    """Recordings to clean slices and a report."""
-    from pipelines.recordings.prepare import prepare  # loads the voice detector
-
-    settings = read_settings(PrepareSettings, spec.settings)
-    prepared = yield from result_of(prepare(_files(spec), spec.upload_folder, settings))
-    yield Done(result=_quality_of(prepared))
-
-
-def training(spec: JobSpec) -> Events[dict[str, Any]]:
-    """Recordings, prepared if they are not yet, to a voice."""
-    from pipelines.recordings.prepare import is_prepared, load_prepared, prepare  # loads the detector
-    from pipelines.training.train import TrainRequest, train  # loads torch
-    from pipelines.weights import fetch_pretrained, weight_store
-
-    asked, for_training = divided(spec.settings)
-    for_preparing = spec.prepare_settings | asked
-    request = TrainRequest(
-        prepared_folder=spec.upload_folder,
-        work_dir=spec.work_folder,
-        bundle_dir=spec.bundle_folder,
-        name=spec.model_name or "",
-        settings=TrainSettings.from_json(for_training),
-        consent=spec.settings.get("consent"),
-        licence=spec.settings.get("licence"),
-        language=spec.settings.get("language"),
-    )
-    yield from fetch_pretrained(request.first_settings, weight_store())  # before anything takes long
-    share = 0.0
-    settings = read_settings(PrepareSettings, for_preparing)
-    # What goes on has learned from the slices that are there, which a later version would cut otherwise.
-    kept = request.goes_on and is_prepared(spec.upload_folder, settings)
-    if not kept and (for_preparing or not (spec.upload_folder / "prepared" / "slices.json").is_file()):
-        share = PREPARE_SHARE
-        prepared = yield from result_of(prepare(_files(spec), spec.upload_folder, settings), until=share)
-    else:
-        prepared = load_prepared(spec.upload_folder)
-    trained = yield from result_of(train(request), since=share)
-    yield Done(result=_quality_of(prepared) | _facts_of(trained))
-
-
-def conversion(spec: JobSpec) -> Events[dict[str, Any]]:
-    """One recording to the same in another voice."""
-    (stored,) = _files(spec)
-    loaded, options = yield from _loaded(spec)
-    spec.result_folder.mkdir(exist_ok=True)
-    # A random name: Gradio serves a file to whoever knows its path.
-    destination = spec.result_folder / f"{secrets.token_hex(8)}.{options.format}"
-    work = _converting(spec, loaded, options, spec.upload_folder / stored.audio, destination)
-    result = yield from result_of(work, since=loaded.share)
-    path = str(result.path.relative_to(spec.folder))
-    yield Done(result=_facts_of(result) | {"path": path, "f0_estimator": loaded.estimator_name})
-
-
-def batch(spec: JobSpec) -> Events[dict[str, Any]]:
-    """Many recordings to the same in another voice."""
-    from pipelines.conversion.batch import convert_all
-    from pipelines.recordings.uploads import decode
-
-    loaded, options = yield from _loaded(spec)
-    decoded = spec.work_folder / "decoded.wav"
-
-    def convert_one(row: dict[str, Any], destination: Path) -> Events[float]:
-        source = spec.folder.parent / row["upload_id"] / row["audio"]
-        try:
-            if row["audio"] == row["original"]:  # kept as it came
-                reading = decode(source, decoded, row["name"], spec.max_audio_seconds)
-                yield from relay(reading, lambda _: Progress(stage="Reading", fraction=0.0))
-                source = decoded
-            result = yield from result_of(_converting(spec, loaded, options, source, destination))
-            yield Done(result=result.seconds)
-        finally:
-            decoded.unlink(missing_ok=True)
-
-    work = convert_all(spec.files, spec.folder, options.format, convert_one, attempt=spec.attempt)
-    result = yield from result_of(work, since=loaded.share)
-    yield Done(result=_facts_of(result) | {"f0_estimator": loaded.estimator_name})
-
-
-def _loaded(spec: JobSpec) -> Generator[Progress, None, tuple[LoadedVoice, ConvertOptions]]:
-    """Check the settings of a conversion and get its voice loaded."""
-    options = read_settings(ConvertOptions, spec.settings)
-    if spec.model_folder is None:
-        raise ConfigError("The conversion names no voice; choose one.")
-    yield Progress(stage="Loading the voice", fraction=0.0)
-    from pipelines.conversion.load_voice import load_voice  # loads torch
-    from pipelines.store.records import voice_deleted
-    from pipelines.voices.bundle import REQUIRED
-    from pipelines.weights import weight_store
-
-    try:
-        loaded = yield from result_of(load_voice(spec.model_folder, options.f0_estimator, weight_store()))
-    except Exception as error:  # whatever is tripped over where a file is missing
-        if all((spec.model_folder / name).is_file() for name in REQUIRED):
-            raise
-        raise voice_deleted(spec.model_name) from error
-    return loaded, options
-
-
-def _converting(
-    spec: JobSpec, loaded: LoadedVoice, options: ConvertOptions, source: Path, destination: Path
-) -> Events[ConvertResult]:
-    """Convert a recording into the voice of the spec; the tags of the result say how it was made."""
-    from pipelines.conversion.convert import convert
-    from pipelines.conversion.provenance import Provenance
-
-    chosen = loaded.voice.engine.defaults.with_asked(options)
-    settings = {name: getattr(chosen, name) for name in TOLD_SETTINGS}
-    record = Provenance(
-        voice_name=spec.model_name or loaded.voice.card.name,
-        voice_id=spec.model_id or "",
-        settings=settings | {"f0_estimator": loaded.estimator_name},
-    )
-    return convert(source, destination, loaded.voice, options, loaded.estimator, record)
-
-
-def _files(spec: JobSpec) -> list[StoredFile]:
-    from pipelines.recordings.uploads import StoredFile  # loads the decoders
-
-    return [StoredFile.from_json(file) for file in spec.files]
-
-
-def _facts_of(result: object) -> dict[str, Any]:
-    """Return a result's plain numbers and words."""
-    return {name: value for name, value in vars(result).items() if isinstance(value, (bool, int, float, str))}
-
-
-def _quality_of(prepared: Prepared) -> dict[str, Any]:
-    return {} if prepared.report.snr_db is None else {"quality_snr": prepared.report.snr_db}
-
-
-TASKS: Mapping[str, Task] = {
-    "preprocessing": preparation,
-    "training": training,
-    "conversion": conversion,
-    "batch": batch,
-}
 
 
 def run_job(folder: Path, parent: ParentConnection, tasks: Mapping[str, Task]) -> int:

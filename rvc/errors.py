@@ -18,6 +18,10 @@ class AudioError(RvcError):
     """The sound file cannot be read, is empty, silent, too long or of a wrong form."""
 
 
+class TextError(RvcError):
+    """The text is empty, too long, no text, or holds nothing that can be spoken."""
+
+
 class CheckpointError(RvcError):
     """The file is not a voice model or checkpoint that this code understands."""
 

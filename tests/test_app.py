@@ -47,6 +47,10 @@ ENDPOINTS = {
     "start_conversion",
     "upload_batch_audio",
     "start_batch",
+    "speech_languages",
+    "start_speech",
+    "say_text",
+    "start_speech_batch",
     "train_voice",
     "convert_voice",
     "job_status",
@@ -122,7 +126,8 @@ def test_the_endpoints_are_the_promised_ones_and_describe_themselves(client: Cli
         assert len(endpoint["description"]) > 20, name
     answers = {name: endpoint["returns"][0]["python_type"]["type"] for name, endpoint in described.items()}
     untyped = {name for name, answer in answers.items() if answer == "Any"}
-    assert untyped == {"/follow_job", "/follow_jobs", "/train_voice", "/convert_voice"}  # streams of rows
+    streams = {"/follow_job", "/follow_jobs", "/train_voice", "/convert_voice", "/say_text"}
+    assert untyped == streams
 
 
 def test_a_voice_is_trained_in_steps_with_a_report_before(client: Client) -> None:

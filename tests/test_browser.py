@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.store.records import Caller, new_job
 from pipelines.voices.library import BUILTIN_VOICES
-from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium, context
+from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium, context, on_all, on_others, on_two
 from tests.sounds import tone, write_tracks
 from tests.ui.launched import RECORDING, VOICE_FILES, Launched, launched
 
@@ -40,6 +40,7 @@ def tab(page: Page, name: str) -> None:
     page.get_by_role("tab", name=name).click()
 
 
+@on_others
 def test_a_person_clones_a_voice_leaves_comes_back_and_converts(
     context: BrowserContext, served: Launched
 ) -> None:
@@ -53,8 +54,8 @@ def test_a_person_clones_a_voice_leaves_comes_back_and_converts(
     page.locator("#clone-report").get_by_text("test_browser.py is not a recording").wait_for()
     page.locator("#clone-to-3").click()
     page.locator("#clone-train").click()  # no name and no permission yet: both are marked
-    page.locator("#clone-name-missing").get_by_text("Give the voice a name").wait_for()
-    page.locator("#clone-consent-missing").get_by_text("permission").wait_for()
+    page.locator("#clone-name-note").get_by_text("Give the voice a name").wait_for()
+    page.locator("#clone-consent-note").get_by_text("permission").wait_for()
     page.get_by_role("button", name="Expert settings").first.click()
     assert page.locator("#clone-steps").get_by_role("textbox").input_value() == ""
     page.locator("#clone-name").get_by_role("textbox").fill("Wren")
@@ -91,6 +92,7 @@ def test_a_person_clones_a_voice_leaves_comes_back_and_converts(
     page.locator("#voices label", has_text="Kathleen").wait_for()
 
 
+@on_two
 def test_a_person_converts_many_recordings_and_downloads_a_zip(
     context: BrowserContext, served: Launched, tmp_path: Path
 ) -> None:
@@ -205,15 +207,10 @@ def test_a_person_is_told_what_is_missing_and_why_a_file_is_refused(
     page.get_by_text("Add a recording to convert").first.wait_for()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@on_all
 def test_the_page_asks_nobody_else_for_anything_and_fits_every_screen(
-    browser: Browser, served: Launched, width: int, scheme: str
+    context: BrowserContext, served: Launched
 ) -> None:
-    context = browser.new_context(
-        viewport={"width": width, "height": 844}, color_scheme="dark" if scheme == "dark" else "light"
-    )
-    context.set_default_timeout(PATIENCE_MS)
     asked: list[str] = []
     faults: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
@@ -224,7 +221,6 @@ def test_the_page_asks_nobody_else_for_anything_and_fits_every_screen(
         page.wait_for_timeout(300)
         assert page.evaluate(OVERFLOW) <= 0, f"{name} is wider than the screen"
     assert page.locator("h1").count() == 1
-    context.close()
     outside = [url for url in asked if not url.startswith((served.url, "data:", "blob:"))]
     assert outside == []
     assert faults == []

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium
+from tests.browsers import MARKS, OVERFLOW, chromium, context, on_two
 from tests.ui.launched import Launched, launched
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import BrowserContext, Page
 
-__all__ = ["chromium"]  # a fixture, found by its name
-pytestmark = MARKS
+__all__ = ["chromium", "context"]  # fixtures, found by their names
+pytestmark = [*MARKS, on_two]
 STEPS = ("1. Recordings", "2. Review", "3. Name", "4. Hear")
 # Else a sound of a second may have ended before a test looks.
 ENDLESS = """const play = HTMLMediaElement.prototype.play;
@@ -22,19 +22,10 @@ HTMLMediaElement.prototype.play = function () { this.loop = true; return play.ca
 PLAYING = "#samples .tm-play[aria-pressed=true]"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     with launched(tmp_path_factory.mktemp("clone"), steps=40) as page:
         yield page
-
-
-@pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["desk", "phone"])
-def context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
-    width, scheme = request.param
-    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
-    context.set_default_timeout(PATIENCE_MS)
-    yield context
-    context.close()
 
 
 def opened(context: BrowserContext, served: Launched) -> Page:
@@ -65,6 +56,9 @@ def test_the_example_trains_in_four_clicks_and_its_states_are_heard_and_kept(
     train_the_example(page)
     page.locator("#training-card [role=progressbar]").wait_for()
     page.locator("#training-card").get_by_text("Wren is ready").wait_for()
+    page.locator("#tm-told[role=status]").get_by_text(
+        "Wren is ready"
+    ).wait_for()  # who cannot see it hears it
     play, keep = page.locator("#samples .tm-play"), page.locator("#samples .tm-keep")
     assert play.count() == keep.count() + 1 == 6
     play.first.focus()

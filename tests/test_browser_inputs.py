@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipelines.store.records import new_id, now
-from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium, context
+from tests.browsers import MARKS, OVERFLOW, chromium, context, on_others, on_two
 from tests.toy_worker import write_voice
 from tests.ui.launched import RECORDING, Launched, launched
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import BrowserContext, Page
 
 __all__ = ["chromium", "context"]  # fixtures, found by their names
 pytestmark = MARKS
@@ -40,6 +40,7 @@ def chosen(page: Page) -> str:
     return page.locator(".tm-voice:has(input:checked) strong").inner_text()
 
 
+@on_two
 def test_an_example_is_heard_by_one_click_and_one_sound_at_a_time(
     context: BrowserContext, served: Launched
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_sound_is_stopped_by_its_own_button(context: BrowserContext, served: L
     assert pressed == ["true", "false", True]
 
 
+@on_others
 def test_voices_are_chosen_by_keys_and_the_first_conversion_takes_two_clicks(
     context: BrowserContext, served: Launched
 ) -> None:
@@ -83,6 +85,7 @@ def test_voices_are_chosen_by_keys_and_the_first_conversion_takes_two_clicks(
     page.locator("#convert-status").get_by_text("in the voice Kathleen").wait_for()
 
 
+@on_two
 def test_what_is_missing_is_marked_at_its_field_until_it_is_there(
     context: BrowserContext, served: Launched
 ) -> None:
@@ -151,12 +154,10 @@ def with_many_voices(served: Launched, user_id: str, folder: Path) -> None:
         served.jobs.registry.insert("models", row)
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@on_others
 def test_many_voices_scroll_inside_and_are_found_by_typing(
-    browser: Browser, served: Launched, tmp_path: Path, width: int
+    context: BrowserContext, served: Launched, tmp_path: Path
 ) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 844})
-    context.set_default_timeout(PATIENCE_MS)
     page = opened(context, served)
     page.get_by_role("button", name="Take an example recording").click()
     page.locator("#convert-source").get_by_text("0:11").first.wait_for()
@@ -174,4 +175,3 @@ def test_many_voices_scroll_inside_and_are_found_by_typing(
     page.locator(".tm-voice:visible label").click()
     page.locator(".tm-voice:has(input:checked)", has_text="Singer 17").wait_for()
     assert page.get_by_role("searchbox").input_value() == "singer 17"
-    context.close()

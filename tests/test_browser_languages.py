@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import write_po
 
-from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium
+from tests.browsers import MARKS, OVERFLOW, SCREENS, chromium, on_screen
 from tests.texts import texts
 from tests.ui.launched import Launched, launched
 from ui.look import language
@@ -84,9 +85,8 @@ def english_of(page: Page) -> set[str]:
     }
 
 
-def opened(browser: Browser, served: Launched, spoken: str, width: int = 1280) -> Page:
-    context = browser.new_context(viewport={"width": width, "height": 900}, locale=spoken)
-    context.set_default_timeout(PATIENCE_MS)
+def opened(browser: Browser, served: Launched, spoken: str, screen: str = "desk, light") -> Page:
+    context = on_screen(browser, screen, spoken)
     page = context.new_page()
     page.goto(served.url)
     page.get_by_role("tab").first.wait_for()
@@ -99,11 +99,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
         yield page
 
 
-@pytest.mark.parametrize("tag", [tag for tag in language.languages() if tag != "en"])
+@pytest.mark.parametrize(
+    ("tag", "screen"),
+    list(zip((tag for tag in language.languages() if tag != "en"), itertools.cycle(SCREENS))),
+)
 def test_a_page_is_wholly_in_the_language_that_the_browser_asks_for(
-    tag: str, browser: Browser, served: Launched
+    tag: str, screen: str, browser: Browser, served: Launched
 ) -> None:
-    page = opened(browser, served, tag)
+    page = opened(browser, served, tag, screen)
     root = page.locator("html")
     lang = str(root.get_attribute("lang"))  # Gradio calls Chinese by the country
     assert (lang.split("-")[0], root.get_attribute("dir")) == (tag.split("-")[0], language.direction(tag))
@@ -118,7 +121,7 @@ def test_a_page_is_wholly_in_the_language_that_the_browser_asks_for(
 
 
 def test_arabic_is_written_from_the_right_and_fits_a_phone(browser: Browser, served: Launched) -> None:
-    page = opened(browser, served, "ar", width=390)
+    page = opened(browser, served, "ar", "phone, dark")
     for tab in page.get_by_role("tab").all():
         if tab.is_visible():
             tab.click()

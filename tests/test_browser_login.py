@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium
+from tests.browsers import MARKS, OVERFLOW, chromium, context, on_two
 from tests.cheap_accounts import accounts_of, password_of
 from tests.ui.launched import Launched, client_to, launched
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import BrowserContext, Page
 
-__all__ = ["chromium"]  # a fixture, found by its name
+__all__ = ["chromium", "context"]  # fixtures, found by their names
 pytestmark = MARKS
 PASSWORD = password_of("ada")
 
@@ -34,12 +33,10 @@ def log_in(page: Page, password: str) -> None:
     page.get_by_role("button", name="Log in").click()
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@on_two
 def test_a_person_logs_in_makes_a_token_revokes_it_and_logs_out(
-    browser: Browser, served: Launched, width: int, tmp_path: Path
+    context: BrowserContext, served: Launched
 ) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 844})
-    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.goto(served.url)
     assert page.evaluate(OVERFLOW) <= 0
@@ -59,7 +56,6 @@ def test_a_person_logs_in_makes_a_token_revokes_it_and_logs_out(
     assert program.predict(api_name="/account")["user_id"] == "ada"
     page.locator("#tokens label", has_text="My laptop").wait_for()
     assert page.evaluate(OVERFLOW) <= 0
-    page.screenshot(path=tmp_path / f"account-{width}.png", full_page=True)
     page.locator("#tokens label", has_text="My laptop").click()
     page.locator("#token-revoke").click()
     page.locator("#tokens label").wait_for(state="detached")
@@ -72,4 +68,3 @@ def test_a_person_logs_in_makes_a_token_revokes_it_and_logs_out(
     page.reload()
     page.get_by_label("Password").wait_for()
     assert page.locator("#convert").count() == 0
-    context.close()

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium, context
+from tests.browsers import MARKS, OVERFLOW, chromium, context, on_others, on_two
 from tests.ui.launched import RECORDING, VOICE_FILES, Launched, launched
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Locator, Page
+    from playwright.sync_api import BrowserContext, Locator, Page
 
 __all__ = ["chromium", "context"]  # fixtures, found by their names
 pytestmark = MARKS
@@ -21,23 +21,12 @@ TRACKS = "(root) => [...root.querySelectorAll('[data-track]')].map((one) => one.
 SEEN = """(one) => { const box = one.getBoundingClientRect();
     return box.height > 0 && box.top >= 0 && box.bottom <= innerHeight; }"""
 FOCUSED = "() => document.activeElement.dataset.part"
-SMALL = """() => [...document.querySelectorAll('#player button, #player a, #player label, #takes button')]
-    .filter((one) => one.offsetParent && one.getBoundingClientRect().height < 44)
-    .map((one) => one.outerHTML)"""
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     with launched(tmp_path_factory.mktemp("player"), steps=5) as page:
         yield page
-
-
-@pytest.fixture
-def phone(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
-    context.set_default_timeout(PATIENCE_MS)
-    yield context
-    context.close()
 
 
 def opened(context: BrowserContext, served: Launched) -> Page:
@@ -121,19 +110,17 @@ def test_long_recordings_play_from_their_files_in_step(
     assert player.evaluate(TRACKS) == ["true", "false"]
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@on_two
 def test_the_result_is_in_view_and_has_the_focus_when_it_is_done(
-    context: BrowserContext, phone: BrowserContext, served: Launched, width: int
+    context: BrowserContext, served: Launched
 ) -> None:
-    page = opened(phone if width == 390 else context, served)
+    page = opened(context, served)
     player = converted(page, settings_open=True)
     page.wait_for_function("() => document.activeElement.dataset.part === 'play'")
     page.wait_for_timeout(700)  # it scrolls
     assert player.evaluate(SEEN)
     assert page.evaluate(OVERFLOW) <= 0
-    if width == 390:
-        page.locator("#takes li").first.wait_for()
-        assert page.evaluate(SMALL) == []
+    page.locator("#takes li").first.wait_for()
     page.reload()
     page.locator("#takes li").first.wait_for()
     assert page.evaluate(FOCUSED) is None, "who comes back is left where he is"
@@ -161,6 +148,7 @@ LOUDER = """async (root) => {
 }"""
 
 
+@on_two
 def test_the_louder_track_is_turned_down_unless_that_is_switched_off(
     context: BrowserContext, served: Launched
 ) -> None:
@@ -179,11 +167,10 @@ def test_the_louder_track_is_turned_down_unless_that_is_switched_off(
     assert plain == [1, 1]
 
 
+@on_others
 def test_takes_survive_a_reload_and_are_heard_again_downloaded_removed_and_brought_back(
-    browser: Browser, served: Launched
+    context: BrowserContext, served: Launched
 ) -> None:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(PATIENCE_MS)
     page = opened(context, served)
     converted(page)
     page.locator("#takes li").first.wait_for()
@@ -203,7 +190,18 @@ def test_takes_survive_a_reload_and_are_heard_again_downloaded_removed_and_broug
     page.wait_for_function("() => document.activeElement.dataset.event === 'undo'")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Play visitor in").wait_for()
-    context.close()
+
+
+def test_two_settings_of_a_voice_are_compared_by_what_differs(
+    context: BrowserContext, served: Launched
+) -> None:
+    page = opened(context, served)
+    converted(page)
+    page.locator("#convert-preset").get_by_label("Octave up").check()
+    converted(page)
+    page.locator("#takes button[data-event=compare]").last.click()
+    page.locator("#player [data-track='1']").get_by_text("one octave up").wait_for()
+    assert "octave" not in page.locator("#player [data-track='0']").inner_text()
 
 
 def test_the_melodies_come_first_in_the_pictures(context: BrowserContext, served: Launched) -> None:
@@ -219,6 +217,7 @@ def test_the_melodies_come_first_in_the_pictures(context: BrowserContext, served
     assert all(name.strip() for name in buttons.all_inner_texts()), "each button has a name"
 
 
+@on_two
 def test_a_recording_of_a_batch_plays(context: BrowserContext, served: Launched) -> None:
     page = opened(context, served)
     page.locator("#convert-kind").get_by_text("Many, or a .zip").click()

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium  # noqa: F401
+from tests.browsers import MARKS, OVERFLOW, chromium, context, on_two
 from tests.ui.launched import VOICE_FILES, Launched, launched
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import BrowserContext, Locator, Page
 
-pytestmark = MARKS
+__all__ = ["chromium", "context"]  # fixtures, found by their names
+pytestmark = [*MARKS, on_two]
 SHARE = "parseFloat(document.querySelector('li[data-playing] rect').style.width) > 0"
 
 
@@ -24,14 +25,9 @@ def review_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
         yield page
 
 
-@pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["desk", "phone"])
-def tab(
-    review_page: Launched, browser: Browser, request: pytest.FixtureRequest, faults: list[str]
-) -> Iterator[Page]:
+@pytest.fixture
+def tab(review_page: Launched, context: BrowserContext, faults: list[str]) -> Page:
     """The Clone tab after a check of recordings."""
-    width, scheme = request.param
-    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
-    context.set_default_timeout(PATIENCE_MS)
     tab = context.new_page()
     tab.on("pageerror", lambda error: faults.append(str(error)))
     tab.goto(review_page.url)
@@ -40,8 +36,7 @@ def tab(
     tab.locator("#clone-files input[type=file]").set_input_files([str(path) for path in VOICE_FILES])
     tab.locator("#clone-to-2").click()
     rows(tab).first.wait_for()
-    yield tab
-    context.close()
+    return tab
 
 
 @pytest.fixture

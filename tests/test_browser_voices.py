@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium, context
+from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium, context, on_others, on_two
 from tests.hostile.bad_files import zipped
 from tests.toy_worker import write_voice
 from tests.ui.launched import RECORDING, Launched, launched
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["chromium", "context"]  # fixtures, found by their names
 pytestmark = MARKS
+IN_VIEW = """(selector) => { const box = document.querySelector(selector).getBoundingClientRect();
+    return box.height > 0 && box.top >= 0 && box.bottom <= innerHeight; }"""
 NOTE = "Automatic pitch does nothing for this voice until its pitch is set on the Voices tab."
 
 
@@ -72,6 +74,7 @@ def no_words_of_gradio(page: Page) -> None:
     assert page.get_by_text("not in the list of choices").count() == 0
 
 
+@on_two
 def test_what_one_tab_deletes_and_imports_the_other_one_knows(
     context: BrowserContext, served: Launched, tmp_path: Path
 ) -> None:
@@ -105,6 +108,7 @@ def test_what_one_tab_deletes_and_imports_the_other_one_knows(
     no_words_of_gradio(other)
 
 
+@on_others
 def test_a_deletion_is_undone_and_a_stranger_sees_nothing_of_it(
     context: BrowserContext, browser: Browser, served: Launched, tmp_path: Path
 ) -> None:
@@ -127,6 +131,22 @@ def test_a_deletion_is_undone_and_a_stranger_sees_nothing_of_it(
     page.locator("#voice-purge").click()
     page.locator("#deleted-voices label", has_text="Robin").wait_for(state="detached")
     assert page.evaluate(OVERFLOW) <= 0
+
+
+@on_two
+def test_the_question_before_deleting_is_in_view_and_has_the_focus(
+    context: BrowserContext, served: Launched, tmp_path: Path
+) -> None:
+    page = opened(context, served, "Voices")
+    import_voice(page, tmp_path, "Wagtail")
+    page.locator("#voice-delete").evaluate(
+        "(button) => scrollBy(0, button.getBoundingClientRect().bottom - innerHeight)"
+    )
+    page.locator("#voice-delete").click()
+    page.wait_for_function("document.activeElement.id === 'voice-keep'")
+    page.wait_for_function(IN_VIEW, arg="#voice-question")
+    page.keyboard.press("Enter")
+    page.locator("#voice-question").wait_for(state="hidden")
 
 
 def test_the_pitch_of_a_voice_is_set_on_its_page(

@@ -22,16 +22,18 @@ MAX_FUNCTION_LINES = 60
 # those of the levels behind it, never from one in front or beside.
 LEVELS = (
     ("app",),
-    ("ui.page",),
+    ("ui.page", "ui.command_line"),
     ("ui.endpoints",),
     ("ui.tabs",),
     ("ui.server",),
     ("ui.look",),
     ("pipelines.worker", "pipelines.demo", "pipelines.examples", "pipelines.commands", "pipelines.checking"),
+    ("pipelines.worker_tasks",),
     ("pipelines.jobs", "pipelines.training", "pipelines.live"),
     (
         "pipelines.conversion",
         "pipelines.recordings",
+        "pipelines.speech",
         "pipelines.voices",
         "pipelines.spectrogram_picture",
         "pipelines.pictures",
@@ -56,7 +58,13 @@ LEVEL = {room: number for number, level in enumerate(LEVELS) for room in level}
 PACKAGES = ("ui", "pipelines", "rvc")
 
 # `pipelines.jobs` runs in the server, these run in its children; what both need stands behind both.
-CHILD = ("pipelines.worker", "pipelines.training", "pipelines.conversion", "pipelines.live")
+CHILD = (
+    "pipelines.worker",
+    "pipelines.worker_tasks",
+    "pipelines.training",
+    "pipelines.conversion",
+    "pipelines.live",
+)
 
 # The server process: the page, and what it imports. The other modules of pipelines run in child processes.
 SERVER = (

@@ -45,12 +45,15 @@ LOST = (
     '<div id="tm-lost" role="alert" hidden>The server does not answer. Your jobs are kept and what you typed '
     "stays; the page goes on by itself as soon as the server is back.</div>"
 )
+TOLD = '<div id="tm-told" class="tm-unseen" role="status"></div>'
 LOOK = Path(__file__).parent / "look"
 CSS = "\n".join(path.read_text(encoding="utf-8") for path in sorted(LOOK.glob("*.css")))
 # In the page from the start, before what Gradio's scripts bring. Gradio's template is written for Jinja.
 STYLE = (
     "<style>.gradio-container { max-width: 1180px !important; width: 100%; margin: 0 auto !important; }\n"
     ".nav-holder { display: none !important; }\n"
+    "@media (max-width: 640px) { .gradio-container > .main { padding: .75rem !important; }\n"
+    "  .toast-close { min-width: 44px; min-height: 44px; } }\n"
     ".tm-arriving .main > [data-testid=status-tracker] > * { visibility: hidden; }\n"
     ".tm-arriving :is(#tabs, footer, #running) { visibility: hidden; }</style>"
 )
@@ -80,7 +83,7 @@ def build_page(services: Services) -> gr.Blocks:
                 gr.HTML(language_menu(), padding=False)
                 admin_link = AdminLink(services)
                 account = AccountPart(services)
-        gr.HTML(LOST, padding=False, elem_id="lost")
+        gr.HTML(LOST + TOLD, padding=False, elem_id="lost")
         running = RunningJobs(services)
         trains = services.settings.allow_training
         with gr.Tabs(selected="convert", elem_id="tabs") as tabs:

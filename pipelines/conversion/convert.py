@@ -66,8 +66,12 @@ def convert(  # noqa: PLR0913  # what, where to, who, how, and what is said of i
     options: ConvertOptions,
     estimator: F0Estimator | None = None,
     record: Provenance | None = None,
+    *,
+    sung: bool | None = None,
 ) -> Events[ConvertResult]:
     """Convert a recording into another voice; the tags of the result tell the record.
+
+    Whether it is sung, and so keeps its key, is heard in it where nobody knows it.
 
     Closing the generator leaves nothing behind; the result appears under its name when it is complete.
 
@@ -77,7 +81,7 @@ def convert(  # noqa: PLR0913  # what, where to, who, how, and what is said of i
     """
     estimator = estimator or f0_estimator(options.f0_estimator or "swift")
     clock = _Clock(Melody=estimator.cost_s, Speaking=voice.engine.defaults.cost_s)
-    steps = _convert(source, destination, voice, options, estimator, record)
+    steps = _convert(source, destination, voice, options, estimator, record, sung)
     result = yield from relay(timed(steps, clock.count), clock.in_the_whole)
     logger.info("converted %.1f s in %.1f s", result.seconds, clock.spent_s)
     yield Done(result=replace(result, timings=clock.timings))
@@ -90,6 +94,7 @@ def _convert(  # noqa: PLR0913  # as `convert`
     options: ConvertOptions,
     estimator: F0Estimator,
     record: Provenance | None,
+    sung: bool | None,
 ) -> Generator[Progress, None, ConvertResult]:
     """Do the work; the fractions are those of each stage."""
     engine, rate_hz = voice.engine, voice.sample_rate_hz
@@ -109,7 +114,7 @@ def _convert(  # noqa: PLR0913  # as `convert`
     if engine.uses_f0:
         f0_hz = yield from relay(estimator.track(wav16k), melody_at)
     statistics = f0_statistics(f0_hz)
-    semitones = _transposition(chosen, voice, f0_hz)
+    semitones = _transposition(chosen, voice, f0_hz, sung)
     heard = engine.source(wav16k, shift_semitones(f0_hz, semitones))
     del wav16k  # an hour is 230 MB, and it may have been heard in another tone
 
@@ -184,7 +189,9 @@ def _without_rumble(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.append(rms, 0.0)[: wav16k.size // HOP_16K + 1]
 
 
-def _transposition(options: ConvertOptions, voice: Voice, f0_hz: NDArray[np.float64]) -> float:
+def _transposition(
+    options: ConvertOptions, voice: Voice, f0_hz: NDArray[np.float64], sung: bool | None
+) -> float:
     """Decide how far the melody is moved, in semitones."""
     asked = options.transpose_semitones
     if asked and not voice.engine.uses_f0:
@@ -192,7 +199,7 @@ def _transposition(options: ConvertOptions, voice: Voice, f0_hz: NDArray[np.floa
             f"The voice {voice.card.name} was trained without F0, so its pitch cannot be set; "
             "leave it automatic or at 0."
         )
-    return automatic_transposition(f0_hz, voice.card.f0) if asked is None else asked
+    return automatic_transposition(f0_hz, voice.card.f0, sung=sung) if asked is None else asked
 
 
 def _write(

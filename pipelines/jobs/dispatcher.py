@@ -51,9 +51,9 @@ WORKER_COMMAND = (sys.executable, "-m", "pipelines.worker")
 
 
 class Dispatcher:
-    """Runs pending jobs until it is closed; housekeeping is called now and then.
+    """Runs pending jobs, of those that were asked for after a seq, until it is closed.
 
-    Who calls stop, public, event_log or announce holds the lock.
+    Housekeeping is called now and then. Who calls stop, public, event_log or announce holds the lock.
     """
 
     def __init__(  # noqa: PLR0913  # what it works with
@@ -64,6 +64,8 @@ class Dispatcher:
         worker_command: Sequence[str],
         retry_pauses_s: Sequence[float],
         housekeeping: Callable[[], None],
+        *,
+        after_seq: int = 0,
     ) -> None:
         self.lock = threading.RLock()
         self.subscriptions = Subscriptions(self.lock)
@@ -73,6 +75,7 @@ class Dispatcher:
         self._library = library
         self._retry_pauses_s = retry_pauses_s
         self._housekeeping = housekeeping
+        self._after_seq = after_seq
         self._device = DeviceScheduler(settings.max_pause_s, slots=settings.max_concurrent_jobs)
         self._running: dict[str, RunningJob] = {}
         self._on_device: set[str | None] = set()  # voices whose last conversion asked for the device
@@ -288,7 +291,8 @@ class Dispatcher:
         """Return the pending rows, read again only after the registry has changed."""
         version = self._registry.version
         if version != self._pending_version:
-            self._pending = self._registry.list("jobs", status="pending")
+            pending = self._registry.list("jobs", status="pending")
+            self._pending = [row for row in pending if row["seq"] > self._after_seq]
             self._pending_version = version
         return self._pending
 

@@ -25,7 +25,7 @@ from pipelines.job_spec import check_settings, divided
 from pipelines.jobs.schedule import LONG_RECORDING_S, SHORT, lane_of
 from pipelines.monitoring import MACHINE
 from pipelines.store.layout import DURATIONS_NAME
-from pipelines.store.records import Row, checked_settings, require_type
+from pipelines.store.records import CONVERTING, SINGLE, Row, checked_settings, require_type
 from rvc.engine.options import ENGINES, LITE, RVC
 from rvc.errors import ConfigError
 from rvc.files import atomic_write
@@ -50,6 +50,7 @@ FIGURES: dict[str, float | dict[str, float]] = {
     "features": {LITE: 0.1, RVC: 0.3},  # a second of audio
     "step": {LITE: 0.16, RVC: 35.0},  # of a training, scorings included
     "index": {LITE: 0.02, RVC: 0.05},  # a second of audio
+    "say": 0.05,  # a second of speech from a text
     "convert": {LITE: 0.02, RVC: 0.35},  # a second of audio
 }
 FASTER_ON_GPU = {"features": 10.0, "step": 100.0, "convert": 10.0}  # of RVC's alone, by these factors
@@ -61,8 +62,9 @@ PARTS = {
     "Loading the voice": "load",
     "Features": "features",
     "Retrieval index": "index",
+    "Saying the text": "say",
 }
-CHIEF = {"preprocessing": "check", "training": "step", "conversion": "convert", "batch": "convert"}
+CHIEF = {"preprocessing": "check", "training": "step"} | dict.fromkeys(CONVERTING, "convert")
 
 
 class Durations:
@@ -129,6 +131,8 @@ class JobClock:
         part = PARTS.get(str(event.get("stage")), CHIEF[self._kind])
         if part == "load" and "warm load" in self._plan:
             part = "warm load"
+        if part == "say" and "say" not in self._plan:  # of a batch, which says some and converts some
+            part = CHIEF[self._kind]
         if part != self._part:
             self._spent_s[self._part] += ran_s - self._begun_s
             self._part, self._begun_s = part, ran_s
@@ -212,7 +216,7 @@ class Estimates:
             raise ConfigError("Give the length of the recordings in seconds, 0 or more.")
         check_settings(kind, asked)
         engine = engine or str(asked.get("engine", LITE))
-        warm = kind == SHORT and seconds <= LONG_RECORDING_S and self._is_warm()
+        warm = kind in SINGLE and seconds <= LONG_RECORDING_S and self._is_warm()
         return round(self.seconds_for(plan_of(kind, seconds, asked, engine=engine, warm=warm), engine), 1)
 
     def seconds_for(self, plan: Plan, engine: str) -> float:
@@ -295,7 +299,8 @@ def plan_of(  # noqa: PLR0913  # what makes a difference
         return {"start": 1, "check": seconds}
     if kind != "training":
         loading: Plan = {"warm load": 1} if warm else {"start": 1, "load": 1}
-        return loading | {"convert": seconds}
+        saying: Plan = {"say": seconds} if kind == "speech" else {}
+        return loading | saying | {"convert": seconds}
     again = bool(divided(settings)[0])  # other slices are asked for
     steps = settings.get("total_steps") or (ENGINES.get(engine) or ENGINES[LITE]).training_steps(seconds)
     checking: Plan = {} if prepared and not again else {"check": seconds}

@@ -26,12 +26,15 @@ from pipelines.recordings.uploads import StoredFile
 from pipelines.store.records import (
     ENDED,
     RESULTS,
+    SINGLE,
     STATES,
+    TEXT,
     Caller,
     Row,
     Rows,
     job_deleted,
     saved_states,
+    spoken_path,
     unknown_job,
 )
 from pipelines.store.registry import Registry
@@ -111,6 +114,8 @@ class JobFiles:
     def validate(self, caller: Caller, job_id: str) -> Row:
         """Measure the recordings of an upload, or of the one that a job works on, and judge each."""
         folder, files = self.stored_files(caller, job_id)
+        if any(file.codec == TEXT for file in files):
+            raise ConfigError("This is a text, of which there is no recording to measure.")
         if any(file.audio == file.original for file in files):
             raise ConfigError(
                 "The recordings of a batch are only read when they are converted; "
@@ -133,9 +138,15 @@ class JobFiles:
         return self._jobs_dir / upload["id"], files
 
     def input_path(self, caller: Caller, job_id: str, *, decoded: bool = False) -> Path:
-        """Return the first file of the upload that a job works on, as it came or as a mono WAV."""
+        """Return the first file of the upload that a job works on, as it came or as a mono WAV.
+
+        Of a text that is what its synthesiser said.
+        """
         folder, files = self.stored_files(caller, job_id)
         path = folder / (files[0].audio if decoded else files[0].original)
+        if decoded and files[0].codec == TEXT:
+            row = job_of(self._registry, caller, job_id)
+            path = spoken_path(self._jobs_dir / row["id"], str(row["output_audio_path"]))
         if not path.is_file():
             raise ConfigError("The recording of this job is no longer here; upload it again.")
         return path
@@ -188,6 +199,8 @@ class JobFiles:
     def batch_played(self, caller: Caller, job_id: str, number: int) -> tuple[Path, Path, Row]:
         """As `batch_file`; what no browser plays as it came is decoded, once, unless it is long."""
         source, made, file = self.batch_file(caller, job_id, number)
+        if file.get("codec") == TEXT:
+            return spoken_path(self._jobs_dir / job_id, made.name), made, file
         length_s = float(file.get("seconds") or math.inf)
         if _is_played(source.name, str(file.get("codec")), file.get("note")) or length_s > MOST_DECODED_S:
             return source, made, file
@@ -228,7 +241,7 @@ class JobFiles:
         """Return the row of a completed conversion, its source and its result."""
         after, before = self.result_path(caller, job_id), self.input_path(caller, job_id, decoded=True)
         row = job_of(self._registry, caller, job_id)
-        if row["type"] != "conversion":
+        if row["type"] not in SINGLE:
             raise NotAllowedError("Only a conversion of one recording has contours; convert this one alone.")
         return row, (before, after)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from pipelines.job_spec import JobSpec
 from pipelines.jobs.job_files import upload_of
 from pipelines.settings import Settings
-from pipelines.store.records import CONVERTING, Row, has_made_voice, now, saved_states, voice_deleted
+from pipelines.store.records import CONVERTING, SINGLE, Row, has_made_voice, now, saved_states, voice_deleted
 from pipelines.store.registry import Registry
 from pipelines.voices.library import Library
 from rvc.errors import CheckpointError, NotAllowedError, RvcError
@@ -81,7 +81,7 @@ def resolve(row: Row, outcome: JobOutcome, folder: Path, library: Library, pause
 
 def count_use(before: Row, after: Row, library: Library) -> None:
     """Add to the voice's statistics what a job has converted between its start and its end in this try."""
-    if after["type"] == "conversion" and after["status"] == "completed":
+    if after["type"] in SINGLE and after["status"] == "completed":
         library.record_use(after["model_id"], [float(after["result"].get("seconds") or 0.0)])
     elif after["type"] == "batch":
         pairs = zip(before["files"], after["files"], strict=True)
@@ -120,7 +120,7 @@ def _completed(row: Row, result: Row, folder: Path, library: Library) -> Row:
     measured = result.get("quality_snr")
     snr = row["quality_snr"] if measured is None else measured
     changes = ended("completed", progress=1.0, stage="", quality_snr=snr)
-    if row["type"] == "conversion":
+    if row["type"] in SINGLE:
         audio = (folder / str(result.pop("path", ""))).resolve()
         if not audio.is_file() or not audio.is_relative_to(folder.resolve()):
             raise CheckpointError("The conversion left no audio; retry it.")

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from pipelines.store.records import RUNNING_STATUS, Row, Rows
+from pipelines.store.records import RUNNING_STATUS, SINGLE, Row, Rows
 
 SHORT, LONG = "conversion", "long conversion"  # the lanes of conversions
-LANES = (*RUNNING_STATUS, LONG)
+LANES = (*(kind for kind in RUNNING_STATUS if kind == SHORT or kind not in SINGLE), LONG)
 LONG_RECORDING_S = 300.0  # what is longer lets the others through at its pieces
 # The urgency of a conversion that somebody waits for, of a long one, a batch of them, and all else.
 URGENT, PATIENT, BATCH, BACKGROUND = range(4)
@@ -140,8 +140,8 @@ def positions(pending: Rows) -> dict[str, int]:
 
 
 def lane_of(row: Row) -> str:
-    """Return the lane of a job, in which it waits for its turn: its type, or LONG."""
-    if row["type"] != SHORT:
+    """Return the lane of a job, in which it waits for its turn: its type, SHORT or LONG."""
+    if row["type"] not in SINGLE:
         return str(row["type"])
     seconds = sum(float(file.get("seconds") or 0.0) for file in row["files"])
     return LONG if seconds > LONG_RECORDING_S else SHORT

@@ -17,20 +17,14 @@ from typing import Any
 from pipelines.jobs import cleanup
 from pipelines.jobs.cleanup import ARRIVING, CleanUp
 from pipelines.jobs.dispatcher import WORKER_COMMAND, Dispatcher
-from pipelines.jobs.job_files import JobFiles, all_uploads_of, job_of, upload_of
+from pipelines.jobs.incoming import receive_files, require_purpose, taken_up
+from pipelines.jobs.job_files import JobFiles, all_uploads_of, job_of
 from pipelines.jobs.live_seat import LiveSeat
 from pipelines.jobs.outcome import RETRY_PAUSES_S, cancelled, ended
 from pipelines.jobs.reviews import Reviews
 from pipelines.jobs.trash import coming_with, going_with
 from pipelines.logs import about_job
-from pipelines.recordings.uploads import (
-    batch_files,
-    has_more_to_do,
-    receive,
-    receive_batch,
-    receive_voice,
-    tried_again,
-)
+from pipelines.recordings.uploads import has_more_to_do, tried_again
 from pipelines.settings import Settings
 from pipelines.store import records
 from pipelines.store.clock import Clock
@@ -46,10 +40,10 @@ from pipelines.store.records import (
     voice_deleted,
 )
 from pipelines.store.registry import Registry
-from pipelines.users.limits import Limits, Quota, Share, Spend
+from pipelines.users.limits import Limits, Quota, Share
 from pipelines.users.signatures import Signatures
 from pipelines.voices.library import EXPORT_LIFE_S, Library
-from rvc.errors import AudioError, ConfigError, NotAllowedError
+from rvc.errors import ConfigError, NotAllowedError
 from rvc.sandbox import on_behalf_of
 
 logger = logging.getLogger(__name__)
@@ -59,7 +53,8 @@ MAX_PENDING_PER_USER = 100
 class Jobs:
     """All jobs of one data folder. Safe for threads; `lock` is held while rows are looked at and changed.
 
-    A job that failed through a fault rests for the retry pauses before its second, third, ... try.
+    A job that failed through a fault rests for the retry pauses before its second, third, ... try. With
+    `own_only`, jobs that were waiting before stay so: who comes for one job does not begin with others'.
     """
 
     def __init__(
@@ -68,6 +63,7 @@ class Jobs:
         *,
         worker_command: Sequence[str] = WORKER_COMMAND,
         retry_pauses_s: Sequence[float] = RETRY_PAUSES_S,
+        own_only: bool = False,
     ) -> None:
         self._settings = settings
         self._jobs_dir = settings.data_dir / "jobs"
@@ -78,14 +74,15 @@ class Jobs:
         self.files = JobFiles(self.registry, self._jobs_dir)
         self.limits = Limits.of(settings)
         self.quota = Quota(self.registry, self._jobs_dir, settings.quota_bytes)
+        self._last_seq = max((row["seq"] for row in self.registry.list("jobs", only=["seq"])), default=0)
         self.dispatcher = Dispatcher(
-            settings, self.registry, self.library, worker_command, retry_pauses_s, self._housekeeping
+            *(settings, self.registry, self.library, worker_command, retry_pauses_s, self._housekeeping),
+            after_seq=self._last_seq if own_only else 0,
         )
         self.lock = self.dispatcher.lock
         self.estimate = self.dispatcher.estimates.of  # how long a job would take here
         self.live = LiveSeat(self, settings)
         self.reviews = Reviews(self.registry, self._jobs_dir, self.lock)
-        self._last_seq = max((row["seq"] for row in self.registry.list("jobs", only=["seq"])), default=0)
 
     def start(self) -> None:
         with self.registry.reserve.spent():  # on a full disk too: who would free it needs a server
@@ -155,13 +152,11 @@ class Jobs:
         """Check, decode and keep recordings (path, what the person calls it), and return their row.
 
         The purpose is "training" for recordings of a voice, "target" for one to convert, "batch" for many to
-        convert. Of a voice or a batch there may be zips; a file that cannot be used is in "refused" of a
-        voice's row and among the files of a batch, with its reason.
+        convert; "text" for a text file that is spoken, "lines" for one of which each line is. Of a voice or a
+        batch there may be zips; what cannot be used is in "refused" of a voice's row and among the files of
+        a batch, with its reason.
         """
-        if purpose not in UPLOAD_TYPES:
-            raise ConfigError(f"Unknown purpose {purpose!r}. Choose one of: {', '.join(UPLOAD_TYPES)}.")
-        if purpose == "target" and len(files) > 1:
-            raise AudioError("A conversion takes one recording; upload the others one by one.")
+        require_purpose(purpose, files)
         self.limits.take("uploads", caller)
         job_id = records.new_id()
         folder = self._jobs_dir / job_id
@@ -169,7 +164,7 @@ class Jobs:
         try:
             (folder / ARRIVING).touch()
             with about_job(job_id), on_behalf_of(caller.user_id), self.quota.room(caller) as spend:
-                kept, refused = self._receive(files, folder, purpose, spend)
+                kept, refused = receive_files(files, folder, purpose, self._settings, spend)
                 first = next(file["original"] for file in kept if "original" in file)
                 facts: Row = {"id": job_id, "files": kept, "refused": refused}
                 facts["input_audio_path"] = f"jobs/{job_id}/{first}"
@@ -182,18 +177,6 @@ class Jobs:
             raise
         (folder / ARRIVING).unlink()
         return row
-
-    def _receive(
-        self, files: Sequence[tuple[Path, str]], folder: Path, purpose: str, spend: Spend
-    ) -> tuple[Rows, Rows]:
-        """Take files in; returns those of the row, and of a voice's recordings those that cannot be used."""
-        if purpose == "batch":
-            return receive_batch(files, folder, self._settings, spend), []
-        if purpose == "training":
-            stored, refused = receive_voice(files, folder, self._settings, spend)
-        else:
-            stored, refused = receive(files, folder, self._settings, spend), []
-        return [file.to_json() for file in stored], refused
 
     def submit(  # noqa: PLR0913  # one parameter for each of the endpoint's
         self,
@@ -208,7 +191,7 @@ class Jobs:
         """Queue work on an upload, or on that of another job, and return its row at once (status "pending").
 
         A training has a model_name and uses the settings of the preparation that it names as its input; a
-        conversion and a batch have a model_id. Every key of the settings is optional.
+        conversion, a speech and a batch have a model_id. Every key of the settings is optional.
         """
         records.require_type(type)
         options = records.checked_settings(settings)
@@ -238,7 +221,8 @@ class Jobs:
             if type in CONVERTING:
                 voice = self._speaking(caller, voice["model_id"])  # here, where nobody deletes it meanwhile
             sources = [job_of(self.registry, caller, job_id) for job_id in dict.fromkeys(input_job_ids)]
-            facts = self._recordings_of(type, sources) | voice | {"settings": settings, "message": "Waiting"}
+            facts = taken_up(self.registry, type, sources, self._settings) | voice
+            facts |= {"settings": settings, "message": "Waiting"}
             facts |= {"input_job_id": sources[0]["id"], "quality_snr": sources[0]["quality_snr"]}
             self._admit(caller)
             row = new_job(caller.user_id, type, status="pending", seq=self.next_seq(), **facts)
@@ -250,25 +234,6 @@ class Jobs:
                 folder.rmdir()
                 raise
             return self._changed(row)
-
-    def _recordings_of(self, type: str, sources: Rows) -> Row:
-        """Return what the row of a job says of the uploads and the recordings that it works on."""
-        if type == "batch":
-            if not sources:
-                raise ConfigError("The batch names no recordings; upload them first.")
-            uploads = {u["id"]: u for source in sources for u in all_uploads_of(self.registry, source)}
-            upload, *_ = uploads.values()
-            files, ids = batch_files(list(uploads.values()), self._settings), list(uploads)
-        else:
-            upload = upload_of(self.registry, sources[0])
-            files, ids = upload["files"], []
-            if upload["type"] == "batch":
-                raise ConfigError("These recordings were sent in for a batch; upload them again for this.")
-            if type == "conversion" and len(files) != 1:
-                raise ConfigError("A conversion takes one recording; upload the one to convert by itself.")
-        path = upload["input_audio_path"]
-        facts = {"upload_id": upload["id"], "upload_ids": ids, "input_audio_path": path, "files": files}
-        return facts | {"refused": upload.get("refused", [])}
 
     def _admit(self, caller: Caller) -> None:
         waiting = self.registry.list("jobs", status="pending", user_id=caller.user_id)
@@ -388,8 +353,11 @@ class Jobs:
         """Say how many jobs wait for a voice or use it, of which kind; "" for none."""
         with self.lock:
             counts = Counter([*(job["type"] for job in self._jobs_in(model_id)), *self.live.uses(model_id)])
-        plural = {"conversion": "conversions", "batch": "batches"}
-        told = [f"{n} {kind if n == 1 else plural[kind]}" for kind, n in sorted(counts.items(), reverse=True)]
+        called = {"speech": ("text", "texts"), "batch": ("batch", "batches")}
+        told = [
+            f"{count} {called.get(kind, (kind, f'{kind}s'))[count > 1]}"
+            for kind, count in sorted(counts.items(), reverse=True)
+        ]
         return " and ".join(told)
 
     def _jobs_in(self, model_id: str) -> Rows:

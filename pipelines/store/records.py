@@ -31,9 +31,10 @@ Rows = list[Row]
 # By type of job, its status while a child works on it.
 RUNNING_STATUS = {
     "preprocessing": "preprocessing", "training": "training",
-    "conversion": "converting", "batch": "converting",
+    "conversion": "converting", "speech": "converting", "batch": "converting",
 }  # fmt: skip
-CONVERTING = frozenset({"conversion", "batch"})  # types of job that speak in a voice
+CONVERTING = frozenset({"conversion", "speech", "batch"})  # types of job that speak in a voice
+SINGLE = frozenset({"conversion", "speech"})  # those of them that make one recording
 JOB_TYPES = tuple(RUNNING_STATUS)
 RUNNING = frozenset(RUNNING_STATUS.values())
 RESTARTABLE = frozenset({"failed", "cancelled", "interrupted"})
@@ -41,9 +42,13 @@ ENDED = RESTARTABLE | {"completed"}
 STATUSES = {"uploaded", "pending"} | RUNNING | ENDED
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of a row; it becomes the name of a folder
 # By purpose of an upload, the type of its row.
-UPLOAD_TYPES = {"training": "training", "target": "conversion", "batch": "batch"}
+UPLOAD_TYPES = {
+    "training": "training", "target": "conversion", "batch": "batch", "text": "speech", "lines": "batch",
+}  # fmt: skip
+TEXT = "text"  # the codec of a file that is no recording but a text to be spoken
 
 MAX_NAME_CHARACTERS = 80
+COMMAND_LINE = "command-line"  # the user id of what was made there; also for who sits at this machine
 TRASH_S = 86_400.0  # how long a deleted voice or job can be restored
 MAX_SETTINGS_BYTES = 65_536
 MOST_COUNTED = 10**12  # of anything: a whole number beyond it is nobody's wish
@@ -195,6 +200,11 @@ def checked_settings(settings: object) -> Row:
         raise ConfigError("The settings are larger than 64 kB; leave out what is not a setting.")
     copy: Row = orjson.loads(text)
     return copy
+
+
+def spoken_path(folder: Path, result: str) -> Path:
+    """Return where a job keeps what its synthesiser said of a text, by the name of what came of it."""
+    return folder / "work" / "spoken" / f"{Path(result).stem}.flac"
 
 
 def saved_states(files: Sequence[Row], folder: Path) -> Rows:

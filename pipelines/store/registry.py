@@ -100,14 +100,21 @@ def _way_out(path: Path) -> str:
     return "restore it from a backup or move it away"
 
 
+class InUseError(ConfigError):
+    """Another process writes the registry."""
+
+
 class _Database(TinyDB):
     table_class = TableByName
 
 
 class Registry:
-    """Jobs and models, with exactly one server as their writer; ConfigError if the folder cannot be used."""
+    """Jobs and models, with exactly one server as their writer; ConfigError if the folder cannot be used.
 
-    def __init__(self, folder: Path) -> None:
+    One that is `read_only` has the rows as they are now, beside a server too, and makes no folder.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self.path = folder / REGISTRY_NAME
         self.schema = SCHEMA_VERSION
         self.version = 0  # rises with every write; equal numbers mean unchanged rows
@@ -116,25 +123,29 @@ class Registry:
         # thread_local would let only the opening thread release it.
         self._lock = FileLock(folder / LOCK_NAME, timeout=0, thread_local=False)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            if not read_only:
+                folder.mkdir(parents=True, exist_ok=True)
             require_usable(folder)
-            self._lock.acquire()
+            if not read_only:
+                self._lock.acquire()
         except Timeout as error:
-            raise ConfigError(
+            raise InUseError(
                 f"Another Timbre server already uses the data folder {folder}; "
                 "stop it, or set DATA_DIR to another folder."
             ) from error
         except OSError as error:
             raise _unusable(folder, error) from error
         try:
-            (folder / f"{REGISTRY_NAME}.tmp").unlink(missing_ok=True)  # a write of an earlier version, cut
             try:
-                self._storage = JournaledStorage(self.path)
+                self._storage = JournaledStorage(self.path, read_only=read_only)
             except ValueError as error:
                 raise _damaged(self.path, str(error)) from error
             _require_whole(self._storage.memory, self.path)
             self._database = _Database(storage=lambda: self._storage)
-            self._migrate()
+            if not read_only:
+                # A write of an earlier version, cut.
+                (folder / f"{REGISTRY_NAME}.tmp").unlink(missing_ok=True)
+                self._migrate()
         except OSError as error:
             self._lock.release()
             raise _unusable(folder, error) from error
@@ -143,7 +154,8 @@ class Registry:
             raise
         self.reserve = Reserve(folder)  # for whatever frees room: deleting rows gives it up by itself
         self._storage.room_given = lambda: self.reserve.given_up
-        self.reserve.make()
+        if not read_only:
+            self.reserve.make()
 
     def content(self) -> bytes:
         """Return all rows as registry.json holds them."""
@@ -169,7 +181,8 @@ class Registry:
 
     def close(self) -> None:
         with self._mutex:
-            self._storage.fold()
+            if self._lock.is_locked:
+                self._storage.fold()
             self._database.close()
             self._lock.release()
 

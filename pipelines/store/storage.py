@@ -41,9 +41,11 @@ def read_stored(path: Path) -> tuple[Any, bytes, int]:
     ValueError, with what is wrong, if one of the files is damaged; the rows are not looked at.
     """
     for _ in range(READS):  # a server may write the document whole between the two
-        content = path.read_bytes()
+        written, content = path.stat(), path.read_bytes()
         steps, length, follows = _read_journal(path.with_name(JOURNAL_NAME))
-        if follows in (None, zlib.crc32(content)):
+        now = path.stat()
+        # No journal tells nothing of a document that has been replaced meanwhile.
+        if follows in (None, zlib.crc32(content)) and now.st_mtime_ns == written.st_mtime_ns:
             break
     else:
         logger.warning("%s belongs to another %s, so it is not read", JOURNAL_NAME, path.name)
@@ -116,8 +118,9 @@ def _framed(content: bytes) -> bytes:
 class JournaledStorage(Storage):
     """TinyDB storage that keeps the document in memory and appends what changes to the journal."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
         self.fault = ""  # why the last write failed; empty when it did not
         self.held = False  # whether changes only reach the memory for now
         self.room_given: Callable[[], bool] = lambda: False  # whether the reserve is given up for a write
@@ -218,6 +221,8 @@ class JournaledStorage(Storage):
         self._journal.unlink(missing_ok=True)
 
     def _trying(self, write: Callable[[], None]) -> None:
+        if self._read_only:
+            raise RuntimeError("a registry that was opened to be read is not written")
         try:
             try:
                 write()

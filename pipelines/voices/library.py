@@ -74,7 +74,6 @@ class Library:
         self._registry = registry
         self._lock = threading.Lock()  # held while a card and its row are changed
         self._exporting: dict[str, threading.Lock] = defaultdict(threading.Lock)  # by voice and form
-        self._models.mkdir(parents=True, exist_ok=True)
 
     def list(self, caller: Caller, *, deleted: bool = False) -> Rows:
         """Return the caller's voices, newest first, then the built-in ones; an admin sees all.
@@ -271,7 +270,7 @@ class Library:
     def staging(self, kind: str) -> Iterator[Path]:
         """Give an empty folder on the voices' disk, for one that comes ("incoming") or goes ("outgoing")."""
         folder = self._models / f".{kind}-{new_id()}"
-        folder.mkdir()
+        folder.mkdir(parents=True)
         try:
             yield folder
         finally:
@@ -357,6 +356,7 @@ class Library:
     def _replace(self, home: Path, bundle: Path) -> None:
         """Put a bundle where a voice may be: whenever the power fails, one of the two can be had."""
         leaving = self._models / f"{_LEAVING}{home.name}"
+        self._models.mkdir(parents=True, exist_ok=True)
         if home.exists():
             shutil.rmtree(leaving, ignore_errors=True)
             home.replace(leaving)

@@ -65,7 +65,9 @@ def probe(path: Path, *, name: str | None = None) -> AudioInfo:
         raise AudioError(f"{name} is empty (0 bytes); record or export it again.")
     located = locate(path)
     if located is None:
-        raise AudioError(f"{name} is {describe(path) or 'not a recording'}; {WAY_OUT}.")
+        if kind := describe(path):
+            raise AudioError(f"{name} is {kind}; {WAY_OUT}.")
+        raise AudioError(f"{name} is not a recording; {WAY_OUT}.")
     found = recordings(path, located, name)
     parts = tuple(probe_part(path, located.container, stretch, name) for stretch in found.stretches)
     tracks = [track for part in parts for track in part.tracks]

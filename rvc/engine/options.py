@@ -5,8 +5,9 @@ Light: the page reads it and loads no engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from rvc.audio.writer import WRITABLE
 from rvc.checked import check_fields
@@ -40,8 +41,11 @@ class ConvertOptions:
     format: str = "wav"
     chunk_s: float | None = None  # spoken at once
 
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = _RANGES
+    choices: ClassVar[Mapping[str, Collection[object]]] = _CHOICES
+
     def __post_init__(self) -> None:
-        check_fields(self, _RANGES, _CHOICES)
+        check_fields(self, self.ranges, self.choices)
 
 
 @dataclass(frozen=True, kw_only=True)

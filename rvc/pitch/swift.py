@@ -14,14 +14,16 @@ from swift_f0 import SwiftF0 as Network
 from swift_f0.core import HOP, LEFT_FRAMES, LOOKAHEAD_FRAMES
 
 from rvc.audio.level import HOP_16K, RATE_16K_HZ, loud_rms
-from rvc.pitch.f0 import F0Estimator, chunks, tidy_f0
+from rvc.pitch.f0 import SURROUNDINGS_FRAMES, F0Estimator, chunks, tidy_f0
 from rvc.pitch.praat import CEILING_HZ, FLOOR_HZ, HUM_HZ, PraatF0
 from rvc.steps import relay
 
 LEVEL = 0.05  # loud RMS that the network is given: what is very quiet it takes for silence
 VOICED = 0.5  # confidence
 JUMP_OCTAVES = 0.1  # between neighbouring frames of the network; a larger one is no glide
-SAME_OCTAVES, NEAR_OCTAVES = 0.5 / 12, 1 / 12
+SAME_OCTAVES = 1 / 12
+# Where they disagree: how many frames around they agree on, and how near and far from the median of those.
+SURE_FRAMES, ON_MELODY_OCTAVES, OFF_MELODY_OCTAVES = 40, 0.25, 0.6
 CHUNK_FRAMES = 625  # of the network: 10 s
 PRAAT_SHARE = 0.3  # of the time
 
@@ -65,15 +67,24 @@ def combined(
 ) -> NDArray[np.float64]:
     """Return the contour of both, in Hz, 0 where unvoiced; all (T,).
 
-    The network decides. Where both say nearly the same, Praat's value stands; a frame that Praat alone calls
-    voiced is so if the network, though unsure, has the same note. Below the filter against hum the network
-    alone is not believed.
+    The network decides. Where both say nearly the same, Praat's value stands; so it does where the network is
+    an octave or so away from the melody around, on which they agree, and Praat is on it. A frame that Praat
+    alone calls voiced is so if it is on that melody, or the network, though unsure, has the same note. Below
+    the filter against hum the network alone is not believed.
     """
-    voiced = (confidence >= VOICED) & ((network_hz > HUM_HZ) | (praat_hz > 0))
-    apart = np.full(praat_hz.size, np.inf)
     found = praat_hz > 0
-    apart[found] = np.abs(np.log2(praat_hz[found] / network_hz[found]))
-    exact = np.where(voiced, apart < SAME_OCTAVES, apart < NEAR_OCTAVES)
+    voiced = (confidence >= VOICED) & ((network_hz > HUM_HZ) | found)
+    praat, network = np.log2(np.where(found, praat_hz, 1.0)), np.log2(network_hz)
+    apart = np.where(found, np.abs(praat - network), np.inf)
+    exact = apart < SAME_OCTAVES
+    agreed = voiced & exact
+    for frame in np.flatnonzero(found & ~exact).tolist():
+        around = slice(max(frame - SURROUNDINGS_FRAMES, 0), frame + SURROUNDINGS_FRAMES + 1)
+        melody = praat[around][agreed[around]]
+        if melody.size >= SURE_FRAMES:
+            middle = np.median(melody)
+            strays = not voiced[frame] or abs(network[frame] - middle) > OFF_MELODY_OCTAVES
+            exact[frame] = strays and abs(praat[frame] - middle) < ON_MELODY_OCTAVES
     return np.where(exact, praat_hz, np.where(voiced, network_hz, 0.0))
 
 

@@ -21,13 +21,18 @@ SUNG_SHARE = 0.4
 BELOW_SEMITONES, ABOVE_SEMITONES = 4.0, 9.0
 
 
-def automatic_transposition(f0_hz: NDArray[np.float64], voice: F0Statistics | None) -> float:
-    """Choose the semitones for a melody, (T,), 0 where unvoiced; 0 if either lies nowhere."""
+def automatic_transposition(
+    f0_hz: NDArray[np.float64], voice: F0Statistics | None, *, sung: bool | None = None
+) -> float:
+    """Choose the semitones for a melody, (T,), 0 where unvoiced; 0 if either lies nowhere.
+
+    Whether it is sung is heard where nobody knows it.
+    """
     source = f0_statistics(f0_hz)
     if source is None or voice is None:
         return 0.0
     semitones = _interval(source.median_hz, voice.median_hz)
-    if held_share(f0_hz) > SUNG_SHARE:
+    if held_share(f0_hz) > SUNG_SHARE if sung is None else sung:
         fits = (
             _interval(voice.low_hz, source.low_hz) > -BELOW_SEMITONES
             and _interval(voice.high_hz, source.high_hz) < ABOVE_SEMITONES

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rvc.checked import check_fields, read_settings
 from rvc.engine.options import ENGINES
@@ -55,8 +56,11 @@ class TrainSettings:
     gradient_checkpointing: bool = False  # the generator computes twice what it would keep in memory
     from_scratch: bool = False  # random first weights, not the pretrained ones: for hours of audio and days
 
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = RANGES
+    choices: ClassVar[Mapping[str, Collection[object]]] = CHOICES
+
     def __post_init__(self) -> None:
-        check_fields(self, RANGES, CHOICES)
+        check_fields(self, self.ranges, self.choices)
 
     @classmethod
     def from_json(cls, settings: Mapping[str, object]) -> TrainSettings:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import tests.tiny  # noqa: F401 -- registers the engine "toy", which the conversions speak with
-from pipelines import worker
+from pipelines import worker_tasks
 from pipelines.events import Events
 from pipelines.job_spec import JobSpec
 from pipelines.training.train import STARTS
@@ -26,7 +26,7 @@ FULL_DISK_VARIABLE = "FULL_DISK"
 STARTS["tiny"] = start_tiny
 
 
-def paced(task: worker.Task) -> worker.Task:
+def paced(task: worker_tasks.Task) -> worker_tasks.Task:
     """The same work, slower."""
 
     def slowly(spec: JobSpec) -> Events[dict[str, Any]]:
@@ -56,4 +56,4 @@ def on_a_disk_that_may_be_full() -> None:
 
 
 on_a_disk_that_may_be_full()
-TASKS = {name: paced(task) for name, task in worker.TASKS.items()}
+TASKS = {name: paced(task) for name, task in worker_tasks.TASKS.items()}

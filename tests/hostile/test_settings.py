@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.job_spec import JobSpec, PrepareSettings
-from pipelines.worker import TASKS
+from pipelines.job_spec import JobSpec, PrepareSettings, SpeechOptions
+from pipelines.worker_tasks import TASKS
 from rvc.engine.options import ConvertOptions
 from rvc.errors import RvcError
 from rvc.training.settings import TrainSettings
@@ -42,6 +42,7 @@ OPTIONS: dict[str, tuple[Any, int]] = {
     "preprocessing": (PrepareSettings, 60),
     "training": (TrainSettings, 100),
     "conversion": (ConvertOptions, 80),
+    "speech": (SpeechOptions, 60),
     "batch": (ConvertOptions, 40),
 }
 WRONG = ("text", "\0", -(10**30), float("nan"), [1], {"a": 1})

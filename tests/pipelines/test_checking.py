@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import app
-from pipelines.checking import CHECKS, check
+from pipelines.checking.public_server import CHECKS, check_server
 from pipelines.settings import Settings, get_settings
 from pipelines.store.backup import back_up_daily
 from pipelines.store.registry import Registry
@@ -41,7 +41,7 @@ def public(folder: Path, **changes: Any) -> Settings:  # noqa: ANN401
 
 
 def said_of(name: str, settings: Settings) -> tuple[bool, str]:
-    (finding,) = [one for one in check(settings) if one.name == name]
+    (finding,) = [one for one in check_server(settings) if one.name == name]
     assert finding.said.endswith(".")
     assert "\n" not in finding.said
     return finding.missing, finding.said
@@ -49,7 +49,7 @@ def said_of(name: str, settings: Settings) -> tuple[bool, str]:
 
 def test_nothing_is_missing_where_all_is_set(tmp_path: Path) -> None:
     settings = public(tmp_path)
-    assert [one.name for one in check(settings) if one.missing] == []
+    assert [one.name for one in check_server(settings) if one.missing] == []
     assert not settings.data_dir.exists()
 
 

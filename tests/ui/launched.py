@@ -46,12 +46,23 @@ class Launched:
     def cache(self) -> Path:
         return self.data_dir.parent / "cache"
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no toy work come to its end meanwhile."""
+        hold = self.data_dir.parent / "hold"
+        hold.touch()
+        try:
+            yield
+        finally:
+            hold.unlink()
+
 
 @contextmanager
 def surroundings(folder: Path, steps: int = 10) -> Iterator[None]:
     """The environment of a page whose trainings and conversions take `steps` steps of 20 ms."""
     cache = str(folder / "cache")
     names = {"GRADIO_TEMP_DIR": cache, "TOY_STEPS": str(steps), "TOY_STEP_S": "0.02", "NO_PROXY": "127.0.0.1"}
+    names["TOY_HOLD"] = str(folder / "hold")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("FORWARDED_ALLOW_IPS", raising=False)  # a launch sets it
         for name, value in names.items():

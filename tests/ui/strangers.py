@@ -9,12 +9,14 @@ import pytest
 from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
-from tests.ui.launched import RECORDING, VOICE_FILES
+from tests.ui.launched import EXAMPLES, RECORDING, VOICE_FILES
 
+TEXT = EXAMPLES / "texts" / "visitor.txt"
 MUST_BE_TRIED = {
     "/delete_job", "/restore_job", "/delete_model", "/restore_model", "/set_voice_pitch", "/export_model",
     "/convert_voice", "/revoke_token", "/list_slices", "/slice_audio", "/reject_slices", "/restore_slices",
     "/download_batch_file", "/pitch_contours", "/spectrograms",
+    "/start_speech", "/say_text", "/start_speech_batch",
     "/list_samples", "/download_sample", "/keep_checkpoint", "/train_on",
     "/blend_voices",
 }  # fmt: skip
@@ -48,6 +50,7 @@ def same_answer_everywhere(stranger: Client, things: dict[str, str]) -> None:
         "slice_id": "0-0",
         "number": 1,
         "name": "A preset",
+        "text": "Hello",
         "kind": "conversion",
         "seconds": 10,
         "step": 3,
@@ -63,6 +66,7 @@ def same_answer_everywhere(stranger: Client, things: dict[str, str]) -> None:
             continue
         tried.add(name)
         given = {one: sample[one] for one in parameters if one not in ids and one in sample}
+        given |= {"file": handle_file(TEXT)} if name == "/start_speech_batch" else {}
         mine = stranger.predict(handle_file(RECORDING), api_name="/upload_target_audio")["job_id"]
         answers = []
         for asked_for in (ids[asked[-1]], uuid.uuid4().hex[: len(ids[asked[-1]])]):

@@ -9,6 +9,7 @@ from ui.endpoints.presets import PresetEndpoints
 from ui.endpoints.recordings import RecordingEndpoints
 from ui.endpoints.review import ReviewEndpoints
 from ui.endpoints.samples import SampleEndpoints
+from ui.endpoints.speech import SpeechEndpoints
 from ui.endpoints.voices import VoiceEndpoints
 from ui.server.services import Services
 
@@ -17,6 +18,7 @@ SUBJECTS = (
     RecordingEndpoints,
     ReviewEndpoints,
     JobEndpoints,
+    SpeechEndpoints,
     SampleEndpoints,
     VoiceEndpoints,
     PresetEndpoints,

@@ -9,7 +9,7 @@ from gradio import FileData
 
 from pipelines.store.records import Caller, Row
 from ui.endpoints.registration import Endpoints, Options, endpoint
-from ui.server.services import FOLLOWS, throttle, uploaded_files, validate_id
+from ui.server.services import FOLLOWS, uploaded_files, validate_id
 
 
 class FollowedEndpoints(Endpoints):
@@ -81,9 +81,3 @@ class FollowedEndpoints(Endpoints):
             caller, uploaded_files([file]), "conversion", settings, model_id=model_id
         )
         yield from self._follow(caller, row["id"])
-
-    def _follow(self, caller: Caller, job_id: str) -> Iterator[Row]:
-        # A row that lists thousands of recordings is half a megabyte.
-        every_s = min(len(self._jobs.get(caller, job_id)["files"]) / 1_000, 1.0)
-        for row in throttle(self._jobs.follow(caller, job_id), every_s):
-            yield self._services.with_result(caller, row)

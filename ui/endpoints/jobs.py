@@ -42,7 +42,7 @@ class JobEndpoints(Endpoints):
         """Say how long a job would take on this machine once it has its turn, by how long others took.
 
         Args:
-            kind: "preprocessing" (the check of recordings), "training", "conversion" or "batch".
+            kind: "preprocessing" (the check of recordings), "training", "conversion", "speech" or "batch".
             seconds: Length of all its recordings together.
             settings: Those of the job; a training's engine and total_steps count most.
             model_id: The voice of a conversion, from list_models; empty for one of the built-in engine.
@@ -113,7 +113,7 @@ class JobEndpoints(Endpoints):
 
         Args:
             user_id: Whose jobs; heeded for an admin only.
-            type: preprocessing, training, conversion or batch; all when empty.
+            type: preprocessing, training, conversion, speech or batch; all when empty.
             status: For example completed or failed; all when empty.
             deleted: true for what was deleted within a day; purge_at says when each is gone.
 

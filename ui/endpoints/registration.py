@@ -13,8 +13,8 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.store.records import Row
-from ui.server.services import Services, as_gr_error
+from pipelines.store.records import Caller, Row
+from ui.server.services import Services, as_gr_error, throttle
 
 Method = Callable[..., Any]
 Options = Row | None
@@ -33,6 +33,12 @@ class Endpoints:
         for name, method in vars(type(self)).items():
             if hasattr(method, "queue"):
                 gr.api(getattr(self, name), api_name=name, **method.queue)
+
+    def _follow(self, caller: Caller, job_id: str) -> Iterator[Row]:
+        # A row that lists thousands of recordings is half a megabyte.
+        every_s = min(len(self._jobs.get(caller, job_id)["files"]) / 1_000, 1.0)
+        for row in throttle(self._jobs.follow(caller, job_id), every_s):
+            yield self._services.with_result(caller, row)
 
 
 def endpoint(**queue: object) -> Callable[[Method], Method]:

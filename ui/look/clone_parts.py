@@ -10,7 +10,7 @@ import gradio as gr
 
 from ui.look.html import bullets, card, chip, empty_card, job_card, paragraph, pressed_as, refused_list
 from ui.look.language import tr
-from ui.look.wording import Row, duration
+from ui.look.wording import Row, decimal, duration
 
 # Seconds of speech from which a voice can be tried, is good, and has what it can use.
 TO_TRY_S, GOOD_S, ENOUGH_S = 120.0, 600.0, 1_800.0
@@ -88,11 +88,6 @@ def _told_of(seconds: float) -> str:
     return tr("{length}: all it can use", length=length)
 
 
-def field_note(text: str) -> str:
-    """Return what is missing at a field, to stand under it; "" when nothing is."""
-    return f'<p class="tm-missing" role="alert">{escape(text)}</p>' if text else ""
-
-
 def kept_recordings(names: list[str]) -> str:
     """Return which recordings of an earlier visit are still there."""
     shown = ", ".join(names[:4]) + (" …" if len(names) > 4 else "")
@@ -117,7 +112,7 @@ def samples_grid(rows: Sequence[Row], served: Mapping[int, str], *, completed: b
         marks = chip(tr("kept"), "good") if row["kept"] else ""
         marks += chip(tr("best so far"), "good") if row["best"] else ""
         marks += chip(tr("newest")) if row["newest"] else ""
-        near = "" if distance is None else tr("{distance} dB from the recording", distance=f"{distance:.1f}")
+        near = "" if distance is None else tr("{distance} dB from the recording", distance=decimal(distance))
         keep = tr("Keep this one")
         label = tr("Keep the voice of step {step}", step=step)
         button = (

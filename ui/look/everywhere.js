@@ -1,5 +1,5 @@
 // What the frame of the page does by itself: it notices a server that is gone, keeps what was typed and what
-// was chosen last (in the browser, nowhere else), and closes its dialogs on Escape.
+// was chosen last (in the browser, nowhere else), says what becomes of a job, and closes its dialogs on Escape.
 (() => {
     const $ = (selector) => document.querySelector(selector);
 
@@ -139,6 +139,22 @@
         }, AGAIN_MS);
     };
 
+    // --- What becomes of a job is said to who does not see it -----------------------------------------
+    // Cards are drawn anew as a job goes on; said is of which job and in which state, when that has changed.
+    const CARDS = "#convert-status, #clone-report, #training-card", heads = new Map();
+    const headOf = (card) => {
+        const head = card.querySelector("h3, .tm-row");
+        return [...(head?.children.length ? head.children : [head])].map((one) => one?.textContent).join(": ");
+    };
+    new MutationObserver(() => {
+        for (const card of document.querySelectorAll(CARDS)) {
+            const head = headOf(card), before = heads.get(card.id);
+            heads.set(card.id, head);
+            const place = $("#tm-told");
+            if (place && head && before !== undefined && before !== head) place.textContent = head;
+        }
+    }).observe(root, {childList: true, subtree: true});
+
     // --- Dialogs, and buttons that lead to a tab ------------------------------------------------------
     document.addEventListener("keydown", (event) => {
         if (event.key === "Escape") $(".tm-dialog .tm-close")?.click();
@@ -172,7 +188,10 @@
         },
         focus: (selector, tries = 20) => {
             const found = $(selector);
-            if (found) found.focus();
+            if (found) {
+                found.focus();
+                found.closest(".tm-danger")?.scrollIntoView({block: "nearest"});
+            }
             else if (tries) setTimeout(() => window.timbre.focus(selector, tries - 1), 50);
         },
     };

@@ -13,7 +13,7 @@ import gradio as gr
 
 _JS = (Path(__file__).parent / "fields.js").read_text(encoding="utf-8")
 FOCUS_MISSING = """() => {
-    const field = document.querySelector(".tm-field-missing");
+    const field = [...document.querySelectorAll(".tm-field-missing")].find((one) => one.checkVisibility());
     if (!field) return;
     field.scrollIntoView({block: "center"});
     const part = field.querySelector("input:checked, input:not([type=file]), textarea, button, [tabindex]");

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ui.look.language import tr
-from ui.look.wording import Row
+from ui.look.wording import Row, decimal
 
 _NOTES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
 EXACT = 0.05  # semitones from a whole number, which nobody hears
@@ -64,7 +64,8 @@ def interval(semitones: int) -> str:
 
 def moved(semitones: float) -> str:
     """Return how far a recording was moved, by its name where it is an interval, and by its number."""
-    number, whole = f"{abs(semitones):.1f}".removesuffix(".0"), abs(round(semitones))
+    whole = abs(round(semitones))
+    number = decimal(abs(semitones), 0 if abs(abs(semitones) - whole) < EXACT else 1)
     if abs(abs(semitones) - whole) < EXACT and 1 < whole <= 24:
         if semitones > 0:
             return tr("{interval} up ({number} semitones)", interval=interval(whole), number=number)

@@ -27,6 +27,7 @@ KINDS = {
     "preprocessing": tr_later("Check recordings"),
     "training": tr_later("Train voice"),
     "conversion": tr_later("Convert"),
+    "speech": tr_later("Say a text"),
     "batch": tr_later("Convert many"),
 }
 

@@ -18,14 +18,14 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
 from pipelines.settings import Settings
-from pipelines.store.records import Caller, Row
+from pipelines.store.records import COMMAND_LINE, Caller, Row
 from pipelines.users.accounts import NOT_A_LOGIN, Account, Accounts
 from pipelines.users.signatures import Signatures
 from pipelines.users.tokens import Kind, Tokens, looks_like_one
@@ -43,10 +43,16 @@ SIGNED = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{40})")
 
 @dataclass(frozen=True)
 class WebCaller(Caller):
-    """A caller of this server, who also sees the voices that it offers to everybody."""
+    """A caller of this server, who also sees the voices that it offers to everybody.
+
+    And who sits at it and needs no login, what was made on its command line.
+    """
+
+    at_this_machine: bool = field(default=False, compare=False)
 
     def may_see(self, row: Row) -> bool:
-        return super().may_see(row) or row.get("builtin") is True
+        made_here = self.at_this_machine and row["user_id"] == COMMAND_LINE
+        return super().may_see(row) or row.get("builtin") is True or made_here
 
 
 class Callers:
@@ -68,7 +74,7 @@ class Callers:
         match = SIGNED.fullmatch(token)
         return match is not None and self._signatures.is_of_visitor(match[1], match[2])
 
-    def authenticate(self, request: gr.Request | HTTPConnection | None) -> Caller:
+    def authenticate(self, request: gr.Request | HTTPConnection | None) -> WebCaller:
         """Return who sent a request; a NotAllowedError if nothing tells, or a token that is not valid."""
         if request is None:
             raise NotAllowedError("This can only be called through the page or a client of it.")

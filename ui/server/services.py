@@ -6,8 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,24 +15,20 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from starlette.requests import HTTPConnection
 
-from pipelines.job_spec import check_settings, check_training
-from pipelines.jobs.outcome import require_training
+from pipelines.jobs.intake import Intake
 from pipelines.jobs.samples import Samples
 from pipelines.jobs.service import Jobs
 from pipelines.monitoring import REFUSALS
 from pipelines.settings import Settings
-from pipelines.store.records import ID, UPLOAD_TYPES, Caller, Row, checked_settings, require_admin
+from pipelines.store.records import ID, Caller, Row, require_admin
 from pipelines.users.accounts import Account, Accounts
 from pipelines.users.tokens import Tokens
 from pipelines.voices.blending import blend_voices
-from pipelines.voices.library import Library
 from pipelines.voices.pitch import measured_pitch, stated_pitch
 from pipelines.voices.presets import Presets
-from pipelines.weights import fetch_pretrained, weight_store
-from rvc.errors import AudioError, CheckpointError, ConfigError, NotAllowedError, RvcError, UnknownNameError
+from rvc.errors import AudioError, ConfigError, NotAllowedError, RvcError, UnknownNameError
 from rvc.files import ROOT, is_disk_full
 from rvc.sandbox import on_behalf_of
-from rvc.steps import result_of
 from ui.look.language import retold, tr
 from ui.server.identity import Callers, is_local
 from ui.server.published import is_alive, publish_file
@@ -45,7 +40,6 @@ QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 MOST_DIGITS = 12  # of a number that somebody means; int() refuses thousands
 FOLLOWED = 400  # calls at the same time that follow a job, or start one and follow it
 FOLLOWS: dict[str, Any] = {"concurrency_id": "follow", "concurrency_limit": FOLLOWED}
-CONSENT = "This is my voice, or I have permission to use it"  # stated before a training, kept on the card
 POLL_S = 0.5
 ACTIVE = ("pending", "preprocessing", "training", "converting")
 DISK_FULL = (
@@ -53,16 +47,12 @@ DISK_FULL = (
     "(what was only deleted keeps its room for a day), or ask whoever runs the server."
 )
 EXAMPLES = ROOT / "assets" / "examples"
-PURPOSES = {job_type: purpose for purpose, job_type in UPLOAD_TYPES.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Services:
+class Services(Intake):
     """The collaborators of the page; built once in `app.py` and passed to every part."""
 
-    settings: Settings
-    jobs: Jobs  # checks the owner of every row itself
-    library: Library  # checks the owner too
     presets: Presets  # checks the owner too
     callers: Callers
     shared: bool = False  # whether the page is also served by a public link
@@ -86,7 +76,6 @@ class Services:
         return cls(
             settings=settings,
             jobs=jobs,
-            library=jobs.library,
             presets=presets,
             callers=callers,
             shared=shared,
@@ -98,7 +87,9 @@ class Services:
 
     def caller(self, request: gr.Request | HTTPConnection | None) -> Caller:
         """Return who sent a request; every listener and endpoint asks."""
-        return self.callers.authenticate(request)
+        caller = self.callers.authenticate(request)
+        here = request is not None and self.settings.auth_file is None and self.is_local(request)
+        return replace(caller, at_this_machine=here)
 
     def is_local(self, request: gr.Request | HTTPConnection) -> bool:
         """Whether somebody at this machine sent a request; never of a shared page, where nobody can tell."""
@@ -106,44 +97,6 @@ class Services:
         scope = getattr(getattr(request, "request", request), "scope", {})
         version = str(scope.get("http_version", "1.1"))
         return not self.shared and is_local(peer, request.headers, version)
-
-    def submit(self, caller: Caller, kind: str, job_id: str, settings: Row | None, **voice: str) -> Row:
-        """Start a job on an upload; a training not against the owner's will. Returns the job's row.
-
-        The setting "consent": true says that the caller may use the voice, and is kept on its card.
-        """
-        settings = self._checked(kind, settings)
-        if kind == "training":
-            self.jobs.reviews.require_enough(caller, job_id)
-        return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
-
-    def submit_batch(self, caller: Caller, job_ids: list[str], settings: Row | None, model_id: str) -> Row:
-        """Start to convert all recordings of some uploads; returns the job's row."""
-        settings = self._checked("batch", settings)
-        return self.jobs.submit_batch(caller, job_ids, model_id=model_id, settings=settings)
-
-    def send_and_submit(
-        self, caller: Caller, files: list[tuple[Path, str]], kind: str, settings: Row | None, **voice: str
-    ) -> Row:
-        """Take in recordings and start a job on them; when that is refused, nothing of them is kept."""
-        settings = self._checked(kind, settings)
-        uploaded = self.jobs.upload(caller, files, PURPOSES.get(kind, "training"))
-        try:
-            return self.jobs.submit(caller, kind, uploaded["id"], settings=settings, **voice)
-        except BaseException:
-            self.jobs.remove(caller, uploaded["id"], purge=True)
-            raise
-
-    def _checked(self, kind: str, settings: Row | None) -> Row:
-        """Refuse what the job would refuse a minute later; return its settings, consent as it is kept."""
-        if kind == "training":
-            require_training(self.settings)
-        if isinstance(settings, dict):
-            settings = _with_consent(settings) if kind == "training" else settings
-            check_settings(kind, settings)  # before JSON has made null of what is no number
-            if kind == "training" and self.settings.hf_hub_offline:  # what is not here cannot come later
-                result_of(fetch_pretrained(check_training(settings), weight_store(self.settings)))
-        return checked_settings(settings)
 
     def changes(self, caller: Caller, user_id: str | None) -> Iterator[Row]:
         """Give the rows of all jobs of a caller (an admin: of `user_id`) as they change, until none runs."""
@@ -167,30 +120,8 @@ class Services:
 
     def export(self, caller: Caller, model_id: str, form: str) -> str:
         """Pack a voice ("bundle", or "rvc" for other RVC programs); return the path that Gradio may serve."""
-        row = self.library.get(caller, model_id)
-        self.jobs.limits.take("starts", caller)
-        if form not in ("bundle", "rvc"):
-            raise ConfigError(
-                f"There is no format {str(form)[:40]!r}; export the voice in the format 'bundle' or 'rvc'."
-            )
-        pack = self.library.export_rvc if form == "rvc" else self.library.export_bundle
-        folder = self.library.folder(caller, model_id)
-        return publish_file(pack(caller, model_id), str(row["model_name"]), folder)
-
-    def import_voice(self, caller: Caller, files: list[tuple[Path, str]], name: str | None) -> Row:
-        """Import a voice, a zip or a .pth and maybe its .index, under a name or that of the files."""
-        limit = self.settings.max_voice_file_mb
-        sizes = [path.stat().st_size for path, _ in files]
-        for (_, called), size in zip(files, sizes, strict=True):
-            if size / 1e6 > limit:
-                raise CheckpointError(
-                    f"{called} has {size / 1e6:.4g} MB; import files of at most {limit:g} MB "
-                    "(a voice can do without its index)."
-                )
-        self.jobs.limits.take("uploads", caller)
-        self.jobs.quota.require(caller, sum(sizes))
-        with self.jobs.quota.room(caller) as spend:
-            return self.library.import_voice(caller, [path for path, _ in files], name, spend)
+        row, archive = self.library.get(caller, model_id), self.packed(caller, model_id, form)
+        return publish_file(archive, str(row["model_name"]), self.library.folder(caller, model_id))
 
     def blend_voices(self, caller: Caller, model_ids: list[str], shares: list[float], name: str) -> Row:
         """Make a new voice of several; it counts as something started."""
@@ -231,7 +162,8 @@ class Services:
         """Add to a completed row what it made: "audio" or "zip", a file, or "model", the voice's row."""
         if row["status"] != "completed":
             return row
-        files = {"batch": ("zip", f"as {row['model_name']}"), "conversion": ("audio", "converted")}
+        files = {"batch": ("zip", f"as {row['model_name']}")}
+        files |= {"conversion": ("audio", "converted"), "speech": ("audio", "spoken")}
         if row["type"] in files:
             key, name = files[row["type"]]
             path = publish_file(self.jobs.files.result_path(caller, row["id"]), name)
@@ -241,19 +173,6 @@ class Services:
             with suppress(UnknownNameError):
                 return row | {"model": self.library.get(caller, row["model_id"])}
         return row
-
-
-def _with_consent(settings: Row) -> Row:
-    """Return a training's settings with what was stated, and when, in the place of "consent": true."""
-    if "consent" not in settings:
-        return settings
-    if settings["consent"] is not True:
-        raise NotAllowedError(
-            "A voice is only trained with its owner's permission; when you have it, send the setting "
-            f'"consent": true, which says: {CONSENT}.'
-        )
-    given_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
-    return settings | {"consent": {"statement": CONSENT, "given_at": given_at}}
 
 
 def admin_of(services: Services, request: gr.Request | None) -> Caller:

@@ -11,7 +11,7 @@ from pipelines.store.records import ENDED, Caller, Row, Rows
 from rvc.errors import NotAllowedError, RvcError
 from ui.look.html import choice_list, hidden_button, paragraph
 from ui.look.language import tr
-from ui.look.wording import ago
+from ui.look.wording import ago, decimal
 from ui.server.identity import personal_token
 from ui.server.services import QUIET, Answer, Services, as_gr_error, inform, validate_id, warn_of
 
@@ -163,8 +163,8 @@ class AccountPart:
         jobs = self._jobs_of(caller)
         used = self._services.jobs.quota.used(caller.user_id)
         quota_mb = self._services.settings.quota_mb_per_user
-        sizes = {"total": f"{used.total / 1e6:.1f}", "jobs": f"{used.jobs / 1e6:.1f}"}
-        sizes |= {"voices": f"{used.voices / 1e6:.1f}", "quota": f"{quota_mb:g}"}
+        sizes = {"total": decimal(used.total / 1e6), "jobs": decimal(used.jobs / 1e6)}
+        sizes |= {"voices": decimal(used.voices / 1e6), "quota": f"{quota_mb:g}"}
         if quota_mb:
             said = tr(
                 "You use {total} MB of {quota} MB: recordings and jobs {jobs} MB, voices {voices} MB.",

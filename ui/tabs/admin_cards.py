@@ -11,7 +11,7 @@ from pipelines.store.records import Row, Rows
 from ui.look.html import bullets, card, chip, empty_card, facts, paragraph
 from ui.look.job_rows import choosing
 from ui.look.job_state import how_far, state_of
-from ui.look.language import retold, tr, tr_n
+from ui.look.language import retold, tr, tr_later, tr_n
 from ui.look.wording import ago, duration, size
 from ui.tabs.jobs import line_of, title_of
 
@@ -26,13 +26,13 @@ FILTER = (Path(__file__).parents[1] / "look" / "filter.js").read_text(encoding="
 LIMITS = (  # settings, how their values are written, and what is said of one that is 0 or empty
     ("max_file_size_mb max_audio_seconds max_voice_file_mb max_batch_mb", "{:g}", "0"),
     ("max_files max_voice_files", "{}", "0"),
-    ("uploads_per_hour files_per_hour starts_per_hour logins_per_hour", "{:.12g}", "no limit"),
-    ("quota_mb_per_user", "{:.12g}", "no limit"),
+    ("uploads_per_hour files_per_hour starts_per_hour logins_per_hour", "{:.12g}", tr_later("no limit")),
+    ("quota_mb_per_user", "{:.12g}", tr_later("no limit")),
     ("max_concurrent_jobs", "{}", "0"),
     ("job_timeout training_timeout", "{:g} s", "0"),
     ("cleanup_days", "{:g}", "0"),
     ("allow_training", "1", "0"),
-    ("allowed_origins", "{}", "none but this page"),
+    ("allowed_origins", "{}", tr_later("none but this page")),
     ("require_https", "1", "0"),
 )
 
@@ -178,7 +178,7 @@ def clean_up_card(found: CleanUp, *, done: bool) -> str:
 def limits_card(settings: Settings) -> str:
     """Return the limits that the settings set; secrets are never shown."""
     pairs = [
-        (name.upper(), written.format(value) if (value := getattr(settings, name)) else nothing)
+        (name.upper(), written.format(value) if (value := getattr(settings, name)) else retold(nothing))
         for names, written, nothing in LIMITS
         for name in names.split()
     ]

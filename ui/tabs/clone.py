@@ -29,6 +29,7 @@ from ui.look.clone_parts import (
     not_taken,
     seconds_in,
 )
+from ui.look.fields import FOCUS_MISSING
 from ui.look.html import hidden_button, report_card
 from ui.look.language import LANGUAGE, tr
 from ui.look.wording import in_round_numbers
@@ -152,7 +153,7 @@ class CloneTab:
 
     def _wire_training(self) -> None:
         naming = self.naming
-        self.train_button.click(
+        pressed = self.train_button.click(
             self.train,
             {self.state, self.recordings.files, *naming.inputs},
             [*self._drawn, *naming.notes, self.tabs],
@@ -160,6 +161,7 @@ class CloneTab:
             show_progress="minimal",
             show_progress_on=[self.train_button],
         )
+        pressed.then(None, None, None, js=FOCUS_MISSING, api_visibility="private")
         self.timer.tick(self.tick, self.state, self._drawn, queue=False, **QUIET)
         self.view.cancel.click(self.cancel, self.state, self._drawn, **QUIET)
         self.view.resume.click(self.resume, self.state, self._drawn, **QUIET)

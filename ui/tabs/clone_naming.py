@@ -6,12 +6,13 @@ from typing import Any
 
 import gradio as gr
 
+from pipelines.job_spec import CONSENT
 from rvc.errors import ConfigError
 from rvc.training.settings import CHOICES
-from ui.look.clone_parts import field_note
+from ui.look.fields import field_note, said
 from ui.look.language import LANGUAGE, SOURCE, languages, tr
 from ui.server.examples import EXAMPLE_LANGUAGE, EXAMPLE_NAME
-from ui.server.services import CONSENT, QUIET, Answer
+from ui.server.services import QUIET, Answer
 
 BUILT_IN, RVC = "lite", "rvc"
 ENGINE_INFO = (
@@ -83,7 +84,7 @@ class NamingStep:
         self.name = gr.Textbox(
             label="Name of the voice", placeholder="Anna", max_length=80, elem_id="clone-name"
         )
-        self.no_name = gr.HTML(elem_id="clone-name-missing", elem_classes=["tm-note"], padding=False)
+        self.no_name = field_note("clone-name")
         self.language = gr.Dropdown(
             choices=[(name, tag) for tag, name in languages().items()],
             value=SOURCE,
@@ -94,9 +95,9 @@ class NamingStep:
         )
         self.consent = gr.Checkbox(label=CONSENT, elem_id="clone-consent")
         self.example = gr.HTML(elem_id="clone-example-consent", elem_classes=["tm-note"], padding=False)
-        self.no_consent = gr.HTML(elem_id="clone-consent-missing", elem_classes=["tm-note"], padding=False)
+        self.no_consent = field_note("clone-consent")
         self.expert = TrainingSettings()
-        self.no_files = gr.HTML(elem_id="clone-files-missing", elem_classes=["tm-note"], padding=False)
+        self.no_files = field_note("clone-files")
         self.inputs = [self.name, self.language, self.consent, *self.expert.inputs]
         self.of_files = [self.name, self.language, self.consent, self.example]  # what changes with the files
         self.notes = [self.no_name, self.no_consent, self.no_files]
@@ -114,18 +115,16 @@ class NamingStep:
         """Return the notes on what a training lacks; all are empty if it lacks nothing."""
         named = bool((values[self.name] or "").strip())
         return {
-            self.no_name: field_note("" if named else tr("Give the voice a name.")),
-            self.no_consent: field_note(
+            self.no_name: said("" if named else tr("Give the voice a name.")),
+            self.no_consent: said(
                 "" if values[self.consent] else tr("A voice is trained only with permission: tick this.")
             ),
-            self.no_files: field_note(
-                "" if recordings else tr("Add recordings of the voice first, in step 1.")
-            ),
+            self.no_files: said("" if recordings else tr("Add recordings of the voice first, in step 1.")),
         }
 
     def of_example(self, *, used: bool) -> Answer:
         """Fill in what is known of the example recordings, or take it back when they are used no more."""
-        said = tr(
+        told = tr(
             "The example is ours: a synthetic voice, recorded for this program. So the permission is given, "
             "and we have ticked it for you."
         )
@@ -133,6 +132,6 @@ class NamingStep:
             self.name: EXAMPLE_NAME if used else "",
             self.language: EXAMPLE_LANGUAGE if used else LANGUAGE.get(),
             self.consent: used,
-            self.example: f'<p class="tm-quiet">{said}</p>' if used else "",
+            self.example: f'<p class="tm-quiet">{told}</p>' if used else "",
             **(dict.fromkeys(self.notes, "") if used else {}),
         }

@@ -30,6 +30,7 @@ from ui.look.html import (
 from ui.look.language import retold, tr, tr_n
 from ui.look.pitch_words import EXACT, moved, nearest_note, note_number
 from ui.look.player import Track, tracks_of, two_track_player
+from ui.look.settings_words import settings_in_words
 from ui.look.wording import duration
 from ui.server.published import publish_file
 from ui.server.services import ACTIVE, Answer, Services, Update
@@ -69,7 +70,7 @@ class ConversionView:
         if against_id:
             other = jobs.get(caller, against_id)
             contours["source_hz"] = files.pitch_contours(caller, other["id"])["result_hz"]
-            names = title_of_take(other), title_of_take(row)
+            names = told_apart(other, row)
         yield {self.contours: contours_figure(contours, *names)}
         picture, shown = files.spectrograms(caller, row["id"], against_id)
         values = {"source": names[0], "result": names[1]}
@@ -97,9 +98,12 @@ class ConversionView:
 
     def hear(self, caller: Caller, row: Row, against: Row | None = None, *, play: bool = False) -> Answer:
         """Put a conversion into the player, beside its source or beside the result of another one."""
-        first = self._track(caller, against) if against else self._source_track(caller, row)
-        tracks = tracks_of(first, self._track(caller, row), play=play)
-        return self._heard(tracks, pictures=True)
+        if against:
+            names = told_apart(against, row)
+            first, second = self._track(caller, against, names[0]), self._track(caller, row, names[1])
+        else:
+            first, second = self._source_track(caller, row), self._track(caller, row, names_of(row)[1])
+        return self._heard(tracks_of(first, second, play=play), pictures=True)
 
     def hear_file(self, caller: Caller, job_id: str, number: int) -> Answer:
         """Put one recording of a batch, by its number from 1, into the player, and play it."""
@@ -129,12 +133,14 @@ class ConversionView:
     def _source_track(self, caller: Caller, row: Row) -> Track:
         name, _ = names_of(row)
         path = publish_file(self._services.jobs.files.played_path(caller, row["id"]), name)
-        return Track(name=name, path=path, seconds=float(row["files"][0].get("seconds") or 0.0))
+        length: Row = (
+            row["result"] if row["type"] == "speech" else row["files"][0]
+        )  # of a text it was a guess
+        return Track(name=name, path=path, seconds=float(length.get("seconds") or 0.0))
 
-    def _track(self, caller: Caller, row: Row) -> Track:
-        _, voice = names_of(row)
+    def _track(self, caller: Caller, row: Row, name: str) -> Track:
         seconds = float((row.get("result") or {}).get("seconds") or 0.0)
-        return Track(name=voice, path=self.result_file(caller, row), seconds=seconds)
+        return Track(name=name, path=self.result_file(caller, row), seconds=seconds)
 
 
 def names_of(row: Row) -> tuple[str, str]:
@@ -148,9 +154,23 @@ def title_of_take(row: Row) -> str:
     return tr("{name} in {voice}", name=name, voice=voice)
 
 
+def told_apart(first: Row, second: Row) -> tuple[str, str]:
+    """Return what two takes are called beside each other: how they differ, and their voices."""
+    one, other = (settings_in_words(row["settings"], "") for row in (first, second))
+    same = names_of(first)[0] == names_of(second)[0]
+    called = [names_of(row)[1] if same else title_of_take(row) for row in (first, second)]
+    only_one = [word for word in one if word not in other]
+    only_other = [word for word in other if word not in one]
+    return " · ".join([*only_one, called[0]]), " · ".join([*only_other, called[1]])
+
+
 def what_was_done(row: Row, name: str) -> str:
     """Return how far a recording was moved, as who sings calls it, and from which note to which."""
     result = row.get("result") or {}
+    if row["type"] == "speech":
+        return tr(
+            "Here is your text in the voice {name}. The first track is how it was read aloud.", name=name
+        )
     semitones, median_hz = result.get("transpose_semitones"), result.get("source_median_hz")
     if semitones is None:
         return tr(

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.store.records import CONVERTING, Caller, Row
+from pipelines.store.records import CONVERTING, SINGLE, Caller, Row
 from rvc.errors import RvcError
 from ui.look.fields import FOCUS_MISSING, field_note, said
 from ui.look.html import card, paragraph, pitch_note
@@ -147,6 +147,7 @@ class ConvertTab:
 
     def wire(self, page: gr.Blocks, opened: gr.Tab) -> None:
         """When the page or the tab is opened: read the voices; follow a conversion that still runs."""
+        self.sources.wire(page)
         page.load(None, js=ANY_FILE)
         page.load(None, js=PLAYING)
         page.load(self.hear, None, self.heard, **QUIET)
@@ -233,11 +234,11 @@ class ConvertTab:
         """Convert and draw each step; the job goes on when the page is closed."""
         state, voice = values[self.state], values[self.voice]
         source = self.sources[values[self.sources.kind]]
-        if not voice or not values[source.field]:
+        if not voice or not source.given(values):
             choose = tr("Choose a voice; if there is none, train one in the Clone tab.")
             yield {
                 self.voice_note: "" if voice else said(choose),
-                source.note: "" if values[source.field] else said(retold(source.missing)),
+                source.note: "" if source.given(values) else said(retold(source.missing)),
             }
             return
         try:
@@ -310,6 +311,6 @@ class ConvertTab:
         for row in throttle(self._services.jobs.follow(caller, job["id"])):
             if state.job_id != job["id"]:
                 return
-            if row["status"] == "completed" and row["type"] == "conversion":
+            if row["status"] == "completed" and row["type"] in SINGLE:
                 state.put(row["id"])
             yield self.view.draw(caller, row, name, focus=focus)

@@ -10,7 +10,7 @@ import gradio as gr
 
 from pipelines.jobs.outcome import RESUMABLE
 from pipelines.recordings.uploads import has_more_to_do
-from pipelines.store.records import ENDED, RESTARTABLE, Caller, Rows, has_made_voice
+from pipelines.store.records import ENDED, RESTARTABLE, SINGLE, Caller, Rows, has_made_voice
 from rvc.errors import NotAllowedError, RvcError
 from ui.look.html import (
     BUTTONS_JS,
@@ -235,7 +235,7 @@ class JobsTab:
 
     def _converted(self, caller: Caller, row: dict[str, Any]) -> str | None:
         """Return what a conversion has made, unless it was cleaned up."""
-        if row["type"] != "conversion" or row["status"] != "completed":
+        if row["type"] not in SINGLE or row["status"] != "completed":
             return None
         try:
             path = self._services.jobs.files.result_path(caller, row["id"])
@@ -276,6 +276,8 @@ def title_of(row: dict[str, Any]) -> str:
             return tr("Train {voice}", voice=voice)
         case "batch":
             return batch_title(row)
+        case "speech":
+            return tr("Say {text} in {voice}", text=Path(recording).stem, voice=voice)
         case "conversion":
             return tr("Convert {recording} into {voice}", recording=recording, voice=voice)
     if len(files) < 2:

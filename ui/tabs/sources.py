@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import gradio as gr
 
+from pipelines.job_spec import SpeechOptions
 from pipelines.recordings.sources import faults
+from pipelines.speech.synthesisers import languages, speakers
 from pipelines.store.records import Caller, Row
+from rvc.errors import RvcError, TextError
 from ui.look.fields import field_note, said
 from ui.look.html import waveform
-from ui.look.language import retold, tr_later
+from ui.look.language import LANGUAGE, language_name, retold, tr_later
 from ui.server.published import publish_file
 from ui.server.services import EXAMPLES, QUIET, Answer, Services, as_gr_error, uploaded_files
 from ui.tabs.conversion_view import names_of
 
 EXAMPLE = EXAMPLES / "recordings" / "visitor.flac"
+ALL_PLAIN = tr_later("eSpeak NG reads the text aloud. It sounds plain, and the voice keeps its rhythm.")
+SOME_NATURAL = tr_later(
+    "English, French, Hindi, Italian, Portuguese and Spanish are read aloud naturally, all others plainly."
+)
 MOST_FAULTS = 3  # files of which it is said at once what is wrong
 
 
@@ -44,6 +52,14 @@ class Source(ABC):
     def inputs(self) -> list[gr.components.Component]:
         """What `submit` reads."""
         return [self.field]
+
+    def given(self, values: Answer) -> bool:
+        """Whether there is something to convert."""
+        return bool(values[self.field])
+
+    def wire(self, page: gr.Blocks) -> None:
+        """Register what happens when the page is opened."""
+        del page  # to most, nothing does
 
     def listen(self) -> None:
         """Register what happens inside the column."""
@@ -119,7 +135,88 @@ class ManyRecordings(Source):
         self.note = field_note("convert-files")
 
 
-SOURCES: tuple[type[Source], ...] = (OneRecording, ManyRecordings)
+class TextSource(Source):
+    label = tr_later("A text")
+    button = tr_later("Say it")
+    missing = tr_later("Type what shall be said, or add a text file.")
+    refused = tr_later("This text was not said")
+    job_type = "speech"
+
+    def _lay_out(self) -> None:
+        self.field = gr.Textbox(
+            label="Text to say",
+            placeholder="Type what the voice shall say.",
+            lines=5,
+            max_lines=14,
+            elem_id="convert-text",
+        )
+        self.note = field_note("convert-text")
+        named = [(row["name"], row["language"]) for row in languages()]
+        natural = any("kokoro" in row["synthesisers"] for row in languages())
+        with gr.Row():
+            self.language = gr.Dropdown(
+                named,
+                value=None,
+                label="Language",
+                info=SOME_NATURAL if natural else ALL_PLAIN,
+                elem_id="convert-language",
+            )
+            self.speed = gr.Slider(0.5, 2.0, value=1.0, step=0.05, label="Speed", elem_id="convert-speed")
+        with gr.Accordion("A text file, one sound file for each line", open=False):
+            self.lines = gr.File(label="Text file (.txt)", height=180, elem_id="convert-lines")
+
+    @property
+    def inputs(self) -> list[gr.components.Component]:
+        return [self.field, self.language, self.speed, self.lines]
+
+    def wire(self, page: gr.Blocks) -> None:
+        page.load(self.offer, self.language, self.language, **QUIET)
+
+    def listen(self) -> None:
+        for given in (self.field, self.lines):
+            given.change(lambda: "", None, self.note, queue=False, **QUIET)
+
+    def offer(self, chosen: str | None, request: gr.Request) -> Answer:
+        """Call the languages what the visitor calls them, and choose the visitor's own at first."""
+        with as_gr_error():
+            self._services.caller(request)
+        names = [(language_name(row["language"]), row["language"], row["name"]) for row in languages()]
+        choices = [(name if name != tag else english, tag) for name, tag, english in names]
+        choices.sort(key=lambda choice: choice[0].casefold())
+        return {self.language: gr.Dropdown(choices=choices, value=chosen or _offered(LANGUAGE.get()))}
+
+    def given(self, values: Answer) -> bool:
+        return bool(str(values[self.field] or "").strip() or values[self.lines])
+
+    def submit(self, caller: Caller, values: Answer, settings: Row, voice: str) -> Row:
+        settings |= {"speed": values[self.speed]}
+        if values[self.language]:
+            settings |= {"language": values[self.language]}
+        lines, text = uploaded_files(values[self.lines]), str(values[self.field] or "")
+        if lines and text.strip():
+            raise TextError("A text and a text file are given; remove one of them.")
+        if lines:
+            return self._services.send_and_submit(caller, lines, "lines", settings, model_id=voice)
+        return self._services.say(caller, text, settings, voice)
+
+    def put(self, caller: Caller, row: Row) -> Answer:
+        text, settings = self._services.jobs.files.input_path(caller, row["id"]), row["settings"]
+        return {
+            self.field: text.read_text(encoding="utf-8"),
+            self.language: _offered(settings.get("language", SpeechOptions.language)),
+            self.speed: float(settings.get("speed", SpeechOptions.speed)),
+            self.lines: None,
+        }
+
+
+def _offered(language: str) -> str | None:
+    """Return as which of those that are offered a language is spoken; None if it is not."""
+    with suppress(RvcError):
+        return next(iter(speakers(SpeechOptions(language=language)).values()))
+    return None
+
+
+SOURCES: tuple[type[Source], ...] = (OneRecording, ManyRecordings, TextSource)
 
 
 class SourceChoice:
@@ -142,6 +239,10 @@ class SourceChoice:
         self.kind.input(self.show, self.kind, self.shown, queue=False, **QUIET)
         for source in self._of_kind.values():
             source.listen()
+
+    def wire(self, page: gr.Blocks) -> None:
+        for source in self._of_kind.values():
+            source.wire(page)
 
     def __getitem__(self, kind: object) -> Source:
         return self._of_kind.get(str(kind)) or self._of_kind[SOURCES[0].label]

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import gradio as gr
 
-from pipelines.store.records import Caller, Row, Rows
-from rvc.engine.options import ENGINES, LITE_DEFAULTS
+from pipelines.store.records import SINGLE, Caller, Row, Rows
 from rvc.errors import RvcError
 from ui.look.html import BUTTONS_JS, action
 from ui.look.language import tr, tr_n
-from ui.look.pitch_words import EXACT, moved
+from ui.look.settings_words import settings_in_words
 from ui.look.wording import ago
 from ui.server.services import Answer, Services, as_gr_error, pressed_job
 from ui.tabs.conversion_view import ConversionView, names_of, title_of_take
@@ -115,9 +114,10 @@ class Takes:
 
     def _html(self, state: TakesState, caller: Caller) -> str:
         jobs, of = self._services.jobs, caller.user_id
-        gone = jobs.list(caller, user_id=of, type="conversion", deleted=True)
-        rows = jobs.list(caller, user_id=of, type="conversion", status="completed")
+        gone = jobs.list(caller, user_id=of, deleted=True)
+        rows = jobs.list(caller, user_id=of, status="completed")
         rows += [row for row in gone if row["id"] in state.removed]
+        rows = [row for row in rows if row["type"] in SINGLE]
         rows = sorted(rows, key=lambda row: row["completed_at"] or "", reverse=True)[:SHOWN_TAKES]
         return self.takes_list(caller, rows, state.shown_id) if rows else ""
 
@@ -133,27 +133,6 @@ class Takes:
             f'<section class="tm-takes" aria-label="{escape(tr("Takes"))}"><h2>{escape(tr("Takes"))}</h2>'
             f'<p class="tm-quiet">{escape(told)}</p><ul>{lines}</ul></section>'
         )
-
-
-def settings_in_words(settings: Row, engine: str) -> list[str]:
-    """Return what of a conversion's settings differs from what is usual for the voice's engine."""
-    usual, words = ENGINES.get(engine, LITE_DEFAULTS), []
-    semitones = settings.get("transpose_semitones")
-    if semitones is not None:
-        words.append(tr("in its own key") if abs(semitones) < EXACT else moved(float(semitones)))
-    for key, text in (
-        ("index_rate", tr("likeness {value}")),
-        ("protect", tr("likeness of breath {value}")),
-        ("follow_loudness", tr("loudness followed {value}")),
-    ):
-        value = settings.get(key)
-        if value is not None and abs(float(value) - float(getattr(usual, key))) > 1e-6:
-            words.append(text.format(value=f"{float(value):g}"))
-    if (form := settings.get("format")) and form != "wav":
-        words.append(tr("as {format}", format=form))
-    if estimator := settings.get("f0_estimator"):
-        words.append(tr("pitch found by {estimator}", estimator=estimator))
-    return words
 
 
 def _take(row: Row, shown_id: str | None, engine: str) -> str:

@@ -119,11 +119,13 @@ class VoicesTab:
         pitch, trash = self.pitch, self.trash
         pitch.how.input(pitch.suited, pitch.how, pitch.inputs[1:], queue=False, **QUIET)
         named = [self.choice, self.name]
+        asked = self.delete_button.click(self.ask, self.choice, question, **QUIET)
+        asked.success(js="() => { window.timbre.focus('#voice-keep'); }", **QUIET)
         acts = [
             export,
             self.rename_button.click(self.rename, named, self.drawn, **QUIET),
             self.name.submit(self.rename, named, self.drawn, **QUIET),
-            self.delete_button.click(self.ask, self.choice, question, **QUIET),
+            asked,
             self.sure_button.click(self.delete, [self.choice, self.told], self.drawn, **QUIET),
             trash.undo_button.click(self.restore, trash.choice, self.drawn, **QUIET),
             trash.purge_button.click(self.purge, [trash.choice, self.choice], self.drawn, **QUIET),

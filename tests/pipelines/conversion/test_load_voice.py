@@ -15,7 +15,7 @@ from pipelines.events import Done, Progress, finish
 from pipelines.job_spec import JobSpec
 from pipelines.recordings.uploads import receive
 from pipelines.settings import get_settings
-from pipelines.worker import TASKS
+from pipelines.worker_tasks import TASKS
 from rvc.audio.reader import load_mono
 from rvc.errors import CheckpointError, DownloadError, UnknownNameError
 from rvc.pitch.praat import PraatF0
@@ -53,7 +53,7 @@ def test_a_melody_finder_that_cannot_be_had_is_done_without_but_not_if_it_was_as
     bundle, store = rvc_bundle(tmp_path / "voice"), weights_at(tmp_path / "weights", "rmvpe")
     events = list(load_voice(bundle, None, store))
     (done,) = (event for event in events if isinstance(event, Done))
-    assert done.result.estimator_name == "praat"
+    assert done.result.estimator_name == "swift"
     signs = [event for event in events if isinstance(event, Progress)]
     assert any("without rmvpe" in sign.message for sign in signs)
     fractions = [sign.fraction for sign in signs]
@@ -90,7 +90,7 @@ def test_a_voice_without_f0_needs_nobody_to_find_the_melody(tmp_path: Path) -> N
 def test_voices_of_other_engines_need_no_weights(tmp_path: Path) -> None:
     store = weights_at(tmp_path / "weights")
     ready: LoadedVoice = finish(load_voice(toy_bundle(tmp_path / "voice"), None, store))
-    assert (ready.voice.card.name, ready.estimator_name) == ("Hum", "praat")
+    assert (ready.voice.card.name, ready.estimator_name) == ("Hum", "swift")
     with pytest.raises(UnknownNameError, match="guess"):
         finish(load_voice(tmp_path / "voice", "guess", store))
 
@@ -154,5 +154,5 @@ def test_a_conversion_job_says_who_found_the_melody_and_keeps_its_progress_risin
     assert fractions == sorted(fractions)
     assert isinstance(events[-1], Done)
     result = events[-1].result
-    assert result["f0_estimator"] == "praat"
+    assert result["f0_estimator"] == "swift"
     assert load_mono(spec.folder / result["path"])[0].size == 60_000

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.jobs.service import Jobs
-from pipelines.store.records import Caller, new_job
+from pipelines.store.records import CONVERTING, Caller, new_job
 from tests.sounds import tone, write
 from tests.toy_worker import write_voice
 
@@ -34,8 +34,8 @@ def upload(jobs: Jobs, tmp_path: Path, caller: Caller = ME, purpose: str = "trai
 
 def submit(jobs: Jobs, kind: str, upload_id: str, caller: Caller = ME, **settings: object) -> str:
     speaking = {"model_id": "voice"}
-    voice = {"training": {"model_name": "Mine"}, "conversion": speaking, "batch": speaking}.get(kind, {})
-    return str(jobs.submit(caller, kind, upload_id, settings=settings, **voice)["id"])
+    voice = {"training": {"model_name": "Mine"}} | dict.fromkeys(CONVERTING, speaking)
+    return str(jobs.submit(caller, kind, upload_id, settings=settings, **voice.get(kind, {}))["id"])
 
 
 def until(condition: Callable[[], object], what: str = "") -> None:

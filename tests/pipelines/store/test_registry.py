@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.store.records import new_job
-from pipelines.store.registry import SCHEMA_VERSION, Registry
+from pipelines.store.registry import SCHEMA_VERSION, InUseError, Registry
 from pipelines.store.storage import JournaledStorage
 from rvc.errors import ConfigError
 
@@ -197,3 +197,21 @@ def test_a_thousand_rows_are_read_and_changed_in_no_time(tmp_path: Path) -> None
     registry.close()
     assert reading_s < 0.2
     assert writing_s < 0.5
+
+
+def test_a_registry_is_read_beside_its_writer_and_never_written(tmp_path: Path) -> None:
+    nowhere = Registry(tmp_path / "nowhere", read_only=True)
+    assert nowhere.list("jobs") == []
+    assert not (tmp_path / "nowhere").exists()
+    writer = Registry(tmp_path)
+    writer.insert("jobs", job(1))
+    with pytest.raises(InUseError, match="already uses"):
+        Registry(tmp_path)
+    reader = Registry(tmp_path, read_only=True)
+    assert reader.list("jobs") == writer.list("jobs")
+    with pytest.raises(RuntimeError):
+        reader.insert("jobs", job(2))
+    reader.close()
+    writer.insert("jobs", job(3))
+    writer.close()
+    assert len(Registry(tmp_path, read_only=True).list("jobs")) == 2

@@ -11,7 +11,7 @@ from rvc.pitch import swift
 from rvc.pitch.estimators import F0_ESTIMATORS, f0_estimator
 from rvc.pitch.f0 import cumulate_phase, f0_statistics, interpolate_unvoiced, shift_semitones, tidy_f0
 from rvc.pitch.praat import PraatF0
-from rvc.pitch.swift import SwiftF0
+from rvc.pitch.swift import SwiftF0, combined
 from tests.tiny import song
 
 RATE_HZ = 16_000
@@ -91,6 +91,20 @@ def test_the_network_hears_a_voice_as_loud_as_its_noise_in_the_right_octave() ->
     assert both.sum() >= 0.95 * voiced.sum()
     assert (cents(found[both], clean[both]) > 300).mean() <= 0.01
     assert (found[~voiced] > 0).mean() < 0.1
+
+
+def test_an_octave_that_the_network_has_wrong_is_taken_from_the_melody_around() -> None:
+    true_hz = 200.0 * 2 ** (0.3 * np.sin(np.arange(300) / 40))
+    network = true_hz.copy()
+    network[100:160] *= 2
+    sure = np.ones(300)
+    np.testing.assert_allclose(combined(true_hz, network, sure), true_hz)
+    praat = true_hz.copy()
+    praat[100:160] *= 2
+    np.testing.assert_allclose(
+        combined(praat, true_hz, sure), true_hz, err_msg="and Praat's from the network"
+    )
+    np.testing.assert_array_equal(combined(true_hz, true_hz * 1.5, np.zeros(300)), np.zeros(300))
 
 
 def test_on_clean_sound_the_network_moves_no_note_of_praat_s() -> None:

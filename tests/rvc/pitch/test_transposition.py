@@ -71,6 +71,13 @@ def test_speech_moves_to_the_median_of_the_voice(median_hz: float) -> None:
     assert moved == pytest.approx(12 * np.log2(200.0 / np.median(f0_hz[f0_hz > 0])))
 
 
+def test_who_knows_whether_it_is_sung_is_believed() -> None:
+    held = melody(174.6)
+    to_median = 12 * np.log2(WOMAN.median_hz / np.median(held[held > 0]))
+    assert automatic_transposition(held, WOMAN, sung=False) == pytest.approx(to_median)
+    assert automatic_transposition(speech(90.0), WOMAN, sung=True) % 12 == 0
+
+
 def test_what_lies_nowhere_is_not_moved() -> None:
     assert automatic_transposition(np.zeros(100), WOMAN) == 0
     assert automatic_transposition(speech(100.0), None) == 0

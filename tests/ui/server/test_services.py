@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
 
+from pipelines.store.records import COMMAND_LINE, new_job
 from rvc.engine.options import ENGINES, ConvertOptions
 from rvc.errors import AudioError, ConfigError, NotAllowedError
+from tests.toy_worker import write_voice
 from tests.ui.launched import VOICE_FILES
 from tests.ui.visitor import request
 from ui.server.published import publish_file
@@ -153,3 +156,18 @@ def test_what_is_no_number_is_refused_before_json_makes_it_a_default(
     with pytest.raises(ConfigError, match=f"'{name}' is (NaN|Infinity); give a"):
         services.send_and_submit(caller, files, kind, settings, model_id="x")
     assert services.jobs.list(caller) == []
+
+
+def test_who_sits_at_this_machine_sees_what_its_command_line_made_and_nobody_else(
+    services: Services, tmp_path: Path
+) -> None:
+    job = new_job(COMMAND_LINE, "training", status="completed", seq=0, model_name="Toy", upload_id="u")
+    services.library.adopt(job, write_voice(tmp_path / "bundle"))
+
+    def names(asking: Any, of: Services = services) -> set[str]:  # noqa: ANN401
+        return {row["model_name"] for row in of.library.list(of.caller(asking))}
+
+    assert "Toy" in names(request())
+    assert "Toy" not in names(request(peer="192.0.2.7"))
+    assert "Toy" not in names(request(x_forwarded_for="192.0.2.7"))
+    assert "Toy" not in names(request(), replace(services, shared=True))

@@ -13,9 +13,9 @@ import soundfile as sf
 from tests.ui.launched import RECORDING, VOICE_FILES
 from tests.ui.tabs.test_convert import BUILT_IN, MANY, ONE, convert
 from tests.ui.visitor import SOMEBODY_ELSE, request, sent
+from ui.look.settings_words import settings_in_words
 from ui.server.services import Services
 from ui.tabs.convert import ConvertState, ConvertTab
-from ui.tabs.takes import settings_in_words
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a server that is open to strangers must have, and what follows from how it is set: `app.py --check`.
+"""What a server that is open to strangers must have, and what follows from how it is set.
 
 Looks at settings and files alone: needs no server, and changes nothing.
 """
@@ -10,14 +10,16 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.checking.findings import Finding
 from pipelines.settings import Settings, entries
 from pipelines.store.layout import REGISTRY_NAME, daily_backups
 from pipelines.users.accounts import Accounts
 from rvc.errors import ConfigError
 
+MISSING = "Missing for a public server: {names}; see deploy/README.md."
+COMPLETE = "Nothing that a public server must have is missing."
 OLD_BACKUP_S = 2 * 86_400.0
 LIMITS = {  # settings, and what they count
     "uploads_per_hour": "uploads",
@@ -29,31 +31,12 @@ LIMITS = {  # settings, and what they count
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    name: str
-    missing: bool  # whether a public server must not be without it
-    said: str  # what is set, and what follows from it
-
-
-def check(settings: Settings) -> list[Finding]:
+def check_server(settings: Settings) -> list[Finding]:
     findings = []
     for name, look in CHECKS.items():
         missing, said = look(settings)
         findings.append(Finding(name=name, missing=missing, said=said))
     return findings
-
-
-def lines_of(findings: list[Finding]) -> list[str]:
-    width = max(len(finding.name) for finding in findings)
-    lines = [
-        f"{'MISSING' if finding.missing else 'ok':7}  {finding.name:{width}}  {finding.said}"
-        for finding in findings
-    ]
-    missing = [finding.name for finding in findings if finding.missing]
-    if missing:
-        return [*lines, f"Missing for a public server: {', '.join(missing)}; see deploy/README.md."]
-    return [*lines, "Nothing that a public server must have is missing."]
 
 
 def _login(settings: Settings) -> tuple[bool, str]:
@@ -118,7 +101,7 @@ def _limits(settings: Settings) -> tuple[bool, str]:
     )
 
 
-def _disk(settings: Settings) -> tuple[bool, str]:
+def disk(settings: Settings) -> tuple[bool, str]:
     folder = settings.data_dir
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
@@ -183,7 +166,7 @@ CHECKS: dict[str, Callable[[Settings], tuple[bool, str]]] = {
     "proxies": _proxies,
     "quota": _quota,
     "limits": _limits,
-    "disk": _disk,
+    "disk": disk,
     "secret": _secret,
     "backups": _backups,
     "metrics": _metrics,

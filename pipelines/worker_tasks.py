@@ -1,0 +1,224 @@
+"""What a worker does, by the type of its job.
+
+A task takes a JobSpec and is a pipeline whose result is a dict of JSON values. "quality_snr" in it goes to
+the job's row; a conversion names its file, relative to the job's folder, as "path" and its length as
+"seconds"; a training leaves the voice in spec.bundle_folder, a batch its recordings and where each stands as
+batch.py says. A task imports its pipeline itself, so that a worker loads only what its job needs.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pipelines.events import Done, Events, Progress, result_of
+from pipelines.job_spec import JobSpec, PrepareSettings, SpeechOptions, divided
+from pipelines.store.records import TEXT, spoken_path
+from rvc.checked import read_settings
+from rvc.engine.options import ConvertOptions
+from rvc.errors import ConfigError
+from rvc.steps import relay
+from rvc.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from pipelines.conversion.convert import ConvertResult
+    from pipelines.conversion.load_voice import LoadedVoice
+    from pipelines.recordings.prepare import Prepared
+    from pipelines.recordings.uploads import StoredFile
+
+SAYING_SHARE = 0.2  # how much of the progress bar of a text is that it is read aloud
+PREPARE_SHARE = 0.1  # how much of a training's progress bar its preparation gets
+# What of a conversion's settings its recording tells, beside who found the melody.
+TOLD_SETTINGS = ("index_rate", "protect", "chunk_s", "follow_loudness", "f0_estimator", "format")
+
+Task: TypeAlias = "Callable[[JobSpec], Events[dict[str, Any]]]"
+
+
+def preparation(spec: JobSpec) -> Events[dict[str, Any]]:
+    """Recordings to clean slices and a report."""
+    from pipelines.recordings.prepare import prepare  # loads the voice detector
+
+    settings = read_settings(PrepareSettings, spec.settings)
+    prepared = yield from result_of(prepare(_files(spec), spec.upload_folder, settings))
+    yield Done(result=_quality_of(prepared))
+
+
+def training(spec: JobSpec) -> Events[dict[str, Any]]:
+    """Recordings, prepared if they are not yet, to a voice."""
+    from pipelines.recordings.prepare import is_prepared, load_prepared, prepare  # loads the detector
+    from pipelines.training.train import TrainRequest, train  # loads torch
+    from pipelines.weights import fetch_pretrained, weight_store
+
+    asked, for_training = divided(spec.settings)
+    for_preparing = spec.prepare_settings | asked
+    request = TrainRequest(
+        prepared_folder=spec.upload_folder,
+        work_dir=spec.work_folder,
+        bundle_dir=spec.bundle_folder,
+        name=spec.model_name or "",
+        settings=TrainSettings.from_json(for_training),
+        consent=spec.settings.get("consent"),
+        licence=spec.settings.get("licence"),
+        language=spec.settings.get("language"),
+    )
+    yield from fetch_pretrained(request.first_settings, weight_store())  # before anything takes long
+    share = 0.0
+    settings = read_settings(PrepareSettings, for_preparing)
+    # What goes on has learned from the slices that are there, which a later version would cut otherwise.
+    kept = request.goes_on and is_prepared(spec.upload_folder, settings)
+    if not kept and (for_preparing or not (spec.upload_folder / "prepared" / "slices.json").is_file()):
+        share = PREPARE_SHARE
+        prepared = yield from result_of(prepare(_files(spec), spec.upload_folder, settings), until=share)
+    else:
+        prepared = load_prepared(spec.upload_folder)
+    trained = yield from result_of(train(request), since=share)
+    yield Done(result=_quality_of(prepared) | _facts_of(trained))
+
+
+def conversion(spec: JobSpec) -> Events[dict[str, Any]]:
+    """One recording to the same in another voice."""
+    (stored,) = _files(spec)
+    options = read_settings(ConvertOptions, spec.settings)
+    loaded = yield from _loaded(spec, options)
+    destination = _destination(spec, options)
+    work = _converting(spec, loaded, options, spec.upload_folder / stored.audio, destination)
+    yield from _made(spec, loaded, work)
+
+
+def speech(spec: JobSpec) -> Events[dict[str, Any]]:
+    """A text to a recording of it in a voice."""
+    (stored,) = _files(spec)
+    options = read_settings(SpeechOptions, spec.settings)
+    loaded = yield from _loaded(spec, options)
+    destination = _destination(spec, options)
+    work = _saying(spec, loaded, options, spec.upload_folder / stored.audio, destination)
+    yield from _made(spec, loaded, work)
+
+
+def batch(spec: JobSpec) -> Events[dict[str, Any]]:
+    """Many recordings, or texts, to the same in another voice."""
+    from pipelines.conversion.batch import convert_all
+    from pipelines.recordings.uploads import decode
+
+    texts = any(file.get("codec") == TEXT for file in spec.files)
+    options = read_settings(SpeechOptions, spec.settings) if texts else None
+    plain = options.conversion if options else read_settings(ConvertOptions, spec.settings)
+    loaded = yield from _loaded(spec, plain)
+    decoded = spec.work_folder / "decoded.wav"
+
+    def convert_one(row: dict[str, Any], destination: Path) -> Events[float]:
+        source = spec.folder.parent / row["upload_id"] / row["audio"]
+        try:
+            if options and row["codec"] == TEXT:
+                work = _saying(spec, loaded, options, source, destination)
+            else:
+                if row["audio"] == row["original"]:  # kept as it came
+                    reading = decode(source, decoded, row["name"], spec.max_audio_seconds)
+                    yield from relay(reading, lambda _: Progress(stage="Reading", fraction=0.0))
+                    source = decoded
+                work = _converting(spec, loaded, plain, source, destination)
+            result = yield from result_of(work)
+            yield Done(result=result.seconds)
+        finally:
+            decoded.unlink(missing_ok=True)
+
+    work = convert_all(spec.files, spec.folder, plain.format, convert_one, attempt=spec.attempt)
+    result = yield from result_of(work, since=loaded.share)
+    yield Done(result=_facts_of(result) | {"f0_estimator": loaded.estimator_name})
+
+
+def _loaded(spec: JobSpec, options: ConvertOptions) -> Generator[Progress, None, LoadedVoice]:
+    """Get the voice of a conversion loaded."""
+    if spec.model_folder is None:
+        raise ConfigError("The conversion names no voice; choose one.")
+    yield Progress(stage="Loading the voice", fraction=0.0)
+    from pipelines.conversion.load_voice import load_voice  # loads torch
+    from pipelines.store.records import voice_deleted
+    from pipelines.voices.bundle import REQUIRED
+    from pipelines.weights import weight_store
+
+    try:
+        return (yield from result_of(load_voice(spec.model_folder, options.f0_estimator, weight_store())))
+    except Exception as error:  # whatever is tripped over where a file is missing
+        if all((spec.model_folder / name).is_file() for name in REQUIRED):
+            raise
+        raise voice_deleted(spec.model_name) from error
+
+
+def _destination(spec: JobSpec, options: ConvertOptions) -> Path:
+    spec.result_folder.mkdir(exist_ok=True)
+    # A random name: Gradio serves a file to whoever knows its path.
+    return spec.result_folder / f"{secrets.token_hex(8)}.{options.format}"
+
+
+def _made(spec: JobSpec, loaded: LoadedVoice, work: Events[ConvertResult]) -> Events[dict[str, Any]]:
+    """Do the work that makes one recording, and tell what is known of it."""
+    result = yield from result_of(work, since=loaded.share)
+    path = str(result.path.relative_to(spec.folder))
+    yield Done(result=_facts_of(result) | {"path": path, "f0_estimator": loaded.estimator_name})
+
+
+def _saying(
+    spec: JobSpec, loaded: LoadedVoice, options: SpeechOptions, text: Path, destination: Path
+) -> Events[ConvertResult]:
+    """Read a text aloud, which is kept beside, and convert that into the voice of the spec."""
+    from pipelines.speech.speak import speak
+    from pipelines.weights import weight_store
+
+    spoken = spoken_path(spec.folder, destination.name)
+    said = yield from result_of(speak(text, spoken, options, weight_store()), until=SAYING_SHARE)
+    told = vars(said) | {"speed": options.speed}
+    work = _converting(spec, loaded, options.conversion, spoken, destination, told)
+    yield Done(result=(yield from result_of(work, since=SAYING_SHARE)))
+
+
+def _converting(  # noqa: PLR0913  # what, who, how, where from and to, and what else is said of it
+    spec: JobSpec,
+    loaded: LoadedVoice,
+    options: ConvertOptions,
+    source: Path,
+    destination: Path,
+    spoken: Mapping[str, Any] | None = None,
+) -> Events[ConvertResult]:
+    """Convert a recording into the voice of the spec; the tags of the result say how it was made.
+
+    `spoken` says how it was made from a text; then it is speech, whatever it sounds like.
+    """
+    from pipelines.conversion.convert import convert
+    from pipelines.conversion.provenance import Provenance
+
+    chosen = loaded.voice.engine.defaults.with_asked(options)
+    settings = {name: getattr(chosen, name) for name in TOLD_SETTINGS}
+    record = Provenance(
+        voice_name=spec.model_name or loaded.voice.card.name,
+        voice_id=spec.model_id or "",
+        settings=settings | {"f0_estimator": loaded.estimator_name} | dict(spoken or {}),
+    )
+    sung = False if spoken else None
+    return convert(source, destination, loaded.voice, options, loaded.estimator, record, sung=sung)
+
+
+def _files(spec: JobSpec) -> list[StoredFile]:
+    from pipelines.recordings.uploads import StoredFile  # loads the decoders
+
+    return [StoredFile.from_json(file) for file in spec.files]
+
+
+def _facts_of(result: object) -> dict[str, Any]:
+    """Return a result's plain numbers and words."""
+    return {name: value for name, value in vars(result).items() if isinstance(value, (bool, int, float, str))}
+
+
+def _quality_of(prepared: Prepared) -> dict[str, Any]:
+    return {} if prepared.report.snr_db is None else {"quality_snr": prepared.report.snr_db}
+
+
+TASKS: Mapping[str, Task] = {
+    "preprocessing": preparation,
+    "training": training,
+    "conversion": conversion,
+    "speech": speech,
+    "batch": batch,
+}

@@ -1,0 +1,55 @@
+"""Jobs as commands use them: followed to their end, stopped by Ctrl-C, and removed if nobody needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from pipelines.store.records import Row
+from rvc.errors import RvcError
+from ui.command_line.backend import Backend
+from ui.command_line.exits import FaultError
+from ui.command_line.screen import Screen
+
+
+def follow(backend: Backend, screen: Screen, row: Row, seen: Callable[[Row], None] = lambda _: None) -> Row:
+    """Follow a job to its end, its progress on the screen, and return its row.
+
+    Ctrl-C stops it, as does whatever goes wrong here, and is raised again when it has ended; `seen` hears of
+    every row.
+    """
+    job_id = row["id"]
+    with screen.progress() as show:
+        try:
+            for row in backend.follow(job_id):
+                show(row)
+                seen(row)
+        except BaseException as error:
+            by_hand = isinstance(error, KeyboardInterrupt)
+            if by_hand:
+                screen.say("Stopping: what is under way is saved ...")
+            with suppress(RvcError):  # it has ended by itself, or nobody can be asked
+                backend.cancel(job_id)
+                *_, row = backend.follow(job_id)
+                if by_hand:
+                    seen(row)
+            raise
+    return row
+
+
+@contextmanager
+def passing(backend: Backend, row: Row) -> Iterator[Row]:
+    """Remove a job when the block ends, however it ends, unless by a fault, whose log is kept."""
+    try:
+        yield row
+    except FaultError:
+        raise
+    except BaseException:
+        remove(backend, row)
+        raise
+    remove(backend, row)
+
+
+def remove(backend: Backend, row: Row) -> None:
+    with suppress(RvcError):
+        backend.remove(row["id"])
