@@ -28,6 +28,7 @@ PORTION_S = 0.01  # of sound in a message
 SLACK_S = {"default": 0.02, "low": 0.008}  # that the page keeps, for what comes late
 STEP_S = 0.001
 LONGEST_DELAY_S = 2.0
+END_SILENCE_S = 1.0
 END_S = 15.0  # until the recordings are closed
 READY_S = 120.0
 
@@ -123,7 +124,9 @@ def _ready(socket: ClientConnection) -> None:
 
 def _feed(socket: ClientConnection, wav: Wave, rate_hz: int, listener: _Listener) -> float:
     """Send portions when a microphone would have them; return when its first sample was spoken."""
-    samples = np.clip(np.rint(wav * 32_767), -32_768, 32_767).astype("<i2")
+    # Silence behind it: what is still to come of the last words comes in time.
+    with_end = np.concatenate([wav, np.zeros(round(END_SILENCE_S * rate_hz), np.float32)])
+    samples = np.clip(np.rint(with_end * 32_767), -32_768, 32_767).astype("<i2")
     portion = round(PORTION_S * rate_hz)
     began_s = time.monotonic()
     for at in range(0, samples.size, portion):
@@ -135,7 +138,6 @@ def _feed(socket: ClientConnection, wav: Wave, rate_hz: int, listener: _Listener
         except ConnectionClosed:
             break
     else:
-        time.sleep(1.0)  # what is still to come of the last words
         socket.send(json.dumps({"do": "stop"}))
     return began_s
 

@@ -28,7 +28,7 @@ Wave = NDArray[np.float32]
 BLOCKS = (4, 6, 8, 10, 14, 20)  # frames of 10 ms
 PACES = {
     "default": Pace(block=6, encoder_ahead=8, synthesizer_ahead=4),
-    "low": Pace(block=4, encoder_ahead=6, synthesizer_ahead=4),
+    "low": Pace(block=4, encoder_ahead=5, synthesizer_ahead=4),
 }
 BUSY, AT_LEISURE = 0.85, 0.5  # share of a block's time that it takes to compute
 JUDGED_BLOCKS = 8

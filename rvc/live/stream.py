@@ -30,7 +30,7 @@ from rvc.pitch.f0 import shift_semitones
 from rvc.steps import result_of
 from rvc.voice import Voice
 
-CONTEXT_FRAMES = 60  # of the past that the encoder hears; more is to no effect that is worth its time
+CONTEXT_FRAMES = 40  # of the past that the encoder hears; more made nothing better and everything later
 SPOKEN_CONTEXT = 24  # of the past that the synthesizer sees
 LOUD_FRAMES = 30  # of what was spoken, over which loudness is smoothed
 FADE_FRAMES = 1
