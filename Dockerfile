@@ -7,8 +7,9 @@ WORKDIR /home/timbre/app
 
 # Before the program, so that a change of the program does not install everything again; without the tests' tools.
 ARG EXTRA_INDEX_URL=""
-COPY requirements.txt .
+COPY requirements.txt requirements-songs.txt ./
 RUN sed '/^# Tests and checks/,$d' requirements.txt > /tmp/requirements.txt \
+    && sed '/^-r/d' requirements-songs.txt >> /tmp/requirements.txt \
     && pip install --no-cache-dir ${EXTRA_INDEX_URL:+--extra-index-url "$EXTRA_INDEX_URL"} -r /tmp/requirements.txt \
     && rm /tmp/requirements.txt
 

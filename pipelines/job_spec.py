@@ -101,6 +101,30 @@ class PrepareSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CoverOptions(ConvertOptions):
+    """How a song is sung in another voice: how its vocals are converted, and how all is mixed."""
+
+    voice_gain_db: float = 0.0
+    backing_gain_db: float = 0.0
+    reverb: float = 0.0  # share of what rings after the original vocals that is kept, 0..1
+
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **ConvertOptions.ranges,
+        "voice_gain_db": (-30.0, 12.0),
+        "backing_gain_db": (-30.0, 12.0),
+        "reverb": (0.0, 1.0),
+    }
+
+    def of_vocals(self) -> ConvertOptions:
+        """Return how the vocals are converted, to a file from which nothing is lost."""
+        asked = {each.name: getattr(self, each.name) for each in fields(ConvertOptions)}
+        return ConvertOptions(**{**asked, "format": "flac"})
+
+
+SEPARATING_SHARE = 0.8  # how much of a cover's progress bar its separation gets
+
+
+@dataclass(frozen=True, kw_only=True)
 class SpeechOptions(ConvertOptions):
     """How a text is spoken, and how that is converted."""
 
@@ -144,7 +168,7 @@ def check_settings(job_type: str, settings: Mapping[str, Any]) -> None:
             raise ConfigError("The setting 'patience_from' is noted by train_on; leave it out and call that.")
         check_training(settings)
     else:
-        kinds = {"preprocessing": PrepareSettings, "speech": SpeechOptions}
+        kinds = {"preprocessing": PrepareSettings, "speech": SpeechOptions, "cover": CoverOptions}
         read_settings(kinds.get(job_type, ConvertOptions), settings)
 
 

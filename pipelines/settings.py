@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     max_voice_files: int = Field(default=5_000, ge=1, le=20_000)  # of one upload of a voice
     max_batch_mb: Megabytes = Field(default=2_000, gt=0, le=100_000)  # of all recordings, unpacked
     job_timeout: Seconds = Field(default=3_600, gt=0)  # seconds that preparing or converting may compute
-    training_timeout: Seconds = Field(default=86_400, gt=0)  # seconds that a training or a batch may compute
+    training_timeout: Seconds = Field(default=86_400, gt=0)  # seconds for a training, a batch or a song
     max_concurrent_jobs: int = Field(default=1, ge=1, le=64)  # that compute on the device
     cleanup_days: Days = Field(default=30, gt=0)  # until ended jobs and lost visitors' presets are removed
     upload_expiry_s: Seconds = Field(default=86_400, gt=0)  # for uploads that were never used

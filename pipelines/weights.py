@@ -18,6 +18,7 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = ROOT / "assets" / "manifest.json"
 _PLAIN_PATH = re.compile(r"(?:\w[\w.-]*/)*\w[\w.-]*", re.ASCII)
+SEPARATOR = "htdemucs"
+_TWO_FILES = "send in its vocals and its backing as two files"
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 Steps = Generator[Progress, None, None]
@@ -49,6 +52,7 @@ class Weight:
     sha256: str
     licence: str
     used_by: str
+    note: str = ""  # what a person should know who uses it
     instead: tuple[str, ...] = ()  # names of others that serve as well
 
     def __post_init__(self) -> None:
@@ -235,6 +239,28 @@ def fetch_pretrained(
             ) from error
         found.append(path)
     return found
+
+
+def separator_installed() -> bool:
+    return find_spec("demucs_infer") is not None
+
+
+def fetch_separator(store: WeightStore) -> Generator[Progress, None, Path]:
+    """Get what takes vocals out of a song.
+
+    Raises:
+        ConfigError: The packages of requirements-songs.txt are not installed.
+        DownloadError: The weights cannot be had.
+    """
+    if not separator_installed():
+        raise ConfigError(
+            "This server cannot take vocals out of a song: pip install -r requirements-songs.txt is missing; "
+            f"{_TWO_FILES}."
+        )
+    try:
+        return (yield from result_of(store.fetch(SEPARATOR), until=0.0))
+    except DownloadError as error:
+        raise DownloadError(f"{str(error).rstrip('.')}; or {_TWO_FILES}.") from error
 
 
 def weight_store(settings: Settings | None = None) -> WeightStore:

@@ -10,12 +10,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipelines.events import Done, Events, Progress, result_of
-from pipelines.job_spec import JobSpec, PrepareSettings, SpeechOptions, divided
-from pipelines.store.records import TEXT, spoken_path
+from pipelines.job_spec import (
+    SEPARATING_SHARE,
+    CoverOptions,
+    JobSpec,
+    PrepareSettings,
+    SpeechOptions,
+    divided,
+)
+from pipelines.store.records import STEMS, TEXT, spoken_path
 from rvc.checked import read_settings
 from rvc.engine.options import ConvertOptions
 from rvc.errors import ConfigError
@@ -24,7 +32,9 @@ from rvc.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from pipelines.conversion.convert import ConvertResult
+    from pipelines.conversion.cover.separating import FindsVocals
     from pipelines.conversion.load_voice import LoadedVoice
+    from pipelines.conversion.provenance import Provenance
     from pipelines.recordings.prepare import Prepared
     from pipelines.recordings.uploads import StoredFile
 
@@ -32,6 +42,7 @@ SAYING_SHARE = 0.2  # how much of the progress bar of a text is that it is read 
 PREPARE_SHARE = 0.1  # how much of a training's progress bar its preparation gets
 # What of a conversion's settings its recording tells, beside who found the melody.
 TOLD_SETTINGS = ("index_rate", "protect", "chunk_s", "follow_loudness", "f0_estimator", "format")
+TOLD_OF_MIX = ("format", "voice_gain_db", "backing_gain_db", "reverb")  # besides, of a cover's
 
 Task: TypeAlias = "Callable[[JobSpec], Events[dict[str, Any]]]"
 
@@ -129,6 +140,44 @@ def batch(spec: JobSpec) -> Events[dict[str, Any]]:
     yield Done(result=_facts_of(result) | {"f0_estimator": loaded.estimator_name})
 
 
+def cover(spec: JobSpec) -> Events[dict[str, Any]]:
+    """A song to the same song in another voice."""
+    from pipelines.conversion.cover.mixing import Parts
+    from pipelines.conversion.cover.stages import clear, is_separated, make_cover, separate
+    from pipelines.weights import fetch_separator, weight_store
+
+    options, files = read_settings(CoverOptions, spec.settings), _files(spec)
+    vocals, backing = (spec.folder / STEMS[stem] for stem in ("vocals", "backing"))
+    clear(spec.folder)
+    weights = None
+    if len(files) == 2:
+        vocals, backing = (spec.upload_folder / file.audio for file in files)
+    elif not is_separated(spec.folder):
+        weights = yield from fetch_separator(weight_store())  # before anything takes long
+    loaded = yield from _loaded(spec, options.of_vocals())
+    share = loaded.share
+    if weights is not None:
+        song = spec.upload_folder / files[0].audio
+        work = separate(song, files[0].name, spec.folder, partial(_separator, weights))
+        yield from result_of(work, since=share, until=SEPARATING_SHARE)
+        share = SEPARATING_SHARE
+    parts = Parts(voice=spec.folder / STEMS["voice"], vocals=vocals, backing=backing)
+    sing = partial(_converting, spec, loaded, options.of_vocals(), sung=True)
+    of_mix = {name: getattr(options, name) for name in TOLD_OF_MIX}
+    record = _record(spec, loaded, options.of_vocals(), of_mix)
+    result = yield from result_of(make_cover(parts, spec.folder, options, sing, record), since=share)
+    path = str(result.path.relative_to(spec.folder))
+    yield Done(result=_facts_of(result) | {"path": path, "f0_estimator": loaded.estimator_name})
+
+
+def _separator(weights: Path) -> FindsVocals:
+    import torch
+
+    from pipelines.conversion.cover.separator import Separator
+
+    return Separator.load(weights, "cuda" if torch.cuda.is_available() else "cpu")
+
+
 def _loaded(spec: JobSpec, options: ConvertOptions) -> Generator[Progress, None, LoadedVoice]:
     """Get the voice of a conversion loaded."""
     if spec.model_folder is None:
@@ -174,30 +223,39 @@ def _saying(
     yield Done(result=(yield from result_of(work, since=SAYING_SHARE)))
 
 
-def _converting(  # noqa: PLR0913  # what, who, how, where from and to, and what else is said of it
+def _converting(  # noqa: PLR0913  # what, who, how, where from and to, and what is known of it
     spec: JobSpec,
     loaded: LoadedVoice,
     options: ConvertOptions,
     source: Path,
     destination: Path,
     spoken: Mapping[str, Any] | None = None,
+    *,
+    sung: bool | None = None,
 ) -> Events[ConvertResult]:
     """Convert a recording into the voice of the spec; the tags of the result say how it was made.
 
     `spoken` says how it was made from a text; then it is speech, whatever it sounds like.
     """
     from pipelines.conversion.convert import convert
+
+    record = _record(spec, loaded, options, spoken)
+    sung = False if spoken else sung
+    return convert(source, destination, loaded.voice, options, loaded.estimator, record, sung=sung)
+
+
+def _record(
+    spec: JobSpec, loaded: LoadedVoice, options: ConvertOptions, more: Mapping[str, Any] | None = None
+) -> Provenance:
     from pipelines.conversion.provenance import Provenance
 
     chosen = loaded.voice.engine.defaults.with_asked(options)
     settings = {name: getattr(chosen, name) for name in TOLD_SETTINGS}
-    record = Provenance(
+    return Provenance(
         voice_name=spec.model_name or loaded.voice.card.name,
         voice_id=spec.model_id or "",
-        settings=settings | {"f0_estimator": loaded.estimator_name} | dict(spoken or {}),
+        settings=settings | {"f0_estimator": loaded.estimator_name} | dict(more or {}),
     )
-    sung = False if spoken else None
-    return convert(source, destination, loaded.voice, options, loaded.estimator, record, sung=sung)
 
 
 def _files(spec: JobSpec) -> list[StoredFile]:
@@ -221,4 +279,5 @@ TASKS: Mapping[str, Task] = {
     "conversion": conversion,
     "speech": speech,
     "batch": batch,
+    "cover": cover,
 }

@@ -23,7 +23,11 @@ from ui.server.gradio_changes import TESTED
 PORT = Settings.model_fields["api_port"].default
 USER = 1000
 NO_SETTINGS = {"PYTHONUNBUFFERED", "GRADIO_ANALYTICS_ENABLED"}
-UNTOLD = {"parselmouth": ["praat-parselmouth"], "kokoro_onnx": ["kokoro-onnx"]}
+UNTOLD = {
+    "parselmouth": ["praat-parselmouth"],
+    "kokoro_onnx": ["kokoro-onnx"],
+    "demucs_infer": ["demucs-infer"],
+}
 """Modules whose distribution does not tell that it has them, or need not be installed."""
 COME_WITH = {
     "starlette": "gradio",
@@ -78,7 +82,7 @@ def front_matter() -> dict[str, Any]:
 def listed(name: str = "requirements.txt") -> dict[str, str]:
     """Distribution -> what is asked of it, of a file of requirements."""
     lines = [line.split("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
-    found = [re.fullmatch(r"([A-Za-z0-9._-]+)(.*)", line) for line in lines if line]
+    found = [re.fullmatch(r"([A-Za-z0-9._-]+)(.*)", line) for line in lines if line[:1] not in ("", "-")]
     return {match[1].lower(): match[2] for match in found if match}
 
 
@@ -206,6 +210,14 @@ def test_tools_of_the_tests_are_the_last_part_of_the_requirements(dockerfile: li
     assert set(listed()) - names == tools
 
 
+def test_what_separates_songs_leaves_torch_where_it_is(dockerfile: list[tuple[str, str]]) -> None:
+    text = (ROOT / "requirements-songs.txt").read_text()
+    assert "-r requirements.txt" in text.splitlines()
+    assert set(listed("requirements-songs.txt")) == {"demucs-infer", "einops", "julius"}
+    script = next(rest for rest in of(dockerfile, "RUN") if "requirements-songs.txt" in rest)
+    assert "sed '/^-r/d' requirements-songs.txt >>" in script, "the tests' tools are not taken in by it"
+
+
 def imports() -> Iterator[tuple[str, str]]:
     """(top-level module, who imports it) of the program; the weights' recipe has its own requirements."""
     for path in sources():
@@ -224,7 +236,8 @@ def test_what_the_program_imports_is_in_the_requirements() -> None:
         of_module = {_name_of(name) for name in distributions.get(module, UNTOLD.get(module, []))}
         assert not of_module & tools, f"{path} imports {module}, which the image does not have"
         brought = {name for name in of_module if _is_brought(name)}
-        if not (of_module & (set(listed()) | set(listed("requirements-text.txt"))) or brought):
+        extras = {*listed("requirements-text.txt"), *listed("requirements-songs.txt")}
+        if not (of_module & {*listed(), *extras} or brought):
             missing.append(f"{path}: {module}")
     assert missing == []
 

@@ -34,7 +34,7 @@ from pipelines.conversion.batch import convert_all
 from pipelines.events import Done, Events, Progress
 from pipelines.job_spec import JobSpec
 from pipelines.recordings.pieces import Piece, file_id_of, save_pieces
-from pipelines.store.records import SINGLE, TEXT, spoken_path
+from pipelines.store.records import SINGLE, STEMS, TEXT, spoken_path
 from pipelines.voices.snapshots import Snapshots
 from rvc.errors import AudioError
 from rvc.files import ROOT
@@ -106,7 +106,15 @@ def _made(spec: JobSpec) -> dict[str, Any]:
     else:
         _give_back(spec.upload_folder / file["audio"], spec.folder / path)
     transposed = spec.settings.get("transpose_semitones") or 3.2
+    if spec.type == "cover":
+        _leave_stems(spec)
     return {"path": path, "seconds": file.get("seconds"), "transpose_semitones": transposed}
+
+
+def _leave_stems(spec: JobSpec) -> None:
+    """Leave the song in the place of each of its parts."""
+    for stem in ("voice",) if len(spec.files) == 2 else STEMS:
+        _give_back(spec.upload_folder / spec.files[0]["audio"], spec.folder / STEMS[stem])
 
 
 def _write_pieces(spec: JobSpec) -> None:
@@ -259,4 +267,7 @@ def batch(spec: JobSpec) -> Events[dict[str, Any]]:
         yield Done(result=vars(event.result)) if isinstance(event, Done) else event
 
 
-TASKS = {"preprocessing": count, "training": count, "conversion": count, "speech": count, "batch": batch}
+TASKS = {
+    "preprocessing": count, "training": count, "conversion": count, "speech": count, "batch": batch,
+    "cover": count,
+}  # fmt: skip

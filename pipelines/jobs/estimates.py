@@ -21,11 +21,11 @@ from typing import Any
 
 import orjson
 
-from pipelines.job_spec import check_settings, divided
-from pipelines.jobs.schedule import LONG_RECORDING_S, SHORT, lane_of
+from pipelines.job_spec import SEPARATING_SHARE, check_settings, divided
+from pipelines.jobs.schedule import IN_LANES_BY_LENGTH, LONG_RECORDING_S, SHORT, lane_of
 from pipelines.monitoring import MACHINE
 from pipelines.store.layout import DURATIONS_NAME
-from pipelines.store.records import CONVERTING, SINGLE, Row, checked_settings, require_type
+from pipelines.store.records import CONVERTING, Row, checked_settings, require_type
 from rvc.engine.options import ENGINES, LITE, RVC
 from rvc.errors import ConfigError
 from rvc.files import atomic_write
@@ -52,16 +52,21 @@ FIGURES: dict[str, float | dict[str, float]] = {
     "index": {LITE: 0.02, RVC: 0.05},  # a second of audio
     "say": 0.05,  # a second of speech from a text
     "convert": {LITE: 0.02, RVC: 0.35},  # a second of audio
+    "separate": 2.4,  # a second of a song
 }
 FASTER_ON_GPU = {"features": 10.0, "step": 100.0, "convert": 10.0}  # of RVC's alone, by these factors
 # By stage that a worker reports, the part that it is of; any other is the chief part of its job.
 PARTS = {
     "Listening": "check",
     "Comparing": "check",
+    "Looking for weights": "load",
+    "Waiting for another download": "load",
+    "Downloading weights": "load",
     "Loading": "load",
     "Loading the voice": "load",
     "Features": "features",
     "Retrieval index": "index",
+    "Separating": "separate",
     "Saying the text": "say",
 }
 CHIEF = {"preprocessing": "check", "training": "step"} | dict.fromkeys(CONVERTING, "convert")
@@ -216,7 +221,7 @@ class Estimates:
             raise ConfigError("Give the length of the recordings in seconds, 0 or more.")
         check_settings(kind, asked)
         engine = engine or str(asked.get("engine", LITE))
-        warm = kind in SINGLE and seconds <= LONG_RECORDING_S and self._is_warm()
+        warm = kind in IN_LANES_BY_LENGTH and seconds <= LONG_RECORDING_S and self._is_warm()
         return round(self.seconds_for(plan_of(kind, seconds, asked, engine=engine, warm=warm), engine), 1)
 
     def seconds_for(self, plan: Plan, engine: str) -> float:
@@ -261,16 +266,19 @@ class Estimates:
 
     def _plan(self, row: Row, engine: str, *, warm: bool) -> Plan:
         files = [one for one in row["files"] if one.get("status") not in ("completed", "failed")]
+        if row["type"] == "cover":
+            files = files[:1]  # vocals and backing are as long as each other
         seconds = sum(float(one.get("seconds") or 0.0) for one in files)
-        prepared = self._jobs_dir / str(row["upload_id"]) / "prepared" / "slices.json"
+        slices = self._jobs_dir / str(row["upload_id"]) / "prepared" / "slices.json"
+        prepared = {"training": slices.exists(), "cover": len(row["files"]) == 2}
         return plan_of(
             row["type"],
             seconds,
             row["settings"],
             engine=engine,
             warm=warm and lane_of(row) == SHORT,
-            prepared=row["type"] == "training" and prepared.exists(),
-            done=float(row["progress"]) if row["type"] == "training" else 0.0,
+            prepared=prepared.get(row["type"], False),
+            done=float(row["progress"]) if row["type"] in prepared else 0.0,
         )
 
 
@@ -292,15 +300,17 @@ def plan_of(  # noqa: PLR0913  # what makes a difference
         settings: The job's.
         engine: Of its voice.
         warm: Whether the converter has its networks loaded.
-        prepared: Whether the recordings of a training were checked before.
-        done: How much of a training was done by an earlier try, 0..1.
+        prepared: Whether the recordings of a training were checked before, or a song came separated.
+        done: How much of a training or a cover was done by an earlier try, 0..1.
     """
     if kind == "preprocessing":
         return {"start": 1, "check": seconds}
     if kind != "training":
         loading: Plan = {"warm load": 1} if warm else {"start": 1, "load": 1}
-        saying: Plan = {"say": seconds} if kind == "speech" else {}
-        return loading | saying | {"convert": seconds}
+        extra: Plan = {"say": seconds} if kind == "speech" else {}
+        if kind == "cover" and not prepared and done < SEPARATING_SHARE:
+            extra = {"separate": seconds * (1 - done / SEPARATING_SHARE)}
+        return loading | extra | {"convert": seconds}
     again = bool(divided(settings)[0])  # other slices are asked for
     steps = settings.get("total_steps") or (ENGINES.get(engine) or ENGINES[LITE]).training_steps(seconds)
     checking: Plan = {} if prepared and not again else {"check": seconds}

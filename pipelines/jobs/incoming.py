@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.jobs.job_files import all_uploads_of, upload_of
+from pipelines.recordings.songs import receive_song
 from pipelines.recordings.sources import Named
 from pipelines.recordings.uploads import batch_files, receive, receive_batch, receive_voice
 from pipelines.settings import Settings
@@ -41,6 +42,8 @@ def receive_files(
         if purpose == "text":
             return receive_text(path, folder, spend), []
         return receive_lines(path, name, folder, settings.max_files, spend), []
+    if purpose == "song":
+        return [file.to_json() for file in receive_song(files, folder, settings, spend)], []
     if purpose == "training":
         stored, refused = receive_voice(files, folder, settings, spend)
     else:
@@ -59,8 +62,10 @@ def taken_up(registry: Registry, type: str, sources: Rows, settings: Settings) -
     else:
         upload = upload_of(registry, sources[0])
         files, ids = upload["files"], []
-        if upload["type"] == "batch":
-            raise ConfigError("These recordings were sent in for a batch; upload them again for this.")
+        if upload["type"] != type and {type, upload["type"]} & {"batch", "cover"}:
+            raise ConfigError(
+                f"These recordings were sent in for a {upload['type']}; upload them again for this."
+            )
         if upload["type"] == "speech" and type != "speech":
             raise ConfigError("This is a text that was sent in to be spoken; upload a recording for this.")
         if type == "speech" and upload["type"] != "speech":

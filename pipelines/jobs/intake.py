@@ -14,13 +14,13 @@ from pipelines.speech.synthesisers import speakers
 from pipelines.speech.texts import typed
 from pipelines.store.records import Caller, Row, checked_settings
 from pipelines.voices.library import Library
-from pipelines.weights import fetch_pretrained, weight_store
+from pipelines.weights import fetch_pretrained, fetch_separator, separator_installed, weight_store
 from rvc.checked import read_settings
 from rvc.errors import CheckpointError, ConfigError, NotAllowedError
 from rvc.steps import result_of
 
 # Of an upload, where it is not called as its job.
-PURPOSES = {"preprocessing": "training", "conversion": "target", "speech": "text"}
+PURPOSES = {"preprocessing": "training", "conversion": "target", "speech": "text", "cover": "song"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,10 @@ class Intake:
         settings = self._checked(kind, settings)
         if kind == "training":
             self.jobs.reviews.require_enough(caller, job_id)
+        if kind == "cover":
+            source = self.jobs.get(caller, job_id)
+            if source["type"] == "cover" and len(source["files"]) == 1:
+                self._require_separator(caller, voice["model_id"])
         return self.jobs.submit(caller, kind, job_id, settings=settings, **voice)
 
     def submit_batch(self, caller: Caller, job_ids: list[str], settings: Row | None, model_id: str) -> Row:
@@ -58,6 +62,8 @@ class Intake:
         kind: The type of the job, or "lines" for a batch that speaks each line of a text file.
         """
         settings = self._checked("speech" if kind == "lines" else kind, settings)
+        if kind == "cover" and len(files) == 1:
+            self._require_separator(caller, voice["model_id"])
         uploaded = self.jobs.upload(caller, files, PURPOSES.get(kind, kind))
         try:
             job_type = "batch" if kind == "lines" else kind
@@ -84,6 +90,12 @@ class Intake:
         if kind == "speech":
             speakers(read_settings(SpeechOptions, checked))
         return checked
+
+    def _require_separator(self, caller: Caller, model_id: str) -> None:
+        """Refuse a song in one file where nothing can take its vocals out, nor ever will."""
+        self.library.get(caller, model_id)  # a voice that there is not is the greater fault
+        if self.settings.hf_hub_offline or not separator_installed():  # what is not here cannot come later
+            result_of(fetch_separator(weight_store(self.settings)))
 
     def packed(self, caller: Caller, model_id: str, form: str) -> Path:
         """Pack a voice ("bundle", or "rvc" for other RVC programs) and return the zip, kept for a day."""

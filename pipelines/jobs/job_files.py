@@ -28,6 +28,7 @@ from pipelines.store.records import (
     RESULTS,
     SINGLE,
     STATES,
+    STEMS,
     TEXT,
     Caller,
     Row,
@@ -151,6 +152,12 @@ class JobFiles:
             raise ConfigError("The recording of this job is no longer here; upload it again.")
         return path
 
+    def input_paths(self, caller: Caller, job_id: str) -> list[tuple[Path, str]]:
+        """Return all files of the upload that a job works on, as they came, and what each was called."""
+        self.input_path(caller, job_id)
+        folder, files = self.stored_files(caller, job_id)
+        return [(folder / file.original, file.name) for file in files]
+
     def played_path(self, caller: Caller, job_id: str) -> Path:
         """Return what a browser plays of that file: it as it came, or decoded.
 
@@ -212,6 +219,23 @@ class JobFiles:
                 _decode(source, kept, str(file["name"]))
         return kept, made, file
 
+    def stem_path(self, caller: Caller, job_id: str, stem: str) -> Path:
+        """Return a part of a song that was covered, one of STEMS; the job may still be under way."""
+        row = job_of(self._registry, caller, job_id)
+        if row["type"] != "cover" or stem not in STEMS:
+            raise UnknownNameError(
+                f"This job ({row['type']}) has no stem {str(stem)[:20]!r}; a cover has: {', '.join(STEMS)}."
+            )
+        path = self._jobs_dir / row["id"] / STEMS[stem]
+        for file in row["files"]:
+            if file.get("part") == stem:
+                path = self._jobs_dir / row["upload_id"] / file["audio"]
+        if not path.is_file():
+            raise NotAllowedError(
+                f"The file of the {stem} is not there ({row['status']}); wait for it, or resume the job."
+            )
+        return path
+
     def pitch_contours(self, caller: Caller, job_id: str) -> Row:
         """Return the melodies of a conversion's source and result, as `pipelines.pictures` does."""
         row, (before, after) = self._compared(caller, job_id)
@@ -238,10 +262,12 @@ class JobFiles:
         return picture, (before, after)
 
     def _compared(self, caller: Caller, job_id: str) -> tuple[Row, tuple[Path, Path]]:
-        """Return the row of a completed conversion, its source and its result."""
+        """Return the row of a completed conversion, its source and its result; of a song without backing."""
         after, before = self.result_path(caller, job_id), self.input_path(caller, job_id, decoded=True)
         row = job_of(self._registry, caller, job_id)
-        if row["type"] not in SINGLE:
+        if row["type"] == "cover":
+            before, after = (self.stem_path(caller, job_id, stem) for stem in ("vocals", "voice"))
+        elif row["type"] not in SINGLE:
             raise NotAllowedError("Only a conversion of one recording has contours; convert this one alone.")
         return row, (before, after)
 

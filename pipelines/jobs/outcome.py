@@ -29,7 +29,7 @@ from rvc.errors import CheckpointError, NotAllowedError, RvcError
 
 logger = logging.getLogger(__name__)
 
-RESUMABLE = ("training", "batch")  # types of jobs that save their work as they go
+RESUMABLE = ("training", "batch", "cover")  # types of jobs that save their work as they go
 RETRY_PAUSES_S = (5.0, 60.0)  # rest before the second and the third try
 
 

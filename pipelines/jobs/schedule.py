@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from pipelines.store.records import RUNNING_STATUS, SINGLE, Row, Rows
 
 SHORT, LONG = "conversion", "long conversion"  # the lanes of conversions
-LANES = (*(kind for kind in RUNNING_STATUS if kind == SHORT or kind not in SINGLE), LONG)
+IN_LANES_BY_LENGTH = SINGLE - {"cover"}  # a song takes minutes, however short it is
+LANES = (*(kind for kind in RUNNING_STATUS if kind == SHORT or kind not in IN_LANES_BY_LENGTH), LONG)
 LONG_RECORDING_S = 300.0  # what is longer lets the others through at its pieces
-# The urgency of a conversion that somebody waits for, of a long one, a batch of them, and all else.
+# The urgency of a conversion that somebody waits for, of a long one or a song, a batch of them, and all else.
 URGENT, PATIENT, BATCH, BACKGROUND = range(4)
-URGENCY = {SHORT: URGENT, LONG: PATIENT, "batch": BATCH}
+URGENCY = {SHORT: URGENT, LONG: PATIENT, "cover": PATIENT, "batch": BATCH}
 TURN_S = 60.0  # how long an overdue job computes before a more urgent one may interrupt it again
 # Types of job that never run together on the same upload, whose prepared slices they write and read.
 USES_PREPARED = frozenset({"preprocessing", "training"})
@@ -141,7 +142,7 @@ def positions(pending: Rows) -> dict[str, int]:
 
 def lane_of(row: Row) -> str:
     """Return the lane of a job, in which it waits for its turn: its type, SHORT or LONG."""
-    if row["type"] not in SINGLE:
+    if row["type"] not in IN_LANES_BY_LENGTH:
         return str(row["type"])
     seconds = sum(float(file.get("seconds") or 0.0) for file in row["files"])
     return LONG if seconds > LONG_RECORDING_S else SHORT

@@ -152,9 +152,9 @@ class Jobs:
         """Check, decode and keep recordings (path, what the person calls it), and return their row.
 
         The purpose is "training" for recordings of a voice, "target" for one to convert, "batch" for many to
-        convert; "text" for a text file that is spoken, "lines" for one of which each line is. Of a voice or a
-        batch there may be zips; what cannot be used is in "refused" of a voice's row and among the files of
-        a batch, with its reason.
+        convert; "song" for a song, or its vocals and its backing; "text" for a text file that is spoken,
+        "lines" for one of which each line is. Of a voice or a batch there may be zips; what cannot be used is
+        in "refused" of a voice's row and among the files of a batch, with its reason.
         """
         require_purpose(purpose, files)
         self.limits.take("uploads", caller)

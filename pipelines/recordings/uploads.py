@@ -1,7 +1,7 @@
 """What may come in: recordings of known type and bounded size.
 
     <folder>/inputs/000.original.mp3    the bytes as they came, extension by content
-    <folder>/inputs/000.wav             mono float32 at the recording's own rate; not of a batch
+    <folder>/inputs/000.wav             float32 at its own rate, mono unless of a song; not of a batch
 
 Files get numbers for names, so that nothing a person typed becomes a path; what they were called is kept for
 messages and lists. Of a voice and of a batch, a file that cannot be used is listed with its reason and the
@@ -26,7 +26,7 @@ from pipelines.recordings.sources import Named, Source, readable_name, ready, re
 from pipelines.settings import Settings
 from pipelines.store.records import Row, Rows
 from pipelines.users.limits import Spend, require_room
-from rvc.audio.reader import AudioInfo, blocks, probe
+from rvc.audio.reader import AudioInfo, blocks, channels_read, probe
 from rvc.audio.writer import AudioWriter
 from rvc.errors import AudioError, ConfigError
 
@@ -54,6 +54,7 @@ class StoredFile:
     sha256: str  # of the original bytes, in hex
     size_bytes: int  # of the original
     note: str | None = None  # a sentence on how it was read, where the person should know
+    part: str | None = None  # of a song that came as two files: "vocals" or "backing"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,11 +65,14 @@ class StoredFile:
         return cls(**{field.name: row[field.name] for field in fields(cls) if field.name in row})
 
 
-def receive(files: Named, folder: Path, settings: Settings, spend: Spend | None = None) -> list[StoredFile]:
+def receive(
+    files: Named, folder: Path, settings: Settings, spend: Spend | None = None, *, stereo: bool = False
+) -> list[StoredFile]:
     """Check, keep and decode the files of one upload, in the order given; all of them or none.
 
     `folder` is made if need be and holds no `inputs` yet; `spend` asks for room on the disk. AudioError if
     one is no recording that can be used, or is too much, LimitError from `spend`; nothing is left then.
+    With `stereo`, what has two channels is decoded with both.
     """
     refuse(not files, "No file was chosen; choose at least one recording.")
     most = settings.max_files
@@ -79,7 +83,7 @@ def receive(files: Named, folder: Path, settings: Settings, spend: Spend | None 
         raise error
 
     with _inputs(folder) as inputs:
-        return _decoded(sources, inputs, settings, spend, not_taken)
+        return _decoded(sources, inputs, _Meter(settings, spend), not_taken, stereo=stereo)
 
 
 def receive_voice(
@@ -94,7 +98,7 @@ def receive_voice(
     sources = sources_of(files, most=settings.max_voice_files, most_mb=settings.max_decoded_mb)
     with _inputs(folder) as inputs:
         stored = _decoded(
-            sources, inputs, settings, spend,
+            sources, inputs, _Meter(settings, spend),
             lambda source, error: refused.append({"name": source.name, "reason": str(error)}),
         )  # fmt: skip
         _require_enough(stored, refused)
@@ -182,26 +186,33 @@ def _in_brief(refused: Rows) -> str:
     return ", ".join(said) + (f", and {more} more" if more > 0 else "")
 
 
-def decode(
-    original: Path, audio: Path, name: str, max_seconds: float, info: AudioInfo | None = None
+def decode(  # noqa: PLR0913 -- by name, and they have a default
+    original: Path,
+    audio: Path,
+    name: str,
+    max_seconds: float,
+    info: AudioInfo | None = None,
+    *,
+    stereo: bool = False,
 ) -> Generator[float, None, None]:
-    """Decode to a WAV of mono float32 at the recording's own rate.
+    """Decode to a WAV of float32 at the recording's own rate, mono or, of two channels, with both.
 
     Yields the seconds so far before each block is written, so that a caller may refuse it; the last are all.
     AudioError if it is damaged, too short, too long or silent; nothing is left behind then.
     """
     info = info or probe(original, name=name)
     rate_hz, low, high, total = info.sample_rate_hz, math.inf, -math.inf, 0.0
-    with AudioWriter(audio, rate_hz, "wav", bits=32) as out:
-        for block in blocks(original, max_seconds=max_seconds, name=name, info=info):
+    channels = channels_read(info, stereo=stereo)
+    with AudioWriter(audio, rate_hz, "wav", bits=32, channels=channels) as out:
+        for block in blocks(original, max_seconds=max_seconds, name=name, info=info, stereo=stereo):
             low, high = min(low, float(block.min())), max(high, float(block.max()))
             total += float(block.sum(dtype=np.float64))
-            yield (out.samples + block.size) / rate_hz
+            yield (out.samples + len(block)) / rate_hz
             out.write(block)
         seconds = out.samples / rate_hz
         short = f"{name} is only {seconds:.2f} seconds long; record at least half a second."
         refuse(seconds < MIN_SECONDS, short)
-        mean = total / out.samples  # an offset is no sound
+        mean = total / (out.samples * channels)  # an offset is no sound
         silent = f"{name} is silent; check the microphone or the export, and record it again."
         refuse(max(high - mean, mean - low) < SILENCE_PEAK, silent)
 
@@ -224,21 +235,21 @@ def _inputs(folder: Path) -> Iterator[Path]:
 def _decoded(
     sources: Sequence[Source],
     inputs: Path,
-    settings: Settings,
-    spend: Spend | None,
+    meter: _Meter,
     not_taken: Callable[[Source, AudioError], object],
+    *,
+    stereo: bool = False,
 ) -> list[StoredFile]:
     """Keep and decode what was sent in; `not_taken` hears of what cannot be used, which leaves nothing."""
-    meter = _Meter(settings, spend)
     meter.plan(sum(source.size_bytes for source in sources))
     from_zips = sum(source.size_bytes for source in sources if source.packed is not None)
     if from_zips:
         require_room(inputs, from_zips, "these recordings")
     stored: list[StoredFile] = []
-    for source in ready(sources, inputs / _UNPACKED, settings.max_file_size_bytes):
+    for source in ready(sources, inputs / _UNPACKED, meter.settings.max_file_size_bytes):
         place, before = inputs / f"{len(stored):03d}", meter.counts
         try:
-            stored.append(_decoded_one(source, place, settings, meter))
+            stored.append(_decoded_one(source, place, meter, stereo=stereo))
         except _TooMuchError:
             raise
         except AudioError as error:
@@ -247,19 +258,22 @@ def _decoded(
     return stored
 
 
-def _decoded_one(source: Source, place: Path, settings: Settings, meter: _Meter) -> StoredFile:
+def _decoded_one(source: Source, place: Path, meter: _Meter, *, stereo: bool) -> StoredFile:
+    settings = meter.settings
     require_room(place.parent, 0 if source.packed else source.size_bytes, source.name)
     kept, info = _keep(source, place, settings)
     original, audio, seconds = place.parent / Path(kept.original).name, place.with_suffix(".wav"), 0.0
     try:
         meter.wrote(kept.size_bytes)
         stated_s = min(info.seconds, settings.max_audio_seconds) if info.length_is_stated else 0.0
-        planned = round(stated_s * info.sample_rate_hz) * _SAMPLE_BYTES
+        frame_bytes = _SAMPLE_BYTES * channels_read(info, stereo=stereo)
+        planned = round(stated_s * info.sample_rate_hz) * frame_bytes
         meter.plan(planned)
         require_room(place.parent, planned, source.name)
-        with closing(decode(original, audio, source.name, settings.max_audio_seconds, info)) as steps:
+        work = decode(original, audio, source.name, settings.max_audio_seconds, info, stereo=stereo)
+        with closing(work) as steps:
             for decoded_s in steps:
-                meter.wrote(round((decoded_s - seconds) * info.sample_rate_hz) * _SAMPLE_BYTES)
+                meter.wrote(round((decoded_s - seconds) * info.sample_rate_hz) * frame_bytes)
                 seconds = decoded_s
     except AudioError:
         original.unlink()
@@ -312,16 +326,16 @@ class _Meter:
     """Counts what one upload takes on the disk, decoded: first what its files say, then what they are."""
 
     def __init__(self, settings: Settings, spend: Spend | None) -> None:
-        self._settings, self._spend = settings, spend
+        self.settings, self._spend = settings, spend
         self.counts = (0, 0)  # bytes that were planned, and written
 
     def plan(self, count: int) -> None:
         allowed, written = self.counts
         sentence = (
-            f"These recordings take more than {self._settings.max_decoded_mb:g} MB when decoded; "
+            f"These recordings take more than {self.settings.max_decoded_mb:g} MB when decoded; "
             "upload fewer or shorter ones, or at a lower sample rate."
         )
-        if allowed + count > self._settings.max_decoded_bytes:
+        if allowed + count > self.settings.max_decoded_bytes:
             raise _TooMuchError(sentence)
         if self._spend is not None:
             self._spend(count)

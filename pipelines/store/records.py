@@ -31,10 +31,10 @@ Rows = list[Row]
 # By type of job, its status while a child works on it.
 RUNNING_STATUS = {
     "preprocessing": "preprocessing", "training": "training",
-    "conversion": "converting", "speech": "converting", "batch": "converting",
+    "conversion": "converting", "speech": "converting", "batch": "converting", "cover": "converting",
 }  # fmt: skip
-CONVERTING = frozenset({"conversion", "speech", "batch"})  # types of job that speak in a voice
-SINGLE = frozenset({"conversion", "speech"})  # those of them that make one recording
+CONVERTING = frozenset({"conversion", "speech", "batch", "cover"})  # types of job that speak in a voice
+SINGLE = frozenset({"conversion", "speech", "cover"})  # those of them that make one recording
 JOB_TYPES = tuple(RUNNING_STATUS)
 RUNNING = frozenset(RUNNING_STATUS.values())
 RESTARTABLE = frozenset({"failed", "cancelled", "interrupted"})
@@ -44,6 +44,7 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of a row; it becomes the name of a fo
 # By purpose of an upload, the type of its row.
 UPLOAD_TYPES = {
     "training": "training", "target": "conversion", "batch": "batch", "text": "speech", "lines": "batch",
+    "song": "cover",
 }  # fmt: skip
 TEXT = "text"  # the codec of a file that is no recording but a text to be spoken
 
@@ -66,6 +67,13 @@ PRIVATE_OF_FILES = frozenset({"original", "audio", "upload_id"})  # where it lie
 STATES = Path("work") / "files.json"
 RESULTS = "result"
 STATE_KEYS = ("status", "reason", "output", "seconds")  # what the work changes in a recording's row
+# What a cover leaves beside its mix: the vocals and the backing of the song, unless they came as two files,
+# and the converted voice.
+STEMS = {
+    "vocals": Path("work") / "vocals.wav",
+    "backing": Path("work") / "backing.wav",
+    "voice": Path("work") / "voice.flac",
+}
 
 
 @dataclass(frozen=True)

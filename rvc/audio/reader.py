@@ -1,6 +1,6 @@
-"""The only audio input: files in, mono float32 blocks out.
+"""The only audio input: files in, float32 blocks out, mono unless both channels of a song are wanted.
 
-Shapes:  N = samples. Audio is mono, float32, shape (N,), nominally in -1..1.
+Shapes:  N = samples. Audio is float32, nominally in -1..1, shape (N,); of a song in stereo (N, 2).
 Trust:   a file is a stranger's. Its content decides what it is (containers.py) and where its recordings are
          (parts.py), the libraries are confined (decoding.py), and lengths are counted while decoding, because
          headers lie. What is read otherwise than its header says is told in `AudioInfo.note`.
@@ -96,18 +96,22 @@ def blocks(  # noqa: PLR0913 -- by name, and all have a default
     max_seconds: float | None = None,
     name: str | None = None,
     info: AudioInfo | None = None,
+    stereo: bool = False,
 ) -> Iterator[Wave]:
     """Decode a recording piece by piece, mixed to mono, in memory that does not grow with its length.
 
     The pieces joined are round(N * rate_hz / file rate) samples for N decoded ones, the same whatever
-    `block_s` is. Whoever has probed the file already passes on what was found.
+    `block_s` is. Whoever has probed the file already passes on what was found. With `stereo`, the pieces
+    of a recording with two channels have both.
 
     Raises:
-        AudioError: See `probe`; or the recording is longer than `max_seconds`, cut short, damaged, or
-            contains samples that are not numbers or far outside -1..1.
+        AudioError: See `probe`; or the recording is longer than `max_seconds`, cut short, damaged, contains
+            samples that are not numbers or far outside -1..1, or, with `stereo`, has over two channels.
     """
     name = name or path.name
     info = info or probe(path, name=name)
+    if stereo and info.channels > 2:
+        raise AudioError(f"{name} has {info.channels} channels; export it in stereo.")
     if max_seconds is not None:
         held_hz = max(sum(t.sample_rate_hz * t.channels for t in part.tracks) for part in info.parts)
         max_seconds *= min(1.0, FULL_LENGTH_HZ / held_hz)
@@ -117,9 +121,10 @@ def blocks(  # noqa: PLR0913 -- by name, and all have a default
     size = max(1, round(block_s * rate_hz))
     waiting: list[Wave] = []
     length = 0
-    for piece in _Decoding(path, info, max_seconds, name).pieces(rate_hz):
+    decoding = _Decoding(path, info, max_seconds, name)
+    for piece in decoding.pieces(rate_hz, channels_read(info, stereo=stereo)):
         waiting.append(piece)
-        length += piece.size
+        length += len(piece)
         if length >= size:
             joined = np.concatenate(waiting)
             whole = length - length % size
@@ -127,6 +132,11 @@ def blocks(  # noqa: PLR0913 -- by name, and all have a default
             waiting, length = [joined[whole:]], length - whole
     if length:
         yield np.concatenate(waiting)
+
+
+def channels_read(info: AudioInfo, *, stereo: bool) -> int:
+    """Say how many channels the pieces of a recording have that `blocks` gives."""
+    return 2 if stereo and info.channels == 2 else 1
 
 
 def load_mono(
@@ -154,19 +164,22 @@ class _Decoding:
         self._path, self._info, self._most, self._name = path, info, max_seconds, name
         self._seconds = 0.0  # of the parts before this one
 
-    def pieces(self, rate_hz: int) -> Iterator[Wave]:
-        """Yield mono pieces at `rate_hz`."""
+    def pieces(self, rate_hz: int, channels: int) -> Iterator[Wave]:
+        """Yield pieces at `rate_hz`, mixed to mono, or with two channels."""
         resampler: StreamResampler | None = None
         for part in self._info.parts:
-            track, weights = self._choose(part)
+            track, weights = self._choose(part, channels)
             if resampler is not None and resampler.from_hz != track.sample_rate_hz:
                 yield resampler.finish()
                 resampler = None
-            resampler = resampler or StreamResampler(track.sample_rate_hz, rate_hz)
+            resampler = resampler or StreamResampler(track.sample_rate_hz, rate_hz, channels)
             seconds = 0.0
             for sound in self._read(part, track):
                 seconds += len(sound) / track.sample_rate_hz
-                yield resampler.push(_mixed(sound, weights.get(sound.shape[1])))
+                if channels == 1:
+                    yield resampler.push(_mixed(sound, weights.get(sound.shape[1])))
+                else:
+                    yield resampler.push(_in_stereo(sound, self._name))
             missing = track.seconds - seconds
             if track.length_is_stated and missing > max(_MISSING_S, _MISSING_SHARE * track.seconds):
                 raise cut_short(self._name)
@@ -174,9 +187,9 @@ class _Decoding:
         if resampler is not None:
             yield resampler.finish()
 
-    def _choose(self, part: Part) -> tuple[Track, dict[int, Wave]]:
+    def _choose(self, part: Part, channels: int) -> tuple[Track, dict[int, Wave]]:
         """Choose the loudest track, and find the weights of its channels for every number of them it has."""
-        if len(part.tracks) == 1 and part.tracks[0].channels == 1:
+        if len(part.tracks) == 1 and (channels == 2 or part.tracks[0].channels == 1):
             return part.tracks[0], {}
         heard = []
         for track in part.tracks:
@@ -199,7 +212,7 @@ class _Decoding:
             if self._most is not None and seconds > self._most:
                 raise _too_long(name, self._most)
             if sound.shape[1] > MAX_CHANNELS:
-                raise AudioError(f"{name} changes its channels midway; export it again.")
+                raise _changes_channels(name)
             magnitude = float(np.abs(sound).max(initial=0.0))
             if not np.isfinite(magnitude):
                 raise AudioError(f"{name} contains samples that are not numbers (NaN); export it again.")
@@ -216,6 +229,17 @@ def _mixed(sound: Wave, weights: Wave | None) -> Wave:
     if count == 1:
         return sound[:, 0]
     return sound @ (np.full(count, 1 / count, np.float32) if weights is None else weights)
+
+
+def _in_stereo(sound: Wave, name: str) -> Wave:
+    """Return sound of one or two channels with two, (n, 2)."""
+    if sound.shape[1] > 2:
+        raise _changes_channels(name)
+    return np.broadcast_to(sound, (len(sound), 2))
+
+
+def _changes_channels(name: str) -> AudioError:
+    return AudioError(f"{name} changes its channels midway; export it again.")
 
 
 def _note(located: Located, found: Found, parts: Sequence[Part], name: str) -> str | None:

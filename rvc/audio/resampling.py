@@ -1,6 +1,6 @@
 """Sample rate conversion, whole or piece by piece, with the same samples either way.
 
-Shapes:  N = samples; audio is mono float32, shape (N,).
+Shapes:  N = samples; audio is float32: mono of shape (N,), or as a stream also (N, C) of C channels.
 Source:  soxr's "HQ" recipe (131-135 dB signal to noise; measured, torchaudio's default gives 30-66 dB).
 Length:  exactly round(N * to_hz / from_hz), Python's rounding (a half goes to the even number).
 """
@@ -26,29 +26,33 @@ def resample(wav: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[np.f
 
 
 class StreamResampler:
-    """Convert the sample rate piece by piece; the pieces joined equal `resample` of the whole."""
+    """Convert the sample rate piece by piece; the pieces joined equal `resample` of the whole.
 
-    def __init__(self, from_hz: int, to_hz: int) -> None:
+    Pieces have the shape (n,) of one channel, (n, C) of several.
+    """
+
+    def __init__(self, from_hz: int, to_hz: int, channels: int = 1) -> None:
         self.from_hz = from_hz
         self.to_hz = to_hz
-        self._stream = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality=_QUALITY)
+        self._stream = soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32", quality=_QUALITY)
+        self._nothing = np.empty(0 if channels == 1 else (0, channels), dtype=np.float32)
         self._taken = self._given = 0
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take the next samples, shape (n,), and return those that are ready, shape (m,); m may be 0."""
+        """Take the next samples, and return those that are ready, which may be none."""
         block = np.asarray(block, dtype=np.float32)
-        self._taken += block.size
+        self._taken += len(block)
         if self.from_hz == self.to_hz:
             return block
         ready = self._stream.resample_chunk(block)
-        self._given += ready.size
+        self._given += len(ready)
         return ready
 
     def finish(self) -> NDArray[np.float32]:
-        """Return the rest, shape (m,), after which nothing may be pushed."""
+        """Return the rest, after which nothing may be pushed."""
         if self.from_hz == self.to_hz:
-            return np.empty(0, dtype=np.float32)
-        rest = self._stream.resample_chunk(np.empty(0, dtype=np.float32), last=True)
+            return self._nothing
+        rest = self._stream.resample_chunk(self._nothing, last=True)
         return _fitted(rest, round(self._taken * self.to_hz / self.from_hz) - self._given)
 
 
@@ -89,4 +93,6 @@ class PromptResampler:
 
 def _fitted(wav: NDArray[np.float32], length: int) -> NDArray[np.float32]:
     """Cut or pad to a length: soxr rounds a half up and gives nothing for a sample or two."""
-    return wav[:length] if wav.size >= length else np.pad(wav, (0, length - wav.size))
+    if len(wav) >= length:
+        return wav[:length]
+    return np.pad(wav, ((0, length - len(wav)), *[(0, 0)] * (wav.ndim - 1)))

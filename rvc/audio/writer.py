@@ -1,6 +1,6 @@
 """Sound files out: WAV, FLAC, MP3 and Ogg Vorbis, block by block, and whole or not at all.
 
-Shapes:  N = samples; audio is mono float32, shape (N,), in -1..1.
+Shapes:  N = samples; audio is float32 in -1..1: mono of shape (N,), or (N, C) of C channels.
 Atomic:  a file appears under its name only when it is complete (a hidden file beside it, then a rename).
 """
 
@@ -34,7 +34,7 @@ TAGS = ("title", "artist", "software", "date", "comment")
 
 
 class AudioWriter:
-    """Write a mono recording block by block: `with AudioWriter(path, 24_000) as out: out.write(block)`.
+    """Write a recording block by block: `with AudioWriter(path, 24_000) as out: out.write(block)`.
 
     The file exists under its name only after the `with` ends without an error; otherwise nothing is left. MP3
     knows nine rates: other ones are raised to the next. `bits` is 16, 24, or 32 for WAV as floating point
@@ -42,7 +42,7 @@ class AudioWriter:
     disagree about letters beyond ASCII, so these become question marks.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- by name, and all have a default
         self,
         path: Path,
         rate_hz: int,
@@ -50,6 +50,7 @@ class AudioWriter:
         *,
         bits: int | None = None,
         tags: Mapping[str, str] | None = None,
+        channels: int = 1,
     ) -> None:
         if format not in WRITABLE:
             raise ConfigError(f"Unknown audio format {format!r}; choose one of: {', '.join(WRITABLE)}.")
@@ -65,11 +66,12 @@ class AudioWriter:
         self.rate_hz = rate_hz
         self.format = format
         self.bits = bits or _DEFAULT_BITS.get(format)
+        self.channels = channels
         self.samples = 0
         self.clipped_samples = 0
         self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
         self._file: sf.SoundFile | None = None
-        self._resampler = StreamResampler(rate_hz, _file_rate(rate_hz, format))
+        self._resampler = StreamResampler(rate_hz, _file_rate(rate_hz, format), channels)
 
     def __enter__(self) -> AudioWriter:
         options: dict[str, object] = {"subtype": _SUBTYPES[self.bits]} if self.bits else {}
@@ -79,7 +81,12 @@ class AudioWriter:
             options = {"subtype": "VORBIS", "compression_level": 0.3}
         try:
             self._file = sf.SoundFile(
-                self._temporary, "w", self._resampler.to_hz, 1, format=self.format.upper(), **options
+                self._temporary,
+                "w",
+                self._resampler.to_hz,
+                self.channels,
+                format=self.format.upper(),
+                **options,
             )
             # Before the first sample: only then do FLAC, Ogg and MP3 have a place for them.
             for name, text in self._tags.items():
@@ -90,12 +97,12 @@ class AudioWriter:
         return self
 
     def write(self, block: NDArray[np.float32]) -> None:
-        """Append samples, shape (n,), in -1..1; those outside are clipped and counted."""
+        """Append samples, shape (n,) or (n, C), in -1..1; those outside are clipped and counted."""
         block = np.asarray(block, dtype=np.float32)
         if not np.isfinite(block).all():
             raise ValueError(f"{self.path.name}: a block to be written contains NaN or infinity.")
-        self.samples += block.size
-        if self.format == "wav" and self.samples * (self.bits or 16) // 8 > _WAV_LIMIT_BYTES:
+        self.samples += len(block)
+        if self.format == "wav" and self.samples * self.channels * (self.bits or 16) // 8 > _WAV_LIMIT_BYTES:
             raise AudioError(f"{self.path.name} would be larger than a WAV file can be; choose FLAC.")
         self._append(self._resampler.push(block))
 
@@ -119,7 +126,7 @@ class AudioWriter:
         if self.bits != 32:  # floating point keeps what lies outside
             self.clipped_samples += int(np.count_nonzero(np.abs(wav) > 1.0))
             wav = np.clip(wav, -1.0, 1.0)
-        for start in range(0, wav.size, _WRITE_SAMPLES):
+        for start in range(0, len(wav), _WRITE_SAMPLES):
             self._file.write(wav[start : start + _WRITE_SAMPLES])
 
 

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from swift_f0 import SwiftF0 as Network
 from swift_f0.core import HOP, LEFT_FRAMES, LOOKAHEAD_FRAMES
 
-from rvc.audio.level import HOP_16K, RATE_16K_HZ, loud_rms
+from rvc.audio.level import HOP_16K, RATE_16K_HZ, SILENCE_RMS, frame_rms, loud_of
 from rvc.pitch.f0 import SURROUNDINGS_FRAMES, F0Estimator, chunks, tidy_f0
 from rvc.pitch.praat import CEILING_HZ, FLOOR_HZ, HUM_HZ, PraatF0
 from rvc.steps import relay
 
+# Loud parts over quiet ones. With less noise (of 15 dB, about) Praat finds as much, five times as fast.
+NOISY_DB, QUIET_PERCENTILE = 20.0, 10.0
 LEVEL = 0.05  # loud RMS that the network is given: what is very quiet it takes for silence
 VOICED = 0.5  # confidence
 JUMP_OCTAVES = 0.1  # between neighbouring frames of the network; a larger one is no glide
@@ -29,7 +31,7 @@ PRAAT_SHARE = 0.3  # of the time
 
 
 class SwiftF0(F0Estimator):
-    """SwiftF0 and Praat together."""
+    """Praat, and in noise SwiftF0 and Praat together."""
 
     cost_s = 0.03
 
@@ -39,8 +41,9 @@ class SwiftF0(F0Estimator):
 
     def track(self, wav16k: NDArray[np.float32]) -> Generator[float, None, NDArray[np.float64]]:
         praat_hz = yield from relay(self._praat.track(wav16k), lambda share: PRAAT_SHARE * share)
-        loud = loud_rms(wav16k)
-        if loud <= 0.0:
+        rms = frame_rms(wav16k)
+        loud, quiet = loud_of(rms), _quiet_of(rms)
+        if loud > quiet * 10 ** (NOISY_DB / 20) or loud <= 0.0:
             return praat_hz
         heard = self._heard(wav16k * np.float32(LEVEL / loud))
         pitch, confidence = yield from relay(heard, lambda share: PRAAT_SHARE + (1 - PRAAT_SHARE) * share)
@@ -86,6 +89,12 @@ def combined(
             strays = not voiced[frame] or abs(network[frame] - middle) > OFF_MELODY_OCTAVES
             exact[frame] = strays and abs(praat[frame] - middle) < ON_MELODY_OCTAVES
     return np.where(exact, praat_hz, np.where(voiced, network_hz, 0.0))
+
+
+def _quiet_of(rms: NDArray[np.float64]) -> float:
+    """Take the level of the pauses, digital silence left out; 0.0 if there is nothing else."""
+    heard = rms[rms > SILENCE_RMS]
+    return float(np.percentile(heard, QUIET_PERCENTILE)) if heard.size else 0.0
 
 
 def _at_frames(

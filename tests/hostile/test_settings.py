@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.job_spec import JobSpec, PrepareSettings, SpeechOptions
+from pipelines.job_spec import CoverOptions, JobSpec, PrepareSettings, SpeechOptions
 from pipelines.worker_tasks import TASKS
 from rvc.engine.options import ConvertOptions
 from rvc.errors import RvcError
@@ -44,6 +44,7 @@ OPTIONS: dict[str, tuple[Any, int]] = {
     "conversion": (ConvertOptions, 80),
     "speech": (SpeechOptions, 60),
     "batch": (ConvertOptions, 40),
+    "cover": (CoverOptions, 60),
 }
 WRONG = ("text", "\0", -(10**30), float("nan"), [1], {"a": 1})
 """What no setting of any kind may be."""
@@ -66,7 +67,7 @@ def spec(kind: str, settings: dict[str, Any], folder: Path) -> JobSpec:
         type=kind,
         folder=folder,
         upload_folder=folder / "no upload",
-        files=[stored],
+        files=[stored] * (2 if kind == "cover" else 1),  # a song whose vocals need not be taken out
         settings=settings,
         model_name="Mine",
         model_id="voice",

@@ -19,7 +19,7 @@ from ui.command_line.options import Overwrite, command
 from ui.command_line.screen import Screen
 from ui.command_line.session import Session, passing_folder
 from ui.command_line.voices import find_voice
-from ui.command_line.work import follow, passing
+from ui.command_line.work import deliver_result, follow, passing
 
 Inputs = Annotated[
     list[str],
@@ -47,9 +47,7 @@ def convert(  # noqa: PLR0913 -- one parameter for each option
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
 ) -> None:
-    form = find_result_form(output, settings.get("format"))
-    if output == STANDARD and session.screen.as_json:
-        raise ConfigError("Standard output cannot take a recording and JSON; leave out one of them.")
+    form = require_form(session, output, settings)
     with passing_folder() as folder:
         found = find_files(inputs, folder, leave_out=Path(output))
         several = len(found) > 1 or any(Path(one).is_dir() for one in inputs)
@@ -59,6 +57,13 @@ def convert(  # noqa: PLR0913 -- one parameter for each option
             conversion = Conversion(backend, session.screen, model, settings | {"format": form})
             if conversion.run(plans):
                 raise typer.Exit(REFUSED)
+
+
+def require_form(session: Session, output: str, settings: Row) -> str:
+    """Return the form of the result; ConfigError if it cannot go where it shall."""
+    if output == STANDARD and session.screen.as_json:
+        raise ConfigError("Standard output cannot take a recording and JSON; leave out one of them.")
+    return find_result_form(output, settings.get("format"))
 
 
 class Conversion:
@@ -80,9 +85,8 @@ class Conversion:
         return failed
 
     def _one(self, planned: Planned) -> None:
-        with passing(self._backend, self._started("conversion", [planned])) as row:
-            row = require_completed(follow(self._backend, self._screen, row))
-            deliver(self._backend.result(row["id"]), planned.target)
+        row = self._started("conversion", [planned])
+        row = deliver_result(self._backend, self._screen, row, planned.target)
         self._tell(planned, row["files"][0] | (row["result"] or {}) | {"status": "completed"})
 
     def _many(self, plans: Sequence[Planned]) -> int:

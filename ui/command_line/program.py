@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from ui.command_line.convert import convert
+from ui.command_line.cover import cover
 from ui.command_line.doctor import doctor
 from ui.command_line.exits import DONE, STOPPED
 from ui.command_line.say import say
@@ -21,6 +22,7 @@ PROGRAM = "python app.py"
 # What each does, as README's table says it too.
 COMMANDS = {
     "convert": (convert, "converts recordings, one or a folder of them, into a voice"),
+    "cover": (cover, "sings a song in a voice, over its own backing"),
     "say": (say, "speaks a text in a voice"),
     "train": (train, "trains a voice on recordings, and goes on with a training that was stopped"),
     "prepare": (prepare, "reports on recordings of a voice before it is trained"),

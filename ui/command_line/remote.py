@@ -26,6 +26,7 @@ ENDPOINTS = {
     "training": ("upload_training_audio", "start_training"),
     "conversion": ("upload_target_audio", "start_conversion"),
     "batch": ("upload_batch_audio", "start_batch"),
+    "cover": ("upload_song", "start_cover"),
 }
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from pipelines.store.records import Row
 from rvc.errors import RvcError
 from ui.command_line.backend import Backend
-from ui.command_line.exits import FaultError
+from ui.command_line.exits import FaultError, require_completed
+from ui.command_line.files import deliver
 from ui.command_line.screen import Screen
 
 
@@ -35,6 +37,21 @@ def follow(backend: Backend, screen: Screen, row: Row, seen: Callable[[Row], Non
                     seen(row)
             raise
     return row
+
+
+def deliver_result(backend: Backend, screen: Screen, row: Row, target: Path | None) -> Row:
+    """Follow a job to its end, write its result (to standard output for None), remove it; return its row."""
+    with passing(backend, row):
+        row = require_completed(follow(backend, screen, row))
+        deliver(backend.result(row["id"]), target)
+    return row
+
+
+def tell_made(screen: Screen, target: Path | None, model: Row) -> None:
+    """Print what was made in a voice, unless it went to standard output."""
+    if target is not None:
+        told = {"output": str(target), "status": "completed", "model_id": model["id"]}
+        screen.result(told | {"model_name": model["model_name"]}, str(target))
 
 
 @contextmanager

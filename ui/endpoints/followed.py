@@ -81,3 +81,25 @@ class FollowedEndpoints(Endpoints):
             caller, uploaded_files([file]), "conversion", settings, model_id=model_id
         )
         yield from self._follow(caller, row["id"])
+
+    @endpoint(**FOLLOWS)
+    def cover_song(
+        self, caller: Caller, files: list[FileData], model_id: str, settings: Options = None
+    ) -> Iterator[Row]:
+        """Send in a song, have it sung in a voice and watch: one call for the whole way.
+
+        Gives job rows as they change; the first holds the id, the last the mix as "audio". files are those of
+        upload_song, settings that of start_cover.
+
+        Args:
+            files: One song, or its vocals and its backing.
+            model_id: From list_models.
+            settings: As for start_cover.
+
+        Returns:
+            Job rows as they change; the last one has "audio" when it says "completed".
+        """
+        row = self._services.send_and_submit(
+            caller, uploaded_files(files), "cover", settings, model_id=validate_id(model_id, "voice")
+        )
+        yield from self._follow(caller, row["id"])

@@ -42,7 +42,8 @@ class JobEndpoints(Endpoints):
         """Say how long a job would take on this machine once it has its turn, by how long others took.
 
         Args:
-            kind: "preprocessing" (the check of recordings), "training", "conversion", "speech" or "batch".
+            kind: "preprocessing" (the check of recordings), "training", "conversion", "speech", "batch" or
+                "cover".
             seconds: Length of all its recordings together.
             settings: Those of the job; a training's engine and total_steps count most.
             model_id: The voice of a conversion, from list_models; empty for one of the built-in engine.
@@ -94,6 +95,27 @@ class JobEndpoints(Endpoints):
         return self._services.submit_batch(caller, ids, settings, validate_id(model_id, "voice"))
 
     @endpoint()
+    def start_cover(self, caller: Caller, job_id: str, model_id: str, settings: Options = None) -> Row:
+        """Start to convert a song: its vocals are separated, converted in its own key, and mixed back.
+
+        settings may hold those of start_conversion; transpose_semitones moves by whole octaves or not at all
+        when absent. Besides voice_gain_db and backing_gain_db (-30..12), and reverb (0..1: how much of what
+        rings after the original vocals is kept). download_audio gives the mix, download_stem its parts, and
+        resume_job goes on where a job was stopped.
+
+        Args:
+            job_id: From upload_song.
+            model_id: From list_models.
+            settings: Those of start_conversion, and voice_gain_db, backing_gain_db, reverb.
+
+        Returns:
+            The job's row.
+        """
+        return self._services.submit(
+            caller, "cover", validate_id(job_id, "job"), settings, model_id=validate_id(model_id, "voice")
+        )
+
+    @endpoint()
     def job_status(self, caller: Caller, job_id: str) -> Row:
         """Read where a job stands.
 
@@ -113,7 +135,7 @@ class JobEndpoints(Endpoints):
 
         Args:
             user_id: Whose jobs; heeded for an admin only.
-            type: preprocessing, training, conversion, speech or batch; all when empty.
+            type: preprocessing, training, conversion, speech, batch or cover; all when empty.
             status: For example completed or failed; all when empty.
             deleted: true for what was deleted within a day; purge_at says when each is gone.
 
@@ -190,10 +212,10 @@ class JobEndpoints(Endpoints):
 
     @endpoint()
     def download_audio(self, caller: Caller, job_id: str) -> FileData:
-        """Download the converted recording of a job, or a zip of all that a batch has converted.
+        """Download what a job has converted: a recording, the mix of a song, or a zip of all of a batch.
 
         Args:
-            job_id: A completed conversion of yours, or a batch that has ended.
+            job_id: A completed conversion or cover of yours, or a batch that has ended.
 
         Returns:
             An audio file that a browser can play, or a zip.
@@ -216,11 +238,26 @@ class JobEndpoints(Endpoints):
         return FileData(path=publish_file(made, made.stem))
 
     @endpoint()
+    def download_stem(self, caller: Caller, job_id: str, stem: str) -> FileData:
+        """Download one part of a song that was covered, as soon as it is there.
+
+        Args:
+            job_id: A cover of yours.
+            stem: "vocals" (the original ones), "backing" (vocals and backing add up to the song) or "voice"
+                (the vocals in the other voice, before they are mixed).
+
+        Returns:
+            An audio file.
+        """
+        path = self._jobs.files.stem_path(caller, validate_id(job_id, "job"), stem)
+        return FileData(path=publish_file(path, stem))
+
+    @endpoint()
     def pitch_contours(self, caller: Caller, job_id: str) -> Row:
         """Read the melodies of a conversion's source and result, as measured in the sound of both.
 
         Args:
-            job_id: A completed conversion of yours.
+            job_id: A completed conversion of yours, or a cover, of which it is the vocals'.
 
         Returns:
             source_hz and result_hz: one value every step_s of the first minute, null where there is no

@@ -61,6 +61,21 @@ class RecordingEndpoints(Endpoints):
         return self._upload(caller, files, "batch")
 
     @endpoint()
+    def upload_song(self, caller: Caller, files: list[FileData]) -> Row:
+        """Send in a song that shall be sung in another voice: one file, or its vocals and its backing.
+
+        Answers {"job_id", "files"}: the id for start_cover, and what each file holds. Of two files the names
+        say which is which (part: "vocals" or "backing"); they have the same rate and length.
+
+        Args:
+            files: One song; or two files, of which at least one is called vocals, backing, instrumental, ...
+
+        Returns:
+            job_id to use with start_cover, and files with what each one holds.
+        """
+        return self._upload(caller, files, "song")
+
+    @endpoint()
     def validate_audio(self, caller: Caller, job_id: str) -> Row:
         """Measure what was sent in, without running any model.
 

@@ -20,6 +20,7 @@ from ui.look.wording import KINDS, Row, ago, decimal, duration, moment, shares_s
 KEPT = {  # by type of job what is said of one that was stopped
     "training": tr_later("What was learned is kept; press Resume to go on."),
     "batch": tr_later("What was converted is kept; press Resume to do the rest."),
+    "cover": tr_later("What was separated is kept; press Resume to go on."),
 }
 VERDICTS = {
     "good": (tr_later("Good"), "good"),

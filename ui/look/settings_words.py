@@ -22,6 +22,13 @@ def settings_in_words(settings: Row, engine: str) -> list[str]:
         value = settings.get(key)
         if value is not None and abs(float(value) - float(getattr(usual, key))) > 1e-6:
             words.append(text.format(value=f"{float(value):g}"))
+    for key, text in (
+        ("voice_gain_db", tr("voice {value} dB")),
+        ("backing_gain_db", tr("backing {value} dB")),
+        ("reverb", tr("reverb {value}")),
+    ):
+        if value := settings.get(key):
+            words.append(text.format(value=f"{float(value):g}"))
     if (form := settings.get("format")) and form != "wav":
         words.append(tr("as {format}", format=form))
     if estimator := settings.get("f0_estimator"):

@@ -29,6 +29,7 @@ KINDS = {
     "conversion": tr_later("Convert"),
     "speech": tr_later("Say a text"),
     "batch": tr_later("Convert many"),
+    "cover": tr_later("Convert a song"),
 }
 
 

@@ -164,6 +164,7 @@ class Services(Intake):
             return row
         files = {"batch": ("zip", f"as {row['model_name']}")}
         files |= {"conversion": ("audio", "converted"), "speech": ("audio", "spoken")}
+        files |= {"cover": ("audio", "converted")}
         if row["type"] in files:
             key, name = files[row["type"]]
             path = publish_file(self.jobs.files.result_path(caller, row["id"]), name)

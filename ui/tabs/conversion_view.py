@@ -37,6 +37,8 @@ from ui.server.services import ACTIVE, Answer, Services, Update
 
 # Not gr.Image, whose picture has no description and whose button no name.
 PICTURE = """${value ? '<img src="' + value.file.url + '" alt="' + value.alt + '">' : ""}"""
+# By stem of a song what its button says.
+STEM_NAMES = {"vocals": "Original vocals", "backing": "Backing", "voice": "Converted voice"}
 SHOWN_FILES = 200  # a longer list is cut on the page; the zip's table has all of them
 
 
@@ -53,10 +55,17 @@ class ConversionView:
         )
         with gr.Column(visible=False, elem_id="convert-results") as self.results:
             self.player = two_track_player("player")
+            with gr.Column(visible=False, elem_id="stems") as self.stems:
+                gr.HTML('<p class="tm-quiet">Download the parts of the song:</p>', padding=False)
+                with gr.Row():
+                    self.stem_buttons = {
+                        stem: gr.DownloadButton(label, size="sm", min_width=90, elem_id=f"stem-{stem}")
+                        for stem, label in STEM_NAMES.items()
+                    }
             with gr.Accordion("Melodies and spectrograms", open=False, elem_id="pictures") as self.pictures:
                 self.contours = gr.HTML(elem_id="contours", padding=False)
                 self.image = gr.HTML(None, html_template=PICTURE, elem_id="picture", padding=False)
-        self.heard = [self.results, self.player, self.pictures]
+        self.heard = [self.results, self.player, self.pictures, self.stems, *self.stem_buttons.values()]
         self.drawn = [self.status, self.cancel_button, self.download, *self.heard]
 
     def draw_pictures(self, caller: Caller, job_id: str, against_id: str | None = None) -> Iterator[Answer]:
@@ -93,7 +102,8 @@ class ConversionView:
         note = quiet_note(first)
         if row["status"] != "completed":
             return shown | {self.status: job_card(row, title=tr("Converting into {name}", name=name)) + note}
-        done = card(tr("Done"), paragraph(what_was_done(row, name)) + note, tone="good")
+        told = what_was_sung(row, name) if row["type"] == "cover" else what_was_done(row, name)
+        done = card(tr("Done"), paragraph(told) + note, tone="good")
         return shown | {self.status: done} | self.hear(caller, row, play=focus)
 
     def hear(self, caller: Caller, row: Row, against: Row | None = None, *, play: bool = False) -> Answer:
@@ -103,7 +113,7 @@ class ConversionView:
             first, second = self._track(caller, against, names[0]), self._track(caller, row, names[1])
         else:
             first, second = self._source_track(caller, row), self._track(caller, row, names_of(row)[1])
-        return self._heard(tracks_of(first, second, play=play), pictures=True)
+        return self._heard(tracks_of(first, second, play=play), pictures=True) | self._stems(caller, row)
 
     def hear_file(self, caller: Caller, job_id: str, number: int) -> Answer:
         """Put one recording of a batch, by its number from 1, into the player, and play it."""
@@ -128,7 +138,22 @@ class ConversionView:
             self.results: gr.Column(visible=True),
             self.player: tracks,
             self.pictures: gr.Accordion(open=False, visible=pictures),
+            self.stems: gr.Column(visible=False),
         }
+
+    def _stems(self, caller: Caller, row: Row) -> Answer:
+        """Offer the parts of a song that was covered, as far as they are still there."""
+        if row["type"] != "cover":
+            return {}
+        name, _ = names_of(row)
+        answer: Answer = {self.stems: gr.Column(visible=True)}
+        for stem, button in self.stem_buttons.items():
+            path = None
+            with suppress(RvcError):
+                found = self._services.jobs.files.stem_path(caller, row["id"], stem)
+                path = publish_file(found, f"{name} {stem}")
+            answer[button] = gr.DownloadButton(value=path, visible=path is not None)
+        return answer
 
     def _source_track(self, caller: Caller, row: Row) -> Track:
         name, _ = names_of(row)
@@ -152,6 +177,14 @@ def names_of(row: Row) -> tuple[str, str]:
 def title_of_take(row: Row) -> str:
     name, voice = names_of(row)
     return tr("{name} in {voice}", name=name, voice=voice)
+
+
+def what_was_sung(row: Row, name: str) -> str:
+    """Return how far the vocals of a song were moved."""
+    semitones = (row.get("result") or {}).get("transpose_semitones") or 0.0
+    if abs(semitones) < EXACT:
+        return tr("Here is your song in the voice {name}, in its own key.", name=name)
+    return tr("Here is your song in the voice {name}, {interval}.", name=name, interval=moved(semitones))
 
 
 def told_apart(first: Row, second: Row) -> tuple[str, str]:

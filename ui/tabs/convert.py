@@ -38,6 +38,8 @@ from ui.tabs.sources import SourceChoice
 from ui.tabs.takes import Takes, TakesState
 from ui.tabs.voice_list import sounds_of
 
+# Types of job that are followed by rest(): for hours, in which the button must start other conversions.
+LONG = ("batch", "cover")
 PLACES = frozenset(map(str, range(1, SHOWN_FILES + 1)))  # of the recordings of a batch that are listed
 ANY_FILE = (Path(__file__).parents[1] / "look" / "any_file.js").read_text(encoding="utf-8")
 
@@ -47,7 +49,7 @@ class ConvertState(TakesState):
     """The conversion that this visitor looks at; changed in place."""
 
     job_id: str | None = None
-    begun: str | None = None  # a batch that was just started and that nobody follows yet
+    begun: str | None = None  # one of LONG that was just started and that nobody follows yet
 
 
 class ConvertTab:
@@ -88,7 +90,7 @@ class ConvertTab:
             **FOLLOWS,
         )
         started.then(None, None, None, js=FOCUS_MISSING, api_visibility="private")
-        started.then(self.rest, self.state, self.drawn, **FOLLOWS, **QUIET)
+        rested = started.then(self.rest, self.state, self.drawn, **FOLLOWS, **QUIET)
         offered: dict[str, Any] = {"inputs": self.choice, "outputs": self.offered, **QUIET}
         chosen = self.voice.input(self.renew, queue=False, trigger_mode="always_last", **offered)
         for occasion in (self.voice.focus, chosen.failure, started.then):
@@ -101,12 +103,13 @@ class ConvertTab:
             api_visibility="private",
             show_progress="minimal",
         )
-        self._listen_to_takes(started)
+        self._listen_to_takes(started, rested)
         self._listen_to_presets()
 
-    def _listen_to_takes(self, started: Any) -> None:  # noqa: ANN401 -- Gradio's dependency has no type
+    def _listen_to_takes(self, *ended: Any) -> None:  # noqa: ANN401 -- Gradio's dependency has no type
         takes, state = self.takes, self.state
-        started.then(takes.show, state, takes.list, **QUIET)
+        for one in ended:
+            one.then(takes.show, state, takes.list, **QUIET)
         shown = [takes.list, *self.view.heard]
         takes.list.hear(takes.hear, state, shown, **QUIET)
         takes.list.compare(takes.compare, state, shown, **QUIET)
@@ -244,16 +247,15 @@ class ConvertTab:
         try:
             caller = self._services.caller(request)
             job = source.submit(caller, values, self.expert.settings(values), voice)
-            many = job["type"] == "batch"
-            state.job_id, state.begun = job["id"], job["id"] if many else None
-            # A batch is followed by rest(): for hours, in which the button must start other conversions.
-            yield from itertools.islice(self._follow(state, caller, job), 1 if many else None)
+            long = job["type"] in LONG
+            state.job_id, state.begun = job["id"], job["id"] if long else None
+            yield from itertools.islice(self._follow(state, caller, job), 1 if long else None)
         except (RvcError, OSError) as error:
             why = paragraph(error_message(error))
             yield {self.view.status: card(retold(source.refused), why, tone="bad")}
 
     def rest(self, state: ConvertState, request: gr.Request) -> Iterator[Answer]:
-        """Follow the batch that was just started, if one was; it may take hours."""
+        """Follow the batch or the song that was just started, if one was."""
         yield gr.skip()  # a generator that yields nothing would clear its outputs
         begun, state.begun = state.begun, None
         with suppress(RvcError):

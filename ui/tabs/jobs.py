@@ -278,7 +278,7 @@ def title_of(row: dict[str, Any]) -> str:
             return batch_title(row)
         case "speech":
             return tr("Say {text} in {voice}", text=Path(recording).stem, voice=voice)
-        case "conversion":
+        case "conversion" | "cover":
             return tr("Convert {recording} into {voice}", recording=recording, voice=voice)
     if len(files) < 2:
         return tr("Check {recording}", recording=recording)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from html import escape
+from pathlib import Path
 from typing import Any, ClassVar
 
 import gradio as gr
 
-from pipelines.job_spec import SpeechOptions
+from pipelines.job_spec import CoverOptions, SpeechOptions
 from pipelines.recordings.sources import faults
 from pipelines.speech.synthesisers import languages, speakers
 from pipelines.store.records import Caller, Row
+from pipelines.weights import separator_installed
 from rvc.errors import RvcError, TextError
 from ui.look.fields import field_note, said
 from ui.look.html import waveform
@@ -21,6 +24,14 @@ from ui.server.services import EXAMPLES, QUIET, Answer, Services, as_gr_error, u
 from ui.tabs.conversion_view import names_of
 
 EXAMPLE = EXAMPLES / "recordings" / "visitor.flac"
+SONG_NOTE = tr_later(
+    "Its vocals are taken out, converted in the song's own key, and mixed back; without a GPU that takes "
+    "longer than the song. Of two files, call one vocals and the other backing."
+)
+TWO_FILES_NOTE = tr_later(
+    "This server cannot take vocals out of a song: add its vocals and its backing as two files, and call one "
+    "vocals and the other backing."
+)
 ALL_PLAIN = tr_later("eSpeak NG reads the text aloud. It sounds plain, and the voice keeps its rhythm.")
 SOME_NATURAL = tr_later(
     "English, French, Hindi, Italian, Portuguese and Spanish are read aloud naturally, all others plainly."
@@ -135,6 +146,58 @@ class ManyRecordings(Source):
         self.note = field_note("convert-files")
 
 
+class ASong(Source):
+    label = tr_later("A song")
+    button = tr_later("Convert the song")
+    missing = tr_later("Add a song, or its vocals and its backing as two files.")
+    refused = tr_later("This song was not converted")
+    job_type = "cover"
+
+    def _lay_out(self) -> None:
+        self.field = gr.File(
+            label="A song, or its vocals and its backing as two files",
+            file_count="multiple",
+            height=150,
+            elem_id="convert-song",
+        )
+        self.note = field_note("convert-song")
+        gr.HTML(f'<p class="tm-quiet">{escape(SONG_NOTE if separator_installed() else TWO_FILES_NOTE)}</p>')
+        with gr.Accordion("How it is mixed", open=False, elem_id="convert-mix"):
+            self.mix = {
+                "voice_gain_db": _gain("Voice, in dB", "convert-voice-gain"),
+                "backing_gain_db": _gain("Backing, in dB", "convert-backing-gain"),
+                "reverb": gr.Slider(
+                    0,
+                    1,
+                    value=0,
+                    step=0.05,
+                    label="Reverb of the original vocals",
+                    info="How much of what rings on after the original singer is kept.",
+                    elem_id="convert-reverb",
+                ),
+            }
+
+    @property
+    def inputs(self) -> list[gr.components.Component]:
+        return [self.field, *self.mix.values()]
+
+    def submit(self, caller: Caller, values: Answer, settings: Row, voice: str) -> Row:
+        of_mix = {name: values[slider] for name, slider in self.mix.items() if values[slider] is not None}
+        return super().submit(caller, values, settings | of_mix, voice)
+
+    def put(self, caller: Caller, row: Row) -> Answer:
+        files = self._services.jobs.files.input_paths(caller, row["id"])
+        usual = CoverOptions()
+        return {self.field: [publish_file(path, Path(name).stem) for path, name in files]} | {
+            slider: row["settings"].get(name, getattr(usual, name)) for name, slider in self.mix.items()
+        }
+
+
+def _gain(label: str, elem_id: str) -> gr.Slider:
+    low, high = CoverOptions.ranges["voice_gain_db"]
+    return gr.Slider(low, high, value=0, step=0.5, label=label, elem_id=elem_id)
+
+
 class TextSource(Source):
     label = tr_later("A text")
     button = tr_later("Say it")
@@ -216,7 +279,7 @@ def _offered(language: str) -> str | None:
     return None
 
 
-SOURCES: tuple[type[Source], ...] = (OneRecording, ManyRecordings, TextSource)
+SOURCES: tuple[type[Source], ...] = (OneRecording, ManyRecordings, ASong, TextSource)
 
 
 class SourceChoice:

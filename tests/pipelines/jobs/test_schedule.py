@@ -138,7 +138,7 @@ def test_short_conversions_do_not_stand_behind_long_ones_nor_long_ones_behind_ba
     batch = new_job("me", "batch", status="pending", seq=0, files=[{"name": "a", "seconds": 9000.0}])
     pending = [batch, long, short, later]
     assert positions(pending) == {batch["id"]: 1, long["id"]: 1, short["id"]: 1, later["id"]: 2}
-    assert [next_job(lane, pending, [], 0.0) for lane in LANES] == [None, None, short, batch, long]
+    assert [next_job(lane, pending, [], 0.0) for lane in LANES] == [None, None, short, batch, None, long]
 
 
 def test_a_long_conversion_yields_to_short_ones_and_makes_batches_yield() -> None:

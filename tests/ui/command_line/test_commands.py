@@ -164,6 +164,23 @@ def test_a_text_is_spoken(call: Call, data_dir: Path, tmp_path: Path) -> None:
     assert no_jobs_left(data_dir)
 
 
+def test_a_song_in_two_files_is_covered_and_others_are_refused(
+    call: Call, data_dir: Path, tmp_path: Path
+) -> None:
+    files = [tmp_path / "vocals.wav", tmp_path / "backing.wav"]
+    for number, path in enumerate(files):
+        write(path, "wav16", tone(2.0, 44_100 + number), 44_100)
+    target = tmp_path / "cover.flac"
+    ended = call("cover", *files, "--voice", "kathleen", "-o", target, "--backing-gain-db", "-3")
+    assert (ended.status, ended.out) == (0, f"{target}\n")
+    assert seconds_of(target) > 0
+    assert no_jobs_left(data_dir)
+    nameless = [path.rename(tmp_path / f"{number}.wav") for number, path in enumerate(files)]
+    refused = call("cover", *nameless, "--voice", "kathleen", "-o", tmp_path / "2.wav")
+    assert (refused.status, "vocals" in refused.sentence) == (2, True)
+    assert no_jobs_left(data_dir)
+
+
 CONVERT = ("convert", "me.wav", "--voice", "kathleen")
 TRAIN = ("train", "me.wav", "--name", "Anna", "--consent")
 
