@@ -242,7 +242,7 @@ def test_a_browser_sees_nothing_of_another_one(browser: Browser, served: Launche
 
 def test_who_runs_the_server_looks_after_everybody_s_jobs(context: BrowserContext, served: Launched) -> None:
     upload = served.jobs.upload(Caller("anna"), [(RECORDING, "visitor.flac")], "target")
-    job = new_job("anna", "preprocessing", status="failed", seq=served.jobs._next_seq(), dead_letter=True)
+    job = new_job("anna", "preprocessing", status="failed", seq=served.jobs.next_seq(), dead_letter=True)
     job |= {"upload_id": upload["id"], "input_job_id": upload["id"], "error_message": "It failed 3 times."}
     served.jobs.registry.insert("jobs", job)
     (served.data_dir / "jobs" / job["id"]).mkdir()

@@ -29,7 +29,7 @@ LEVELS = (
     ("ui.look",),
     ("pipelines.worker", "pipelines.demo", "pipelines.examples", "pipelines.commands", "pipelines.checking"),
     ("pipelines.worker_tasks",),
-    ("pipelines.jobs", "pipelines.training"),
+    ("pipelines.jobs", "pipelines.training", "pipelines.live"),
     (
         "pipelines.conversion",
         "pipelines.recordings",
@@ -42,7 +42,7 @@ LEVELS = (
     ("pipelines.store",),
     ("pipelines.events", "pipelines.job_spec", "pipelines.zips"),
     ("pipelines.settings", "pipelines.logs", "pipelines.monitoring", "pipelines.download"),
-    ("rvc.pretrain",),
+    ("rvc.pretrain", "rvc.live"),
     ("rvc.blend",),
     ("rvc.voice",),
     ("rvc.lite", "rvc.vits"),
@@ -58,7 +58,13 @@ LEVEL = {room: number for number, level in enumerate(LEVELS) for room in level}
 PACKAGES = ("ui", "pipelines", "rvc")
 
 # `pipelines.jobs` runs in the server, these run in its children; what both need stands behind both.
-CHILD = ("pipelines.worker", "pipelines.worker_tasks", "pipelines.training", "pipelines.conversion")
+CHILD = (
+    "pipelines.worker",
+    "pipelines.worker_tasks",
+    "pipelines.training",
+    "pipelines.conversion",
+    "pipelines.live",
+)
 
 # The server process: the page, and what it imports. The other modules of pipelines run in child processes.
 SERVER = (

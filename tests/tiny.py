@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from scipy.ndimage import uniform_filter1d
 
-from rvc.audio.loudness import Contour, FrameLoudness, Gain, KnotGain, gain_contour
+from rvc.audio.loudness import MAX_CORRECTION, Contour, FrameLoudness, Gain, KnotGain, gain_contour
 from rvc.engine.card import VoiceCard, read_card
 from rvc.engine.interface import Piece, Source, at_one_level, even_shares, pieces_anywhere, with_context
 from rvc.engine.options import ENGINES, LITE_DEFAULTS
@@ -44,8 +44,10 @@ class ToyEngine:
     defaults = LITE_DEFAULTS
     uses_f0 = True
     reuses_content = True
+    tone_db: NDArray[np.float64] | None = None
     preprocess = staticmethod(at_one_level)
     retrieval_weights = staticmethod(even_shares)
+    contours = staticmethod(Source.of)
 
     def __init__(self, sample_rate_hz: int = 24_000) -> None:
         self.sample_rate_hz = sample_rate_hz
@@ -71,6 +73,9 @@ class ToyEngine:
         hop = self.sample_rate_hz // 100
         wav = self.utter(content, source, piece.first)
         return wav[(piece.start - piece.first) * hop : (piece.stop - piece.first) * hop]
+
+    def most_correction(self, source: Source) -> float:
+        return MAX_CORRECTION
 
     def loudness(
         self, source: Source, source_rms: Contour, spoken: FrameLoudness, follow_loudness: float
@@ -104,7 +109,10 @@ class ToyEngine:
             amplitude = self._between(strengths[:, number], position) * audible
             hum += amplitude * np.sin(2 * np.pi * (number + 1) * cycles) * np.sqrt(2)
         noise = np.stack(
-            [np.random.default_rng(first_frame + i).standard_normal(hop) for i in range(len(content))]
+            [
+                np.random.default_rng(source.place + first_frame + i).standard_normal(hop)
+                for i in range(len(content))
+            ]
         )
         sound = np.where(voiced[:, None] > 0.5, hum, noise) * np.exp(self._between(level, position))
         return sound.reshape(-1).astype(np.float32)

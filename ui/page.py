@@ -1,4 +1,4 @@
-"""The page: four tabs, the Admin page, the named endpoints, how it looks, and how to launch it.
+"""The page: five tabs, the Admin page, the named endpoints, how it looks, and how to launch it.
 
 System fonts only: the page asks nothing of any server but its own.
 Contrast: text on its ground is 4.5:1 or better in the light and in the dark scheme.
@@ -22,6 +22,7 @@ from ui.server.gate import install_gate
 from ui.server.gradio_changes import adapt_gradio
 from ui.server.identity import CallerCookie, trust_proxies
 from ui.server.languages import translate_gradio
+from ui.server.live_socket import LiveSocket
 from ui.server.login import Login, LoginMiddleware, user_of
 from ui.server.monitoring import routes
 from ui.server.published import ServedFiles, begin_links
@@ -32,6 +33,7 @@ from ui.tabs.admin import PATH, AdminLink, AdminPage
 from ui.tabs.clone import CloneState, CloneTab
 from ui.tabs.convert import ConvertTab
 from ui.tabs.jobs import JobsTab
+from ui.tabs.live import LiveTab
 from ui.tabs.remembered import note, remember_tab
 from ui.tabs.running import RunningJobs
 from ui.tabs.voices import VoicesTab
@@ -89,18 +91,26 @@ def build_page(services: Services) -> gr.Blocks:
                 convert = ConvertTab(services)
             with gr.Tab("Clone", id="clone", visible=trains) as clone_opened:
                 clone = CloneTab(services)
+            with gr.Tab("Live", id="live") as live_opened:
+                live = LiveTab(services)
             with gr.Tab("Voices", id="voices") as voices_opened:
                 voices = VoicesTab(services)
             with gr.Tab("Jobs", id="jobs") as jobs_opened:
                 jobs = JobsTab(services)
         clone.wire(page)
         convert.wire(page, convert_opened)
+        live.wire(page, live_opened)
         voices.wire(voices_opened)
         jobs.wire(jobs_opened)
         admin_link.wire(page)
         account.wire(page)
         running.wire(page)
-        opened = {"convert": convert_opened, "voices": voices_opened, "jobs": jobs_opened}
+        opened = {
+            "convert": convert_opened,
+            "live": live_opened,
+            "voices": voices_opened,
+            "jobs": jobs_opened,
+        }
         remember_tab(page, opened | ({"clone": clone_opened} if trains else {}))
         note(convert.voice, "voice")
         note(convert.expert.preset, "preset")
@@ -140,6 +150,7 @@ def launch_options(services: Services, page: gr.Blocks) -> dict[str, Any]:
                 *routes(services),
                 *appearance.routes(),
                 *Uploads(services).routes(),
+                *LiveSocket(services).routes(),
                 *(Login(services, accounts).routes() if accounts else []),
             ],
             "middleware": [

@@ -128,6 +128,12 @@ class Dispatcher:
     def wake(self) -> None:
         self._woken.set()
 
+    def make_room(self, *, live: bool) -> None:
+        """Have all that nobody waits for stand still while somebody speaks live."""
+        with self.lock:
+            self._device.live = live
+        self.wake()
+
     def stop(self, job_id: str, reason: str) -> bool:
         """Ask the child of a running job to save and stop, in time; return whether the job runs."""
         if (job := self._running.get(job_id)) is None:

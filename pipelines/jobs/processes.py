@@ -213,16 +213,21 @@ class WorkerPool:
                 child.kill()
 
     def _spawn(self, arguments: Sequence[str], log_path: Path) -> Child:
-        environment = {
-            "DATA_DIR": str(self._settings.data_dir),
-            "LOG_LEVEL": self._settings.log_level,
-            "LOG_FORMAT": self._settings.log_format,
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self._settings.train_threads)),
-            # A thread that waits for another spins this often before it sleeps. Never spinning makes a
-            # training more than twice as slow on idle cores, always spinning ten times on shared ones.
-            "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", SPIN_COUNT),
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its stack in the job's log
-        }
+        environment = environment_of(self._settings)
         command = [*self._command, *arguments]
         return Child(command, log_path=log_path, environment=environment, on_event=self._on_event)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Return what a child has in its environment on top of the server's own."""
+    return {
+        "DATA_DIR": str(settings.data_dir),
+        "LOG_LEVEL": settings.log_level,
+        "LOG_FORMAT": settings.log_format,
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(settings.train_threads)),
+        # A thread that waits for another spins this often before it sleeps. Never spinning makes a
+        # training more than twice as slow on idle cores, always spinning ten times on shared ones.
+        "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", SPIN_COUNT),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its stack in the job's log
+    }

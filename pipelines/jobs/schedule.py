@@ -47,6 +47,7 @@ class DeviceScheduler:
     2. Conversions come before those of long recordings, these before batches, all before training, and they
        interrupt what they come before.
     3. Within a kind, the lower sequence number comes first.
+    4. While somebody speaks live, only conversions that somebody waits for compute, however long others wait.
 
     A file lock in the children guards against what this cannot see: an orphan of an earlier server.
     """
@@ -59,6 +60,7 @@ class DeviceScheduler:
         self._waiting: dict[str, DeviceRequest] = {}
         self._pause_sent: str | None = None
         self._protected_until_s: dict[str, float] = {}
+        self.live = False  # whether somebody speaks live
 
     @property
     def holders(self) -> list[str]:
@@ -84,11 +86,10 @@ class DeviceScheduler:
 
         The line is "pause", or "grant SLOT" or "continue SLOT" with the number of the slot.
         """
-        if not self._waiting:
-            return None
+        waiting = [other for other in self._waiting.values() if self._may_compute(other)]
         for slot in self._slots:
-            if slot not in self._held:
-                request = min(self._waiting.values(), key=lambda request: self._rank(request, now_s))
+            if slot not in self._held and waiting:
+                request = min(waiting, key=lambda request: self._rank(request, now_s))
                 if self._overdue(request, now_s):
                     self._protected_until_s[request.job_id] = now_s + self._turn_s
                 self._held[slot] = self._waiting.pop(request.job_id)
@@ -115,11 +116,17 @@ class DeviceScheduler:
     def _rank(self, request: DeviceRequest, now_s: float) -> tuple[int, int]:
         return 0 if self._overdue(request, now_s) else 1 + request.urgency, request.seq
 
+    def _may_compute(self, request: DeviceRequest) -> bool:
+        return not self.live or request.urgency == URGENT
+
     def _must_yield(self, held: DeviceRequest, now_s: float) -> bool:
+        if not self._may_compute(held):
+            return True
         protected = now_s < self._protected_until_s.get(held.job_id, float("-inf"))
         return not protected and any(
             other.urgency < held.urgency or (other.urgency > held.urgency and self._overdue(other, now_s))
             for other in self._waiting.values()
+            if self._may_compute(other)
         )
 
 

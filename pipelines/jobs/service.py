@@ -19,6 +19,7 @@ from pipelines.jobs.cleanup import ARRIVING, CleanUp
 from pipelines.jobs.dispatcher import WORKER_COMMAND, Dispatcher
 from pipelines.jobs.incoming import receive_files, require_purpose, taken_up
 from pipelines.jobs.job_files import JobFiles, all_uploads_of, job_of
+from pipelines.jobs.live_seat import LiveSeat
 from pipelines.jobs.outcome import RETRY_PAUSES_S, cancelled, ended
 from pipelines.jobs.reviews import Reviews
 from pipelines.jobs.trash import coming_with, going_with
@@ -80,6 +81,7 @@ class Jobs:
         )
         self.lock = self.dispatcher.lock
         self.estimate = self.dispatcher.estimates.of  # how long a job would take here
+        self.live = LiveSeat(self, settings)
         self.reviews = Reviews(self.registry, self._jobs_dir, self.lock)
 
     def start(self) -> None:
@@ -91,6 +93,7 @@ class Jobs:
         self.dispatcher.start()
 
     def close(self) -> None:
+        self.live.close()
         self.dispatcher.close()
         self.registry.close()
 
@@ -166,7 +169,7 @@ class Jobs:
                 facts: Row = {"id": job_id, "files": kept, "refused": refused}
                 facts["input_audio_path"] = f"jobs/{job_id}/{first}"
                 with self.lock:
-                    seq, kind = self._next_seq(), UPLOAD_TYPES[purpose]
+                    seq, kind = self.next_seq(), UPLOAD_TYPES[purpose]
                     row = new_job(caller.user_id, kind, status="uploaded", seq=seq, progress=1.0, **facts)
                     row = self.dispatcher.public(self.registry.insert("jobs", row))[0]
         except BaseException:
@@ -222,7 +225,7 @@ class Jobs:
             facts |= {"settings": settings, "message": "Waiting"}
             facts |= {"input_job_id": sources[0]["id"], "quality_snr": sources[0]["quality_snr"]}
             self._admit(caller)
-            row = new_job(caller.user_id, type, status="pending", seq=self._next_seq(), **facts)
+            row = new_job(caller.user_id, type, status="pending", seq=self.next_seq(), **facts)
             folder = self._jobs_dir / row["id"]
             folder.mkdir()
             try:
@@ -296,7 +299,7 @@ class Jobs:
                 for name in ("work", "bundle", "result"):
                     shutil.rmtree(folder / name, ignore_errors=True)
                 (folder / "events.jsonl").unlink(missing_ok=True)
-            changes |= {"status": "pending", "seq": self._next_seq(), "attempts": 0, "not_before": 0.0}
+            changes |= {"status": "pending", "seq": self.next_seq(), "attempts": 0, "not_before": 0.0}
             changes |= {"dead_letter": False, "error_message": None, "completed_at": None}
             changes |= {"message": "Waiting", "stage": "", "updated_at": records.now()}
             return self._changed(self.registry.update("jobs", row["id"], **changes))
@@ -342,13 +345,14 @@ class Jobs:
             for job in self._jobs_in(row["id"]):
                 if not self.dispatcher.stop(job["id"], "deleted"):
                     self._end(job, ended("failed", error_message=said))
+            self.live.end(row["id"])
             self.dispatcher.wake()
             return gone
 
     def use_of(self, model_id: str) -> str:
         """Say how many jobs wait for a voice or use it, of which kind; "" for none."""
         with self.lock:
-            counts = Counter(job["type"] for job in self._jobs_in(model_id))
+            counts = Counter([*(job["type"] for job in self._jobs_in(model_id)), *self.live.uses(model_id)])
         called = {"speech": ("text", "texts"), "batch": ("batch", "batches")}
         told = [
             f"{count} {called.get(kind, (kind, f'{kind}s'))[count > 1]}"
@@ -395,7 +399,7 @@ class Jobs:
         self.dispatcher.wake()
         return self.dispatcher.public(row)[0]
 
-    def _next_seq(self) -> int:
+    def next_seq(self) -> int:
         self._last_seq += 1
         return self._last_seq
 

@@ -52,13 +52,15 @@ def gain_contour(
     spoken: FrameLoudness,
     follow_loudness: float,
     max_correction: float | Contour = MAX_CORRECTION,
+    loud: tuple[float, float] | None = None,
 ) -> Contour:
     """Compute the gain at each knot, (T + 1,), that makes a spoken recording as loud as its source.
 
     1 of `follow_loudness` makes every frame as loud as the source's, 0 only the recording as a whole (the
-    voice's own dynamics stay). The result stays below the ceiling, and is silent where the source is.
+    voice's own dynamics stay). The result stays below the ceiling, and is silent where the source is. `loud`
+    is how loud source and spoken are, of which these frames may be a part only; else these are the whole.
     """
-    source_loud, spoken_loud = loud_of(source_rms), loud_of(spoken.rms)
+    source_loud, spoken_loud = loud or (loud_of(source_rms), loud_of(spoken.rms))
     if source_loud <= 0.0 or spoken_loud <= 0.0:
         return np.zeros(source_rms.size + 1)
     overall = source_loud / spoken_loud

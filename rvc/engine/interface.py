@@ -39,6 +39,7 @@ class Source:
     level: Frames  # natural logarithm of the RMS, (T,)
     phase: NDArray[np.float64]  # cycles of F0 at the start of each frame, (T,), 0..1, cumulated from frame 0
     pad_frames: int = 0  # so many at either end are no part of the recording; they only give it context
+    place: int = 0  # of its first frame, where it is a part of a longer one: noise depends on it
 
     @property
     def frames(self) -> int:
@@ -90,6 +91,7 @@ class Engine(Protocol):
         uses_f0: Whether it is told the melody.
         defaults: How its voices are converted unless somebody asks otherwise.
         reuses_content: Whether a frame's content is the same in whichever piece it is computed.
+        tone_db: The tone in which recordings are heard, of 20 bands; None is their own.
     """
 
     sample_rate_hz: int
@@ -97,6 +99,7 @@ class Engine(Protocol):
     uses_f0: bool
     defaults: EngineDefaults
     reuses_content: bool
+    tone_db: NDArray[np.float64] | None
 
     def preprocess(self, wav16k: Frames) -> Frames:
         """Bring a recording, (N,), into the form in which F0 is taken from it, (N + 2 * 160 * pad_frames,).
@@ -111,6 +114,9 @@ class Engine(Protocol):
             heard16k: What `preprocess` gave, shape (N,).
             f0_hz: Its F0 as it shall sound, shape (N // 160 + 1,), 0 where unvoiced; ValueError for another.
         """
+
+    def contours(self, heard16k: Frames, f0_hz: NDArray[np.float64]) -> Source:
+        """Put together the same of audio, without padding, that is in the voice's tone and level already."""
 
     def pieces(self, source: Source, chunk_s: float) -> list[Piece]:
         """Cut a recording into pieces of about this many seconds; their results are joined as they are."""
@@ -138,6 +144,9 @@ class Engine(Protocol):
         Returns:
             Audio of the frames `piece.start`..`piece.stop`, as many hops of samples.
         """
+
+    def most_correction(self, source: Source) -> float | Contour:
+        """Say by how much a frame may be made louder, a factor."""
 
     def loudness(
         self, source: Source, source_rms: Contour, spoken: FrameLoudness, follow_loudness: float

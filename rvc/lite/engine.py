@@ -54,6 +54,7 @@ class LiteEngine:
     reuses_content = True
     preprocess = staticmethod(at_one_level)
     retrieval_weights = staticmethod(even_shares)
+    contours = staticmethod(Source.of)
 
     def __init__(
         self,
@@ -75,7 +76,7 @@ class LiteEngine:
         """Hear the recording in the tone of the voice's own; its F0 was found before, in its own tone."""
         if self.tone_db is not None:
             heard16k = at_one_level(match_tone(heard16k, self.tone_db))
-        return Source.of(heard16k, f0_hz)
+        return self.contours(heard16k, f0_hz)
 
     def pieces(self, source: Source, chunk_s: float) -> list[Piece]:
         return pieces_anywhere(source.frames, chunk_s, self.context_frames)
@@ -114,13 +115,18 @@ class LiteEngine:
         pulses = pulse_train(row(source.f0_hz[part]), cycles, frames.voiced, self.sample_rate_hz)
         frame_samples = self.synthesizer.config.frame_samples
         breath = np.where(self._is_high(source)[part], HIGH_NOTE_BREATH, 1.0)
-        noise = placed_noise(first_frame, len(content), frame_samples) * row(breath.repeat(frame_samples))
+        noise = placed_noise(source.place + first_frame, len(content), frame_samples)
+        noise *= row(breath.repeat(frame_samples))
         return self.synthesizer(frames, torch.zeros(1, dtype=torch.long), (pulses, noise))[0].numpy()
 
     def _is_high(self, source: Source) -> NDArray[np.bool_]:
         """Tell which frames are sung above what the voice has learned, (T,)."""
         high: NDArray[np.bool_] = (source.voiced > 0) & (source.f0_hz > self._told_hz[1])
         return high
+
+    def most_correction(self, source: Source) -> Contour:
+        """Allow more for a note above the voice's own, of which its filters may leave little."""
+        return np.where(self._is_high(source), HIGH_NOTE_CORRECTION, MAX_CORRECTION)
 
     def loudness(
         self, source: Source, source_rms: Contour, spoken: FrameLoudness, follow_loudness: float
@@ -129,9 +135,7 @@ class LiteEngine:
         heard = np.append(frame_rms(source.wav16k), 0.0)[: source_rms.size]
         if self.tone_db is not None and (loud := loud_of(heard)) > 0.0:
             source_rms = np.where(source_rms > 0.0, heard * (loud_of(source_rms) / loud), 0.0)
-        # Of a note above the voice's own, its filters may leave little.
-        limits = np.where(self._is_high(source), HIGH_NOTE_CORRECTION, MAX_CORRECTION)
-        knots = gain_contour(source_rms, spoken, follow_loudness, limits)
+        knots = gain_contour(source_rms, spoken, follow_loudness, self.most_correction(source))
         return KnotGain(knots=knots, hop=self.sample_rate_hz // 100)
 
 

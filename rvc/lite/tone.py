@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -51,7 +52,11 @@ class Tone:
 
 def measure_tone(wav16k: Wave) -> Tone:
     """Measure the tone of a recording, whatever its level."""
-    bands = np.concatenate(list(_band_levels(wav16k)))
+    return tone_of(np.concatenate(list(_levels_by_minutes(wav16k))))
+
+
+def tone_of(bands: NDArray[np.float32]) -> Tone:
+    """Measure the tone of frames by their `band_levels`, (T, 20)."""
     power = np.exp(bands).sum(axis=1)
     active = power[power > 2 * TONE_BANDS * POWER_FLOOR]
     if not active.size:
@@ -74,8 +79,7 @@ def mean_tone(waves16k: Iterable[Wave]) -> NDArray[np.float64]:
 
 def match_tone(wav16k: Wave, tone_db: NDArray[np.float64]) -> Wave:
     """Give a recording the tone `tone_db` as far as its own is known, not delayed; its level is another."""
-    measured = measure_tone(wav16k)
-    taps = _filter(np.clip((tone_db - measured.db) * measured.certainty, -MAX_DB, MAX_DB))
+    taps = equaliser(correction_db(measure_tone(wav16k), tone_db))
     half = TAPS // 2
     made = np.empty_like(wav16k)
     for start in range(0, wav16k.size, BLOCK_SAMPLES):  # an hour at once would take its size several times
@@ -85,18 +89,35 @@ def match_tone(wav16k: Wave, tone_db: NDArray[np.float64]) -> Wave:
     return made
 
 
-def _band_levels(wav16k: Wave) -> Iterator[NDArray[np.float32]]:
-    """Natural logarithm of the power of each frame in each band, (T, 20) in all, a minute at a time."""
-    bank, gain = mel_bank(), np.float32(normalisation_gain(wav16k))
+def correction_db(measured: Tone, tone_db: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Say what a recording lacks of a tone in each band, as far as its own is known, (20,)."""
+    return np.clip((tone_db - measured.db) * measured.certainty, -MAX_DB, MAX_DB)
+
+
+def band_levels(wav16k: Wave) -> NDArray[np.float32]:
+    """Natural logarithm of the power of each frame in each band, (T, 20), at the networks' level."""
+    fine = log_mel(power_spectrum(torch.from_numpy(wav16k)[None]), _bank())[0]
+    return fine.reshape(len(fine), TONE_BANDS, -1).mean(2).numpy()
+
+
+@lru_cache(maxsize=1)
+def _bank() -> torch.Tensor:
+    return mel_bank()
+
+
+def _levels_by_minutes(wav16k: Wave) -> Iterator[NDArray[np.float32]]:
+    gain = np.float32(normalisation_gain(wav16k))
     for start in range(0, wav16k.size + 1, BLOCK_SAMPLES):
-        part = torch.from_numpy(gain * wav16k[start : start + BLOCK_SAMPLES])[None]
-        fine = log_mel(power_spectrum(part), bank)[0, : BLOCK_SAMPLES // HOP_16K]
-        yield fine.reshape(len(fine), TONE_BANDS, -1).mean(2).numpy()
+        yield band_levels(gain * wav16k[start : start + BLOCK_SAMPLES])[: BLOCK_SAMPLES // HOP_16K]
 
 
-def _filter(gain_db: NDArray[np.float64]) -> Wave:
+def band_centres_hz() -> NDArray[np.float64]:
+    return band_edges_hz()[1:-1].reshape(TONE_BANDS, -1).mean(1).numpy()
+
+
+def equaliser(gain_db: NDArray[np.float64]) -> Wave:
     """Design the equaliser: a filter of linear phase whose gain goes straight from band to band, (511,)."""
-    centres_hz = band_edges_hz()[1:-1].reshape(TONE_BANDS, -1).mean(1).numpy()
+    centres_hz = band_centres_hz()
     grid_hz = np.linspace(0.0, RATE_16K_HZ / 2, 257)
     gains = 10 ** (np.interp(grid_hz, centres_hz, gain_db) / 20)
     return firwin2(TAPS, grid_hz, gains, fs=RATE_16K_HZ).astype(np.float32)

@@ -48,7 +48,7 @@ class PraatF0(F0Estimator):
         range_hz = yield from self._range(wav, silence)
         contour = np.zeros(frames)
         for start, stop, first, last in self._chunks(frames):
-            part = self._analyse(wav, slice(first, last, 1), range_hz, silence)
+            part = analyse(wav, slice(first, last, 1), range_hz, silence)
             contour[start:stop] = part["frequency"][start - first : stop - first]
             yield FILTER_SHARE + RANGE_SHARE + (1 - FILTER_SHARE - RANGE_SHARE) * stop / frames
         return tidy_f0(contour)
@@ -62,7 +62,7 @@ class PraatF0(F0Estimator):
         frames = wav16k.size // HOP_16K + 1
         for start, stop, first, last in self._chunks(frames):
             end = wav16k.size if stop == frames else stop * HOP_16K
-            part = _speech_band(wav16k[first * HOP_16K : max(end, last * HOP_16K)])
+            part = speech_band(wav16k[first * HOP_16K : max(end, last * HOP_16K)])
             begin = (start - first) * HOP_8K
             wav[start * HOP_8K : (end + 1) // 2] = part[begin : begin + (end + 1) // 2 - start * HOP_8K]
             yield FILTER_SHARE * stop / frames
@@ -74,41 +74,45 @@ class PraatF0(F0Estimator):
         frames = wav.size // HOP_8K + 1
         hz, strength = np.zeros(frames), np.zeros(frames)
         for start, stop, first, last in self._chunks(frames):
-            part = self._analyse(wav, slice(first, last, 4), wide, silence)
+            part = analyse(wav, slice(first, last, 4), wide, silence)
             kept = part[(start - first + 3) // 4 : -(-(stop - first) // 4)]
             hz[start : start + kept.size] = kept["frequency"]
             strength[start : start + kept.size] = kept["strength"]
             yield FILTER_SHARE + RANGE_SHARE * stop / frames
-        return _search_range(hz, strength, wide)
-
-    def _analyse(
-        self, wav: NDArray[np.float32], which: slice, range_hz: tuple[float, float], silence: float
-    ) -> NDArray[np.void]:
-        """Give these frames to Praat in a sound whose own frames lie exactly on ours."""
-        count = len(range(which.start, which.stop, which.step))
-        half_window = int(np.ceil(1.5 / range_hz[0] * ANALYSIS_RATE_HZ)) + 1
-        # Praat centres as many frames as fit; with this length they are ours, half a window inside.
-        sound = np.zeros((count - 1) * which.step * HOP_8K + 2 * half_window)
-        begin = which.start * HOP_8K - half_window
-        source = wav[max(begin, 0) : max(begin + sound.size, 0)]
-        offset = max(-begin, 0)
-        sound[offset : offset + source.size] = source
-        # Praat's silence threshold is relative to the peak of the sound that it is given.
-        peak = float(np.abs(sound - sound.mean()).max()) or 1.0
-        pitch = parselmouth.Sound(sound, ANALYSIS_RATE_HZ).to_pitch_ac(
-            time_step=which.step / FRAMES_PER_S,
-            pitch_floor=range_hz[0],
-            pitch_ceiling=range_hz[1],
-            silence_threshold=silence / peak,
-            voicing_threshold=VOICING_THRESHOLD,
-        )
-        rows: NDArray[np.void] = pitch.selected_array
-        if rows.size != count:
-            raise RuntimeError(f"Praat returned {rows.size} frames instead of {count}.")
-        return rows
+        return search_range(hz, strength, wide)
 
 
-def _speech_band(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
+def analyse(
+    wav: NDArray[np.float32], which: slice, range_hz: tuple[float, float], silence: float
+) -> NDArray[np.void]:
+    """Give these frames of 8 kHz audio to Praat in a sound whose own frames lie exactly on ours.
+
+    `silence` is the level below which a frame is ever more likely unvoiced. Rows have frequency, strength.
+    """
+    count = len(range(which.start, which.stop, which.step))
+    half_window = int(np.ceil(1.5 / range_hz[0] * ANALYSIS_RATE_HZ)) + 1
+    # Praat centres as many frames as fit; with this length they are ours, half a window inside.
+    sound = np.zeros((count - 1) * which.step * HOP_8K + 2 * half_window)
+    begin = which.start * HOP_8K - half_window
+    source = wav[max(begin, 0) : max(begin + sound.size, 0)]
+    offset = max(-begin, 0)
+    sound[offset : offset + source.size] = source
+    # Praat's silence threshold is relative to the peak of the sound that it is given.
+    peak = float(np.abs(sound - sound.mean()).max()) or 1.0
+    pitch = parselmouth.Sound(sound, ANALYSIS_RATE_HZ).to_pitch_ac(
+        time_step=which.step / FRAMES_PER_S,
+        pitch_floor=range_hz[0],
+        pitch_ceiling=range_hz[1],
+        silence_threshold=silence / peak,
+        voicing_threshold=VOICING_THRESHOLD,
+    )
+    rows: NDArray[np.void] = pitch.selected_array
+    if rows.size != count:
+        raise RuntimeError(f"Praat returned {rows.size} frames instead of {count}.")
+    return rows
+
+
+def speech_band(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
     """Keep what lies between mains hum and 4 kHz, without delay; return it at 8 kHz.
 
     Hum in a pause would be taken for a voice at 50 or 60 Hz; one that low is found by its harmonics.
@@ -124,7 +128,7 @@ def _speech_band(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.fft.irfft(spectrum * gain, size // 2) * 0.5
 
 
-def _search_range(
+def search_range(
     hz: NDArray[np.float64], strength: NDArray[np.float64], wide_hz: tuple[float, float]
 ) -> tuple[float, float]:
     """Choose where to search closely: wide enough for the song, too narrow for most octave errors.

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, filtfilt
 
 from rvc.audio.level import FRAMES_PER_S, HOP_16K, RATE_16K_HZ, frame_rms, level_contour
-from rvc.audio.loudness import Contour, EnvelopeMix, FrameLoudness, Gain, slow_envelope
+from rvc.audio.loudness import MAX_CORRECTION, Contour, EnvelopeMix, FrameLoudness, Gain, slow_envelope
 from rvc.engine.card import VoiceCard
 from rvc.engine.interface import Piece, Source, frames_covering, placed_noise
 from rvc.engine.options import RVC_DEFAULTS
@@ -91,6 +91,7 @@ class RvcEngine:
 
     defaults = RVC_DEFAULTS
     reuses_content = False
+    tone_db: NDArray[np.float64] | None = None
 
     def __init__(
         self,
@@ -123,6 +124,9 @@ class RvcEngine:
         return np.pad(high_passed(wav16k), padding, mode="reflect")
 
     def source(self, heard16k: Wave, f0_hz: NDArray[np.float64]) -> Source:
+        return replace(self.contours(heard16k, f0_hz), pad_frames=PAD_FRAMES)
+
+    def contours(self, heard16k: Wave, f0_hz: NDArray[np.float64]) -> Source:
         """Keep F0 as it is, in steps."""
         passed = np.cumsum(f0_hz.astype(np.float32).astype(np.float64)) / FRAMES_PER_S
         return Source(
@@ -131,7 +135,6 @@ class RvcEngine:
             voiced=(f0_hz > 0).astype(np.float32),
             level=level_contour(heard16k, frames_covering(heard16k, f0_hz)),
             phase=np.append(0.0, passed[:-1]) % 1.0,
-            pad_frames=PAD_FRAMES,
         )
 
     def pieces(self, source: Source, chunk_s: float) -> list[Piece]:
@@ -179,7 +182,8 @@ class RvcEngine:
             torch.from_numpy(coarse_bins(f0_hz))[None].to(device),
             torch.from_numpy(f0_hz.astype(np.float32))[None].to(device),
         )
-        noise = Noise.placed(self.config, piece.first, len(content), device, self._noise)
+        place = source.place + piece.first
+        noise = Noise.placed(self.config, place, len(content), device, self._noise)
         phase = source.phase[piece.first] if self._lossless else 0.0  # other programs begin each piece anew
         noise = replace(noise, first_phase=torch.tensor([phase], device=device))
         spoken = (piece.start - piece.first, piece.stop - piece.first)
@@ -190,6 +194,9 @@ class RvcEngine:
             passages.append(passage.cpu().numpy())
             yield sum(map(len, passages)) / samples
         return np.concatenate(passages)
+
+    def most_correction(self, source: Source) -> float:
+        return MAX_CORRECTION
 
     def loudness(
         self, source: Source, source_rms: Contour, spoken: FrameLoudness, follow_loudness: float

@@ -17,6 +17,7 @@ from gradio_client import Client  # type: ignore[import-untyped]
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from rvc.files import ROOT
+from tests.toy_live import TOY_LIVE
 from tests.toy_worker import TOY_WORKER
 
 EXAMPLES = ROOT / "assets" / "examples"
@@ -95,6 +96,7 @@ def served(
     settings = Settings.model_validate({"data_dir": folder / "data", "max_file_size_mb": 5, **wishes})
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     jobs = Jobs(settings, worker_command=worker, retry_pauses_s=())
+    jobs.live.command = TOY_LIVE
     jobs.start()
     services = Services.of(settings, jobs, shared=shared)
     page = build_page(services)

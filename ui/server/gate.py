@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 API = "/gradio_api"
 UPLOAD = f"{API}/upload"
 FILE = f"{API}/file="
+LIVE = "/live"  # the one WebSocket
 _ID = r"[\w.-]{1,100}"
 READ, CALL = frozenset(READING), frozenset({"POST"})
 # Methods and path of all that the page and gradio_client ask for. Of each, a slash at the end is the same.
@@ -87,11 +88,15 @@ class GateMiddleware:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":  # a WebSocket: closed before it is accepted
-            await send({"type": "websocket.close", "code": 1008})
-            return
         scope = _without_prefix(scope)
+        if scope["type"] == "websocket" and scope["path"] != LIVE:
+            await send({"type": "websocket.close", "code": 1008})  # before it is accepted
+            return
         LANGUAGE.set(language_of(HTTPConnection(scope)))  # of whatever is answered from here on
+
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":

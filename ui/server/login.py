@@ -137,6 +137,9 @@ class LoginMiddleware:
         if is_open or self._callers.account(HTTPConnection(scope)) is not None:
             await self._app(scope, receive, send)
             return
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
         answer: Response = JSONResponse({"detail": "Log in first."}, status_code=401)
         if scope["type"] == "http" and scope["path"] in PAGES and scope["method"] in ("GET", "HEAD"):
             answer = form_page()

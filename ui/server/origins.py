@@ -49,10 +49,14 @@ class OriginMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(raw=list(scope.get("headers", ())))
+        if scope["type"] == "websocket" and not self._may_connect(scope, headers):
+            REFUSALS.labels("OtherSite").inc()
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
             await self._behind(scope, receive, send)
             return
-        headers = Headers(raw=list(scope["headers"]))
         if self._https:
             if scope["scheme"] == "https":
                 send = _only_over_https(send)
@@ -69,6 +73,12 @@ class OriginMiddleware:
         else:
             REFUSALS.labels("OtherSite").inc()
             await PlainTextResponse(OTHER_SITE + "\n", 403)(scope, receive, send)
+
+    def _may_connect(self, scope: Scope, headers: Headers) -> bool:
+        """Whether a page may open a WebSocket: no browser asks first, and every one sends cookies."""
+        if self._https and scope["scheme"] != "wss":
+            return False
+        return is_same_site(headers) or headers["origin"].lower() in self._origins
 
 
 def _without_origin(app: ASGIApp) -> ASGIApp:

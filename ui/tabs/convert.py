@@ -157,6 +157,7 @@ class ConvertTab:
         offered = page.load(self.voices, self.choice, self.offered, js=recalled("voice"), **QUIET)
         offered.then(js=recalled("preset"), **self._choosing, **QUIET)
         opened.select(self.voices, self.choice, self.offered, **QUIET)
+        opened.select(self.takes.show, self.state, self.takes.list, **QUIET)
         followed = page.load(self.reattach, self.state, self.drawn, **FOLLOWS, **QUIET)
         page.load(self.takes.show, self.state, self.takes.list, **QUIET)
         followed.then(self.takes.show, self.state, self.takes.list, **QUIET)

@@ -156,3 +156,20 @@ def test_a_long_conversion_yields_to_short_ones_and_makes_batches_yield() -> Non
     scheduler.release("c3")
     assert scheduler.decide(5.0) == ("long", "continue 0")
     assert scheduler.decide(602.0) == ("long", "pause"), "the batch has waited long enough"
+
+
+def test_while_somebody_speaks_live_only_conversions_that_are_waited_for_compute() -> None:
+    scheduler = DeviceScheduler(max_pause_s=600)
+    scheduler.request(training(1))
+    assert scheduler.decide(0.0) == ("t1", "grant 0")
+    scheduler.live = True
+    assert scheduler.decide(1.0) == ("t1", "pause")
+    scheduler.paused("t1", 1.0)
+    assert scheduler.decide(2.0) is None
+    assert scheduler.decide(5_000.0) is None  # overdue or not
+    scheduler.request(conversion(2, since_s=5_000.0))
+    assert scheduler.decide(5_000.0) == ("c2", "grant 0")
+    assert scheduler.decide(5_001.0) is None  # nothing that waits may take it away
+    scheduler.release("c2")
+    scheduler.live = False
+    assert scheduler.decide(5_002.0) == ("t1", "continue 0")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rvc.audio.resampling import StreamResampler, resample
+from rvc.audio.resampling import PromptResampler, StreamResampler, resample
 
 PAIRS = [
     (44_100, 48_000),
@@ -52,3 +52,19 @@ def test_equal_rates_change_nothing() -> None:
     np.testing.assert_array_equal(resample(wave, 16_000, 16_000), wave)
     stream = StreamResampler(16_000, 16_000)
     np.testing.assert_array_equal(np.concatenate([stream.push(wave), stream.finish()]), wave)
+
+
+@pytest.mark.parametrize(
+    ("from_hz", "to_hz"), [(48_000, 16_000), (44_100, 16_000), (24_000, 48_000), (40_000, 44_100)]
+)
+def test_a_prompt_resampler_is_hardly_late_and_clean_whatever_the_pieces(from_hz: int, to_hz: int) -> None:
+    wave = np.sin(2 * np.pi * 1_000 * np.arange(from_hz) / from_hz).astype(np.float32)
+    made = []
+    for piece in (1, 777, 4_000):
+        stream = PromptResampler(from_hz, to_hz)
+        parts = [stream.push(wave[start : start + piece]) for start in range(0, wave.size, piece)]
+        made.append(np.concatenate(parts))
+        assert to_hz - made[-1].size <= 0.003 * to_hz
+        np.testing.assert_array_equal(made[-1], made[0])
+    wanted = np.sin(2 * np.pi * 1_000 * np.arange(made[0].size) / to_hz)
+    assert np.abs(made[0] - wanted)[200:].max() < 1e-3

@@ -134,7 +134,7 @@ def test_a_conversion_does_not_tell_which_microphone_recorded_its_source(
 
 def test_a_voice_that_was_made_before_there_were_tones_speaks_as_it_did(speech: Wave, tmp_path: Path) -> None:
     voice = Voice.load(BUILTIN_VOICES / "kathleen")
-    voice.engine.tone_db = None  # type: ignore[attr-defined]
+    voice.engine.tone_db = None
     quiet = speech * np.float32(0.2)
     plain, heard = (
         converted_tone(voice, wav, tmp_path) for wav in (quiet, through_a_microphone(quiet, "bright"))
@@ -162,7 +162,7 @@ def test_pauses_have_no_say(speech: Wave) -> None:
 
 def test_a_recording_is_heard_at_the_one_level_and_its_silence_stays_silent(speech: Wave) -> None:
     voice = Voice.load(BUILTIN_VOICES / "kathleen")
-    voice.engine.tone_db = np.linspace(30, -30, TONE_BANDS)  # type: ignore[attr-defined]
+    voice.engine.tone_db = np.linspace(30, -30, TONE_BANDS)
     pause = np.zeros(16_000, np.float32)
     recorded = np.concatenate([speech, pause, speech])
     rms = np.append(frame_rms(recorded), 0.0)[: recorded.size // 160 + 1]

@@ -118,7 +118,7 @@ def add(services: Services, user: str, **fields: Any) -> str:  # noqa: ANN401
     caller = Caller(user)
     upload = services.jobs.upload(caller, [(RECORDING, "visitor.flac")], "target")
     row = new_job(
-        user, "preprocessing", status="failed", seq=services.jobs._next_seq(), upload_id=upload["id"]
+        user, "preprocessing", status="failed", seq=services.jobs.next_seq(), upload_id=upload["id"]
     )
     row |= {"input_job_id": upload["id"], "files": services.jobs.registry.get("jobs", upload["id"])["files"]}  # type: ignore[index]
     services.jobs.registry.insert("jobs", row | fields)
@@ -159,7 +159,7 @@ def test_a_batch_is_shown_file_by_file_and_goes_on_rather_than_starts_again(
     services: Services, tab: AdminPage
 ) -> None:
     upload = services.jobs.upload(Caller("anna"), [(RECORDING, "visitor.flac")], "batch")
-    row = new_job("anna", "batch", status="cancelled", seq=services.jobs._next_seq(), upload_id=upload["id"])
+    row = new_job("anna", "batch", status="cancelled", seq=services.jobs.next_seq(), upload_id=upload["id"])
     files = [one | {"status": "failed", "reason": "It is all noise."} for one in upload["files"]]
     services.jobs.registry.insert("jobs", row | {"input_job_id": upload["id"], "files": files})
     (services.settings.data_dir / "jobs" / row["id"]).mkdir()

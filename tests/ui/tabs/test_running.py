@@ -20,7 +20,7 @@ def add(services: Services, status: str = "pending") -> str:
     caller = services.caller(request())
     with services.jobs.lock:
         row = new_job(
-            caller.user_id, "training", status=status, seq=services.jobs._next_seq(), model_name="<i>W"
+            caller.user_id, "training", status=status, seq=services.jobs.next_seq(), model_name="<i>W"
         )
         row["upload_id"] = row["input_job_id"] = services.jobs.registry.insert(
             "jobs", new_job(caller.user_id, "training", status="uploaded", seq=0)
