@@ -103,6 +103,11 @@ def state_of(page: Launched) -> dict[str, Any]:
     return {"files": files, "rows": {name: rows[name] for name in ("jobs", "models", "usage")}}
 
 
+def victim_of(state: dict[str, Any]) -> set[str]:
+    """Whose the rows are."""
+    return {row["user_id"] for row in state["rows"]["jobs"].values()}
+
+
 def untouched(victim: Victim, before: dict[str, Any], after: dict[str, Any]) -> None:
     """All rows and files of the victim's, and all others that were there, are as they were."""
     for table in ("jobs", "models"):
@@ -180,7 +185,13 @@ def test_every_listener_refuses_whatever_it_is_sent(
     for heard in attacker.join(wishes):
         check(heard, victim, faults)
     after = state_of(victim.page)
-    assert after == before
+    untouched(victim, before, after)
+    # Any text can be said: then it is the attacker's own.
+    new = {key: row for key, row in after["rows"]["jobs"].items() if key not in before["rows"]["jobs"]}
+    assert {row["type"] for row in new.values()} <= {"speech"}
+    assert victim_of(before) & {row["user_id"] for row in new.values()} == set()
+    made = set(after["files"]) - set(before["files"])
+    assert all(name.split("/")[:2] in [["jobs", key] for key in new] for name in made)
 
 
 def test_one_s_own_things_with_wrong_values_reach_nothing_of_another(
