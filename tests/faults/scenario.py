@@ -104,7 +104,7 @@ def left_over(data: Path) -> list[str]:
     finally:
         registry.close()
     folders = {path.name for path in (data / "jobs").iterdir()}
-    homes = {path.name for path in (data / "models").iterdir()}
+    homes = {path.name for path in (data / "models").glob("*")}
     wrong = [f"job folder {name} without a row" for name in folders - jobs]
     wrong += [f"row of {name} without a folder" for name in jobs - folders]
     wrong += [f"voice folder {name} without a row" for name in homes - models]
