@@ -61,7 +61,7 @@ def delete(page: Page, name: str) -> None:
 def use(page: Page, name: str) -> None:
     """Go to the Convert tab with the voice that the Voices tab shows."""
     page.locator("#voice-use").click()
-    page.locator(".tm-voice", has_text=name).locator("input:checked").wait_for()
+    page.locator("#convert-voice .tm-voice", has_text=name).locator("input:checked").wait_for()
 
 
 def convert_with(page: Page) -> None:
@@ -93,7 +93,7 @@ def test_what_one_tab_deletes_and_imports_the_other_one_knows(
     import_voice(one, tmp_path, "Owl")
     other.locator("#convert-voice label").first.hover()
     other.locator("#convert-voice label", has_text="Owl").click()
-    other.locator(".tm-voice", has_text="Owl").locator("input:checked").wait_for()
+    other.locator("#convert-voice .tm-voice", has_text="Owl").locator("input:checked").wait_for()
     other.locator("#convert").click()
     other.locator("#convert-status").get_by_text("in the voice Owl").wait_for()
 

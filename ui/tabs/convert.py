@@ -156,7 +156,8 @@ class ConvertTab:
         page.load(self.hear, None, self.heard, **QUIET)
         offered = page.load(self.voices, self.choice, self.offered, js=recalled("voice"), **QUIET)
         offered.then(js=recalled("preset"), **self._choosing, **QUIET)
-        opened.select(self.voices, self.choice, self.offered, **QUIET)
+        # As it is kept, too: this may come before the page's first answer, and be answered after it.
+        opened.select(self.voices, self.choice, self.offered, js=recalled("voice"), **QUIET)
         opened.select(self.takes.show, self.state, self.takes.list, **QUIET)
         followed = page.load(self.reattach, self.state, self.drawn, **FOLLOWS, **QUIET)
         page.load(self.takes.show, self.state, self.takes.list, **QUIET)
