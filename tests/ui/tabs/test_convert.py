@@ -226,7 +226,7 @@ def test_voices_of_one_name_can_be_told_apart(tab: ConvertTab, services: Service
 )
 def test_what_was_done_to_the_pitch_is_said(moved: float | None, median_hz: float | None, told: str) -> None:
     result = {"transpose_semitones": moved, "source_median_hz": median_hz}
-    assert told in what_was_done({"result": result}, "Wren")
+    assert told in what_was_done({"type": "conversion", "result": result}, "Wren")
 
 
 def test_the_fields_of_the_chosen_kind_of_source_are_shown_and_no_others(tab: ConvertTab) -> None:
