@@ -59,7 +59,7 @@ def test_a_training_goes_on(client: Client, job_id: str) -> None:
     assert row["status"] in ("pending", "training")
     row = client.submit(job_id, api_name="/follow_job").result()
     assert (row["status"], row["result"]["steps"]) == ("completed", 30)
-    assert "at least one" in refusal(client, job_id, 0, api_name="/train_on")
+    assert "from 1 on" in refusal(client, job_id, 0, api_name="/train_on")
     assert "job is completed" in refusal(client, job_id, api_name="/retry_job")
     forged = {"patience_from": 30}
     assert "noted by train_on" in refusal(

@@ -103,7 +103,7 @@ def test_every_line_of_a_file_is_a_sound_file_in_a_zip_with_a_table(client: Clie
         ("a" * 100_000, {}, "has 100,000 characters; send at most 20,000 at a time"),
         ("Hi", {"language": "tlh"}, "speak no language 'tlh'"),
         ("Hi", {"language": 7}, "'language' is 7; give text"),
-        ("Hi", {"speed": 9}, "'speed' is 9.0; give a number from 0.5 to 2"),
+        ("Hi", {"speed": 9}, "'speed' is 9; give a number from 0.5 to 2"),
         ("Hi", {"synthesiser": "hal"}, "'synthesiser' is 'hal'; give one of"),
         ("Hi", {"loudness": 1}, "no setting 'loudness'"),
         ("Hi", [1], "not a JSON object"),
