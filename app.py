@@ -45,7 +45,8 @@ logger = logging.getLogger("timbre")
 GRADIO_NUMBERS = ("GRADIO_NUM_PORTS", "GRADIO_NODE_NUM_PORTS", "GRADIO_DEBUG", "GRADIO_ANALYTICS_MAX_EVENTS")
 ALONE = ("demo", "demo_only", "check", "clean_up", "backup", "restore", "add_user", "remove_user")
 COMMANDS = (
-    "Commands, each with its own --help: convert, cover, say, train, prepare, voices, import, export, doctor."
+    "Commands, each with its own --help: convert, cover, say, train, prepare, voices, import, export, "
+    "live-test, doctor."
 )
 FULL_DISK = (
     "The disk of the data folder is full, so Timbre cannot start; free some room on it, for example with "

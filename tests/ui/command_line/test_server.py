@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import soundfile as sf
 
 from tests.cheap_accounts import accounts_of
 from tests.ui.command_line.conftest import Call, everything_in
@@ -53,6 +54,17 @@ def test_what_a_server_refuses_is_its_own_sentence(call: Call, at: tuple[str, ..
     ended = call("convert", RECORDING, "--voice", "nobody", "-o", tmp_path / "out.wav", *at)
     assert (ended.status, "no voice" in ended.sentence) == (2, True)
     assert not (tmp_path / "out.wav").exists()
+
+
+def test_live_is_measured_on_a_server(call: Call, at: tuple[str, ...], tmp_path: Path) -> None:
+    wav, rate_hz = sf.read(RECORDING, dtype="float32")
+    sf.write(tmp_path / "short.wav", wav[: 4 * rate_hz], rate_hz)
+    ended = call("live-test", tmp_path / "short.wav", "--voice", "kathleen", "--json", *at)
+    (row,) = ended.rows
+    assert 0.05 < row["delay_s"] < 2
+    assert ended.status == int(row["behind"])
+    ended = call("live-test", "--voice", "kathleen")
+    assert (ended.status, "--server" in ended.sentence) == (2, True)
 
 
 def test_a_wrong_token_is_refused_in_a_sentence(call: Call, at: tuple[str, ...], tmp_path: Path) -> None:
