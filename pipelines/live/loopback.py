@@ -26,6 +26,7 @@ Wave = NDArray[np.float32]
 
 PORTION_S = 0.01  # of sound in a message
 SLACK_S = {"default": 0.02, "low": 0.008}  # that the page keeps, for what comes late
+JUDGED_S, SURPLUS_S = 2.0, 0.02  # how long, and from what on, more sound waits than is needed
 STEP_S = 0.001
 LONGEST_DELAY_S = 2.0
 END_SILENCE_S = 1.0
@@ -53,7 +54,11 @@ class Loopback:
 
 @dataclass(kw_only=True)
 class PlayOut:
-    """What a listener hears: it begins a little after the first sound came, and needs each sample in time."""
+    """What a listener of the page hears, as ui/look/live_worklet.js plays it.
+
+    It begins a little (slack) after the first sound came and needs each sample in time; after a gap it begins
+    again in the same way. What waited for two seconds without being needed is left out.
+    """
 
     rate_hz: int
     slack_s: float
@@ -62,18 +67,28 @@ class PlayOut:
     samples: int = 0
     gaps: int = 0
     gap_samples: int = 0
+    least: float = np.inf  # samples that waited, since `judged_s`
+    judged_s: float = -np.inf
 
     def take(self, wav: Wave, now_s: float) -> None:
         """Take sound that has come at a time; what was due before it came is a gap."""
         if self.begun_s is None:
-            self.begun_s = now_s + self.slack_s
-        due = round((now_s - self.begun_s) * self.rate_hz)
-        if due > self.samples:
-            missing = due - self.samples
+            self.begun_s = self.judged_s = now_s + self.slack_s
+        waiting = self.samples - round((now_s - self.begun_s) * self.rate_hz)
+        if waiting < 0:
+            missing = round(self.slack_s * self.rate_hz) - waiting
             self.gaps += 1
             self.gap_samples += missing
-            self.played.append(np.zeros(missing, np.float32))
-            self.samples += missing
+            self._play(np.zeros(missing, np.float32))
+        self.least = min(self.least, waiting)
+        if now_s - self.judged_s > JUDGED_S:
+            surplus = round(self.least - self.slack_s * self.rate_hz)
+            if surplus > SURPLUS_S * self.rate_hz:
+                wav = wav[surplus:]
+            self.least, self.judged_s = np.inf, now_s
+        self._play(wav)
+
+    def _play(self, wav: Wave) -> None:
         self.played.append(wav)
         self.samples += wav.size
 

@@ -91,10 +91,9 @@ class ConvertTab:
         )
         started.then(None, None, None, js=FOCUS_MISSING, api_visibility="private")
         rested = started.then(self.rest, self.state, self.drawn, **FOLLOWS, **QUIET)
-        offered: dict[str, Any] = {"inputs": self.choice, "outputs": self.offered, **QUIET}
-        chosen = self.voice.input(self.renew, queue=False, trigger_mode="always_last", **offered)
+        chosen = self.voice.input(queue=False, trigger_mode="always_last", **self._renewing)
         for occasion in (self.voice.focus, chosen.failure, started.then):
-            occasion(self.renew, **offered)
+            occasion(**self._renewing)
         self.view.cancel_button.click(self.cancel, self.state, self.view.cancel_button, **QUIET)
         self.view.pictures.expand(
             self.draw_pictures,
@@ -148,16 +147,23 @@ class ConvertTab:
         """What `voices` is told of what is chosen now."""
         return [self.voice, self.engine, self.expert.automatic, self.expert.semitones]
 
+    @property
+    def _renewing(self) -> dict[str, Any]:
+        """What listens to occasions at which there may be other voices."""
+        return {"fn": self.renew, "inputs": self.choice, "outputs": self.offered, **QUIET}
+
     def wire(self, page: gr.Blocks, opened: gr.Tab) -> None:
         """When the page or the tab is opened: read the voices; follow a conversion that still runs."""
         self.sources.wire(page)
         page.load(None, js=ANY_FILE)
         page.load(None, js=PLAYING)
         page.load(self.hear, None, self.heard, **QUIET)
-        offered = page.load(self.voices, self.choice, self.offered, js=recalled("voice"), **QUIET)
-        offered.then(js=recalled("preset"), **self._choosing, **QUIET)
-        # As it is kept, too: this may come before the page's first answer, and be answered after it.
-        opened.select(self.voices, self.choice, self.offered, js=recalled("voice"), **QUIET)
+        page.load(None, self.voice, self.voice, js=recalled("voice"), **QUIET)
+        offered = page.load(js=recalled("voice"), **self._renewing)
+        preset = offered.then(js=recalled("preset"), **self._choosing, **QUIET)
+        # Answers may cross, and a person may have chosen before they came: what is right by now comes last.
+        preset.then(**self._renewing)
+        opened.select(**self._renewing)
         opened.select(self.takes.show, self.state, self.takes.list, **QUIET)
         followed = page.load(self.reattach, self.state, self.drawn, **FOLLOWS, **QUIET)
         page.load(self.takes.show, self.state, self.takes.list, **QUIET)
@@ -176,9 +182,9 @@ class ConvertTab:
         semitones: float | None,
         request: gr.Request,
     ) -> Answer:
-        """Offer the voices that there are now, and suit the settings to the chosen one.
+        """Choose a voice among those that there are now, and suit the settings to it; the first for None.
 
-        The choice stays; of one that is gone it is said, and nothing is chosen.
+        Of one that is gone it is said, and no other is chosen instead.
         """
         return self._offer(chosen, engine, (automatic, semitones), request)
 
@@ -197,7 +203,7 @@ class ConvertTab:
             caller = self._services.caller(request)
             rows = {str(row["id"]): row for row in self._services.library.list(caller)}
             gone = bool(chosen) and chosen not in rows
-            chosen = "" if gone else chosen or next(iter(rows), "")
+            chosen = chosen or next(iter(rows), "")
             row = rows.get(chosen)
             note = pitch_note(row) if row else ""
             if not rows:
@@ -205,7 +211,7 @@ class ConvertTab:
             sounds = sounds_of(self._services, caller, list(rows.values()))
             group = "convert-voice-choice"
             cards = voice_cards(list(rows.values()), sounds, title=tr("Voice"), group=group, note=note)
-            presets = self.presets.offered(caller, chosen or None, **preset)
+            presets = self.presets.offered(caller, chosen if row else None, **preset)
         suited = self.expert.suited_to(row, engine, automatic=automatic, semitones=semitones) if row else {}
         return suited | {
             self.voice: gr.HTML(cards=cards) if kept == chosen else gr.HTML(value=chosen, cards=cards),
