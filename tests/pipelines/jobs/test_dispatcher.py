@@ -184,7 +184,7 @@ def test_a_job_that_its_input_made_fail_is_not_tried_again(jobs: Jobs, tmp_path:
 
 
 def test_the_time_limit_counts_and_ends_the_work(open_jobs: Open, tmp_path: Path) -> None:
-    jobs = open_jobs(job_timeout=2.0, training_timeout=1000.0)
+    jobs = open_jobs(job_timeout=4.0, training_timeout=1000.0)
     jobs.start()
     source = upload(jobs, tmp_path)
     job = submit(jobs, "preprocessing", source, steps=10_000, step_s=0.02)
@@ -199,7 +199,7 @@ def test_the_time_limit_counts_and_ends_the_work(open_jobs: Open, tmp_path: Path
 def test_a_training_out_of_time_is_interrupted_and_goes_on_when_it_is_resumed(
     open_jobs: Open, tmp_path: Path, data_dir: Path
 ) -> None:
-    jobs = open_jobs(training_timeout=2.0)
+    jobs = open_jobs(training_timeout=4.0)
     jobs.start()
     training = submit(jobs, "training", upload(jobs, tmp_path), steps=10_000, step_s=0.02)
     row = end_of(jobs, training, "interrupted")
