@@ -63,6 +63,7 @@ class EngineDefaults(ConvertOptions):
     f0_estimators: tuple[str, ...] = ("swift",)  # the best first, whose weights may not be had
     cost_s: float = 0.03  # seconds of work for a second of sound, to tell how long all will take
     on_gpu: bool = False  # whether its voices compute on the GPU where there is one
+    instant: bool = False  # whether a voice can be had without training, some seconds after its recordings
     training: Mapping[str, int] = field(default_factory=dict)  # its own defaults of `TrainSettings`
     # How many steps a training takes at first, for each second of audio, and at least and at most.
     steps_at_first: int = 400
@@ -82,7 +83,7 @@ class EngineDefaults(ConvertOptions):
 
 LITE, RVC = "lite", "rvc"
 
-LITE_DEFAULTS = EngineDefaults(loader="rvc.lite.engine:LiteLoader")
+LITE_DEFAULTS = EngineDefaults(loader="rvc.lite.engine:LiteLoader", instant=True)
 
 # Those of RVC's own page, so that a voice sounds here as it did there.
 RVC_DEFAULTS = EngineDefaults(
