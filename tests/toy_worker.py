@@ -13,6 +13,7 @@ once             the fault happens in the first try only
 chatty           say something past Python's own stdout
 
 With total_steps 0 a training makes its voice at once. While TOY_WORSE is set, no state is called the best.
+TOY_SNR_DB is how far the noise of what is converted lies below the voice.
 While the file that TOY_HOLD names is there, a job does not go past its last step but one.
 """
 
@@ -114,7 +115,8 @@ def _made(spec: JobSpec) -> dict[str, Any]:
     transposed = spec.settings.get("transpose_semitones") or 3.2
     if spec.type == "cover":
         _leave_stems(spec)
-    return {"path": path, "seconds": file.get("seconds"), "transpose_semitones": transposed}
+    heard = {"transpose_semitones": transposed, "source_snr_db": float(os.environ.get("TOY_SNR_DB", "40"))}
+    return {"path": path, "seconds": file.get("seconds"), **heard}
 
 
 def _leave_stems(spec: JobSpec) -> None:

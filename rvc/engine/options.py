@@ -38,6 +38,7 @@ class ConvertOptions:
     # always; by RVC's over a second, and not at all at 0.
     follow_loudness: float | None = None
     f0_estimator: str | None = None  # a name in `F0_ESTIMATORS`
+    reduce_noise: bool | None = None  # whether steady noise is taken out of the recording first
     format: str = "wav"
     chunk_s: float | None = None  # spoken at once
 
@@ -56,6 +57,7 @@ class EngineDefaults(ConvertOptions):
     index_rate: float = 0.5
     protect: float = 0.5
     follow_loudness: float = 1.0
+    reduce_noise: bool = False
     chunk_s: float = 20.0
     # Whether the whole recording's content is moved, by one and the same vector, to where the voice's own
     # content lies, if there is an index; what it moves is what the encoder still tells of the speaker.

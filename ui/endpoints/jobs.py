@@ -63,12 +63,15 @@ class JobEndpoints(Endpoints):
         """Start to convert a recording into a voice; answers at once.
 
         settings may hold transpose_semitones (automatic when absent), index_rate 0..1, protect 0..0.5,
-        follow_loudness 0..1 and format ("wav", "flac", "mp3" or "ogg").
+        follow_loudness 0..1, reduce_noise (true: steady noise is taken out of the recording first) and format
+        ("wav", "flac", "mp3" or "ogg"). The row's result tells source_snr_db: with less than 15 the recording
+        is noisy.
 
         Args:
             job_id: From upload_target_audio.
             model_id: From list_models.
-            settings: Optional: transpose_semitones, index_rate, protect, follow_loudness, format.
+            settings: Optional: transpose_semitones, index_rate, protect, follow_loudness, reduce_noise and
+                format.
 
         Returns:
             The job's row.
