@@ -1,9 +1,9 @@
 """How well F0 is found in noise, from a folder of speech: `python -m tests.bench.f0_table --speech FOLDER`.
 
-Truth is what Praat and the network of "swift" both say of the clean recording: a pitch, within 50 cents, or that
-there is no voice. Printed for each: recall (voiced frames found), right (within 50 cents), gross errors (20 %
-and more of what was found) and false voicing, in percent. Sung tones from 55 to 1,050 Hz have a truth of their
-own.
+Truth is what Praat and the network of "swift" both say of the clean recording: a pitch, within 50 cents, or
+that there is no voice. Printed for each: recall (voiced frames found), right (within 50 cents), gross errors
+(20 % and more of what was found) and false voicing, in percent. Sung tones from 55 to 1,050 Hz have their
+own truth.
 """
 
 from __future__ import annotations
