@@ -158,6 +158,16 @@ def divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
     return {name: value for name, value in settings.items() if name in names}, for_training
 
 
+def full_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a training's settings with "steps" under its full name, total_steps; ConfigError for both."""
+    named = dict(settings)
+    if "steps" in named:
+        if "total_steps" in named:
+            raise ConfigError("The settings 'steps' and 'total_steps' are the same; give one of them.")
+        named["total_steps"] = named.pop("steps")
+    return named
+
+
 def check_settings(job_type: str, settings: Mapping[str, Any]) -> None:
     """Refuse what the job would refuse: an unknown name, a value out of range or of a wrong kind.
 

@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 SAYING_SHARE = 0.2  # how much of the progress bar of a text is that it is read aloud
 PREPARE_SHARE = 0.1  # how much of a training's progress bar its preparation gets
 # What of a conversion's settings its recording tells, beside who found the melody.
-TOLD_SETTINGS = ("index_rate", "protect", "chunk_s", "follow_loudness", "f0_estimator", "format")
+TOLD_SETTINGS = (
+    *("index_rate", "protect", "chunk_s", "follow_loudness", "reduce_noise"),
+    *("f0_estimator", "format"),
+)
 TOLD_OF_MIX = ("format", "voice_gain_db", "backing_gain_db", "reverb")  # besides, of a cover's
 
 Task: TypeAlias = "Callable[[JobSpec], Events[dict[str, Any]]]"

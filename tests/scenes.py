@@ -89,9 +89,15 @@ def clone(page: Page, served: Launched) -> Iterator[str]:
     page.locator("#clone-train").click()
     page.locator("#clone-name-note .tm-missing").wait_for()
     yield "Clone 3, a name is missing"
+    page.locator("#clone-name").get_by_role("textbox").fill("Robin")
+    page.locator("#clone-consent").get_by_role("checkbox").check()
+    page.locator("#clone-hear-now").click()
+    page.locator("#training-card .tm-play").first.wait_for()
+    yield "Clone 4, heard at once"
+    page.locator("#clone-tabs [role=tab]").nth(2).click()
+    yield "Clone 3, name and permission"
     with served.held():
         page.locator("#clone-name").get_by_role("textbox").fill("Wren")
-        page.locator("#clone-consent").get_by_role("checkbox").check()
         page.locator("#clone-train").click()
         page.locator("#samples .tm-play").first.wait_for()
         page.locator("#running .toggle-button[data-count]").wait_for()

@@ -83,6 +83,29 @@ def test_the_example_trains_in_four_clicks_and_its_states_are_heard_and_kept(
     assert faults == []
 
 
+def test_the_example_is_heard_now_and_the_same_voice_is_trained_while_it_can_be_used(
+    context: BrowserContext, served: Launched
+) -> None:
+    page = opened(context, served)
+    page.locator("#clone-example").click()
+    page.locator("#clone-to-3").click()
+    page.locator("#clone-hear-now").click()
+    card = page.locator("#training-card")
+    card.get_by_text("Wren speaks already").wait_for()
+    heard = card.get_by_role("button", name="Hear Wren")
+    heard.press("Enter")
+    page.locator("#training-card .tm-play[aria-pressed=true]").wait_for()
+    assert heard.get_attribute("aria-pressed") == "true"
+    assert page.locator("#training-on").inner_text() == "Train this voice"
+    page.locator("#training-more-steps input, #training-more-steps textarea").fill("40")
+    page.locator("#training-on").click()
+    card.get_by_text("Wren can be used meanwhile").wait_for()
+    page.locator("#convert-next").wait_for()
+    card.get_by_text("Wren is ready").wait_for()
+    assert page.locator("#samples .tm-play").count() > 1
+    assert page.evaluate(OVERFLOW) <= 0
+
+
 def test_one_thing_sounds_at_a_time_on_the_whole_page_and_what_cannot_is_said(
     context: BrowserContext, served: Launched
 ) -> None:

@@ -12,6 +12,8 @@ deaf             ignore SIGTERM, and never come back from the first step
 once             the fault happens in the first try only
 chatty           say something past Python's own stdout
 
+With total_steps 0 a training makes its voice at once. While TOY_WORSE is set, no state is called the best.
+TOY_SNR_DB is how far the noise of what is converted lies below the voice.
 While the file that TOY_HOLD names is there, a job does not go past its last step but one.
 """
 
@@ -35,6 +37,7 @@ from pipelines.events import Done, Events, Progress
 from pipelines.job_spec import JobSpec
 from pipelines.recordings.pieces import Piece, file_id_of, save_pieces
 from pipelines.store.records import SINGLE, STEMS, TEXT, spoken_path
+from pipelines.voices.bundle import SAMPLE
 from pipelines.voices.snapshots import Snapshots
 from rvc.errors import AudioError
 from rvc.files import ROOT
@@ -65,6 +68,8 @@ def count(spec: JobSpec) -> Events[dict[str, Any]]:
     checkpoint = work / "step.txt"
     step = start = int(checkpoint.read_text()) if checkpoint.exists() else 0
     steps = _steps(wish)
+    if spec.type == "training" and not steps:
+        _hum(work / "samples" / "reference.wav", 1.0)
     needs_device = bool(wish.get("needs_device", spec.type != "preprocessing"))
     try:
         while step < steps:
@@ -95,6 +100,8 @@ def _made(spec: JobSpec) -> dict[str, Any]:
         _write_pieces(spec)
     if spec.type == "training":
         write_voice(spec.bundle_folder, consent=spec.settings.get("consent"))
+        if spec.settings.get("total_steps") == 0:
+            _hum(spec.bundle_folder / SAMPLE, 1.0)
     if spec.type not in SINGLE:
         return {}
     file = spec.files[0]
@@ -108,7 +115,8 @@ def _made(spec: JobSpec) -> dict[str, Any]:
     transposed = spec.settings.get("transpose_semitones") or 3.2
     if spec.type == "cover":
         _leave_stems(spec)
-    return {"path": path, "seconds": file.get("seconds"), "transpose_semitones": transposed}
+    heard = {"transpose_semitones": transposed, "source_snr_db": float(os.environ.get("TOY_SNR_DB", "40"))}
+    return {"path": path, "seconds": file.get("seconds"), **heard}
 
 
 def _leave_stems(spec: JobSpec) -> None:
@@ -180,6 +188,7 @@ def _curves(work: Path, step: int, steps: int) -> dict[str, Any]:
     every = steps // 5
     if every and step % every == every - 1:
         data["score"] = {"total": 5 + 3 * math.exp(-3 * step / steps), "step": step}
+        data["is_best"] = "TOY_WORSE" not in os.environ
         data["sample"] = f"samples/{step:06d}.wav"
         (work / "samples").mkdir(exist_ok=True)
         sine = [round(9_000 * math.sin(2 * math.pi * 220 * n / 24_000)) for n in range(24_000)]
@@ -225,7 +234,7 @@ def _take_step(spec: JobSpec, step: int, *, needs_device: bool) -> None:
 
 
 def _steps(wish: Mapping[str, Any]) -> int:
-    if "patience_from" in wish:  # it is trained on
+    if "patience_from" in wish or wish.get("total_steps") == 0:  # it is trained on, or not at all
         return int(wish["total_steps"])
     return int(wish.get("steps", os.environ.get("TOY_STEPS", "3")))
 

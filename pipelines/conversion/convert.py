@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 
 from pipelines.conversion.provenance import Provenance
 from pipelines.events import Done, Events, Progress, timed
+from rvc.analysis.noise import cleaned
+from rvc.analysis.quality import measure
 from rvc.audio.level import HOP_16K, RATE_16K_HZ, frame_deviations, frame_rms
 from rvc.audio.loudness import FrameLoudness, Gain, measure_frames
 from rvc.audio.reader import blocks, probe
@@ -43,8 +45,9 @@ from rvc.voice import Voice
 logger = logging.getLogger(__name__)
 
 # Seconds of work per second of sound, measured; only their proportions matter, for the time left.
-_READING_COST_S, _WRITING_COST_S = 0.002, 0.003
+_READING_COST_S, _CLEANING_COST_S, _WRITING_COST_S = 0.002, 0.01, 0.003
 _READ_S = 5.0
+MEASURED_S = 20.0  # of a recording tell how noisy it is
 MOVING_AT_LEAST = 2.0  # times its deviation within 10 ms: as loud is no sound above 40 Hz
 _WRITE_FRAMES = 1_000
 
@@ -56,6 +59,7 @@ class ConvertResult:
     sample_rate_hz: int
     transpose_semitones: float
     source_median_hz: float | None  # None if nothing in it is voiced
+    source_snr_db: float | None  # of speech over noise, as it was sent in; None if there is no speech
     timings: dict[str, float] = field(default_factory=dict)  # seconds of work by stage
 
 
@@ -80,7 +84,8 @@ def convert(  # noqa: PLR0913  # what, where to, who, how, and what is said of i
         ConfigError: The estimator needs weights, or the voice has no melody that could be transposed.
     """
     estimator = estimator or f0_estimator(options.f0_estimator or "swift")
-    clock = _Clock(Melody=estimator.cost_s, Speaking=voice.engine.defaults.cost_s)
+    cleaning = {"Cleaning": _CLEANING_COST_S} if options.reduce_noise else {}
+    clock = _Clock(**cleaning, Melody=estimator.cost_s, Speaking=voice.engine.defaults.cost_s)
     steps = _convert(source, destination, voice, options, estimator, record, sung)
     result = yield from relay(timed(steps, clock.count), clock.in_the_whole)
     logger.info("converted %.1f s in %.1f s", result.seconds, clock.spent_s)
@@ -103,6 +108,9 @@ def _convert(  # noqa: PLR0913  # as `convert`
 
     # Hear all of it, at the level and with the ends that the engine wants.
     recorded, length = yield from _read(source, rate_hz)
+    snr_db = measure(recorded[: round(MEASURED_S * RATE_16K_HZ)], RATE_16K_HZ).snr_db
+    if chosen.reduce_noise:
+        recorded = yield from relay(cleaned(recorded, RATE_16K_HZ), partial(_at, "Cleaning"))
     source_rms = _without_rumble(recorded)
     wav16k = engine.preprocess(recorded)
     del recorded
@@ -146,6 +154,7 @@ def _convert(  # noqa: PLR0913  # as `convert`
         sample_rate_hz=rate_hz,
         transpose_semitones=semitones,
         source_median_hz=median_hz,
+        source_snr_db=None if snr_db is None else round(snr_db, 1),
     )
 
 

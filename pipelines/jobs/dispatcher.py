@@ -20,6 +20,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from pipelines.jobs.estimates import Estimates
+from pipelines.jobs.improving import improved
 from pipelines.jobs.outcome import RESUMABLE, JobOutcome, count_use, make_job_spec, resolve
 from pipelines.jobs.processes import Child, RunningJob, WorkerPool
 from pipelines.jobs.progress import EventLog, Subscriptions
@@ -258,6 +259,7 @@ class Dispatcher:
             "message": "Stopping" if job.outcome.reason else str(event.get("message") or stage),
             "updated_at": now(),
         }
+        job.row = improved(job.row, data, self._folder(job.row["id"]), self._registry, self._library)
         if isinstance(data.get("file"), dict):
             job.update_file(data["file"])
         moment_s = time.monotonic()

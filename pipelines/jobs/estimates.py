@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from pipelines.job_spec import SEPARATING_SHARE, check_settings, divided
+from pipelines.job_spec import SEPARATING_SHARE, check_settings, divided, full_names
 from pipelines.jobs.schedule import IN_LANES_BY_LENGTH, LONG_RECORDING_S, SHORT, lane_of
 from pipelines.monitoring import MACHINE
 from pipelines.store.layout import DURATIONS_NAME
@@ -49,6 +49,7 @@ FIGURES: dict[str, float | dict[str, float]] = {
     "warm load": {LITE: 0.2, RVC: 0.5},  # in the converter, which has them loaded
     "features": {LITE: 0.1, RVC: 0.3},  # a second of audio
     "step": {LITE: 0.16, RVC: 35.0},  # of a training, scorings included
+    "fit": {LITE: 6.0},  # of a voice that is made without training
     "index": {LITE: 0.02, RVC: 0.05},  # a second of audio
     "say": 0.05,  # a second of speech from a text
     "convert": {LITE: 0.02, RVC: 0.35},  # a second of audio
@@ -65,10 +66,12 @@ PARTS = {
     "Loading": "load",
     "Loading the voice": "load",
     "Features": "features",
+    "Fitting": "fit",
     "Retrieval index": "index",
     "Separating": "separate",
     "Saying the text": "say",
 }
+ONCE = ("start", "load", "warm load", "fit")  # in a job, and their amount is 1
 CHIEF = {"preprocessing": "check", "training": "step"} | dict.fromkeys(CONVERTING, "convert")
 
 
@@ -187,7 +190,7 @@ class JobClock:
         return {
             part: spent_s[part] / amount
             for part, amount in amounts.items()
-            if part in spent_s and (amount >= LEAST_AMOUNT or part in ("start", "load", "warm load"))
+            if part in spent_s and (amount >= LEAST_AMOUNT or part in ONCE)
         }
 
 
@@ -219,6 +222,7 @@ class Estimates:
         asked = checked_settings(settings)
         if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_S:
             raise ConfigError("Give the length of the recordings in seconds, 0 or more.")
+        asked = full_names(asked) if kind == "training" else asked
         check_settings(kind, asked)
         engine = engine or str(asked.get("engine", LITE))
         warm = kind in IN_LANES_BY_LENGTH and seconds <= LONG_RECORDING_S and self._is_warm()
@@ -312,7 +316,10 @@ def plan_of(  # noqa: PLR0913  # what makes a difference
             extra = {"separate": seconds * (1 - done / SEPARATING_SHARE)}
         return loading | extra | {"convert": seconds}
     again = bool(divided(settings)[0])  # other slices are asked for
-    steps = settings.get("total_steps") or (ENGINES.get(engine) or ENGINES[LITE]).training_steps(seconds)
+    steps = settings.get("total_steps")
+    if steps is None:
+        steps = (ENGINES.get(engine) or ENGINES[LITE]).training_steps(seconds)
     checking: Plan = {} if prepared and not again else {"check": seconds}
     features: Plan = {} if done else {"features": seconds}
-    return {"start": 1, **checking, "load": 1, **features, "step": steps * (1 - done), "index": seconds}
+    learning: Plan = {"step": steps * (1 - done)} if steps else {"fit": 1}
+    return {"start": 1, **checking, "load": 1, **features, **learning, "index": seconds}

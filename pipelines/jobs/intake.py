@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.job_spec import CONSENT, SpeechOptions, check_settings, check_training
+from pipelines.job_spec import CONSENT, SpeechOptions, check_settings, check_training, full_names
 from pipelines.jobs.outcome import require_training
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
@@ -82,7 +82,7 @@ class Intake:
         if kind == "training":
             require_training(self.settings)
         if isinstance(settings, dict):
-            settings = _with_consent(settings) if kind == "training" else settings
+            settings = full_names(_with_consent(settings)) if kind == "training" else settings
             check_settings(kind, settings)  # before JSON has made null of what is no number
             if kind == "training" and self.settings.hf_hub_offline:  # what is not here cannot come later
                 result_of(fetch_pretrained(check_training(settings), weight_store(self.settings)))

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.job_spec import check_training
+from pipelines.jobs.improving import is_instant
 from pipelines.jobs.job_files import job_of
 from pipelines.jobs.service import Jobs
 from pipelines.store.records import ENDED, Caller, Row, Rows, checked_count, has_made_voice, now
 from pipelines.users.limits import require_room
 from pipelines.voices.snapshots import Snapshots
+from rvc.engine.options import LITE, engine_defaults
 from rvc.errors import ConfigError, NotAllowedError
 from rvc.training.settings import RANGES
 
+MORE_STEPS = 200
 REFERENCE = 0  # the step under which the recording itself is found
 
 
@@ -77,14 +80,15 @@ class Samples:
                     jobs.dispatcher.announce(jobs.registry.update("jobs", row["id"], **changes))
         return jobs.library.get(caller, model["id"])
 
-    def train_on(self, caller: Caller, job_id: str, steps: int) -> Row:
+    def train_on(self, caller: Caller, job_id: str, steps: int | None = None) -> Row:
         """Queue a completed training again, for so many more steps than it has taken; return its row.
 
         The voice that it has made stays until the longer training has ended, and is replaced by its best;
-        when that is cancelled, the training is completed as before.
+        when that is cancelled, the training is completed as before. One that was made without training is
+        replaced by every better state on the way. None are as many steps as `further_steps` says.
         """
-        steps = checked_count(steps, "number of steps", least=1)
         row = self._training(caller, job_id)
+        steps = further_steps(row) if steps is None else checked_count(steps, "number of steps", least=1)
         if row["status"] != "completed":
             raise NotAllowedError(
                 f"This training is {row['status']}; a completed one is trained on, and one that was "
@@ -108,6 +112,14 @@ class Samples:
 
     def _snapshots(self, row: Row) -> Snapshots:
         return Snapshots(self._jobs_dir / row["id"] / "work")
+
+
+def further_steps(row: Row) -> int:
+    """Say how many steps suit a training that goes on: as for a new one, where it has taken none yet."""
+    if not is_instant(row):
+        return MORE_STEPS
+    seconds = float(row["result"].get("seconds_of_audio") or 0.0)
+    return engine_defaults(str(row["settings"].get("engine", LITE))).training_steps(seconds)
 
 
 def _has_voice(row: Row) -> bool:

@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,10 +43,11 @@ from pipelines.recordings.pieces import (
     save_pieces,
 )
 from pipelines.recordings.report import GRADES, DatasetReport, FileReport, summarise
-from pipelines.recordings.segments import Recording, SliceRef, SliceRendering, noise_of, rate_of, render
+from pipelines.recordings.segments import Recording, SliceRef, SliceRendering, rate_of, render
 from pipelines.recordings.slice_measures import Analysis, measure_slice
 from pipelines.recordings.uploads import StoredFile
 from rvc.analysis.fingerprint import fingerprint
+from rvc.analysis.noise import noise_of
 from rvc.analysis.quality import Measures, active_frames, measure_in_steps
 from rvc.analysis.slicing import cut_speech, runs
 from rvc.analysis.speakers import log_mel, speaker_windows
@@ -294,8 +296,10 @@ def prepare_recording(
         )
         yield 0.76
         spoken_db = analysis.speech_db(((0, analysis.speech.size),))
-        reduce = settings.reduce_noise
-        noise = noise_of(recording, analysis.speech, settings.highpass_hz) if reduce else None
+        noise = None
+        if settings.reduce_noise:
+            read = partial(recording.filtered, highpass_hz=settings.highpass_hz)
+            noise = noise_of(read, recording.rate_hz, analysis.speech)
         rendering = SliceRendering(settings=settings, noise=noise, recording_db=spoken_db)
         yield 0.77
         slices = []

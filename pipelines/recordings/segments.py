@@ -14,8 +14,9 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from pipelines.job_spec import PrepareSettings
+from rvc.analysis.noise import without_noise
 from rvc.analysis.quality import high_passed
-from rvc.analysis.slicing import Cut, runs
+from rvc.analysis.slicing import Cut
 from rvc.audio.level import FRAMES_PER_S
 from rvc.audio.resampling import resample
 from rvc.errors import AudioError
@@ -27,12 +28,9 @@ CEILING = 0.97
 # How far a slice may differ from its recording in loudness and still be made even: a pause that was taken for
 # speech shall not come out as loud noise.
 EVENED_DB = 6.0
-NOISE_KEPT = 0.1
 _CONTEXT_S = 0.25
 _JOIN_S = 0.01
 _FADE_S = 0.005
-_MOST_NOISE_S = 4.0
-_LEAST_NOISE_S = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,22 +79,6 @@ class Recording:
         return high_passed(wav, self.rate_hz, highpass_hz)[first : first + length]
 
 
-def noise_of(recording: Recording, speech: NDArray[np.bool_], highpass_hz: float) -> Wave:
-    """Collect up to 4 s of a recording's longest pauses, high-passed; empty if they are too short to tell."""
-    pauses = sorted(runs(~speech).tolist(), key=lambda pause: pause[0] - pause[1])
-    found: list[Wave] = []
-    for start, stop in pauses:
-        seconds = sum(wav.size for wav in found) / recording.rate_hz
-        if stop - start < 30 or seconds >= _MOST_NOISE_S:
-            break
-        begin, end = start / FRAMES_PER_S + 0.08, stop / FRAMES_PER_S - 0.08
-        wav = recording.filtered(begin, min(end, begin + _MOST_NOISE_S - seconds), highpass_hz)
-        if wav.size and float(np.abs(wav).max()) > 1e-5:
-            found.append(wav)
-    wav = np.concatenate([np.empty(0, dtype=np.float32), *found])
-    return wav if wav.size >= _LEAST_NOISE_S * recording.rate_hz else np.empty(0, dtype=np.float32)
-
-
 def rate_of(recorded_hz: int) -> int:
     """Return the sample rate of a recording's slices: its own, but at most 48 kHz."""
     return min(recorded_hz, MAX_RATE_HZ)
@@ -111,7 +93,7 @@ def render(recording: Recording, cut: Cut, slice_db: float, rendering: SliceRend
     ]
     wav = _joined(parts, recording.rate_hz)
     if rendering.noise is not None:
-        wav = _without_noise(wav, recording.rate_hz, rendering.noise)
+        wav = without_noise(wav, recording.rate_hz, rendering.noise)
     rate_hz = rate_of(recording.rate_hz)
     wav = resample(wav, recording.rate_hz, rate_hz)
     low, high = rendering.recording_db - EVENED_DB, rendering.recording_db + EVENED_DB
@@ -136,14 +118,3 @@ def _joined(parts: list[Wave], rate_hz: int) -> Wave:
         middle = wav[wav.size - fade :] * (1 - ramp) + part[:fade] * ramp
         wav = np.concatenate([wav[: wav.size - fade], middle, part[fade:]])
     return wav
-
-
-def _without_noise(wav: Wave, rate_hz: int, noise: Wave) -> Wave:
-    """Take the noise out by spectral gating (noisereduce); some is left, against musical noise."""
-    import noisereduce  # heavy, and off by default
-
-    options = {"y_noise": noise, "stationary": True} if noise.size else {"stationary": False}
-    reduced = noisereduce.reduce_noise(
-        y=wav, sr=rate_hz, prop_decrease=1.0 - NOISE_KEPT, n_fft=1024 if rate_hz < 32_000 else 2048, **options
-    )
-    return np.asarray(reduced, dtype=np.float32)[: wav.size]

@@ -109,8 +109,8 @@ def train(request: TrainRequest, group: Group | None = None) -> Events[TrainResu
     """Train a voice, or go on with a training that was stopped; the other processes of a group call `assist`.
 
     While training, Progress has `data`: step, total_steps, losses (smoothed, by name), steps_per_s; and at
-    each scoring score (step, mel_db, f0_semitones, voicing_error, total), sample and reference (WAV files
-    relative to work_dir).
+    each scoring score (step, mel_db, f0_semitones, voicing_error, total), is_best, sample and reference (WAV
+    files relative to work_dir). Without any steps there is one scoring, of step 0, and no snapshot.
 
     Raises:
         AudioError: Too little speech, none that is voiced, or a slice cannot be read.
@@ -167,7 +167,7 @@ def _train(
         return card
 
     def reported(report: Report) -> Progress:
-        if report.score is not None:
+        if report.score is not None and report.step:  # 0 would be the whole voice once more
             # The loop stands still, and the networks are those that were scored.
             with new_bundle(snapshots.folder(report.step)) as into:
                 write(into, steps=report.step, best_step=report.step, reason="chosen")
@@ -264,13 +264,12 @@ def _progress_of(note: str, report: Report) -> Progress:
         "steps_per_s": report.steps_per_s,
     }
     if report.score is not None:
-        data["score"] = report.score
+        data |= {"score": report.score, "is_best": report.is_best}
     if report.sample is not None:
         data |= {"sample": report.sample, "reference": report.reference}
-    share = min(report.step / report.total_steps, 1.0)
     return Progress(
         stage=report.stage,
-        fraction=INDEX_UNTIL + (TRAINING_UNTIL - INDEX_UNTIL) * share,
+        fraction=INDEX_UNTIL + (TRAINING_UNTIL - INDEX_UNTIL) * report.share,
         message=f"{report.message or f'Step {report.step} of {report.total_steps}.'} {note}".strip(),
         eta_s=report.seconds_left,
         needs_device=True,

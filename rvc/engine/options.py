@@ -38,6 +38,7 @@ class ConvertOptions:
     # always; by RVC's over a second, and not at all at 0.
     follow_loudness: float | None = None
     f0_estimator: str | None = None  # a name in `F0_ESTIMATORS`
+    reduce_noise: bool | None = None  # whether steady noise is taken out of the recording first
     format: str = "wav"
     chunk_s: float | None = None  # spoken at once
 
@@ -56,6 +57,7 @@ class EngineDefaults(ConvertOptions):
     index_rate: float = 0.5
     protect: float = 0.5
     follow_loudness: float = 1.0
+    reduce_noise: bool = False
     chunk_s: float = 20.0
     # Whether the whole recording's content is moved, by one and the same vector, to where the voice's own
     # content lies, if there is an index; what it moves is what the encoder still tells of the speaker.
@@ -63,6 +65,7 @@ class EngineDefaults(ConvertOptions):
     f0_estimators: tuple[str, ...] = ("swift",)  # the best first, whose weights may not be had
     cost_s: float = 0.03  # seconds of work for a second of sound, to tell how long all will take
     on_gpu: bool = False  # whether its voices compute on the GPU where there is one
+    instant: bool = False  # whether a voice can be had without training, some seconds after its recordings
     training: Mapping[str, int] = field(default_factory=dict)  # its own defaults of `TrainSettings`
     # How many steps a training takes at first, for each second of audio, and at least and at most.
     steps_at_first: int = 400
@@ -82,7 +85,7 @@ class EngineDefaults(ConvertOptions):
 
 LITE, RVC = "lite", "rvc"
 
-LITE_DEFAULTS = EngineDefaults(loader="rvc.lite.engine:LiteLoader")
+LITE_DEFAULTS = EngineDefaults(loader="rvc.lite.engine:LiteLoader", instant=True)
 
 # Those of RVC's own page, so that a voice sounds here as it did there.
 RVC_DEFAULTS = EngineDefaults(

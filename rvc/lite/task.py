@@ -8,7 +8,7 @@ The loss is spectral at three resolutions, finished by the small discriminators 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ WARMUP_STEPS = 30
 LAST_RATE = 0.02  # over the peak
 ADVERSARIAL_EVERY = 3  # steps; those with the discriminators cost more than all the rest
 JUDGED_ITEMS = 4  # of a batch
+# Of a voice that is made without training, from some seconds of it.
+FIT_STEPS, FIT_ITEMS, FIT_RATE, FIT_WARMUP_STEPS = 40, 8, 1e-3, 5
 CONTOURS = ("f0_hz", "voiced", "level")
 TRAINED = ("synthesizer", "discriminators", "optimizer", "judge_optimizer")
 
@@ -114,6 +116,20 @@ class LiteTask(Task):
         theirs = [self.others.augment(own[0], generator) for _ in range(OTHER_VERSIONS)]
         return torch.stack([*own, *theirs])
 
+    def fit(self, items: Sequence[Features], seed: int) -> Generator[float, None, None]:
+        """Take some dozen steps down the spectral loss alone, by an optimizer that is then forgotten."""
+        optimizer = adam(self.synthesizer)
+        lengths = torch.tensor([float(len(item["level"])) for item in items])
+        for step in range(FIT_STEPS):
+            drawn = torch.Generator().manual_seed(seed + step)
+            chosen = torch.multinomial(lengths, FIT_ITEMS, replacement=True, generator=drawn).tolist()
+            batch = self.batch([items[number] for number in chosen], drawn)
+            generator = torch.Generator(self.device).manual_seed(seed + step)
+            made, real = self._learned(batch, generator)
+            set_rate(optimizer, rate_at(step, FIT_STEPS, FIT_RATE, FIT_WARMUP_STEPS, LAST_RATE))
+            descend(spectral_loss(made, real, random_sizes(generator)), optimizer, 2.0)
+            yield (step + 1) / FIT_STEPS
+
     def batch(self, items: Sequence[Features], generator: torch.Generator) -> dict[str, Tensor]:
         """Cut one crop from each slice, in one of its versions."""
         length = min(CROP_FRAMES, min(len(item["level"]) for item in items))
@@ -135,11 +151,7 @@ class LiteTask(Task):
         """One step of the synthesizer, at every third also of the discriminators."""
         for optimizer, peak in ((self.optimizer, LEARNING_RATE), (self.judge_optimizer, DISCRIMINATOR_RATE)):
             set_rate(optimizer, rate_at(step, total_steps, peak, WARMUP_STEPS, LAST_RATE))
-        rows = {name: row.to(self.device) for name, row in batch.items()}
-        source = random_source(rows["f0_hz"], rows["voiced"], self.sample_rate_hz, generator)
-        # The outermost windows lack overlap.
-        inner = slice(self.synthesizer.config.fft_samples, -self.synthesizer.config.fft_samples)
-        made, real = self._speak(rows, source)[:, inner], rows["audio"][:, inner]
+        made, real = self._learned(batch, generator)
         spectral = spectral_loss(made, real, random_sizes(generator))
         losses, total = {"spectral": spectral}, SPECTRAL_WEIGHT * spectral
         if step % ADVERSARIAL_EVERY == 0:
@@ -149,6 +161,13 @@ class LiteTask(Task):
             total = total + adversarial
         descend(total, self.optimizer, 2.0)
         return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def _learned(self, batch: Features, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Speak a batch: made and real audio without the outermost windows, which lack overlap, (B, N)."""
+        rows = {name: row.to(self.device) for name, row in batch.items()}
+        source = random_source(rows["f0_hz"], rows["voiced"], self.sample_rate_hz, generator)
+        inner = slice(self.synthesizer.config.fft_samples, -self.synthesizer.config.fft_samples)
+        return self._speak(rows, source)[:, inner], rows["audio"][:, inner]
 
     def _speak(self, rows: Features, source: tuple[Tensor, Tensor]) -> Tensor:
         voice = torch.zeros(len(rows["f0_hz"]), dtype=torch.long, device=self.device)

@@ -35,7 +35,8 @@ class SwiftF0(F0Estimator):
 
     cost_s = 0.03
 
-    def __init__(self) -> None:
+    def __init__(self, noisy_db: float = NOISY_DB) -> None:
+        self._noisy_db = noisy_db
         self._praat = PraatF0()
         self._network = Network(threads=1, spin=False)
 
@@ -43,7 +44,7 @@ class SwiftF0(F0Estimator):
         praat_hz = yield from relay(self._praat.track(wav16k), lambda share: PRAAT_SHARE * share)
         rms = frame_rms(wav16k)
         loud, quiet = loud_of(rms), _quiet_of(rms)
-        if loud > quiet * 10 ** (NOISY_DB / 20) or loud <= 0.0:
+        if loud > quiet * 10 ** (self._noisy_db / 20) or loud <= 0.0:
             return praat_hz
         heard = self._heard(wav16k * np.float32(LEVEL / loud))
         pitch, confidence = yield from relay(heard, lambda share: PRAAT_SHARE + (1 - PRAAT_SHARE) * share)

@@ -85,7 +85,8 @@ class Training:
         tries_batch: bool | None = None,
     ) -> None:  # fmt: skip
         self.task, self.data, self.settings, self.work_dir = task, data, settings, work_dir
-        self.total_steps = settings.total_steps or task.default_steps(data.seconds)
+        asked = settings.total_steps
+        self.total_steps = task.default_steps(data.seconds) if asked is None else asked
         self._interval_s = report_interval_s
         self._group = group or Group.single()
         size = self._group.size
@@ -128,10 +129,12 @@ class Training:
         """
         with fixed_arithmetic(self.settings.thread_count, self.task.device):
             said = self._resume()
-            if not self._state.step and self._tries_batch:
+            if self._is_untouched and self._tries_batch:
                 self.batch_size = fitting_batch_size(self._try_batch)
                 said = f"{said} A batch has {self.batch_size} slices.".strip()
             yield self._report("Training", said)
+            if self._is_untouched and self.total_steps == 0:
+                yield from self._fit()
             try:
                 reason = yield from self._train()
             except GeneratorExit:
@@ -150,6 +153,17 @@ class Training:
             logger.info("training ended at step %d (%s), best step %d", outcome.steps, reason, best_step)
             yield self._report("Training", message or _ending(outcome))
             return outcome
+
+    @property
+    def _is_untouched(self) -> bool:
+        return not self._state.step and not self._state.scores
+
+    def _fit(self) -> Generator[Report, None, None]:
+        """Begin nearer to the voice than the first weights are, which is all where there are no steps."""
+        features = [piece.features for piece in self.data.train]
+        for share in self.task.fit(features, seed_of(self.settings.seed, "fit")):
+            if self._is_time_to_report():
+                yield replace(self._report("Fitting", "It comes near to the voice."), share=share)
 
     def _train(self) -> Generator[Report, None, EndReason]:
         """Steps and scorings until there is a reason to end; consistent at every yield."""
@@ -204,7 +218,7 @@ class Training:
         features = [longest[number % len(longest)].features for number in range(items)]
         batch = task.batch(features, generator_of("cpu", seed, "trial"))
         try:
-            task.step(batch, 0, self.total_steps, generator_of(task.device, seed, "trial"))
+            task.step(batch, 0, max(self.total_steps, 1), generator_of(task.device, seed, "trial"))
         finally:
             task.load_state_dict(before)
 
@@ -221,7 +235,8 @@ class Training:
     def _scoring_is_due(self) -> bool:
         step = self._state.step
         at_its_time = step % self.settings.score_every == 0 or step >= self.total_steps
-        return step > self._state.scored_step and at_its_time
+        never = self.total_steps == 0 and not self._state.scores
+        return never or (step > self._state.scored_step and at_its_time)
 
     def _score(self) -> Generator[Report, None, None]:
         """Score the held-out slices, keep the state, and report; a scoring cut off leaves no trace."""
@@ -245,7 +260,8 @@ class Training:
         if state.best_step is None:
             verdict = "What it speaks cannot be scored yet."
         report = self._report("Scoring", verdict)
-        yield replace(report, score=dict(state.scores[-1]), sample=sample, reference=sample and REFERENCE)
+        report = replace(report, score=dict(state.scores[-1]), is_best=is_best)
+        yield replace(report, sample=sample, reference=sample and REFERENCE)
 
     def _score_slice(self, piece: Slice) -> tuple[Score, str | None]:
         """Score one slice; if it is the sentence to listen to, write it and return its path."""
@@ -311,7 +327,7 @@ class Training:
     def _save(self) -> None:
         state = self._state
         now = (state.step, state.scored_step)
-        if now == self._saved or not state.step or not self._group.is_first:
+        if now == self._saved or self._is_untouched or not self._group.is_first:
             return
         whole = {"identity": self._identity(), "loop": asdict(state), "task": self.task.state_dict()}
         self._store.save(state.step, state.best_step, whole)
@@ -358,11 +374,14 @@ class Training:
             losses=dict(state.smoothed),
             steps_per_s=steps_per_s,
             seconds_left=seconds_left,
+            share=min(state.step / self.total_steps, 1.0) if self.total_steps else 0.0,
             message=message,
         )
 
 
 def _ending(outcome: Outcome) -> str:
+    if not outcome.steps:
+        return "The voice is made, without training."
     best = f"the voice of step {outcome.best_step} is kept"
     return {
         "budget": f"All {outcome.steps} steps are done; {best}.",

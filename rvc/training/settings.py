@@ -13,7 +13,7 @@ from rvc.errors import ConfigError
 
 # Lowest and highest value of each whole-number setting.
 RANGES: dict[str, tuple[int, int]] = {
-    "total_steps": (1, 1_000_000),
+    "total_steps": (0, 1_000_000),
     "batch_size": (1, 256),
     "score_every": (1, 100_000),
     "checkpoint_every": (1, 100_000),
@@ -40,7 +40,8 @@ class TrainSettings:
     """How to train. Everything is counted in steps, so that a slow machine gives the same voice."""
 
     engine: str = "lite"  # one of `ENGINES`
-    total_steps: int | None = None  # optimizer steps at most; None: by the length of the audio
+    # Optimizer steps at most; None: by the length of the audio; 0: a voice at once, to be trained on later.
+    total_steps: int | None = None
     batch_size: int | None = None  # None is 8, or on a GPU what its memory holds if that is less
     score_every: int = 100
     checkpoint_every: int = 100  # there is also one at each scoring
@@ -61,6 +62,12 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         check_fields(self, self.ranges, self.choices)
+        known = ENGINES.get(self.engine)
+        if self.is_instant and known and not known.instant:
+            raise ConfigError(
+                f"The engine {self.engine!r} makes no voice without training; give at least 1 step, or leave "
+                "the engine out."
+            )
 
     @classmethod
     def from_json(cls, settings: Mapping[str, object]) -> TrainSettings:
@@ -73,6 +80,11 @@ class TrainSettings:
                 )
         own = ENGINES[engine].training if engine in ENGINES else {}
         return read_settings(cls, {**own, **settings})
+
+    @property
+    def is_instant(self) -> bool:
+        """Whether the voice shall be made without training."""
+        return self.total_steps == 0
 
     @property
     def thread_count(self) -> int:

@@ -7,7 +7,7 @@ Units:   audio in -1..1, F0 in Hz with 0 where unvoiced.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -55,6 +55,11 @@ class Task(Protocol):
 
     def extract(self, wav: NDArray[np.float32], rate_hz: int, seed: int) -> dict[str, Tensor]:
         """Compute the features of one slice, (samples,) at its own rate, random only by the seed."""
+
+    def fit(self, items: Sequence[Features], seed: int) -> Generator[float, None, None]:
+        """Come as near to the voice as some seconds allow, before any step; yields the share that is done."""
+        del items, seed
+        yield from ()
 
     def batch(self, items: Sequence[Features], generator: torch.Generator) -> dict[str, Tensor]:
         """Put together one batch as `step` wants it, random only by the CPU generator."""
@@ -123,8 +128,10 @@ class Report:
     losses: dict[str, float]  # smoothed
     steps_per_s: float | None  # while computing, pauses left out; None before the first step
     seconds_left: float | None  # until `total_steps` with all scorings
+    share: float  # of it that is done, 0..1
     message: str = ""
     score: dict[str, float | None] | None = None  # at the end of a scoring: its parts, `total` and `step`
+    is_best: bool = False  # with a score: whether it is the best so far
     sample: str | None = None  # with a score: a held-out sentence in the new voice, unless it was none
     reference: str | None = None  # with a sample: the same sentence as it was recorded
 

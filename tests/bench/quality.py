@@ -46,6 +46,7 @@ class Trial:
         minutes: Of the target's recordings to train on; 0 takes the built-in voice of that speaker.
         source: Speaker who is converted.
         sentences: How many sentences of the source.
+        steps: Of the training; None are as many as suit the recordings, 0 none.
         words: Whether the word error rate counts: the judge understands English only.
     """
 
@@ -53,6 +54,7 @@ class Trial:
     minutes: float
     source: str
     sentences: int = 20
+    steps: int | None = None
     words: bool = True
 
 
@@ -113,7 +115,8 @@ def convert_all(trial: Trial, training: list[Path], work: Path) -> float:
         if training:
             began = time.monotonic()
             files = [handle_file(path) for path in training]
-            model_id = last(client, files, trial.target, {}, api_name="/train_voice")["model_id"]
+            settings = {} if trial.steps is None else {"steps": trial.steps}
+            model_id = last(client, files, trial.target, settings, api_name="/train_voice")["model_id"]
             trained_min = (time.monotonic() - began) / 60
         began = time.monotonic()
         for path in sorted((work / "source").iterdir()):
@@ -163,6 +166,7 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, required=True)
     parser.add_argument("--target", default="nathalie")
     parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--steps", type=int, help="of the training; 0: a voice without")
     parser.add_argument("--source", default="26")
     parser.add_argument("--sentences", type=int, default=20)
     parser.add_argument("--judge", default=sys.executable, help="python of the judges' environment")
@@ -170,7 +174,11 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="copy the work folder there")
     options = parser.parse_args()
     trial = Trial(
-        target=options.target, minutes=options.minutes, source=options.source, sentences=options.sentences
+        target=options.target,
+        minutes=options.minutes,
+        source=options.source,
+        sentences=options.sentences,
+        steps=options.steps,
     )
     found = measure(trial, options.speech, options.judge, options.keep)
     options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

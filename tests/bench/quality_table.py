@@ -33,6 +33,9 @@ TRIALS = {
         target="kathleen", minutes=0, source="kerstin", words=False
     ),
     "flemishguy (built in) from kathleen (woman)": Trial(target="flemishguy", minutes=0, source="kathleen"),
+    "nathalie, 30 s without training, from 26 (man)": Trial(
+        target="nathalie", minutes=0.5, source="26", steps=0
+    ),
     "nathalie, 1 min from 26 (man)": Trial(target="nathalie", minutes=1, source="26"),
     "nathalie, 20 min from 26 (man)": Trial(target="nathalie", minutes=20, source="26"),
 }

@@ -70,3 +70,22 @@ def test_a_training_goes_on(client: Client, job_id: str) -> None:
 def test_sentences_to_read_are_given_in_a_language(client: Client) -> None:
     assert len(client.predict("pt-BR", api_name="/reading_sentences")) == 20
     assert "Unknown language" in refusal(client, "xx", api_name="/reading_sentences")
+
+
+def test_a_voice_is_had_without_training_and_the_same_gets_better(client: Client) -> None:
+    files = [handle_file(path) for path in client.predict(api_name="/example_recordings")]
+    asked = {"consent": True, "steps": 0}
+    both = asked | {"total_steps": 0}
+    assert "are the same; give one" in refusal(client, files, "Finch", both, api_name="/train_voice")
+    row = client.submit(files, "Finch", asked, api_name="/train_voice").result()
+    assert (row["status"], row["result"]["steps"]) == ("completed", 0)
+    voice = row["model"]["id"]
+    assert client.predict(voice, api_name="/get_model")["model_name"] == "Finch"
+    assert client.predict("training", 30, {"steps": 0}, api_name="/estimate") < client.predict(
+        "training", 30, {}, api_name="/estimate"
+    )
+    longer = client.predict(row["id"], api_name="/train_on")
+    assert longer["settings"]["total_steps"] >= 450
+    done = client.submit(row["id"], api_name="/follow_job").result()
+    assert (done["status"], done["model_id"]) == ("completed", voice)
+    assert done["result"]["steps"] == longer["settings"]["total_steps"]

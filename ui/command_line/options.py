@@ -33,7 +33,7 @@ HELP = {
     "format": "what the result is written as, when its name does not tell",
     "chunk_s": "seconds that are spoken at once",
     "engine": "lite, or rvc for a voice that RVC programs read",
-    "total_steps": "steps at most; by itself as many as suit the recordings",
+    "total_steps": "steps at most; by itself as many as suit the recordings; 0: a voice without training",
     "batch_size": "slices in one step",
     "score_every": "steps between two scorings",
     "checkpoint_every": "steps between two checkpoints",

@@ -44,8 +44,9 @@ class FollowedEndpoints(Endpoints):
         """Send in recordings, train a voice and watch: one call for the whole way.
 
         Gives job rows as they change; the first holds the id, the last the voice as "model", each as
-        "refused" the files that cannot be used. settings is that of start_training. Closing the stream does
-        not stop the training; cancel_job does.
+        "refused" the files that cannot be used. settings is that of start_training: with "steps": 0 the voice
+        is made without training, some seconds after its recordings are there, and train_on makes it better
+        while it is used. Closing the stream does not stop the training; cancel_job does.
 
         Args:
             files: Recordings of one person, and .zip files of them.

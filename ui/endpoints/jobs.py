@@ -17,6 +17,9 @@ class JobEndpoints(Endpoints):
     def start_training(self, caller: Caller, job_id: str, model_name: str, settings: Options = None) -> Row:
         """Start to train a voice; answers at once. The training goes on when you disconnect.
 
+        With "steps": 0 the voice is there some seconds later, made without training; train_on then makes it
+        better while it is used.
+
         settings may hold "consent": true (this is my voice, or I have permission to use it). Optional are
         total_steps, batch_size, patience, seed and reduce_noise; and "engine": "rvc" with version ("v1",
         "v2"), sample_rate_hz (32000, 40000, 48000), f0, f0_estimator, precision, gradient_checkpointing,
@@ -26,7 +29,8 @@ class JobEndpoints(Endpoints):
             job_id: From upload_training_audio.
             model_name: What the voice shall be called.
             settings: "consent": true (this is my voice, or I have permission) is kept on its card;
-                "language" too, a tag such as "nl-BE"; total_steps, batch_size, patience and more.
+                "language" too, a tag such as "nl-BE"; steps (or total_steps; 0 for a voice without
+                training), batch_size, patience and more.
 
         Returns:
             The job's row.
@@ -59,12 +63,15 @@ class JobEndpoints(Endpoints):
         """Start to convert a recording into a voice; answers at once.
 
         settings may hold transpose_semitones (automatic when absent), index_rate 0..1, protect 0..0.5,
-        follow_loudness 0..1 and format ("wav", "flac", "mp3" or "ogg").
+        follow_loudness 0..1, reduce_noise (true: steady noise is taken out of the recording first) and format
+        ("wav", "flac", "mp3" or "ogg"). The row's result tells source_snr_db: with less than 15 the recording
+        is noisy.
 
         Args:
             job_id: From upload_target_audio.
             model_id: From list_models.
-            settings: Optional: transpose_semitones, index_rate, protect, follow_loudness, format.
+            settings: Optional: transpose_semitones, index_rate, protect, follow_loudness, reduce_noise and
+                format.
 
         Returns:
             The job's row.

@@ -56,17 +56,19 @@ class SampleEndpoints(Endpoints):
         return self._services.samples.keep(caller, validate_id(job_id, "job"), step)
 
     @endpoint()
-    def train_on(self, caller: Caller, job_id: str, steps: int = 200) -> Row:
+    def train_on(self, caller: Caller, job_id: str, steps: int | None = None) -> Row:
         """Let a completed training go on from where it is; answers at once.
 
         Its voice stays until the longer training has ended, and is then replaced by the best of all states;
-        cancel_job leaves it as it is.
+        cancel_job leaves it as it is. A voice that was made without training (0 steps) is replaced by every
+        better state on the way, so it gets better while it is used.
         With the engine rvc the result is that of a training that was asked for all steps at first; the
         built-in one plans its learning rate over all steps, and follows the new plan from here on.
 
         Args:
             job_id: A completed training of yours.
-            steps: How many more than it has taken.
+            steps: How many more than it has taken; without it 200, or, of a voice that was made without
+                training, as many as suit its recordings.
 
         Returns:
             The job's row.

@@ -23,6 +23,7 @@ def settings_in_words(settings: Row, engine: str) -> list[str]:
         if value is not None and abs(float(value) - float(getattr(usual, key))) > 1e-6:
             words.append(text.format(value=f"{float(value):g}"))
     for key, text in (
+        ("reduce_noise", tr("cleaned first")),
         ("voice_gain_db", tr("voice {value} dB")),
         ("backing_gain_db", tr("backing {value} dB")),
         ("reverb", tr("reverb {value}")),

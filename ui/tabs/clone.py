@@ -32,7 +32,6 @@ from ui.look.clone_parts import (
 from ui.look.fields import FOCUS_MISSING
 from ui.look.html import hidden_button, report_card
 from ui.look.language import LANGUAGE, tr
-from ui.look.wording import in_round_numbers
 from ui.server.examples import example_files, is_example
 from ui.server.services import (
     ACTIVE,
@@ -47,7 +46,7 @@ from ui.server.services import (
     validate_id,
     whole_number,
 )
-from ui.tabs.clone_naming import NamingStep
+from ui.tabs.clone_naming import AT_ONCE, NamingStep, StartButtons
 from ui.tabs.clone_news import news_of
 from ui.tabs.clone_recordings import RecordingsStep
 from ui.tabs.guided_reading import seconds_of, spoken_in
@@ -95,9 +94,7 @@ class CloneTab:
                 self.naming = NamingStep()
                 with gr.Row():
                     back_to_review = back_button(REVIEW)
-                    self.train_button = gr.Button(
-                        "Train this voice", variant="primary", size="lg", elem_id="clone-train"
-                    )
+                    self.start = StartButtons(services)
             with gr.Tab("4. Hear", id=HEARING, render_children=True):
                 gr.HTML("<h2>Hear what it learns</h2>", padding=False)
                 self.choice = TrainingChoice(services)
@@ -106,7 +103,7 @@ class CloneTab:
             self.report,
             *self.review.drawn,
             self.recheck,
-            self.train_button,
+            *self.start.both,
             self.recordings.meter,
             *self.choice.components,
         ]
@@ -148,20 +145,21 @@ class CloneTab:
     def _of_files(self) -> list[Any]:
         """What changes with the list of files."""
         naming = self.naming
-        of_check = [self.report, *self.review.drawn, self.recheck, self.train_button, self.timer]
+        of_check = [self.report, *self.review.drawn, self.recheck, *self.start.both, self.timer]
         return [*of_check, *self.recordings.of_files, *naming.of_files, *naming.notes]
 
     def _wire_training(self) -> None:
         naming = self.naming
-        pressed = self.train_button.click(
-            self.train,
-            {self.state, self.recordings.files, *naming.inputs},
-            [*self._drawn, *naming.notes, self.tabs],
-            api_visibility="private",
-            show_progress="minimal",
-            show_progress_on=[self.train_button],
-        )
-        pressed.then(None, None, None, js=FOCUS_MISSING, api_visibility="private")
+        for button, begin in ((self.start.train, self.train), (self.start.hear, self.hear)):
+            pressed = button.click(
+                begin,
+                {self.state, self.recordings.files, *naming.inputs},
+                [*self._drawn, *naming.notes, self.tabs],
+                api_visibility="private",
+                show_progress="minimal",
+                show_progress_on=[button],
+            )
+            pressed.then(None, None, None, js=FOCUS_MISSING, api_visibility="private")
         self.timer.tick(self.tick, self.state, self._drawn, queue=False, **QUIET)
         self.view.cancel.click(self.cancel, self.state, self._drawn, **QUIET)
         self.view.resume.click(self.resume, self.state, self._drawn, **QUIET)
@@ -238,14 +236,8 @@ class CloneTab:
         state.upload_id, state.prepare_id = job["input_job_id"], job["id"]
         seconds = seconds_in(job)
         answer |= {self.report: check_card(job), self.recordings.meter: minutes_meter(seconds)}
-        answer |= {self.naming.no_files: "", self.train_button: gr.Button(self._train_label(seconds))}
+        answer |= {self.naming.no_files: ""} | self.start.say_times(seconds)
         return answer | {self.timer: gr.Timer(active=True)}
-
-    def _train_label(self, speech_s: float) -> str:
-        """Return what the button says of a training on so many seconds of speech."""
-        if not speech_s or not (seconds := self._services.jobs.estimate("training", speech_s, {})):
-            return tr("Train this voice")
-        return tr("Train this voice: about {time}", time=in_round_numbers(seconds))
 
     def _note_example(self, files: list[str], state: CloneState) -> Answer:
         """Return what follows for name and permission from whose recordings these are."""
@@ -274,6 +266,13 @@ class CloneTab:
 
     def train(self, values: Answer, request: gr.Request) -> Answer:
         """Start the training; it goes on when the page is closed."""
+        return self._begin(values, {}, request)
+
+    def hear(self, values: Answer, request: gr.Request) -> Answer:
+        """Have the voice made without training, to be heard and used at once, and maybe trained on."""
+        return self._begin(values, AT_ONCE, request)
+
+    def _begin(self, values: Answer, wish: dict[str, Any], request: gr.Request) -> Answer:
         state, named = values[self.state], (values[self.naming.name] or "").strip()
         answer = self._check_takes(values[self.recordings.files], state, request)
         notes = self.naming.missing(values, recordings=bool(state.upload_id))
@@ -283,7 +282,7 @@ class CloneTab:
         upload_id, moment_s = str(state.upload_id), time.monotonic()
         if state.started[:2] != (upload_id, named) or moment_s - state.started[2] > SAME_CLICK_S:
             with as_gr_error():
-                settings = self.naming.settings(values)
+                settings = self.naming.settings(values) | wish
                 caller = self._services.caller(request)
                 job = self._services.submit(caller, "training", upload_id, settings, model_name=named)
             state.started = (upload_id, named, moment_s)
@@ -394,7 +393,7 @@ class CloneTab:
                 state.checked_id, speech_s = row["id"], float(found["speech_s"])
                 answer |= {self.report: report_card(found), self.recordings.meter: minutes_meter(speech_s)}
                 answer |= self.review.show(caller, row["id"])
-                answer[self.train_button] = gr.Button(self._train_label(speech_s))
+                answer |= self.start.say_times(speech_s)
             elif row["status"] in ("cancelled", "interrupted"):
                 answer[self.report] = check_stopped()
                 answer[self.recheck] = gr.Button(visible=True)

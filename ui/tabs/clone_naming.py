@@ -11,9 +11,11 @@ from rvc.errors import ConfigError
 from rvc.training.settings import CHOICES
 from ui.look.fields import field_note, said
 from ui.look.language import LANGUAGE, SOURCE, languages, tr
+from ui.look.wording import in_round_numbers
 from ui.server.examples import EXAMPLE_LANGUAGE, EXAMPLE_NAME
-from ui.server.services import QUIET, Answer
+from ui.server.services import QUIET, Answer, Services
 
+AT_ONCE = {"total_steps": 0}  # settings of a voice that is made without training
 BUILT_IN, RVC = "lite", "rvc"
 ENGINE_INFO = (
     "The built-in one takes minutes on a processor. RVC gives a voice that RVC programs read; it is for a "
@@ -74,6 +76,29 @@ class TrainingSettings:
         except (TypeError, ValueError, OverflowError) as error:
             raise ConfigError("One of the expert settings is no number; set it again.") from error
         return settings
+
+
+class StartButtons:
+    """How a voice is begun: at once and without training, or with it."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self.hear = gr.Button("Hear it now", variant="secondary", size="lg", elem_id="clone-hear-now")
+        self.train = gr.Button("Train this voice", variant="primary", size="lg", elem_id="clone-train")
+        self.both = [self.hear, self.train]
+
+    def say_times(self, speech_s: float) -> Answer:
+        """Return what they say when there is so much speech to learn from."""
+        ready, trained = (
+            self._services.jobs.estimate("training", speech_s, settings) if speech_s else 0.0
+            for settings in (AT_ONCE, {})
+        )
+        hear, train = tr("Hear it now"), tr("Train this voice")
+        if ready:
+            hear = tr("Hear it now: about {time}", time=in_round_numbers(ready))
+        if trained:
+            train = tr("Train this voice: about {time}", time=in_round_numbers(trained))
+        return {self.hear: gr.Button(hear), self.train: gr.Button(train)}
 
 
 class NamingStep:

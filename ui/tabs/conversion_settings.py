@@ -76,6 +76,12 @@ class ConversionSettings:
             self.loudness = _slider(
                 1, lite.follow_loudness, 0.05, "Follow the recording's loudness", LOUDNESS_INFO["lite"]
             )
+            self.clean = gr.Checkbox(
+                label="Clean the recording first",
+                info="Takes steady noise, such as hiss or a fan, out of it before it is converted. It makes "
+                "a clean recording duller.",
+                elem_id="convert-clean",
+            )
             self.format = gr.Radio(FORMATS, value="wav", label="File format")
             self.estimator = gr.Radio(
                 [
@@ -89,7 +95,7 @@ class ConversionSettings:
         self.suited = [self.said, self.index_rate, self.protect, self.loudness]
         self.inputs = [
             *(self.automatic, self.semitones, self.index_rate, self.protect, self.loudness),
-            *(self.format, self.estimator),
+            *(self.clean, self.format, self.estimator),
         ]
 
     def listen(self, knows_pitch: gr.State) -> None:
@@ -156,6 +162,7 @@ class ConversionSettings:
             self.index_rate: asked("index_rate"),
             self.protect: asked("protect"),
             self.loudness: asked("follow_loudness"),
+            self.clean: bool(settings.get("reduce_noise")),
             self.format: settings.get("format") or "wav",
             self.estimator: settings.get("f0_estimator") or AUTOMATIC,
         }
@@ -169,6 +176,7 @@ class ConversionSettings:
                 "index_rate": _number(values[self.index_rate]),
                 "protect": _number(values[self.protect]),
                 "follow_loudness": _number(values[self.loudness]),
+                "reduce_noise": True if values[self.clean] else None,
                 "format": str(values[self.format]),
                 "f0_estimator": None if estimator == AUTOMATIC else str(estimator),
             }

@@ -39,6 +39,7 @@ from ui.server.services import ACTIVE, Answer, Services, Update
 PICTURE = """${value ? '<img src="' + value.file.url + '" alt="' + value.alt + '">' : ""}"""
 # By stem of a song what its button says.
 STEM_NAMES = {"vocals": "Original vocals", "backing": "Backing", "voice": "Converted voice"}
+NOISY_DB = 15.0  # with less between voice and noise, a recording is offered to be cleaned
 SHOWN_FILES = 200  # a longer list is cut on the page; the zip's table has all of them
 
 
@@ -103,7 +104,7 @@ class ConversionView:
         if row["status"] != "completed":
             return shown | {self.status: job_card(row, title=tr("Converting into {name}", name=name)) + note}
         told = what_was_sung(row, name) if row["type"] == "cover" else what_was_done(row, name)
-        done = card(tr("Done"), paragraph(told) + note, tone="good")
+        done = card(tr("Done"), paragraph(told) + note + cleaning_offered(row), tone="good")
         return shown | {self.status: done} | self.hear(caller, row, play=focus)
 
     def hear(self, caller: Caller, row: Row, against: Row | None = None, *, play: bool = False) -> Answer:
@@ -227,6 +228,25 @@ def what_was_done(row: Row, name: str) -> str:
         low=nearest_note(note),
         high=nearest_note(note + semitones),
     )
+
+
+def cleaning_offered(row: Row) -> str:
+    """Return, of a noisy recording that was converted as it is, a button that cleans it first; else ""."""
+    snr_db = (row.get("result") or {}).get("source_snr_db")
+    if (
+        row["type"] != "conversion"
+        or snr_db is None
+        or snr_db >= NOISY_DB
+        or row["settings"].get("reduce_noise")
+    ):
+        return ""
+    said = tr(
+        "The noise in it is only {db} dB below the voice. Cleaned first, it may be clearer: hear both, and "
+        "keep the better one.",
+        db=f"{snr_db:.0f}",
+    )
+    clean = tr("Clean it first, and compare")
+    return paragraph(said) + action("act", clean, clean, job=row["id"])
 
 
 def batch_title(row: Row) -> str:

@@ -26,6 +26,7 @@ from ui.server.services import (
     as_gr_error,
     error_message,
     event_value,
+    pressed_job,
     throttle,
     validate_id,
 )
@@ -119,6 +120,8 @@ class ConvertTab:
         inputs = list(dict.fromkeys([*sources.shown, *sources.inputs, *self.offered, *self.expert.inputs]))
         takes.list.again(self.again, None, inputs, **QUIET)
         self.view.status.hear(self.hear_file, state, shown, **QUIET)
+        cleaned = self.view.status.act(self.clean, state, self.drawn, **FOLLOWS, **QUIET)
+        cleaned.then(takes.show, state, takes.list, **QUIET)
 
     def _listen_to_presets(self) -> None:
         expert, part = self.expert, self.presets
@@ -260,6 +263,23 @@ class ConvertTab:
         except (RvcError, OSError) as error:
             why = paragraph(error_message(error))
             yield {self.view.status: card(retold(source.refused), why, tone="bad")}
+
+    def clean(self, state: ConvertState, event: gr.EventData, request: gr.Request) -> Iterator[Answer]:
+        """Convert the recording of a take once more, cleaned first, and put both results into the player."""
+        with as_gr_error():
+            caller = self._services.caller(request)
+            before = self._services.jobs.get(caller, pressed_job(event))
+            settings = before["settings"] | {"reduce_noise": True}
+            voice = str(before["model_id"])
+            job = self._services.submit(caller, "conversion", before["id"], settings, model_id=voice)
+        state.job_id = job["id"]
+        yield from self._follow(state, caller, job)
+        if (
+            self._services.jobs.get(caller, job["id"])["status"] == "completed"
+            and state.shown_id == job["id"]
+        ):
+            state.put(job["id"], before["id"])
+            yield self.view.hear(caller, self._services.jobs.get(caller, job["id"]), before, play=True)
 
     def rest(self, state: ConvertState, request: gr.Request) -> Iterator[Answer]:
         """Follow the batch or the song that was just started, if one was."""

@@ -6,27 +6,30 @@ hundred thousand steps costs the browser no more than one of a thousand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pandas as pd
 
-from pipelines.jobs.samples import REFERENCE
+from pipelines.jobs.improving import goes_on_from_instant, is_instant
+from pipelines.jobs.samples import MORE_STEPS, REFERENCE, further_steps
 from pipelines.store.records import RESTARTABLE, Caller
 from rvc.errors import UnknownNameError
 from ui.look.clone_parts import no_training, samples_grid
 from ui.look.html import BUTTONS_JS, ChoiceDropdown, card, hidden_button, job_card, paragraph
 from ui.look.language import tr
+from ui.look.voice_cards import play_button
 from ui.look.wording import called, moment
-from ui.server.published import publish_file
+from ui.server.published import publish_file, publish_once
 from ui.server.services import ACTIVE, Answer, Services
 
 MOST_POINTS = 240  # per line; a plot of this width shows no more
 MOST_TRAININGS = 20  # of which one can be chosen, the newest
-MORE_STEPS = 200
 CURVES = "Curves: how near it comes to recordings that it never heard"
 SAMPLES_JS = (Path(__file__).parents[1] / "look" / "samples.js").read_text(encoding="utf-8")
 Choices = list[tuple[str, str | None]]  # label and job
@@ -41,6 +44,7 @@ class TrainingState:
     served: dict[int, str] = field(default_factory=dict)  # by step where its sample can be fetched
     grid: str | None = None  # of samples, as it was last drawn: drawn again, it would lose the focus
     curves: bool = False  # whether the visitor looks at them
+    offered: int | None = None  # further steps
     seen: int = 0  # number of the last event that was read
     losses: list[tuple[int, float, str]] = field(default_factory=list)  # step, value, name
     scores: list[tuple[int, float]] = field(default_factory=list)  # step, total distance in dB
@@ -158,7 +162,7 @@ class TrainingView:
                 self.losses = _plot(
                     "losses", "loss", "To those that it learns from", "lower is better", color="part"
                 )
-        buttons = [self.next_step, self.cancel, self.resume, self.further]
+        buttons = [self.next_step, self.cancel, self.resume, self.further, self.more_steps, self.train_on]
         self.components = [self.column, self.card, *buttons, self.grid]
         self.components += [self.curves, self.losses, self.scores]
 
@@ -176,6 +180,7 @@ class TrainingView:
             self.cancel: gr.Button(visible=status in ACTIVE),
             self.resume: gr.Button(visible=status in RESTARTABLE),
             self.further: gr.Row(visible=status == "completed"),
+            **self._further_of(row, watched),
             self.curves: gr.Accordion(visible=len(watched.scores) > 1),
         }
         if (grid := self._samples_of(caller, row, watched)) != watched.grid:
@@ -205,7 +210,8 @@ class TrainingView:
 
     def _voice_is_there(self, caller: Caller, row: dict[str, Any]) -> bool:
         """Whether a training has made a voice, and nobody has deleted it since."""
-        if row["status"] != "completed" or not row.get("model_id"):
+        made = row["status"] == "completed" or goes_on_from_instant(row)
+        if not made or not row.get("model_id"):
             return False
         try:
             return bool(self._services.library.get(caller, row["model_id"]))
@@ -218,17 +224,49 @@ class TrainingView:
             if not self._voice_is_there(caller, row):
                 said = tr("The voice that was trained here has been deleted; keep a state to have it again.")
                 return card(str(name), paragraph(said))
+            if is_instant(row):
+                return self._instant_card(caller, row)
             kept = (row.get("result") or {}).get("best_step")
             said = tr("The voice is trained and in your Voices.")
             if kept:
                 said = tr("The voice is trained and in your Voices, as it was at step {step}.", step=kept)
             return card(tr("{name} is ready", name=name), paragraph(said), tone="good")
         shown = job_card(row, title=tr("Training {name}", name=name))
+        if row["status"] in ACTIVE and self._voice_is_there(caller, row):
+            said = tr("{name} can be used meanwhile; it gets better with every best sample.", name=name)
+            shown += paragraph(said)
         if row["status"] in ACTIVE:
             shown += paragraph(
                 tr("You may close this page; the training goes on, and is here again later."), quiet=True
             )
         return shown
+
+    def _instant_card(self, caller: Caller, row: dict[str, Any]) -> str:
+        """Return what there is to hear of a voice that was made without training, and what comes next."""
+        name, services, buttons = str(row["model_name"]), self._services, ""
+        sounds: dict[str, Callable[[], Path]] = {
+            tr("The real recording"): partial(services.samples.path, caller, row["id"], REFERENCE),
+            name: partial(services.library.sample, caller, row["model_id"]),
+        }
+        for text, find in sounds.items():
+            with suppress(UnknownNameError):
+                path = find()
+                link = publish_once(path, path.stem)
+                buttons += play_button(link, tr("Hear {name}", name=text), text=text)
+        said = tr(
+            "It was made without training, so it is not yet as near to the voice, nor as clear, as it can "
+            "be. Train it: the same voice then gets better while you use it."
+        )
+        heard = f'<div class="tm-heard"><div>{buttons}</div></div>'
+        return card(tr("{name} speaks already", name=name), heard + paragraph(said), tone="good")
+
+    def _further_of(self, row: dict[str, Any], watched: TrainingState) -> Answer:
+        """Return the steps that are offered, once: what a person has typed since stays."""
+        if row["status"] != "completed" or watched.offered == (offer := further_steps(row)):
+            return {}
+        watched.offered = offer
+        label = tr("Train this voice") if is_instant(row) else tr("Train on")
+        return {self.more_steps: gr.Textbox(str(offer)), self.train_on: gr.Button(label)}
 
 
 def _plot(elem_id: str, value: str, title: str, scale: str, **more: Any) -> gr.LinePlot:  # noqa: ANN401

@@ -280,3 +280,17 @@ def test_the_built_in_engine_leaves_the_gpu_to_others(
     assert loaded.voice.card.engine == "lite"
     events = convert(tmp_path / "source.wav", tmp_path / "result.wav", loaded.voice, ConvertOptions())
     assert not any(event.needs_device for event in events if isinstance(event, Progress))
+
+
+def test_noise_is_measured_and_taken_out_when_that_is_asked_for(voice: Voice, tmp_path: Path) -> None:
+    clean = speak(WOMAN, 8.0, rate_hz=RATE_HZ, pause_s=0.8)
+    noise = np.random.default_rng(0).standard_normal(clean.size) * clean.std() * 10 ** (-8 / 20)
+    source = recording(tmp_path, (clean + noise).astype(np.float32))
+    pauses = frame_rms(clean) < 1e-4
+    levels = []
+    for reduce_noise in (False, True):
+        wav, result = run(source, voice, reduce_noise=reduce_noise)
+        assert result.source_snr_db == pytest.approx(8, abs=3)
+        made = frame_rms(resample(wav, voice.sample_rate_hz, RATE_HZ))[: pauses.size]
+        levels.append(np.sqrt(np.mean(np.square(made[pauses[: made.size]]))))
+    assert levels[1] < 0.4 * levels[0]

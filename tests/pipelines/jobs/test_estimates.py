@@ -87,6 +87,8 @@ def test_a_training_that_goes_on_has_less_to_do_and_a_checked_one_too() -> None:
     later = plan_of("training", 100.0, {"total_steps": 500}, engine="lite", prepared=True, done=0.75)
     assert list(later) == ["start", "load", "step", "index"]
     assert later["step"] == 125
+    at_once = plan_of("training", 100.0, {"total_steps": 0}, engine="lite")
+    assert list(at_once) == ["start", "check", "load", "features", "fit", "index"]
     assert (
         plan_of("training", 100.0, {}, engine="rvc")["step"]
         > plan_of("training", 100.0, {}, engine="lite")["step"]

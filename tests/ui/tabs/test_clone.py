@@ -149,6 +149,23 @@ def test_all_that_is_missing_for_a_training_is_said_at_its_field_at_once_and_not
     assert state.watched is None
 
 
+def test_hear_it_now_asks_for_the_same_and_for_a_voice_without_training(idle: Services) -> None:
+    tab, state = clone(idle), CloneState()
+    assert (
+        "Give the voice a name"
+        in tab.hear(asked(tab, state, "", consent=True), request())[tab.naming.no_name]
+    )
+    tab.check(files(), state, request())
+    idle.jobs.limits.take = lambda *_: None  # type: ignore[method-assign]
+    answer = tab.hear(asked(tab, state, "Wren", consent=True), request())
+    assert answer[tab.tabs].selected == HEARING
+    assert state.watched is not None
+    row = idle.jobs.get(idle.caller(request()), state.watched.job_id)
+    assert row["settings"]["total_steps"] == 0
+    with pytest.raises(gr.Error, match="makes no voice without training"):
+        tab.hear(asked(tab, state, "Robin", consent=True) | {tab.naming.expert.engine: "rvc"}, request())
+
+
 @pytest.mark.parametrize(("language", "kept"), [("nl-BE", "nl-BE"), (" it ", "it"), ("", None), (None, None)])
 def test_the_language_of_a_voice_goes_with_its_training(
     idle: Services, language: str | None, kept: str | None

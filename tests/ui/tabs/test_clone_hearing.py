@@ -96,6 +96,26 @@ def test_a_training_goes_on_from_the_page_and_says_what_is_no_number(
     assert services.jobs.get(caller, job_id)["result"]["steps"] == 30
 
 
+def test_a_voice_is_heard_before_it_is_trained_and_used_while_it_is(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = started(services, total_steps=0)
+    ended(services, job_id)
+    tab, state, shown = opened(services)
+    assert "Wren speaks already" in shown
+    assert shown.count("data-sound") == 2
+    answer = tab.choose(state, job_id, request())
+    assert answer[tab.view.next_step].visible
+    assert (answer[tab.view.train_on].value, answer[tab.view.more_steps].value) == ("Train this voice", "450")
+    assert tab.view.more_steps not in tab.tick(state, request())  # what a person has typed since stays
+    monkeypatch.setenv("TOY_STEP_S", "0.1")
+    answer = tab.go_on(state, "20", request())
+    assert "Wren can be used meanwhile" in drawn(answer)
+    assert answer[tab.view.next_step].visible
+    tab.cancel(state, request())
+    ended(services, job_id)
+
+
 def test_no_training_hides_another_and_each_can_be_resumed(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from tests.ui.visitor import SOMEBODY_ELSE, drawn, request, sent
 from ui.look.wording import moment
 from ui.page import build_page
 from ui.server.services import Services
-from ui.tabs.conversion_view import SHOWN_FILES, files_table, voice_name, what_was_done
+from ui.tabs.conversion_view import SHOWN_FILES, cleaning_offered, files_table, voice_name, what_was_done
 from ui.tabs.convert import (
     ConvertState,
     ConvertTab,
@@ -56,6 +56,31 @@ def test_a_recording_is_converted_heard_and_seen(tab: ConvertTab) -> None:
     assert "tm-of-result" in melodies[tab.view.contours]
     assert Path(picture[tab.view.image]["file"]["path"]).is_file()
     assert "Spectrograms of visitor and Kathleen" in picture[tab.view.image]["alt"]
+
+
+def test_a_noisy_recording_is_offered_to_be_cleaned_and_both_results_are_heard(
+    tab: ConvertTab, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_SNR_DB", "8.4")
+    state = ConvertState()
+    shown = convert(tab, state, BUILT_IN, ONE, sent(RECORDING))[-1][tab.view.status]
+    assert "only 8 dB below the voice" in shown
+    assert "Clean it first, and compare" in shown
+    before = state.shown_id
+    *_, last = tab.clean(state, gr.EventData(None, {"job": before}), request())
+    assert (state.against_id, state.shown_id) == (before, state.job_id)
+    row = services.jobs.get(services.caller(request()), str(state.job_id))
+    assert row["settings"]["reduce_noise"] is True
+    assert [track["name"] for track in last[tab.view.player]["tracks"]] == [
+        "Kathleen",
+        "cleaned first · Kathleen",
+    ]
+    assert cleaning_offered(row) == ""
+    assert cleaning_offered(row | {"settings": {}, "result": {"source_snr_db": 30.0}}) == ""
+    with pytest.raises(gr.Error, match="not the id"):
+        list(tab.clean(state, gr.EventData(None, {"job": "x"}), request()))
+    put = tab.put(row["settings"], BUILT_IN, request())
+    assert put[tab.expert.clean] is True
 
 
 def test_what_was_noted_of_a_recording_is_shown_with_its_conversion(
