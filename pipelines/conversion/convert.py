@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -108,9 +108,8 @@ def _convert(  # noqa: PLR0913  # as `convert`
 
     # Hear all of it, at the level and with the ends that the engine wants.
     recorded, length = yield from _read(source, rate_hz)
-    snr_db = measure(recorded[: round(MEASURED_S * RATE_16K_HZ)], RATE_16K_HZ).snr_db
-    if chosen.reduce_noise:
-        recorded = yield from relay(cleaned(recorded, RATE_16K_HZ), partial(_at, "Cleaning"))
+    snr_db = _snr_db(recorded)
+    recorded = yield from _cleaned(recorded, chosen)
     source_rms = _without_rumble(recorded)
     wav16k = engine.preprocess(recorded)
     del recorded
@@ -126,9 +125,10 @@ def _convert(  # noqa: PLR0913  # as `convert`
     heard = engine.source(wav16k, shift_semitones(f0_hz, semitones))
     del wav16k  # an hour is 230 MB, and it may have been heard in another tone
 
-    # Speak it, piece by piece: content, drawn to the voice's own by retrieval, then sound.
     median_hz = None if statistics is None else statistics.median_hz
-    facts = {"transpose_semitones": semitones, "source_median_hz": median_hz}
+    facts: dict[str, Any] = {"transpose_semitones": semitones, "source_median_hz": median_hz}
+
+    # Speak it, piece by piece: content, drawn to the voice's own by retrieval, then sound.
     yield speaking_at(0.0, data=facts)
     # Nameless and in the destination's folder: no kill leaves it behind, and it is the disk that has room.
     with tempfile.TemporaryFile(dir=destination.parent) as scratch:
@@ -140,10 +140,7 @@ def _convert(  # noqa: PLR0913  # as `convert`
             yield speaking_at(sign.done_frames / heard.spoken_frames)
 
         # Write it as loud as the source.
-        spoken = FrameLoudness(
-            rms=np.concatenate([part.rms for part in measured]),
-            peak=np.concatenate([part.peak for part in measured]),
-        )
+        spoken = _joined(measured)
         gain = engine.loudness(heard, source_rms, spoken, chosen.follow_loudness)
         tags = None if record is None else record.tags(transpose_semitones=round(semitones, 3))
         writer = AudioWriter(destination, rate_hz, chosen.format, tags=tags)
@@ -152,9 +149,8 @@ def _convert(  # noqa: PLR0913  # as `convert`
         path=destination,
         seconds=length / rate_hz,
         sample_rate_hz=rate_hz,
-        transpose_semitones=semitones,
-        source_median_hz=median_hz,
-        source_snr_db=None if snr_db is None else round(snr_db, 1),
+        source_snr_db=snr_db,
+        **facts,
     )
 
 
@@ -189,6 +185,21 @@ def _read(source: Path, result_hz: int) -> Generator[Progress, None, tuple[NDArr
     return wav, round(samples * result_hz / info.sample_rate_hz)
 
 
+def _snr_db(wav16k: NDArray[np.float32]) -> float | None:
+    """Measure speech over noise at the beginning of a recording; None without speech."""
+    snr_db = measure(wav16k[: round(MEASURED_S * RATE_16K_HZ)], RATE_16K_HZ).snr_db
+    return None if snr_db is None else round(snr_db, 1)
+
+
+def _cleaned(
+    wav16k: NDArray[np.float32], chosen: EngineDefaults
+) -> Generator[Progress, None, NDArray[np.float32]]:
+    """Take steady noise out of a recording, if that is asked for."""
+    if not chosen.reduce_noise:
+        return wav16k
+    return (yield from relay(cleaned(wav16k, RATE_16K_HZ), partial(_at, "Cleaning")))
+
+
 def _without_rumble(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
     """Take out of a recording, in place, what is not heard; measure the RMS of each of its frames, (T,)."""
     moving = frame_deviations(wav16k)
@@ -196,6 +207,12 @@ def _without_rumble(wav16k: NDArray[np.float32]) -> NDArray[np.float64]:
     # Where nothing moves, a filter that rings from what is beside it is no sound.
     rms = np.minimum(frame_rms(wav16k), MOVING_AT_LEAST * moving)
     return np.append(rms, 0.0)[: wav16k.size // HOP_16K + 1]
+
+
+def _joined(parts: Sequence[FrameLoudness]) -> FrameLoudness:
+    return FrameLoudness(
+        rms=np.concatenate([part.rms for part in parts]), peak=np.concatenate([part.peak for part in parts])
+    )
 
 
 def _transposition(

@@ -77,7 +77,7 @@ def test_a_noisy_recording_is_offered_to_be_cleaned_and_both_results_are_heard(
     ]
     assert cleaning_offered(row) == ""
     assert cleaning_offered(row | {"settings": {}, "result": {"source_snr_db": 30.0}}) == ""
-    with pytest.raises(gr.Error, match="not the id"):
+    with pytest.raises(gr.Error, match="There is no job"):
         list(tab.clean(state, gr.EventData(None, {"job": "x"}), request()))
     put = tab.put(row["settings"], BUILT_IN, request())
     assert put[tab.expert.clean] is True
