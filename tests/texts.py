@@ -110,12 +110,14 @@ def labels() -> list[str]:
 
 
 def _has_words(text: Text) -> bool:
-    plain = re.sub(r"\{\w+\}", "", text if isinstance(text, str) else text[1])
+    whole = text if isinstance(text, str) else text[1]
+    plain = re.sub(r"\{\w+\}", "", whole)
+    word = "[a-zA-Z][a-z]" if plain == whole else "[a-zA-Z]"  # a number may stand before the sign of a unit
     return (
         text not in NAMES
         and text not in language.languages().values()
-        and re.search(r"[a-z]{2}", plain) is not None
-        and not re.fullmatch(r"\d+( [a-z]{1,3}|st|nd|rd|th)", plain)
+        and re.search(word, plain) is not None
+        and not re.fullmatch(r"\d+( [a-zA-Z]{1,3}|st|nd|rd|th)", plain)
     )
 
 

@@ -76,7 +76,7 @@ def count(spec: JobSpec) -> Events[dict[str, Any]]:
             yield Progress(
                 stage="Counting",
                 fraction=step / steps,
-                message=f"Step {step} of {steps}",
+                message=f"Step {step} of {steps}.",
                 eta_s=(steps - step) * _step_s(wish),
                 needs_device=needs_device,
                 data=_curves(work, step, steps) if spec.type == "training" else {"step": step},

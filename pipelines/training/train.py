@@ -257,6 +257,7 @@ def _begin(
 
 
 def _progress_of(note: str, report: Report) -> Progress:
+    step = f"Step {report.step} of {report.total_steps}."
     data: dict[str, Any] = {
         "step": report.step,
         "total_steps": report.total_steps,
@@ -270,7 +271,7 @@ def _progress_of(note: str, report: Report) -> Progress:
     return Progress(
         stage=report.stage,
         fraction=INDEX_UNTIL + (TRAINING_UNTIL - INDEX_UNTIL) * report.share,
-        message=f"{report.message or f'Step {report.step} of {report.total_steps}.'} {note}".strip(),
+        message=f"{report.message or step} {note}".strip(),
         eta_s=report.seconds_left,
         needs_device=True,
         data=data,

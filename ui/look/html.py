@@ -15,7 +15,7 @@ from ui.look.job_state import how_far, state_of
 from ui.look.language import language_name, retold, tr, tr_later, tr_n
 from ui.look.pitch_words import note_range
 from ui.look.report_sentences import Shared, shared_sentences
-from ui.look.wording import KINDS, Row, ago, decimal, duration, moment, shares_said, size
+from ui.look.wording import KINDS, Row, ago, duration, khz, moment, shares_said, size
 
 KEPT = {  # by type of job what is said of one that was stopped
     "training": tr_later("What was learned is kept; press Resume to go on."),
@@ -167,7 +167,7 @@ def voice_card(row: Row) -> str:
         (tr("Notes"), note_range(row)),
         (tr("Language"), language_name(row.get("language"))),
         (tr("Recordings' noise"), _noise(snr if isinstance(snr, int | float) else None)),
-        (tr("Speaks at"), f"{decimal(rate / 1000, 0 if rate % 1000 == 0 else 1)} kHz" if rate else ""),
+        (tr("Speaks at"), khz(rate, 0 if rate % 1000 == 0 else 1) if rate else ""),
         (tr("Engine"), _engine(row)),
         (tr("Size"), size(row["size_bytes"]) if row.get("size_bytes") else ""),
         (tr("Used"), used),
@@ -258,7 +258,7 @@ def _figures(report: Row) -> str:
             (tr("Speech"), tr("{speech} of {length}", speech=speech, length=length)),
             (tr("Rejected"), _rejected(report.get("rejected"))),
             (tr("Noise"), _noise(report["snr_db"])),
-            (tr("Sound up to"), f"{decimal(ends_hz / 1000)} kHz" if ends_hz else ""),
+            (tr("Sound up to"), khz(ends_hz) if ends_hz else ""),
             (tr("Pitch"), pitch),
         ]
     )

@@ -32,6 +32,7 @@ LANGUAGE: ContextVar[str] = ContextVar("language", default=SOURCE)  # of who is 
 SHOWN = ("label", "info", "placeholder", "title", "x_title", "y_title", "upload_prompt")
 TEXT_VALUES = ("button", "downloadbutton", "markdown", "uploadbutton")  # kinds whose value is a text of ours
 LONGEST, LEAST_LETTERS = 1_000, 4  # of a text that is looked for by its template, of a template
+_ISOLATE, _END = "\u2068", "\u2069"  # Unicode's FIRST STRONG ISOLATE, POP DIRECTIONAL ISOLATE
 _NAMES = re.compile(r"\{(\w+)\}")
 _TEXT = re.compile(r"(?<=>)[^<>]*[^<>\s][^<>]*(?=<)|(?<= aria-label=\")[^\"]+(?=\")")
 _SENTENCES = re.compile(r"(?<=[.!?…]) ")
@@ -40,13 +41,13 @@ _SENTENCES = re.compile(r"(?<=[.!?…]) ")
 def tr(text: str, /, **values: object) -> str:
     """Return a text in the visitor's language, its {names} filled in."""
     found = _catalogue(LANGUAGE.get()).words.gettext(text)
-    return found.format(**values) if values else found
+    return _filled(LANGUAGE.get(), found, values) if values else found
 
 
 def tr_n(one: str, many: str, /, count: int, **values: object) -> str:
     """Return a text about a number of things, as the visitor's language counts them; {count} is that."""
     found = _catalogue(LANGUAGE.get()).words.ngettext(one, many, count)
-    return found.format(count=f"{count:,}", **values)
+    return _filled(LANGUAGE.get(), found, {"count": f"{count:,}", **values})
 
 
 def tr_later(text: str, /) -> str:
@@ -217,6 +218,16 @@ def _catalogue(tag: str) -> _Catalogue:
     return _Catalogue(GNUTranslations(compiled), templates)
 
 
+def _filled(tag: str, told: str, values: Mapping[str, object]) -> str:
+    """Fill in names. Where it is written from the right, a text keeps its own direction in its sentence."""
+    if direction(tag) == "rtl":
+        values = {
+            name: f"{_ISOLATE}{value}{_END}" if isinstance(value, str) else value
+            for name, value in values.items()
+        }
+    return told.format(**values)
+
+
 def _last(text: object) -> str:
     """Return an entry's text, of several forms the one for many."""
     return str(text[-1] if isinstance(text, list | tuple) else text or "")
@@ -234,9 +245,8 @@ def _retold(tag: str, text: str, depth: int = 2) -> str:
     for template in catalogue.templates:
         values = template.values_in(text)
         if values is not None:
-            return template.told.format(
-                **{name: _retold(tag, value, depth - 1) for name, value in values.items()}
-            )
+            told = {name: _retold(tag, value, depth - 1) for name, value in values.items()}
+            return _filled(tag, template.told, told)
     sentences = _SENTENCES.split(text)
     if len(sentences) > 1:
         return " ".join(_retold(tag, sentence, depth) for sentence in sentences)

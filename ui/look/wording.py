@@ -81,6 +81,10 @@ def decimal(number: float, digits: int = 1) -> str:
     return str(format_decimal(number, f"#,##0.{'0' * digits}" if digits else "#,##0", locale=locale()))
 
 
+def khz(rate_hz: float, digits: int = 1) -> str:
+    return tr("{khz} kHz", khz=decimal(rate_hz / 1000, digits))
+
+
 def moment(stamp: object) -> str:
     """Return a stored time stamp (ISO 8601 or seconds since 1970) as a short local date and time."""
     if stamp is None or stamp == "":

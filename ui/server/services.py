@@ -195,7 +195,8 @@ def as_gr_error(*, to_program: bool = False) -> Iterator[None]:
         yield
     except (RvcError, OSError) as error:
         said = error_message(error)
-        raise gr.Error(said if to_program else shown(said), print_exception=False) from error
+        shown_said = said if to_program else shown(said)
+        raise gr.Error(shown_said, print_exception=False, title=tr("Error")) from error
 
 
 def error_message(error: RvcError | OSError) -> str:
@@ -217,7 +218,7 @@ def warn_of(text: str) -> None:
 
 def inform(text: str) -> None:
     """Tell what has been done."""
-    gr.Info(shown(retold(text)))
+    gr.Info(shown(retold(text)), title=tr("Info"))
 
 
 def shown(text: str) -> str:

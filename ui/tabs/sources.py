@@ -91,7 +91,7 @@ class Source(ABC):
                 if sent
                 else []
             )
-        return said(" ".join(row["reason"] for row in wrong[:MOST_FAULTS]))
+        return said(" ".join(retold(row["reason"]) for row in wrong[:MOST_FAULTS]))
 
     def submit(self, caller: Caller, values: Answer, settings: Row, voice: str) -> Row:
         """Start the job; return its row. `values`: of `inputs`."""

@@ -116,6 +116,21 @@ def test_whatever_is_counted_is_counted_as_the_language_does(tag: str) -> None:
     assert "jobs ahead" not in said
 
 
+def test_a_name_keeps_its_direction_in_a_sentence_that_is_written_from_the_right() -> None:
+    english = "take (1).wav holds no sound; record or export it again."
+    for tag, shown in (("ar", "\u2068take (1).wav\u2069"), ("de", "take (1).wav")):
+        LANGUAGE.set(tag)
+        for told in (retold(english), tr("Play {name}", name="take (1).wav")):
+            assert shown in told
+            assert ("\u2068" in told) == (tag == "ar")
+
+
+@pytest.mark.parametrize("tag", OTHERS)
+def test_how_far_a_training_is_stays_no_english(tag: str) -> None:
+    LANGUAGE.set(tag)
+    assert " of " not in retold("Step 8 of 10.")
+
+
 def test_a_language_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "eo.po").write_text(
         'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=utf-8\\n"\n\n'
