@@ -39,8 +39,7 @@ class SwiftF0(F0Estimator):
 
     cost_s = 0.03
 
-    def __init__(self, noisy_db: float = NOISY_DB) -> None:
-        self._noisy_db = noisy_db
+    def __init__(self) -> None:
         self._praat = PraatF0()
         self._network = Network(threads=1, spin=False)
 
@@ -48,11 +47,18 @@ class SwiftF0(F0Estimator):
         praat_hz = yield from relay(self._praat.track(wav16k), lambda share: PRAAT_SHARE * share)
         rms = frame_rms(wav16k)
         loud, quiet = loud_of(rms), _quiet_of(rms)
-        if loud > quiet * 10 ** (self._noisy_db / 20) or loud <= 0.0:
+        if loud > quiet * 10 ** (NOISY_DB / 20) or loud <= 0.0:
             return praat_hz
-        heard = self._heard(wav16k * np.float32(LEVEL / loud))
-        pitch, confidence = yield from relay(heard, lambda share: PRAAT_SHARE + (1 - PRAAT_SHARE) * share)
-        return tidy_f0(combined(praat_hz, *_at_frames(pitch, confidence, praat_hz.size)))
+        heard = self.by_network(wav16k * np.float32(LEVEL / loud))
+        network = yield from relay(heard, lambda share: PRAAT_SHARE + (1 - PRAAT_SHARE) * share)
+        return tidy_f0(combined(praat_hz, *network))
+
+    def by_network(
+        self, wav16k: NDArray[np.float32]
+    ) -> Generator[float, None, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Give what the network alone hears where loud parts have an RMS of 0.05: Hz and confidence, (T,)."""
+        pitch, confidence = yield from self._heard(wav16k)
+        return _at_frames(pitch, confidence, wav16k.size // HOP_16K + 1)
 
     def _heard(
         self, wav: NDArray[np.float32]
