@@ -21,17 +21,17 @@ def _rmvpe(weights: Path | None = None, device: str = "cpu") -> F0Estimator:
     return RmvpeF0.load(weights, device)
 
 
-def _swift(**settings: float) -> F0Estimator:
+def _swift() -> F0Estimator:
     from rvc.pitch.swift import SwiftF0  # loads onnxruntime
 
-    return SwiftF0(**settings)
+    return SwiftF0()
 
 
 F0_ESTIMATORS: dict[str, Callable[..., F0Estimator]] = {"swift": _swift, "praat": PraatF0, "rmvpe": _rmvpe}
 
 
 def f0_estimator(name: str, **settings: Any) -> F0Estimator:  # noqa: ANN401 -- each has its own
-    """Make the estimator called `name`: "swift" (`noisy_db`), "praat", or "rmvpe" (`weights`, `device`)."""
+    """Make the estimator called `name`: "swift", "praat", or "rmvpe" with `weights` and `device`."""
     if name not in F0_ESTIMATORS:
         raise UnknownNameError.among("F0 estimator", name, F0_ESTIMATORS)
     return F0_ESTIMATORS[name](**settings)

@@ -18,12 +18,16 @@ from rvc.pitch.f0 import SURROUNDINGS_FRAMES, F0Estimator, chunks, tidy_f0
 from rvc.pitch.praat import CEILING_HZ, FLOOR_HZ, HUM_HZ, PraatF0
 from rvc.steps import relay
 
-# Loud parts over quiet ones. With less noise (of 15 dB, about) Praat finds as much, five times as fast.
-NOISY_DB, QUIET_PERCENTILE = 20.0, 10.0
+# Loud parts over quiet ones. With less noise (12 dB below the voice, about) Praat finds as much, five times
+# as fast.
+NOISY_DB, QUIET_PERCENTILE = 17.0, 10.0
 LEVEL = 0.05  # loud RMS that the network is given: what is very quiet it takes for silence
-VOICED = 0.5  # confidence
+VOICED, VOICED_ALONE = 0.5, 0.6  # confidence, where Praat hears a voice too, and where it does not
 JUMP_OCTAVES = 0.1  # between neighbouring frames of the network; a larger one is no glide
 SAME_OCTAVES = 1 / 12
+# Farther apart, each is off by its own share of the noise, and the middle by less; as near they are on clean
+# sound, where Praat is the finer one; so it is everywhere on high notes.
+MIDDLE_OCTAVES, MIDDLE_BELOW_HZ = 25 / 1200, 500.0
 # Where they disagree: how many frames around they agree on, and how near and far from the median of those.
 SURE_FRAMES, ON_MELODY_OCTAVES, OFF_MELODY_OCTAVES = 40, 0.25, 0.6
 CHUNK_FRAMES = 625  # of the network: 10 s
@@ -35,8 +39,7 @@ class SwiftF0(F0Estimator):
 
     cost_s = 0.03
 
-    def __init__(self, noisy_db: float = NOISY_DB) -> None:
-        self._noisy_db = noisy_db
+    def __init__(self) -> None:
         self._praat = PraatF0()
         self._network = Network(threads=1, spin=False)
 
@@ -44,11 +47,18 @@ class SwiftF0(F0Estimator):
         praat_hz = yield from relay(self._praat.track(wav16k), lambda share: PRAAT_SHARE * share)
         rms = frame_rms(wav16k)
         loud, quiet = loud_of(rms), _quiet_of(rms)
-        if loud > quiet * 10 ** (self._noisy_db / 20) or loud <= 0.0:
+        if loud > quiet * 10 ** (NOISY_DB / 20) or loud <= 0.0:
             return praat_hz
-        heard = self._heard(wav16k * np.float32(LEVEL / loud))
-        pitch, confidence = yield from relay(heard, lambda share: PRAAT_SHARE + (1 - PRAAT_SHARE) * share)
-        return tidy_f0(combined(praat_hz, *_at_frames(pitch, confidence, praat_hz.size)))
+        heard = self.by_network(wav16k * np.float32(LEVEL / loud))
+        network = yield from relay(heard, lambda share: PRAAT_SHARE + (1 - PRAAT_SHARE) * share)
+        return tidy_f0(combined(praat_hz, *network))
+
+    def by_network(
+        self, wav16k: NDArray[np.float32]
+    ) -> Generator[float, None, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Give what the network alone hears where loud parts have an RMS of 0.05: Hz and confidence, (T,)."""
+        pitch, confidence = yield from self._heard(wav16k)
+        return _at_frames(pitch, confidence, wav16k.size // HOP_16K + 1)
 
     def _heard(
         self, wav: NDArray[np.float32]
@@ -71,17 +81,20 @@ def combined(
 ) -> NDArray[np.float64]:
     """Return the contour of both, in Hz, 0 where unvoiced; all (T,).
 
-    The network decides. Where both say nearly the same, Praat's value stands; so it does where the network is
-    an octave or so away from the melody around, on which they agree, and Praat is on it. A frame that Praat
-    alone calls voiced is so if it is on that melody, or the network, though unsure, has the same note. Below
-    the filter against hum the network alone is not believed.
+    The network decides. Where both say the same, Praat's value stands, and where nearly so, the middle.
+    Praat's stands, too, where it is on the melody around, on which they agree, and the network an octave or
+    so away from it. A frame that Praat alone calls voiced is so if it is on that melody, or the network,
+    though unsure, has the same note. The network alone must be surer, and is not believed below the filter
+    against hum.
     """
     found = praat_hz > 0
-    voiced = (confidence >= VOICED) & ((network_hz > HUM_HZ) | found)
+    voiced = np.where(found, confidence >= VOICED, (confidence >= VOICED_ALONE) & (network_hz > HUM_HZ))
     praat, network = np.log2(np.where(found, praat_hz, 1.0)), np.log2(network_hz)
     apart = np.where(found, np.abs(praat - network), np.inf)
     exact = apart < SAME_OCTAVES
     agreed = voiced & exact
+    differ = exact & (apart > MIDDLE_OCTAVES) & (network_hz < MIDDLE_BELOW_HZ)
+    middle_hz = np.where(differ, np.sqrt(praat_hz * network_hz), praat_hz)
     for frame in np.flatnonzero(found & ~exact).tolist():
         around = slice(max(frame - SURROUNDINGS_FRAMES, 0), frame + SURROUNDINGS_FRAMES + 1)
         melody = praat[around][agreed[around]]
@@ -89,7 +102,7 @@ def combined(
             middle = np.median(melody)
             strays = not voiced[frame] or abs(network[frame] - middle) > OFF_MELODY_OCTAVES
             exact[frame] = strays and abs(praat[frame] - middle) < ON_MELODY_OCTAVES
-    return np.where(exact, praat_hz, np.where(voiced, network_hz, 0.0))
+    return np.where(exact, middle_hz, np.where(voiced, network_hz, 0.0))
 
 
 def _quiet_of(rms: NDArray[np.float64]) -> float:

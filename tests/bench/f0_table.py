@@ -9,7 +9,6 @@ own truth.
 from __future__ import annotations
 
 import argparse
-import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rvc.audio.level import RATE_16K_HZ
+from rvc.audio.level import RATE_16K_HZ, loud_rms
 from rvc.audio.reader import blocks
 from rvc.pitch.estimators import f0_estimator
+from rvc.pitch.swift import LEVEL, VOICED, SwiftF0
+from rvc.steps import result_of
 
 ENDINGS = {".wav", ".flac", ".mp3", ".ogg", ".opus"}
 LONGEST_S = 8
@@ -58,6 +59,16 @@ def noises(waves: list[Wave]) -> dict[str, Callable[[int], NDArray[np.float64]]]
     return {"white": white, "pink": pink, "babble": babble}
 
 
+def true_of(wave: Wave) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the pitch of a clean recording where two hear the same, else 0, and where neither hears any."""
+    praat_hz = f0_estimator("praat")(wave)
+    heard = SwiftF0().by_network(wave * np.float32(LEVEL / loud_rms(wave)))
+    network_hz, confidence = result_of(heard)
+    voiced = (praat_hz > 0) & (confidence >= VOICED)
+    alike = np.abs(np.log2(np.where(voiced, praat_hz, 1.0) / network_hz)) < 50 / 1200
+    return np.where(voiced & alike, praat_hz, 0.0), (praat_hz == 0) & (confidence < VOICED)
+
+
 def compared(
     found_hz: NDArray[np.float64], true_hz: NDArray[np.float64], silent: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
@@ -86,13 +97,7 @@ def main() -> None:
     asked = parser.parse_args()
     estimators = {name: f0_estimator(name) for name in asked.estimators}
     waves = speech(asked.speech, asked.each)
-    witnesses = (f0_estimator("praat"), f0_estimator("swift", noisy_db=math.inf))  # listens to both always
-    clean = [[estimate(wave) for estimate in witnesses] for wave in waves]
-    truth = []
-    for contours in map(np.array, clean):
-        octaves = np.log2(np.maximum(contours, 1.0))
-        agreed = (contours > 0).all(axis=0) & (np.ptp(octaves, axis=0) < 50 / 1200)
-        truth.append((np.where(agreed, contours[0], 0.0), (contours == 0).all(axis=0)))
+    truth = [true_of(wave) for wave in waves]
     _say("noise", "dB", *(f"{name}: recall/right/gross/false" for name in estimators))
     for kind, noise in noises(waves).items():
         for level_db in LEVELS_DB:

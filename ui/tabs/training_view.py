@@ -257,7 +257,7 @@ class TrainingView:
             "It was made without training, so it is not yet as near to the voice, nor as clear, as it can "
             "be. Train it: the same voice then gets better while you use it."
         )
-        heard = f'<div class="tm-heard"><div>{buttons}</div></div>'
+        heard = f'<div class="tm-actions">{buttons}</div>'
         return card(tr("{name} speaks already", name=name), heard + paragraph(said), tone="good")
 
     def _further_of(self, row: dict[str, Any], watched: TrainingState) -> Answer:

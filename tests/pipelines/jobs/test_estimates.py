@@ -155,7 +155,7 @@ def test_an_estimate_is_asked_for_before_there_is_a_job(jobs: Jobs) -> None:
         ("training", -1.0, {}),
         ("training", 10**400, {}),
         ("training", 1.0, {"total_steps": "many"}),
-        ("training", 1.0, {"steps": 3}),
+        ("training", 1.0, {"steps": 3, "total_steps": 3}),
     ):
         with pytest.raises(ConfigError):
             jobs.estimate(kind, seconds, settings)

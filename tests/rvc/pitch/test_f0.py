@@ -107,6 +107,15 @@ def test_an_octave_that_the_network_has_wrong_is_taken_from_the_melody_around() 
     np.testing.assert_array_equal(combined(true_hz, true_hz * 1.5, np.zeros(300)), np.zeros(300))
 
 
+def test_the_network_alone_must_be_surer_and_where_both_differ_a_little_the_middle_is_taken() -> None:
+    network, silent = np.full(4, 200.0), np.zeros(4)
+    confidence = np.array([0.45, 0.55, 0.65, 0.9])
+    np.testing.assert_array_equal(combined(silent, network, confidence) > 0, [False, False, True, True])
+    praat = 200.0 * 2 ** (np.array([0.0, 10.0, 40.0, -60.0]) / 1200)
+    said = 200.0 * 2 ** (np.array([0.0, 10.0, 20.0, -30.0]) / 1200)
+    np.testing.assert_allclose(combined(praat, network, np.ones(4)), said)
+
+
 def test_on_clean_sound_the_network_moves_no_note_of_praat_s() -> None:
     wav = song(12.0)
     praat, both = f0_estimator("praat")(wav), f0_estimator("swift")(wav)
