@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 import orjson
 
-from pipelines.conversion.provenance import Provenance
+from pipelines.marks.provenance import Provenance
 from pipelines.pictures import draw_spectrograms, pitch_contours
 from pipelines.recordings.pieces import REJECTED, figures_of
 from pipelines.recordings.report import validate
@@ -340,8 +340,12 @@ def _results_zip(row: Row, folder: Path) -> Path:
 
 
 def _write_tables(row: Row, folder: Path) -> None:
-    voice = {"voice_name": str(row["model_name"]), "voice_id": str(row["model_id"])}
-    record = Provenance(**voice, settings=row["settings"], made_at=row["updated_at"])
+    record = Provenance(
+        voice_name=str(row["model_name"]),
+        voice_id=str(row["model_id"]),
+        settings=row["settings"],
+        made_at=row["updated_at"],
+    )
     files = [{name: file.get(name) for name in COLUMNS} for file in row["files"]]
     for file in files:
         if file["status"] != "completed":
