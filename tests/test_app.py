@@ -36,6 +36,7 @@ ENDPOINTS = {
     "upload_training_audio",
     "upload_target_audio",
     "validate_audio",
+    "is_synthetic",
     "prepare_voice",
     "estimate",
     "dataset_report",

@@ -18,7 +18,9 @@ from starlette.requests import HTTPConnection
 from pipelines.jobs.intake import Intake
 from pipelines.jobs.samples import Samples
 from pipelines.jobs.service import Jobs
+from pipelines.marks.inspection import inspect
 from pipelines.monitoring import REFUSALS
+from pipelines.recordings.sources import readable_name
 from pipelines.settings import Settings
 from pipelines.store.records import ID, Caller, Row, require_admin
 from pipelines.users.accounts import Account, Accounts
@@ -146,12 +148,24 @@ class Services(Intake):
         if not files:
             return self.library.set_pitch(caller, model_id, stated_pitch(pitch))
         ((recording, name),) = files
-        if recording.stat().st_size > self.settings.max_file_size_bytes:
-            raise AudioError(f"{name} is too large; send at most {self.settings.max_file_size_mb:g} MB.")
-        self.jobs.limits.take("uploads", caller)
+        self._require_sendable(caller, recording, name)
         with on_behalf_of(caller.user_id):
             f0 = measured_pitch(recording, name)
         return self.library.set_pitch(caller, model_id, f0)
+
+    def is_synthetic(self, caller: Caller, files: list[tuple[Path, str]]) -> Row:
+        """Say which marks of synthetic sound one recording has (see `inspect`); it counts as sent in."""
+        if len(files) != 1:
+            raise ConfigError("Send one recording to look for its marks.")
+        ((path, name),) = files
+        self._require_sendable(caller, path, name)
+        with on_behalf_of(caller.user_id):
+            return inspect(path, readable_name(name))
+
+    def _require_sendable(self, caller: Caller, recording: Path, name: str) -> None:
+        if recording.stat().st_size > self.settings.max_file_size_bytes:
+            raise AudioError(f"{name} is too large; send at most {self.settings.max_file_size_mb:g} MB.")
+        self.jobs.limits.take("uploads", caller)
 
     def is_deleted(self, table: str, row_id: str) -> bool:
         """Whether a job or a voice is in the trash."""
