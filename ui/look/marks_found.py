@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from html import escape
-from typing import Any
 
+from pipelines.store.records import Row
 from ui.look.html import card, chip, paragraph
 from ui.look.language import tr
-from ui.look.wording import Row, duration
+from ui.look.wording import duration
 
-Part = Mapping[str, Any]
 KINDS = ("watermark", "manifest", "tags")
 SHORTEST_S = 1.0  # in which a watermark can be looked for
 
 
 def with_sentences(found: Row) -> Row:
-    """Return what was found with "marked", a "sentence" on the whole, and of each part what it says and proves."""
-    parts = {
-        kind: found[kind] | {"sentence": _says(found, kind), "proves": _proves(found, kind)} for kind in KINDS
-    }
+    """Return what was found with "marked" and a "sentence"; of each part what it says and proves."""
+    said = {kind: {"sentence": _says(found, kind), "proves": _proves(found, kind)} for kind in KINDS}
+    parts = {kind: found[kind] | said[kind] for kind in KINDS}
     marked = is_marked(found)
     return found | parts | {"marked": marked, "sentence": _whole(found, marked=marked)}
 
@@ -49,9 +46,7 @@ def _whole(found: Row, *, marked: bool) -> str:
     said = (
         tr("It is marked as synthetic.")
         if marked
-        else tr(
-            "No mark was found. That does not show that it is real: marks can be lost, or were never there."
-        )
+        else tr("No mark was found. It may be synthetic all the same: marks get lost, or never were there.")
     )
     if found["cut"]:
         said += " " + tr("Only the first {length} were listened to.", length=duration(found["seconds"]))
@@ -62,7 +57,7 @@ def _says(found: Row, kind: str) -> str:
     return {"watermark": _watermark, "manifest": _manifest, "tags": _tags}[kind](found[kind])
 
 
-def _watermark(part: Part) -> str:
+def _watermark(part: Row) -> str:
     if part["seconds"] < SHORTEST_S:
         return tr("It is too short to look for one.")
     if not part["found"]:
@@ -73,7 +68,7 @@ def _watermark(part: Part) -> str:
     return tr("Timbre's watermark is in the sound.")
 
 
-def _manifest(part: Part) -> str:
+def _manifest(part: Row) -> str:
     if not part["found"]:
         return tr("The file holds no C2PA manifest.")
     if not part["read"]:
@@ -85,11 +80,13 @@ def _manifest(part: Part) -> str:
     if part["synthetic"]:
         return tr("Signed by {signer}: made by {program}, and synthetic.", signer=signer, program=maker)
     return tr(
-        "Signed by {signer}: made by {program}. It does not say synthetic.", signer=signer, program=maker
+        "Signed by {signer}: made by {program}; of synthetic sound it says nothing.",
+        signer=signer,
+        program=maker,
     )
 
 
-def _tags(part: Part) -> str:
+def _tags(part: Row) -> str:
     record = part["record"]
     if record:
         values = {name: record.get(name, "?") for name in ("voice_name", "program", "date")}
@@ -107,13 +104,11 @@ def _proves(found: Row, kind: str) -> str:
     if kind == "watermark":
         return (
             tr(
-                "A program with this watermark has written the sound, or somebody laid it on: its pattern is public. "
-                "It does not say who, when, or in whose voice."
+                "A program with this watermark has written the sound, or somebody laid it on: its pattern is "
+                "public. It does not say who, when, or in whose voice."
             )
             if part["found"]
-            else tr(
-                "That proves nothing: other programs have other marks or none, and strong changes remove it."
-            )
+            else tr("That proves nothing: others have other marks or none, and strong changes remove it.")
         )
     if kind == "tags":
         return (
@@ -126,9 +121,5 @@ def _proves(found: Row, kind: str) -> str:
     if not part["read"]:
         return tr("What it says, and whether it is genuine, is not known here.")
     if part["state"] == "Invalid":
-        return tr(
-            "The file or the manifest was changed after it was signed; what it says cannot be believed."
-        )
-    return tr(
-        "The file has not been changed since. Who the signer is was not checked: anybody can make a key."
-    )
+        return tr("The file or the manifest was changed after it was signed: do not believe what it says.")
+    return tr("The file is as it was signed. Who the signer is was not checked: anybody can make a key.")
