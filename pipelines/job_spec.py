@@ -29,6 +29,7 @@ RANGES = {
 }
 FOR_THE_CARD = (
     "consent",
+    "stated_by",
     "licence",
     "language",
 )  # what a person states with a training: no setting, but for the card

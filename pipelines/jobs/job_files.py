@@ -41,6 +41,7 @@ from pipelines.store.records import (
 from pipelines.store.registry import Registry
 from pipelines.users.limits import require_room
 from pipelines.voices.bundle import pack_files
+from pipelines.voices.library import LOCKED
 from rvc.errors import AudioError, ConfigError, NotAllowedError, UnknownNameError
 from rvc.files import is_disk_full
 from rvc.sandbox import on_behalf_of
@@ -274,6 +275,9 @@ class JobFiles:
     def training_checkpoints(self, caller: Caller, job_id: str) -> list[Path]:
         """Return what other RVC programs train on from: G_<step>.pth and D_<step>.pth of a training."""
         row = job_of(self._registry, caller, job_id)
+        voice = self._registry.get("models", str(row["model_id"])) or {}
+        if voice.get("locked"):
+            raise NotAllowedError(LOCKED.format(name=voice["model_name"]))
         work = self._jobs_dir / row["id"] / "work"
         found = [path for letter in "GD" for path in work.glob(f"{letter}_*.pth")]
         if row["type"] != "training" or len(found) != 2:

@@ -26,6 +26,7 @@ from pipelines.store.records import ID, Caller, Row, require_admin
 from pipelines.users.accounts import Account, Accounts
 from pipelines.users.tokens import Tokens
 from pipelines.voices.blending import blend_voices
+from pipelines.voices.permission import record_consent
 from pipelines.voices.pitch import measured_pitch, stated_pitch
 from pipelines.voices.presets import Presets
 from rvc.errors import AudioError, ConfigError, NotAllowedError, RvcError, UnknownNameError
@@ -161,6 +162,19 @@ class Services(Intake):
         self._require_sendable(caller, path, name)
         with on_behalf_of(caller.user_id):
             return inspect(path, readable_name(name))
+
+    def record_consent(
+        self, caller: Caller, model_id: str, spoken: Row, files: list[tuple[Path, str]]
+    ) -> Row:
+        """Keep a spoken consent with a voice: one recording, and its speaker and sentence."""
+        self.library.changeable(caller, model_id)
+        if len(files) != 1:
+            raise ConfigError("Send one recording of the sentence, read aloud.")
+        ((path, name),) = files
+        self._require_sendable(caller, path, name)
+        with on_behalf_of(caller.user_id):
+            spoken = spoken | {"name": readable_name(name)}
+            return record_consent(self.library, caller, model_id, path, spoken)
 
     def _require_sendable(self, caller: Caller, recording: Path, name: str) -> None:
         if recording.stat().st_size > self.settings.max_file_size_bytes:
