@@ -173,6 +173,7 @@ def voice_card(row: Row) -> str:
         (tr("Used"), used),
         (tr("Blended from"), shares_said((one["name"], one["share"]) for one in row.get("parents") or ())),
         (tr("Permission"), _permissions(row)),
+        (tr("Export"), tr("locked by its owner") if row.get("locked") else ""),
         (
             tr("Its maker wrote"),
             ", ".join(f"{name}: {value}" for name, value in (row.get("told") or {}).items()),

@@ -146,7 +146,7 @@ class PermissionPart:
             blends = blends_of(self._services.library, caller, known)
         question = tr("Take the permission for {name} back?", name=row["model_name"])
         goes = tr(
-            "The voice, its exports, its training and the recordings go at once, and nothing brings them back."
+            "The voice, its exports, its training and the recordings go at once; nothing brings them back."
         )
         stays = [
             tr("Recordings that were made with it stay where they were saved."),
@@ -154,8 +154,9 @@ class PermissionPart:
         ]
         if blends:
             stays.append(tr("It is part of these voices, which stay: {names}.", names=", ".join(blends)))
-        told = f"<p><strong>{escape(question)}</strong> {escape(goes)}</p>{paragraph(tr('This cannot be undone:'))}"
-        return {self.question: gr.Column(visible=True), self.asked: told + bullets(stays)}
+        told = f"<p><strong>{escape(question)}</strong> {escape(goes)}</p>"
+        told += paragraph(tr("What it does not reach:")) + bullets(stays)
+        return {self.question: gr.Column(visible=True), self.asked: told}
 
     def end(self, model_id: str | None, request: gr.Request) -> Answer:
         with as_gr_error():
