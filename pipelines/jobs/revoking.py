@@ -41,7 +41,7 @@ def revoke_consent(jobs: Jobs, caller: Caller, model_id: str) -> Row:
 
 def _training_of(jobs: Jobs, row: Row) -> list[str]:
     """Return the ids of the training of a voice, and of what worked on the same recordings; it first."""
-    training = jobs.registry.get("jobs", str(row["training_job_id"]))
+    training = jobs.registry.get("jobs", str(row.get("training_job_id")))
     if training is None:
         return []
     same = jobs.registry.list("jobs", upload_id=training["upload_id"])

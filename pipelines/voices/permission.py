@@ -40,7 +40,7 @@ def record_consent(library: Library, caller: Caller, model_id: str, file: Path, 
         made = staging / bundles.CONSENT
         seconds = keep_spoken(file, spoken["name"], made)
         said = {"speaker": speaker, "sentence": spoken["sentence"], "recorded_at": now(), "seconds": seconds}
-        stated = row["consent"] or {"statement": bundles.GIVEN}
+        stated = row.get("consent") or {"statement": bundles.GIVEN}
         consent = stated | {"spoken": said}
         shutil.copyfile(made, home / f".{bundles.CONSENT}.part")
         (home / f".{bundles.CONSENT}.part").replace(home / bundles.CONSENT)

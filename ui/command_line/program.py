@@ -17,6 +17,7 @@ from ui.command_line.exits import DONE, STOPPED
 from ui.command_line.is_synthetic import is_synthetic
 from ui.command_line.live_test import live_test
 from ui.command_line.say import say
+from ui.command_line.sbom import sbom
 from ui.command_line.train import prepare, train
 from ui.command_line.voices import export, import_, voices
 
@@ -33,6 +34,7 @@ COMMANDS = {
     "export": (export, "writes a voice to a file"),
     "is-synthetic": (is_synthetic, "says which marks of synthetic sound recordings have"),
     "live-test": (live_test, "measures the delay of Live on a running server, and whether it keeps up"),
+    "sbom": (sbom, "writes a software bill of materials (CycloneDX), or a table of licences"),
     "doctor": (doctor, "says what works on this machine, and what to do about the rest"),
 }
 
