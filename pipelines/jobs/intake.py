@@ -82,7 +82,9 @@ class Intake:
         if kind == "training":
             require_training(self.settings)
         if isinstance(settings, dict):
-            settings = self._with_consent(caller, settings) if kind == "training" else settings
+            if kind == "training":
+                user = caller.user_id if self.settings.auth_file else None
+                settings = _with_consent(settings, user)
             check_settings(kind, settings)  # before JSON has made null of what is no number
             if kind == "training" and self.settings.hf_hub_offline:  # what is not here cannot come later
                 result_of(fetch_pretrained(check_training(settings), weight_store(self.settings)))
@@ -90,24 +92,6 @@ class Intake:
         if kind == "speech":
             speakers(read_settings(SpeechOptions, checked))
         return checked
-
-    def _with_consent(self, caller: Caller, settings: Row) -> Row:
-        """Return a training's settings with what was stated, when and by whom, in place of "consent": true.
-
-        That is the setting "stated_by", else the user of a login.
-        """
-        stated = {name: value for name, value in settings.items() if name != "stated_by"}
-        by = settings.get("stated_by") or (caller.user_id if self.settings.auth_file else None)
-        if "consent" not in stated:
-            return stated
-        if stated["consent"] is not True:
-            raise NotAllowedError(
-                f"A voice is only trained with its owner's permission; when you have it, send the setting "
-                f'"consent": true, which says: {CONSENT}.'
-            )
-        given_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
-        consent = {"statement": CONSENT, "given_at": given_at}
-        return stated | {"consent": consent | ({"stated_by": checked_name(by, "person")} if by else {})}
 
     def _require_separator(self, caller: Caller, model_id: str) -> None:
         """Refuse a song in one file where nothing can take its vocals out, nor ever will."""
@@ -140,3 +124,22 @@ class Intake:
         self.jobs.quota.require(caller, sum(sizes))
         with self.jobs.quota.room(caller) as spend:
             return self.library.import_voice(caller, [path for path, _ in files], name, spend)
+
+
+def _with_consent(settings: Row, user: str | None) -> Row:
+    """Return a training's settings with what was stated, when and by whom, in place of "consent": true.
+
+    That is the setting "stated_by", else the user of a login.
+    """
+    stated = {name: value for name, value in settings.items() if name != "stated_by"}
+    by = settings.get("stated_by") or user
+    if "consent" not in stated:
+        return stated
+    if stated["consent"] is not True:
+        raise NotAllowedError(
+            "A voice is only trained with its owner's permission; when you have it, send the setting "
+            f'"consent": true, which says: {CONSENT}.'
+        )
+    given_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
+    consent = {"statement": CONSENT, "given_at": given_at}
+    return stated | {"consent": consent | ({"stated_by": checked_name(by, "person")} if by else {})}

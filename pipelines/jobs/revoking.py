@@ -20,8 +20,7 @@ def revoke_consent(jobs: Jobs, caller: Caller, model_id: str) -> Row:
     cannot be undone).
     """
     row = jobs.library.changeable(caller, model_id)
-    used = int(jobs.library.stats(caller, model_id)["uses"])
-    blends = blends_of(jobs.library, caller, model_id)
+    remains = beyond_reach(jobs, caller, model_id)
     jobs.delete_voice(caller, model_id, force=True, purge=True)
     removed = ["voice", "exports"]
     for job_id in _training_of(jobs, row):
@@ -29,14 +28,18 @@ def revoke_consent(jobs: Jobs, caller: Caller, model_id: str) -> Row:
             jobs.remove(caller, job_id, purge=True)
             removed.append("training")
     logger.info("consent revoked: voice %s is removed", model_id)
-    remains = ["Copies that were exported or downloaded before, and backups of the server, are not reached."]
-    if used:
-        remains.append(
-            f"What was spoken with it ({used} times) stays where it was saved; delete it under Jobs."
-        )
-    if blends:
-        remains.append(f"It is part of these voices, which stay: {', '.join(blends)}.")
     return {"model_id": row["id"], "model_name": row["model_name"], "removed": removed, "remains": remains}
+
+
+def beyond_reach(jobs: Jobs, caller: Caller, model_id: str) -> list[str]:
+    """Say in sentences what a revocation does not undo."""
+    said = ["Copies that were exported or downloaded before, and backups of the server, are not reached."]
+    if count := int(jobs.library.stats(caller, model_id)["uses"]):
+        said.append(f"What was spoken with it ({count} times) stays: it lies under Jobs.")
+    if blends := blends_of(jobs.library, caller, model_id):
+        names = ", ".join(blends)
+        said.append(f"It is part of these voices, which stay: {names}.")
+    return said
 
 
 def _training_of(jobs: Jobs, row: Row) -> list[str]:

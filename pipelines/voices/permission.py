@@ -39,7 +39,8 @@ def record_consent(library: Library, caller: Caller, model_id: str, file: Path, 
     with library.staging("incoming") as staging:
         made = staging / bundles.CONSENT
         seconds = keep_spoken(file, spoken["name"], made)
-        said = {"speaker": speaker, "sentence": spoken["sentence"], "recorded_at": now(), "seconds": seconds}
+        at = bundles.moment_of(now())
+        said = {"speaker": speaker, "sentence": spoken["sentence"], "recorded_at": at, "seconds": seconds}
         stated = row.get("consent") or {"statement": bundles.GIVEN}
         consent = stated | {"spoken": said}
         shutil.copyfile(made, home / f".{bundles.CONSENT}.part")

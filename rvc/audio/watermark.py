@@ -64,8 +64,9 @@ class Marker:
 
     def push(self, block: Wave) -> Wave:
         """Take the next samples and return those that are marked by now."""
-        self._waiting = np.concatenate([self._waiting, block.reshape(len(block), -1)])
-        marked = [np.empty((0, self._waiting.shape[1]), np.float32)]
+        channels = self._waiting.shape[1]
+        self._waiting = np.concatenate([self._waiting, block.reshape(-1, channels)])
+        marked = [np.empty((0, channels), np.float32)]
         while (ready := self._ready()) > 0:
             edges = self._edges(min(ready, _AT_ONCE))
             marked.append(self._filtered(self._waiting[: edges[-1]], edges))

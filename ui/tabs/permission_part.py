@@ -8,9 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.jobs.revoking import revoke_consent
+from pipelines.jobs.revoking import beyond_reach, revoke_consent
 from pipelines.store.records import Caller, Row, checked_name
-from pipelines.voices.permission import blends_of, consent_recording, set_lock
+from pipelines.voices.permission import consent_recording, set_lock
 from ui.look.html import bullets, paragraph
 from ui.look.language import retold, tr, tr_later
 from ui.look.voice_cards import play_button
@@ -143,17 +143,11 @@ class PermissionPart:
         with as_gr_error():
             caller, known = self._services.caller(request), validate_id(model_id, "voice")
             row = self._services.library.changeable(caller, known)
-            blends = blends_of(self._services.library, caller, known)
+            stays = [retold(sentence) for sentence in beyond_reach(self._services.jobs, caller, known)]
         question = tr("Take the permission for {name} back?", name=row["model_name"])
         goes = tr(
             "The voice, its exports, its training and the recordings go at once; nothing brings them back."
         )
-        stays = [
-            tr("Recordings that were made with it stay where they were saved."),
-            tr("Copies that were exported before, and backups of the server, are not reached."),
-        ]
-        if blends:
-            stays.append(tr("It is part of these voices, which stay: {names}.", names=", ".join(blends)))
         told = f"<p><strong>{escape(question)}</strong> {escape(goes)}</p>"
         told += paragraph(tr("What it does not reach:")) + bullets(stays)
         return {self.question: gr.Column(visible=True), self.asked: told}

@@ -32,7 +32,7 @@ KATHLEEN, FLEMISH = "builtin-kathleen", "builtin-flemishguy"
 def voice(library: Library, tmp_path: Path) -> str:
     stated = {"statement": "It is mine", "given_at": "2026-05-01T00:00:00+00:00", "stated_by": "Ada"}
     bundle = write_voice(tmp_path / "own", "Owl", consent=stated)
-    return str(library.take_in(ME, bundle)["id"])
+    return str(library.take_in(ME, bundle, model_name=None, imported_at=None)["id"])
 
 
 def test_who_stated_it_and_when_is_known_of_a_voice(library: Library, voice: str) -> None:
