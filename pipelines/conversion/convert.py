@@ -144,10 +144,7 @@ def _convert(  # noqa: PLR0913  # as `convert`
         # Write it as loud as the source.
         spoken = _joined(measured)
         gain = engine.loudness(heard, source_rms, spoken, chosen.follow_loudness)
-        if record is not None and source_marked:
-            record = record.with_source(WATERMARK)
-        moved = {"transpose_semitones": round(semitones, 3)}
-        writer = ResultWriter(destination, rate_hz, chosen.format, record, found_out=moved)
+        writer = _writer(destination, rate_hz, chosen, record, semitones, source_marked)
         yield from _write(scratch, gain, writer, spoken.rms.size, length)
     return ConvertResult(
         path=destination,
@@ -231,6 +228,19 @@ def _transposition(
             "leave it automatic or at 0."
         )
     return automatic_transposition(f0_hz, voice.card.f0, sung=sung) if asked is None else asked
+
+
+def _writer(  # noqa: PLR0913  # what, how, and what is said of it
+    path: Path,
+    rate_hz: int,
+    chosen: EngineDefaults,
+    record: Provenance | None,
+    semitones: float,
+    source_marked: bool,
+) -> ResultWriter:
+    record = record.with_source(WATERMARK) if record and source_marked else record
+    moved = {"transpose_semitones": round(semitones, 3)}
+    return ResultWriter(path, rate_hz, chosen.format, record, found_out=moved)
 
 
 def _write(
