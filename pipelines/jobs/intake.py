@@ -84,7 +84,7 @@ class Intake:
         if isinstance(settings, dict):
             if kind == "training":
                 user = caller.user_id if self.settings.auth_file else None
-                settings = _with_consent(settings, user)
+                settings = full_names(_with_consent(settings, user))
             check_settings(kind, settings)  # before JSON has made null of what is no number
             if kind == "training" and self.settings.hf_hub_offline:  # what is not here cannot come later
                 result_of(fetch_pretrained(check_training(settings), weight_store(self.settings)))
