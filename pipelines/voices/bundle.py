@@ -37,9 +37,9 @@ from rvc.errors import CheckpointError, RvcError
 from rvc.files import atomic_write
 
 CARD, WEIGHTS, INDEX, SAMPLE = CARD_FILE, "model.safetensors", "index.faiss", "sample.mp3"
-CONSENT = "consent.mp3"  # a spoken one
+SPOKEN_CONSENT = "consent.mp3"  # a spoken one
 REQUIRED = frozenset({CARD, WEIGHTS})
-ALLOWED = REQUIRED | {INDEX, SAMPLE, CONSENT}
+ALLOWED = REQUIRED | {INDEX, SAMPLE, SPOKEN_CONSENT}
 MAX_UNPACKED_BYTES = 2_000_000_000
 MAX_ENTRIES = 32
 LONGEST_TEXT = 500
@@ -90,15 +90,15 @@ def check(folder: Path) -> None:
         check_index(folder / INDEX, card.content_dim)
     if (folder / SAMPLE).is_file() and not is_sample_apart(folder / SAMPLE):
         (folder / SAMPLE).unlink()  # a voice can do without
-    spoken = folder / CONSENT
+    spoken = folder / SPOKEN_CONSENT
     if spoken.is_file() and not is_sample_apart(spoken, most_bytes=MAX_BYTES, longest_s=LONGEST_S + 1):
         spoken.unlink()
 
 
 def keep_spoken_consent(home: Path, bundle: Path) -> None:
     """Bring the spoken consent of a voice into a bundle that takes its place; if there is any."""
-    if (home / CONSENT).is_file() and bundle.is_dir() and not (bundle / CONSENT).exists():
-        shutil.copyfile(home / CONSENT, bundle / CONSENT)
+    if (home / SPOKEN_CONSENT).is_file() and bundle.is_dir() and not (bundle / SPOKEN_CONSENT).exists():
+        shutil.copyfile(home / SPOKEN_CONSENT, bundle / SPOKEN_CONSENT)
 
 
 def unpack(
@@ -156,7 +156,7 @@ def files_of_voice(files: Sequence[zips.Packed]) -> dict[str, zips.Packed]:
         raise CheckpointError(f"The zip holds no {missing}, so it is not a voice; export the voice again.")
     if found[CARD].size_bytes > MAX_CARD_BYTES:
         raise CheckpointError("The zip's card.json is too large to be one; export the voice again.")
-    for name, most in ((SAMPLE, MAX_SAMPLE_BYTES), (CONSENT, MAX_BYTES)):
+    for name, most in ((SAMPLE, MAX_SAMPLE_BYTES), (SPOKEN_CONSENT, MAX_BYTES)):
         if name in found and found[name].size_bytes > most:
             del found[name]
     return found

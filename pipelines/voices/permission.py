@@ -37,14 +37,14 @@ def record_consent(library: Library, caller: Caller, model_id: str, file: Path, 
     speaker = checked_name(spoken["speaker"], "speaker")
     home = library.folder(caller, model_id)
     with library.staging("incoming") as staging:
-        made = staging / bundles.CONSENT
+        made = staging / bundles.SPOKEN_CONSENT
         seconds = keep_spoken(file, spoken["name"], made)
         at = bundles.moment_of(now())
         said = {"speaker": speaker, "sentence": spoken["sentence"], "recorded_at": at, "seconds": seconds}
         stated = row.get("consent") or {"statement": bundles.GIVEN}
         consent = stated | {"spoken": said}
-        shutil.copyfile(made, home / f".{bundles.CONSENT}.part")
-        (home / f".{bundles.CONSENT}.part").replace(home / bundles.CONSENT)
+        shutil.copyfile(made, home / f".{bundles.SPOKEN_CONSENT}.part")
+        (home / f".{bundles.SPOKEN_CONSENT}.part").replace(home / bundles.SPOKEN_CONSENT)
     library.rewrite(row, {"consent": consent}, consent=consent)
     return library.get(caller, model_id)
 
@@ -52,7 +52,7 @@ def record_consent(library: Library, caller: Caller, model_id: str, file: Path, 
 def consent_recording(library: Library, caller: Caller, model_id: str) -> Path:
     """Return the spoken consent of a voice."""
     row = library.get(caller, model_id)
-    path = library.folder(caller, model_id) / bundles.CONSENT
+    path = library.folder(caller, model_id) / bundles.SPOKEN_CONSENT
     if not path.is_file():
         name = row["model_name"]
         raise UnknownNameError(f"No spoken consent is kept with {name}; record one on the Voices tab.")

@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.store.records import Caller
 from pipelines.voices.blending import blend_voices
-from pipelines.voices.bundle import CONSENT, consent
+from pipelines.voices.bundle import SPOKEN_CONSENT, consent
 from pipelines.voices.library import Library
 from pipelines.voices.permission import blends_of, consent_recording, record_consent, set_lock
 from rvc.audio.reader import probe
@@ -61,7 +61,7 @@ def test_another_takes_the_place_of_the_first(library: Library, voice: str, tmp_
     assert row["consent"]["spoken"]["speaker"] == "Grace"
     assert probe(consent_recording(library, ME, voice)).seconds == pytest.approx(5.0, abs=0.1)
     assert {path.name for path in library.folder(ME, voice).iterdir()} == {
-        "card.json", "model.safetensors", CONSENT,
+        "card.json", "model.safetensors", SPOKEN_CONSENT,
     }  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def test_training_on_keeps_consent_and_lock(library: Library, tmp_path: Path) ->
 
 def test_a_stranger_s_consent_file_that_is_no_mp3_is_left_out(library: Library, tmp_path: Path) -> None:
     bundle = write_voice(tmp_path / "theirs", "Theirs")
-    (bundle / CONSENT).write_bytes(b"MZ a program")
+    (bundle / SPOKEN_CONSENT).write_bytes(b"MZ a program")
     archive = shutil.make_archive(str(tmp_path / "voice"), "zip", bundle)
     row = library.import_voice(ME, [Path(archive)])
     with pytest.raises(RvcError):
