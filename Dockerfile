@@ -6,11 +6,17 @@ RUN useradd --create-home --uid 1000 timbre && install -d -o timbre -g timbre /d
 WORKDIR /home/timbre/app
 
 # Before the program, so that a change of the program does not install everything again; without the tests' tools.
+# Files are held to the sums of requirements.lock, which are those of x86-64; elsewhere, and with another index for
+# torch, versions alone are held, to those of constraints.txt.
 ARG EXTRA_INDEX_URL=""
-COPY requirements.txt requirements-songs.txt ./
-RUN sed '/^# Tests and checks/,$d' requirements.txt > /tmp/requirements.txt \
+COPY requirements.txt requirements-songs.txt constraints.txt requirements.lock ./
+RUN if [ -z "$EXTRA_INDEX_URL" ] && [ "$(uname -m)" = x86_64 ]; then \
+        exec pip install --no-cache-dir --require-hashes -r requirements.lock; \
+    fi; \
+    sed '/^# Tests and checks/,$d' requirements.txt > /tmp/requirements.txt \
     && sed '/^-r/d' requirements-songs.txt >> /tmp/requirements.txt \
-    && pip install --no-cache-dir ${EXTRA_INDEX_URL:+--extra-index-url "$EXTRA_INDEX_URL"} -r /tmp/requirements.txt \
+    && pip install --no-cache-dir ${EXTRA_INDEX_URL:+--extra-index-url "$EXTRA_INDEX_URL"} \
+        -c constraints.txt -r /tmp/requirements.txt \
     && rm /tmp/requirements.txt
 
 COPY --chown=timbre:timbre . .

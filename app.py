@@ -46,7 +46,7 @@ GRADIO_NUMBERS = ("GRADIO_NUM_PORTS", "GRADIO_NODE_NUM_PORTS", "GRADIO_DEBUG", "
 ALONE = ("demo", "demo_only", "check", "clean_up", "backup", "restore", "add_user", "remove_user")
 COMMANDS = (
     "Commands, each with its own --help: convert, cover, say, train, prepare, voices, import, export, "
-    "live-test, doctor."
+    "is-synthetic, live-test, sbom, doctor."
 )
 FULL_DISK = (
     "The disk of the data folder is full, so Timbre cannot start; free some room on it, for example with "

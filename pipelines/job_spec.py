@@ -29,12 +29,30 @@ RANGES = {
 }
 FOR_THE_CARD = (
     "consent",
+    "stated_by",
     "licence",
     "language",
 )  # what a person states with a training: no setting, but for the card
 CONSENT = "This is my voice, or I have permission to use it"  # stated before a training, kept on the card
 SYNTHESISERS = ("kokoro", "espeak-ng")  # the best first
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")  # a tag of BCP 47
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signing:
+    """Whose key signs the manifests of results."""
+
+    home: Path  # where a key of this installation is kept, made when it is first needed
+    key: Path | None = None  # of the operator, in PEM; with `certificate`, its chain, the leaf first
+    certificate: Path | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, str | None] | None) -> Signing | None:
+        """Make one from its fields as text; None of none."""
+        if not values or values["home"] is None:
+            return None
+        paths = {name: None if path is None else Path(path) for name, path in values.items()}
+        return cls(home=Path(values["home"]), key=paths["key"], certificate=paths["certificate"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +73,8 @@ class JobSpec:
     grace_s: float = 5.0  # what the child may take to save after its server has died
     max_audio_seconds: float = 5_400.0  # longest recording that is decoded, if its upload left it as it came
     attempt: int = 1  # which try this is since a person last started the job
+    mark_output: bool = False  # whether results get a watermark
+    signing: Signing | None = None  # None: they get no manifest
 
     @property
     def work_folder(self) -> Path:  # what survives a stop and is resumed from: features, checkpoints, samples
@@ -77,6 +97,7 @@ class JobSpec:
         values = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8"))
         for name in ("folder", "upload_folder", "device_lock", "model_folder"):
             values[name] = None if values[name] is None else Path(values[name])
+        values["signing"] = Signing.from_json(values.get("signing"))
         return cls(**values)
 
 

@@ -122,6 +122,10 @@ class Settings(BaseSettings):
     weights_dir: Folder | None = None  # downloaded by hand; searched first
     unverified_weights: bool = False  # use what is there though it is not as published
     hf_hub_offline: bool = False  # never download; other programs know the name
+    mark_output: bool = True  # an inaudible watermark in every result
+    sign_output: bool = True  # a C2PA manifest too, where requirements-c2pa.txt is installed
+    signing_key: Folder | None = None  # of the operator, in PEM; else one of this installation is made
+    signing_certificate: Folder | None = None  # its chain in PEM, the leaf first
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
     progress_interval_s: Seconds = Field(default=2, ge=0.1, le=60)  # longest silence to a follower of a job

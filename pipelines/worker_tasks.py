@@ -9,7 +9,7 @@ batch.py says. A task imports its pipeline itself, so that a worker loads only w
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,6 +23,7 @@ from pipelines.job_spec import (
     SpeechOptions,
     divided,
 )
+from pipelines.marks.inspection import source_marks
 from pipelines.store.records import STEMS, TEXT, spoken_path
 from rvc.checked import read_settings
 from rvc.engine.options import ConvertOptions
@@ -33,8 +34,9 @@ from rvc.training.settings import TrainSettings
 if TYPE_CHECKING:
     from pipelines.conversion.convert import ConvertResult
     from pipelines.conversion.cover.separating import FindsVocals
+    from pipelines.conversion.cover.stages import CoverResult
     from pipelines.conversion.load_voice import LoadedVoice
-    from pipelines.conversion.provenance import Provenance
+    from pipelines.marks.provenance import Provenance
     from pipelines.recordings.prepare import Prepared
     from pipelines.recordings.uploads import StoredFile
 
@@ -97,8 +99,10 @@ def conversion(spec: JobSpec) -> Events[dict[str, Any]]:
     options = read_settings(ConvertOptions, spec.settings)
     loaded = yield from _loaded(spec, options)
     destination = _destination(spec, options)
-    work = _converting(spec, loaded, options, spec.upload_folder / stored.audio, destination)
-    yield from _made(spec, loaded, work)
+    before = source_marks(spec.upload_folder / stored.original, stored.name)
+    source = spec.upload_folder / stored.audio
+    work = _converting(spec, loaded, options, source, destination, before=before)
+    yield from _made(spec, loaded, work, before)
 
 
 def speech(spec: JobSpec) -> Events[dict[str, Any]]:
@@ -124,6 +128,7 @@ def batch(spec: JobSpec) -> Events[dict[str, Any]]:
 
     def convert_one(row: dict[str, Any], destination: Path) -> Events[float]:
         source = spec.folder.parent / row["upload_id"] / row["audio"]
+        before = source_marks(source.parents[1] / row["original"], row["name"])
         try:
             if options and row["codec"] == TEXT:
                 work = _saying(spec, loaded, options, source, destination)
@@ -132,7 +137,7 @@ def batch(spec: JobSpec) -> Events[dict[str, Any]]:
                     reading = decode(source, decoded, row["name"], spec.max_audio_seconds)
                     yield from relay(reading, lambda _: Progress(stage="Reading", fraction=0.0))
                     source = decoded
-                work = _converting(spec, loaded, plain, source, destination)
+                work = _converting(spec, loaded, plain, source, destination, before=before)
             result = yield from result_of(work)
             yield Done(result=result.seconds)
         finally:
@@ -167,10 +172,12 @@ def cover(spec: JobSpec) -> Events[dict[str, Any]]:
     parts = Parts(voice=spec.folder / STEMS["voice"], vocals=vocals, backing=backing)
     sing = partial(_converting, spec, loaded, options.of_vocals(), sung=True)
     of_mix = {name: getattr(options, name) for name in TOLD_OF_MIX}
-    record = _record(spec, loaded, options.of_vocals(), of_mix)
+    before = [mark for file in files for mark in source_marks(spec.upload_folder / file.original, file.name)]
+    record = _record(spec, loaded, options.of_vocals(), of_mix, before)
     result = yield from result_of(make_cover(parts, spec.folder, options, sing, record), since=share)
     path = str(result.path.relative_to(spec.folder))
-    yield Done(result=_facts_of(result) | {"path": path, "f0_estimator": loaded.estimator_name})
+    facts = {"path": path, "f0_estimator": loaded.estimator_name, "made_from": _made_from(result, before)}
+    yield Done(result=_facts_of(result) | facts)
 
 
 def _separator(weights: Path) -> FindsVocals:
@@ -205,11 +212,21 @@ def _destination(spec: JobSpec, options: ConvertOptions) -> Path:
     return spec.result_folder / f"{secrets.token_hex(8)}.{options.format}"
 
 
-def _made(spec: JobSpec, loaded: LoadedVoice, work: Events[ConvertResult]) -> Events[dict[str, Any]]:
+def _made(
+    spec: JobSpec, loaded: LoadedVoice, work: Events[ConvertResult], before: Sequence[str] = ()
+) -> Events[dict[str, Any]]:
     """Do the work that makes one recording, and tell what is known of it."""
     result = yield from result_of(work, since=loaded.share)
     path = str(result.path.relative_to(spec.folder))
-    yield Done(result=_facts_of(result) | {"path": path, "f0_estimator": loaded.estimator_name})
+    facts = {"path": path, "f0_estimator": loaded.estimator_name, "made_from": _made_from(result, before)}
+    yield Done(result=_facts_of(result) | facts)
+
+
+def _made_from(result: ConvertResult | CoverResult, before: Sequence[str]) -> list[str]:
+    """Return the marks of the recording that this was made of, those of its sound as well."""
+    from pipelines.marks.provenance import WATERMARK
+
+    return [*before, *([WATERMARK] if result.source_marked else [])]
 
 
 def _saying(
@@ -235,22 +252,28 @@ def _converting(  # noqa: PLR0913  # what, who, how, where from and to, and what
     spoken: Mapping[str, Any] | None = None,
     *,
     sung: bool | None = None,
+    before: Sequence[str] = (),
 ) -> Events[ConvertResult]:
     """Convert a recording into the voice of the spec; the tags of the result say how it was made.
 
-    `spoken` says how it was made from a text; then it is speech, whatever it sounds like.
+    `spoken` says how it was made from a text; then it is speech, whatever it sounds like. `before` are the
+    marks of the file that was sent in.
     """
     from pipelines.conversion.convert import convert
 
-    record = _record(spec, loaded, options, spoken)
+    record = _record(spec, loaded, options, spoken, before)
     sung = False if spoken else sung
     return convert(source, destination, loaded.voice, options, loaded.estimator, record, sung=sung)
 
 
 def _record(
-    spec: JobSpec, loaded: LoadedVoice, options: ConvertOptions, more: Mapping[str, Any] | None = None
+    spec: JobSpec,
+    loaded: LoadedVoice,
+    options: ConvertOptions,
+    more: Mapping[str, Any] | None = None,
+    made_from: Sequence[str] = (),
 ) -> Provenance:
-    from pipelines.conversion.provenance import Provenance
+    from pipelines.marks.provenance import Provenance
 
     chosen = loaded.voice.engine.defaults.with_asked(options)
     settings = {name: getattr(chosen, name) for name in TOLD_SETTINGS}
@@ -258,6 +281,9 @@ def _record(
         voice_name=spec.model_name or loaded.voice.card.name,
         voice_id=spec.model_id or "",
         settings=settings | {"f0_estimator": loaded.estimator_name} | dict(more or {}),
+        watermark=spec.mark_output,
+        signing=spec.signing,
+        made_from=made_from,
     )
 
 

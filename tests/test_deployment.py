@@ -27,6 +27,8 @@ UNTOLD = {
     "parselmouth": ["praat-parselmouth"],
     "kokoro_onnx": ["kokoro-onnx"],
     "demucs_infer": ["demucs-infer"],
+    "c2pa": ["c2pa-python"],
+    "cryptography": ["cryptography"],
 }
 """Modules whose distribution does not tell that it has them, or need not be installed."""
 COME_WITH = {
@@ -241,7 +243,7 @@ def test_what_the_program_imports_is_in_the_requirements() -> None:
         of_module = {_name_of(name) for name in distributions.get(module, UNTOLD.get(module, []))}
         assert not of_module & tools, f"{path} imports {module}, which the image does not have"
         brought = {name for name in of_module if _is_brought(name)}
-        extras = {*listed("requirements-text.txt"), *listed("requirements-songs.txt")}
+        extras = {name for extra in ("text", "songs", "c2pa") for name in listed(f"requirements-{extra}.txt")}
         if not (of_module & {*listed(), *extras} or brought):
             missing.append(f"{path}: {module}")
     assert missing == []

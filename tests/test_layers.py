@@ -38,7 +38,7 @@ LEVELS = (
         "pipelines.spectrogram_picture",
         "pipelines.pictures",
     ),
-    ("pipelines.users", "pipelines.weights"),
+    ("pipelines.users", "pipelines.weights", "pipelines.marks"),
     ("pipelines.store",),
     ("pipelines.events", "pipelines.job_spec", "pipelines.zips"),
     ("pipelines.settings", "pipelines.logs", "pipelines.monitoring", "pipelines.download"),

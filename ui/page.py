@@ -34,6 +34,7 @@ from ui.tabs.clone import CloneState, CloneTab
 from ui.tabs.convert import ConvertTab
 from ui.tabs.jobs import JobsTab
 from ui.tabs.live import LiveTab
+from ui.tabs.marks_part import MarksPart
 from ui.tabs.remembered import note, remember_tab
 from ui.tabs.running import RunningJobs
 from ui.tabs.voices import VoicesTab
@@ -55,7 +56,7 @@ STYLE = (
     "@media (max-width: 640px) { .gradio-container > .main { padding: .75rem !important; }\n"
     "  .toast-close { min-width: 44px; min-height: 44px; } }\n"
     ".tm-arriving .main > [data-testid=status-tracker] > * { visibility: hidden; }\n"
-    ".tm-arriving :is(#tabs, footer, #running) { visibility: hidden; }</style>"
+    ".tm-arriving :is(#tabs, #marks, footer, #running) { visibility: hidden; }</style>"
 )
 SCRIPT = f"<script>{{% raw %}}{(LOOK / 'everywhere.js').read_text(encoding='utf-8')}{{% endraw %}}</script>"
 BUTTONS = {  # the same in the light and in the dark scheme
@@ -97,6 +98,7 @@ def build_page(services: Services) -> gr.Blocks:
                 voices = VoicesTab(services)
             with gr.Tab("Jobs", id="jobs") as jobs_opened:
                 jobs = JobsTab(services)
+        MarksPart(services)
         clone.wire(page)
         convert.wire(page, convert_opened)
         live.wire(page, live_opened)

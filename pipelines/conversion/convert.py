@@ -24,8 +24,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.conversion.provenance import Provenance
 from pipelines.events import Done, Events, Progress, timed
+from pipelines.marks.provenance import WATERMARK, Provenance
+from pipelines.marks.writing import ResultWriter
 from rvc.analysis.noise import cleaned
 from rvc.analysis.quality import measure
 from rvc.audio.level import HOP_16K, RATE_16K_HZ, frame_deviations, frame_rms
@@ -33,7 +34,7 @@ from rvc.audio.loudness import FrameLoudness, Gain, measure_frames
 from rvc.audio.reader import blocks, probe
 from rvc.audio.resampling import StreamResampler
 from rvc.audio.rumble import remove_rumble
-from rvc.audio.writer import AudioWriter
+from rvc.audio.watermark_search import find_watermark
 from rvc.engine.options import ConvertOptions, EngineDefaults
 from rvc.errors import AudioError, ConfigError
 from rvc.pitch.estimators import f0_estimator
@@ -60,6 +61,7 @@ class ConvertResult:
     transpose_semitones: float
     source_median_hz: float | None  # None if nothing in it is voiced
     source_snr_db: float | None  # of speech over noise, as it was sent in; None if there is no speech
+    source_marked: bool = False  # whether the recording had this program's watermark itself
     timings: dict[str, float] = field(default_factory=dict)  # seconds of work by stage
 
 
@@ -108,7 +110,7 @@ def _convert(  # noqa: PLR0913  # as `convert`
 
     # Hear all of it, at the level and with the ends that the engine wants.
     recorded, length = yield from _read(source, rate_hz)
-    snr_db = _snr_db(recorded)
+    snr_db, source_marked = _snr_db(recorded), record is not None and find_watermark([recorded]).found
     recorded = yield from _cleaned(recorded, chosen)
     source_rms = _without_rumble(recorded)
     wav16k = engine.preprocess(recorded)
@@ -142,14 +144,14 @@ def _convert(  # noqa: PLR0913  # as `convert`
         # Write it as loud as the source.
         spoken = _joined(measured)
         gain = engine.loudness(heard, source_rms, spoken, chosen.follow_loudness)
-        tags = None if record is None else record.tags(transpose_semitones=round(semitones, 3))
-        writer = AudioWriter(destination, rate_hz, chosen.format, tags=tags)
+        writer = _writer(destination, rate_hz, chosen, record, semitones, source_marked)
         yield from _write(scratch, gain, writer, spoken.rms.size, length)
     return ConvertResult(
         path=destination,
         seconds=length / rate_hz,
         sample_rate_hz=rate_hz,
         source_snr_db=snr_db,
+        source_marked=source_marked,
         **facts,
     )
 
@@ -228,8 +230,21 @@ def _transposition(
     return automatic_transposition(f0_hz, voice.card.f0, sung=sung) if asked is None else asked
 
 
+def _writer(  # noqa: PLR0913  # what, how, and what is said of it
+    path: Path,
+    rate_hz: int,
+    chosen: EngineDefaults,
+    record: Provenance | None,
+    semitones: float,
+    source_marked: bool,
+) -> ResultWriter:
+    record = record.with_source(WATERMARK) if record and source_marked else record
+    moved = {"transpose_semitones": round(semitones, 3)}
+    return ResultWriter(path, rate_hz, chosen.format, record, found_out=moved)
+
+
 def _write(
-    scratch: IO[bytes], gain: Gain, writer: AudioWriter, frames: int, length: int
+    scratch: IO[bytes], gain: Gain, writer: ResultWriter, frames: int, length: int
 ) -> Generator[Progress, None, None]:
     """Write what was spoken, so many frames, at its loudness and length."""
     hop = writer.rate_hz // 100

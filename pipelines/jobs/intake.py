@@ -12,7 +12,7 @@ from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from pipelines.speech.synthesisers import speakers
 from pipelines.speech.texts import typed
-from pipelines.store.records import Caller, Row, checked_settings
+from pipelines.store.records import Caller, Row, checked_name, checked_settings
 from pipelines.voices.library import Library
 from pipelines.weights import fetch_pretrained, fetch_separator, separator_installed, weight_store
 from rvc.checked import read_settings
@@ -40,7 +40,7 @@ class Intake:
 
         The setting "consent": true says that the caller may use the voice, and is kept on its card.
         """
-        settings = self._checked(kind, settings)
+        settings = self._checked(caller, kind, settings)
         if kind == "training":
             self.jobs.reviews.require_enough(caller, job_id)
         if kind == "cover":
@@ -51,7 +51,7 @@ class Intake:
 
     def submit_batch(self, caller: Caller, job_ids: list[str], settings: Row | None, model_id: str) -> Row:
         """Start to convert all recordings of some uploads; returns the job's row."""
-        settings = self._checked("batch", settings)
+        settings = self._checked(caller, "batch", settings)
         return self.jobs.submit_batch(caller, job_ids, model_id=model_id, settings=settings)
 
     def send_and_submit(
@@ -61,7 +61,7 @@ class Intake:
 
         kind: The type of the job, or "lines" for a batch that speaks each line of a text file.
         """
-        settings = self._checked("speech" if kind == "lines" else kind, settings)
+        settings = self._checked(caller, "speech" if kind == "lines" else kind, settings)
         if kind == "cover" and len(files) == 1:
             self._require_separator(caller, voice["model_id"])
         uploaded = self.jobs.upload(caller, files, PURPOSES.get(kind, kind))
@@ -77,12 +77,14 @@ class Intake:
         with typed(text) as files:
             return self.send_and_submit(caller, files, "speech", settings, model_id=model_id)
 
-    def _checked(self, kind: str, settings: Row | None) -> Row:
+    def _checked(self, caller: Caller, kind: str, settings: Row | None) -> Row:
         """Refuse what the job would refuse a minute later; return its settings, consent as it is kept."""
         if kind == "training":
             require_training(self.settings)
         if isinstance(settings, dict):
-            settings = full_names(_with_consent(settings)) if kind == "training" else settings
+            if kind == "training":
+                user = caller.user_id if self.settings.auth_file else None
+                settings = full_names(_with_consent(settings, user))
             check_settings(kind, settings)  # before JSON has made null of what is no number
             if kind == "training" and self.settings.hf_hub_offline:  # what is not here cannot come later
                 result_of(fetch_pretrained(check_training(settings), weight_store(self.settings)))
@@ -124,14 +126,20 @@ class Intake:
             return self.library.import_voice(caller, [path for path, _ in files], name, spend)
 
 
-def _with_consent(settings: Row) -> Row:
-    """Return a training's settings with what was stated, and when, in the place of "consent": true."""
-    if "consent" not in settings:
-        return settings
-    if settings["consent"] is not True:
+def _with_consent(settings: Row, user: str | None) -> Row:
+    """Return a training's settings with what was stated, when and by whom, in place of "consent": true.
+
+    That is the setting "stated_by", else the user of a login.
+    """
+    stated = {name: value for name, value in settings.items() if name != "stated_by"}
+    by = settings.get("stated_by") or user
+    if "consent" not in stated:
+        return stated
+    if stated["consent"] is not True:
         raise NotAllowedError(
             "A voice is only trained with its owner's permission; when you have it, send the setting "
             f'"consent": true, which says: {CONSENT}.'
         )
     given_at = datetime.now(tz=UTC).isoformat(timespec="seconds")
-    return settings | {"consent": {"statement": CONSENT, "given_at": given_at}}
+    consent = {"statement": CONSENT, "given_at": given_at}
+    return stated | {"consent": consent | ({"stated_by": checked_name(by, "person")} if by else {})}

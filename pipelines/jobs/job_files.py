@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 import orjson
 
-from pipelines.conversion.provenance import Provenance
+from pipelines.marks.provenance import Provenance
 from pipelines.pictures import draw_spectrograms, pitch_contours
 from pipelines.recordings.pieces import REJECTED, figures_of
 from pipelines.recordings.report import validate
@@ -41,6 +41,7 @@ from pipelines.store.records import (
 from pipelines.store.registry import Registry
 from pipelines.users.limits import require_room
 from pipelines.voices.bundle import pack_files
+from pipelines.voices.library import LOCKED
 from rvc.errors import AudioError, ConfigError, NotAllowedError, UnknownNameError
 from rvc.files import is_disk_full
 from rvc.sandbox import on_behalf_of
@@ -274,6 +275,9 @@ class JobFiles:
     def training_checkpoints(self, caller: Caller, job_id: str) -> list[Path]:
         """Return what other RVC programs train on from: G_<step>.pth and D_<step>.pth of a training."""
         row = job_of(self._registry, caller, job_id)
+        voice = self._registry.get("models", str(row["model_id"])) or {}
+        if voice.get("locked"):
+            raise NotAllowedError(LOCKED.format(name=voice["model_name"]))
         work = self._jobs_dir / row["id"] / "work"
         found = [path for letter in "GD" for path in work.glob(f"{letter}_*.pth")]
         if row["type"] != "training" or len(found) != 2:
@@ -340,8 +344,12 @@ def _results_zip(row: Row, folder: Path) -> Path:
 
 
 def _write_tables(row: Row, folder: Path) -> None:
-    voice = {"voice_name": str(row["model_name"]), "voice_id": str(row["model_id"])}
-    record = Provenance(**voice, settings=row["settings"], made_at=row["updated_at"])
+    record = Provenance(
+        voice_name=str(row["model_name"]),
+        voice_id=str(row["model_id"]),
+        settings=row["settings"],
+        made_at=row["updated_at"],
+    )
     files = [{name: file.get(name) for name in COLUMNS} for file in row["files"]]
     for file in files:
         if file["status"] != "completed":

@@ -27,7 +27,7 @@ from typing import Protocol
 from pipelines.jobs.cleanup import ARRIVING
 from pipelines.jobs.dispatcher import Dispatcher
 from pipelines.jobs.job_files import upload_of
-from pipelines.jobs.outcome import ended
+from pipelines.jobs.outcome import ended, signing_of
 from pipelines.jobs.processes import environment_of
 from pipelines.logs import about_job
 from pipelines.settings import Settings
@@ -123,6 +123,12 @@ class LiveSeat:
     def folder_of(self, sitting: Sitting) -> Path:
         """Return the folder of the voice that shall speak."""
         return self._jobs.library.folder(sitting.caller, sitting.model["id"])
+
+    def marking(self) -> Row:
+        """Return how the child marks what it speaks, as it is told."""
+        signing = signing_of(self._settings)
+        paths = {name: path and str(path) for name, path in vars(signing).items()} if signing else None
+        return {"marks": self._settings.mark_output, "signing": paths}
 
     def change(self, sitting: Sitting, model_id: str) -> Row:
         """Note that another voice is wanted from now on, and return its row."""

@@ -19,13 +19,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.job_spec import JobSpec
+from pipelines.job_spec import JobSpec, Signing
 from pipelines.jobs.job_files import upload_of
+from pipelines.marks.provenance import installed
 from pipelines.settings import Settings
 from pipelines.store.records import CONVERTING, SINGLE, Row, has_made_voice, now, saved_states, voice_deleted
 from pipelines.store.registry import Registry
 from pipelines.voices.library import Library
-from rvc.errors import CheckpointError, NotAllowedError, RvcError
+from rvc.errors import CheckpointError, ConfigError, NotAllowedError, RvcError
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,19 @@ def make_job_spec(
         grace_s=settings.cancel_grace_s,
         max_audio_seconds=settings.max_audio_seconds,
         attempt=row["attempts"],
+        mark_output=settings.mark_output,
+        signing=signing_of(settings),
     )
+
+
+def signing_of(settings: Settings) -> Signing | None:
+    """Return whose key signs the manifests of results; None where they get none."""
+    key, certificate = settings.signing_key, settings.signing_certificate
+    if (key is None) != (certificate is None):
+        raise ConfigError("SIGNING_KEY and SIGNING_CERTIFICATE go together; set both, or neither.")
+    if not (settings.sign_output and installed()):
+        return None
+    return Signing(home=settings.data_dir / "signing", key=key, certificate=certificate)
 
 
 def resolve(row: Row, outcome: JobOutcome, folder: Path, library: Library, pauses_s: Sequence[float]) -> Row:

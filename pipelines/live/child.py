@@ -3,7 +3,9 @@
     python -m pipelines.live.child    what passes on stdin and stdout: wire.py; the log goes to stderr
 
     do start    the first of all: folder (where recordings go), rate_hz, delay ("default" | "low"), semitones
-                (null: automatic), and of the voice model_folder, model_id, model_name
+                (null: automatic), marks (whether what is spoken gets the watermark), signing (null, or
+                home, key and certificate: the take gets a manifest), and of the voice model_folder, model_id,
+                model_name
     do voice    model_folder, model_id, model_name: go on in another voice
     do pitch    semitones        do bypass   on        do talk   on
     do stop     give what is still to come, close the recordings, leave
@@ -38,11 +40,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.conversion.load_voice import load_voice
-from pipelines.conversion.provenance import Provenance
 from pipelines.events import Done
+from pipelines.job_spec import Signing
 from pipelines.live.session import PACES, Session, trial_pace
 from pipelines.live.wire import SOUND, Unpacker, packed, words
 from pipelines.logs import start_logging
+from pipelines.marks.provenance import Provenance
+from pipelines.marks.writing import ResultWriter
 from pipelines.weights import weight_store
 from rvc.audio.writer import AudioWriter
 from rvc.errors import RvcError
@@ -104,7 +108,8 @@ class Speaking:
         self._told_s = time.monotonic()
         voice = loaded(start)
         pace = trial_pace(voice, PACES[start["delay"]])
-        self.session = Session(voice, pace, start["rate_hz"], self._semitones)
+        marks = start.get("marks", False)
+        self.session = Session(voice, pace, start["rate_hz"], self._semitones, marks=marks)
         folder, self._files = Path(start["folder"]), ExitStack()
         # Random names: Gradio serves a file to whoever knows its path.
         self._said_path, self._made_path = (folder / f"{secrets.token_hex(8)}.flac" for _ in range(2))
@@ -116,9 +121,10 @@ class Speaking:
             voice_name=self._voice["model_name"],
             voice_id=self._voice["model_id"],
             settings={"live": True, "transpose_semitones": self._semitones},
+            signing=Signing.from_json(self._start.get("signing")),
         )
         said = AudioWriter(self._said_path, rate_hz, "flac", bits=16)
-        made = AudioWriter(self._made_path, rate_hz, "flac", bits=16, tags=record.tags())
+        made = ResultWriter(self._made_path, rate_hz, "flac", record, bits=16, marked=True)
         with said, made:
             self._line.say(event="ready", rate_hz=rate_hz, **self._lateness())
             while self._listen(said):
@@ -130,7 +136,7 @@ class Speaking:
             event="kept", **names, **self._voice, seconds=said.samples / rate_hz, semitones=semitones
         )
 
-    def _give(self, spoken: Iterator[NDArray[np.float32]], made: AudioWriter) -> None:
+    def _give(self, spoken: Iterator[NDArray[np.float32]], made: ResultWriter) -> None:
         for wav in spoken:
             self._line.sound(wav)
             made.write(wav)

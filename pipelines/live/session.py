@@ -18,6 +18,7 @@ from scipy.signal import butter, sosfilt
 
 from rvc.audio.level import HOP_16K, RATE_16K_HZ
 from rvc.audio.resampling import PromptResampler
+from rvc.audio.watermark import Marker
 from rvc.engine.options import ConvertOptions
 from rvc.errors import ConfigError
 from rvc.live.stream import LiveStream, Pace
@@ -98,8 +99,17 @@ class Load:
 class Session:
     """One speaker at a rate, and the voice that speaks along."""
 
-    def __init__(self, voice: Voice, pace: Pace, rate_hz: int, semitones: float | None = None) -> None:
+    def __init__(
+        self,
+        voice: Voice,
+        pace: Pace,
+        rate_hz: int,
+        semitones: float | None = None,
+        *,
+        marks: bool = False,
+    ) -> None:
         self.rate_hz, self._wanted = rate_hz, pace
+        self._marker = Marker(voice.sample_rate_hz) if marks else None
         self.stream = LiveStream(voice, ConvertOptions(transpose_semitones=semitones), pace)
         self.bypass, self.talks = False, True
         self.microphone, self.sounding = Meter(), Meter()
@@ -123,6 +133,7 @@ class Session:
         stream.take_over(self.stream)
         if voice.sample_rate_hz != self.stream.voice.sample_rate_hz:
             self._up = PromptResampler(voice.sample_rate_hz, self.rate_hz)
+            self._marker = self._marker and Marker(voice.sample_rate_hz)
         self.stream, self._wanted = stream, pace
 
     def hear(self, pcm: bytes) -> Wave:
@@ -148,7 +159,9 @@ class Session:
             began = time.perf_counter()
             for wav in self.stream.push(heard):
                 block_s = wav.size / self.stream.voice.sample_rate_hz
-                yield self._given(self._up.push(wav))
+                # What the microphone says is not marked. Blocks are whole steps, so nothing waits here.
+                made = wav if self._marker is None else self._marker.push(wav)
+                yield self._given(self._up.push(made))
                 moment = time.perf_counter()
                 self.load.shares.append((moment - began) / block_s)
                 began = moment

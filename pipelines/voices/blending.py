@@ -99,6 +99,8 @@ def joined_card(parents: Sequence[Parent]) -> Card:
     if all(one["consent"] for one in origins):
         statements = [f"{one['name']}: {one['consent']['statement'].rstrip('.')}" for one in origins]
         card["consent"] = {"statement": "; ".join(statements)}
+    if any(one.get("locked") is True for one in cards):
+        card["locked"] = True
     if all(one["licence"] for one in origins):
         card["licence"] = "; ".join(dict.fromkeys(one["licence"] for one in origins))
     return card

@@ -1,4 +1,7 @@
-"""A voice as files, and the same as a zip: card.json, model.safetensors and maybe index.faiss, sample.mp3.
+"""A voice as files, and the same as a zip.
+
+    card.json, model.safetensors    always
+    index.faiss, sample.mp3         maybe; and consent.mp3, a spoken consent
 
 A stranger may have made it: names, counts and sizes of a zip are checked before a byte is written, and child
 processes judge weights and index before they are taken in (`check`). What a card says besides what an engine
@@ -12,6 +15,7 @@ import hashlib
 import json
 import math
 import re
+import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -25,6 +29,7 @@ from pipelines import zips
 from pipelines.job_spec import LANGUAGE, check_settings
 from pipelines.store.records import checked_name, checked_settings
 from rvc.audio.sample_file import MAX_SAMPLE_BYTES, is_sample_apart
+from rvc.audio.spoken_consent import LONGEST_S, MAX_BYTES
 from rvc.engine.card import CARD_FILE, MAX_CARD_BYTES
 from rvc.engine.index_file import check_index
 from rvc.engine.weights_file import check_weights_apart
@@ -32,8 +37,9 @@ from rvc.errors import CheckpointError, RvcError
 from rvc.files import atomic_write
 
 CARD, WEIGHTS, INDEX, SAMPLE = CARD_FILE, "model.safetensors", "index.faiss", "sample.mp3"
+SPOKEN_CONSENT = "consent.mp3"  # a spoken one
 REQUIRED = frozenset({CARD, WEIGHTS})
-ALLOWED = REQUIRED | {INDEX, SAMPLE}
+ALLOWED = REQUIRED | {INDEX, SAMPLE, SPOKEN_CONSENT}
 MAX_UNPACKED_BYTES = 2_000_000_000
 MAX_ENTRIES = 32
 LONGEST_TEXT = 500
@@ -84,6 +90,15 @@ def check(folder: Path) -> None:
         check_index(folder / INDEX, card.content_dim)
     if (folder / SAMPLE).is_file() and not is_sample_apart(folder / SAMPLE):
         (folder / SAMPLE).unlink()  # a voice can do without
+    spoken = folder / SPOKEN_CONSENT
+    if spoken.is_file() and not is_sample_apart(spoken, most_bytes=MAX_BYTES, longest_s=LONGEST_S + 1):
+        spoken.unlink()
+
+
+def keep_spoken_consent(home: Path, bundle: Path) -> None:
+    """Bring the spoken consent of a voice into a bundle that takes its place; if there is any."""
+    if (home / SPOKEN_CONSENT).is_file() and bundle.is_dir() and not (bundle / SPOKEN_CONSENT).exists():
+        shutil.copyfile(home / SPOKEN_CONSENT, bundle / SPOKEN_CONSENT)
 
 
 def unpack(
@@ -141,8 +156,9 @@ def files_of_voice(files: Sequence[zips.Packed]) -> dict[str, zips.Packed]:
         raise CheckpointError(f"The zip holds no {missing}, so it is not a voice; export the voice again.")
     if found[CARD].size_bytes > MAX_CARD_BYTES:
         raise CheckpointError("The zip's card.json is too large to be one; export the voice again.")
-    if SAMPLE in found and found[SAMPLE].size_bytes > MAX_SAMPLE_BYTES:
-        del found[SAMPLE]
+    for name, most in ((SAMPLE, MAX_SAMPLE_BYTES), (SPOKEN_CONSENT, MAX_BYTES)):
+        if name in found and found[name].size_bytes > most:
+            del found[name]
     return found
 
 
@@ -172,14 +188,34 @@ def presets(card: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def consent(card: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what was stated about the right to use the voice: statement, and given_at if it is known."""
+    """Return what was stated about the right to use the voice: statement, and what is known of it besides.
+
+    That may be given_at, stated_by, and spoken {speaker, sentence, recorded_at, seconds}.
+    """
     said = card.get("consent")
     parts = said if isinstance(said, dict) else {"statement": said}
     statement = GIVEN if parts.get("statement") is True else parts.get("statement")
     if not isinstance(statement, str) or not statement.strip():
         return None
-    given_at = moment_of(parts.get("given_at"))
-    return {"statement": _text(statement)} | ({"given_at": given_at} if given_at else {})
+    given_at, by = moment_of(parts.get("given_at")), parts.get("stated_by")
+    known: dict[str, Any] = {"given_at": given_at} if given_at else {}
+    known |= {"stated_by": _text(by)} if isinstance(by, str) and by.strip() else {}
+    spoken = _spoken(parts.get("spoken"))
+    return {"statement": _text(statement)} | known | ({"spoken": spoken} if spoken else {})
+
+
+def _spoken(said: object) -> dict[str, Any] | None:
+    """Return what is known of a recorded consent, if all of it is in order."""
+    if not isinstance(said, dict):
+        return None
+    texts, at = [said.get(name) for name in ("speaker", "sentence")], moment_of(said.get("recorded_at"))
+    seconds = said.get("seconds")
+    if not all(isinstance(text, str) and text.strip() for text in texts) or at is None:
+        return None
+    if not _is_number(seconds) or not 0 < seconds <= LONGEST_S + 1:
+        return None
+    speaker, sentence = (_text(str(text)) for text in texts)
+    return {"speaker": speaker, "sentence": sentence, "recorded_at": at, "seconds": seconds}
 
 
 def parents(card: Mapping[str, Any]) -> list[dict[str, Any]]:

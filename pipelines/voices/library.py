@@ -10,7 +10,6 @@ An id from outside is only ever looked up, never made into a path.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 import os
 import shutil
@@ -22,7 +21,6 @@ from pathlib import Path
 
 from pipelines.store.records import (
     CONVERTING,
-    MAX_NAME_CHARACTERS,
     Caller,
     Row,
     Rows,
@@ -37,7 +35,7 @@ from pipelines.users.limits import Spend, require_room
 from pipelines.voices import bundle as bundles
 from pipelines.voices.exchange import ENGINE as RVC
 from pipelines.voices.exchange import export_files, import_files
-from pipelines.voices.row import row_of
+from pipelines.voices.row import free_name, origin_of, row_of
 from rvc.engine.options import LITE
 from rvc.engine.weights_file import check_weights
 from rvc.errors import CheckpointError, ConfigError, NotAllowedError, UnknownNameError
@@ -48,8 +46,9 @@ logger = logging.getLogger(__name__)
 
 BUILTIN_VOICES = ROOT / "assets" / "builtin" / "voices"
 BUILTIN_PREFIX = "builtin-"
-OWNERS_OWN = ("presets", "f0")  # of a card, besides its name: what the voice's owner may have set
+OWNERS_OWN = ("presets", "f0", "consent", "locked")  # of a card, besides its name: what its owner may set
 EXPORT_LIFE_S = 86_400.0  # how long an exported zip is kept for its download
+LOCKED = "{name} is locked against export; its owner takes the lock off on the Voices tab."
 _UNUSED: Row = {"uses": 0, "seconds_converted": 0.0, "last_used_at": None}
 
 _LEAVING = ".deleted-"  # before the id: the folder of a voice that was deleted, or is being replaced
@@ -58,7 +57,7 @@ _LEAVING = ".deleted-"  # before the id: the folder of a voice that was deleted,
 # "built in".
 PUBLIC = (
     "id", "user_id", "model_name", "builtin", "origin", "imported_at", "told", "engine", "version", "encoder",
-    "sample_rate_hz", "f0", "scores", "consent", "quality_snr", "training_duration_seconds",
+    "sample_rate_hz", "f0", "scores", "consent", "locked", "quality_snr", "training_duration_seconds",
     "training_job_id", "size_bytes", "created_at", "uses_f0", "deleted_at", "purge_at", "language", "tone_db",
     "has_sample", "presets", "parents", *_UNUSED,
 )  # fmt: skip
@@ -131,7 +130,7 @@ class Library:
     def rename(self, caller: Caller, model_id: str, model_name: str) -> Row:
         """Give a voice another name, in its card too, unless it is built in, and return it."""
         row, name = self.changeable(caller, model_id), checked_name(model_name, "voice")
-        self._rewrite(row, {"name": name}, model_name=name)
+        self.rewrite(row, {"name": name}, model_name=name)
         return self.get(caller, model_id)
 
     def set_pitch(self, caller: Caller, model_id: str, f0: Row) -> Row:
@@ -146,14 +145,14 @@ class Library:
                 f"{row['model_name']} knows its pitch from its own recordings; choose by how much a "
                 "recording is moved when you convert it."
             )
-        self._rewrite(row, {"f0": f0}, f0=f0)
+        self.rewrite(row, {"f0": f0}, f0=f0)
         return self.get(caller, model_id)
 
     def set_presets(self, caller: Caller, model_id: str, presets: Sequence[Row]) -> None:
         """Keep presets (name, settings) with a voice, in its card too, in place of those that it had."""
         row = self.changeable(caller, model_id)
         kept = [{"name": preset["name"], "settings": preset["settings"]} for preset in presets]
-        self._rewrite(row, {"presets": kept}, presets=kept)
+        self.rewrite(row, {"presets": kept}, presets=kept)
 
     def delete(self, caller: Caller, model_id: str, *, purge: bool = False) -> Row:
         """Put a voice that is not built in into the trash; or remove it for good, from the trash too.
@@ -167,6 +166,9 @@ class Library:
                 return self._public(self._registry.update("models", row["id"], deleted_at=now()), usage)
         self._registry.delete("models", [row["id"]])
         self._registry.delete("usage", [row["id"]])
+        for form in ("bundle", RVC):
+            for archive in self._exports.glob(f"{_export_of(row, form)}*.zip"):
+                archive.unlink(missing_ok=True)
         folder, leaving = self._models / row["id"], self._models / f"{_LEAVING}{row['id']}"
         if folder.exists():
             # Renamed first: a voice is either whole or gone, whenever the power fails.
@@ -180,8 +182,8 @@ class Library:
         if not row.get("deleted_at"):
             raise NotAllowedError(f"{row['model_name']} was not deleted, so there is nothing to restore.")
         others = self._registry.list("models", lambda one: not one.get("deleted_at"), user_id=row["user_id"])
-        name = _free_name(row["model_name"], {one["model_name"].casefold() for one in others})
-        self._rewrite(row, {"name": name}, model_name=name, deleted_at=None)
+        name = free_name(row["model_name"], {one["model_name"].casefold() for one in others})
+        self.rewrite(row, {"name": name}, model_name=name, deleted_at=None)
         return self.get(caller, model_id)
 
     def stats(self, caller: Caller, model_id: str) -> Row:
@@ -278,8 +280,9 @@ class Library:
 
     def _exported(self, row: Row, form: str, write: Callable[[Path, Path], None]) -> Path:
         """Return the one export of a voice in a form, which is written unless it is of the same files."""
-        voice = hashlib.sha256(f"{row['id']} {form}".encode()).hexdigest()[:16]
-        home, prefix = self._home(row), f"voice-{voice}-"
+        if row.get("locked"):
+            raise NotAllowedError(LOCKED.format(name=row["model_name"]))
+        home, prefix = self._home(row), _export_of(row, form)
         with self._exporting[prefix], _still_there(row):
             archive = self._exports / f"{prefix}{bundles.state(home)}.zip"
             with suppress(FileNotFoundError):
@@ -304,13 +307,14 @@ class Library:
         facts |= {"training_job_id": job["id"], "training_audio_path": f"jobs/{job['upload_id']}/inputs"}
         if beside is not None:
             others = self._registry.list("models", user_id=job["user_id"])
-            facts["model_name"] = _free_name(beside, {one["model_name"].casefold() for one in others})
+            facts["model_name"] = free_name(beside, {one["model_name"].casefold() for one in others})
             return self._adopt(bundle, new_id(), facts)
         with self._lock:
             known = self._registry.get("models", job["id"]) or {}
             # The pitch of the same recordings is the same, unless its owner knew better.
             own = {name: known[name] for name in OWNERS_OWN if known.get(name)}
             facts["model_name"] = known.get("model_name", job["model_name"])
+            bundles.keep_spoken_consent(self._models / job["id"], bundle)
             return self._adopt(bundle, job["id"], facts, own)
 
     def offer_to_all(self, model_id: str) -> Row:
@@ -380,7 +384,7 @@ class Library:
 
     def _public(self, row: Row, usage: Row | None) -> Row:
         whole = row | _UNUSED | (usage or {})
-        whole["origin"] = _origin(row)
+        whole["origin"] = origin_of(row)
         whole["purge_at"] = purge_at(row)
         whole["has_sample"] = (self._place(row) / bundles.SAMPLE).is_file()
         # Rows of earlier versions know less.
@@ -411,7 +415,7 @@ class Library:
             )
         return folder
 
-    def _rewrite(self, row: Row, card: Row, **changes: object) -> None:
+    def rewrite(self, row: Row, card: Row, **changes: object) -> None:
         """Change a voice's card, and its row with it."""
         home = self._home(row)
         with self._lock, _still_there(row):
@@ -428,12 +432,10 @@ def _still_there(row: Row) -> Iterator[None]:
         raise voice_deleted(row["model_name"]) from error
 
 
-def _origin(row: Row) -> str:
-    if row["builtin"]:
-        return "built in"
-    if row["training_job_id"]:
-        return "trained"
-    return "blended" if row.get("parents") and not row.get("imported_at") else "imported"
+def _export_of(row: Row, form: str) -> str:
+    """Return how the files of a voice's exports in a form begin."""
+    voice = hashlib.sha256(f"{row['id']} {form}".encode()).hexdigest()[:16]
+    return f"voice-{voice}-"
 
 
 def is_only_copy(path: Path, known: Collection[str]) -> bool:
@@ -444,12 +446,6 @@ def is_only_copy(path: Path, known: Collection[str]) -> bool:
 
 def _home_of(leaving: Path) -> Path:
     return leaving.with_name(leaving.name.removeprefix(_LEAVING))
-
-
-def _free_name(name: str, taken: Collection[str]) -> str:
-    """Return a name, numbered if it is taken: taken ones are given in small letters."""
-    numbered = (f"{name[: MAX_NAME_CHARACTERS - 6]} ({number})" for number in itertools.count(2))
-    return next(one for one in itertools.chain([name], numbered) if one.casefold() not in taken)
 
 
 def _deleted_at(row: Row) -> str:

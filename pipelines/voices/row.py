@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from pipelines.store.records import Row, now
+from pipelines.store.records import MAX_NAME_CHARACTERS, Row, now
 from pipelines.voices import bundle as bundles
 
 
@@ -29,6 +31,7 @@ def row_of(card: dict[str, Any], folder: Path, model_id: str) -> Row:
         "deleted_at": None,
         "scores": card.get("training", {}).get("scores"),
         "consent": bundles.consent(card),
+        "locked": card.get("locked") is True,
         "told": bundles.public_facts(card),
         "language": bundles.language(card),
         "tone_db": card.get("tone_db"),
@@ -37,3 +40,17 @@ def row_of(card: dict[str, Any], folder: Path, model_id: str) -> Row:
         "imported_at": None,
         "size_bytes": bundles.size_bytes(folder),
     }
+
+
+def origin_of(row: Row) -> str:
+    if row["builtin"]:
+        return "built in"
+    if row["training_job_id"]:
+        return "trained"
+    return "blended" if row.get("parents") and not row.get("imported_at") else "imported"
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return a name, numbered if it is taken: taken ones are given in small letters."""
+    numbered = (f"{name[: MAX_NAME_CHARACTERS - 6]} ({number})" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if one.casefold() not in taken)

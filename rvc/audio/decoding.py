@@ -188,6 +188,17 @@ def _probe_track(file: InputContainer, container: str, stretch: Stretch, number:
     )
 
 
+def read_tags(path: Path, container: str) -> dict[str, str]:
+    """Return what a recording says of itself, name -> text, as FFmpeg calls it; {} if that cannot be read."""
+    whole = Span(start=0, end=path.stat().st_size)  # tags stand before and behind the sound
+    try:
+        with _open_av(path, container, whole) as file:
+            tags = {name: text for stream in file.streams for name, text in stream.metadata.items()}
+            return tags | dict(file.metadata)
+    except (av.FFmpegError, UnicodeError):
+        return {}
+
+
 @contextmanager
 def _open_soundfile(path: Path, span: Span) -> Iterator[sf.SoundFile]:
     if span.is_all_of(path):

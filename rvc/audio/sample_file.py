@@ -44,14 +44,13 @@ def excerpt(wav: NDArray[np.float32]) -> NDArray[np.float32]:
     return cut
 
 
-def is_sample_apart(path: Path) -> bool:
-    """Whether a stranger's file is a sample, as a child process finds."""
-    if path.stat().st_size > MAX_SAMPLE_BYTES:
+def is_sample_apart(path: Path, *, most_bytes: int = MAX_SAMPLE_BYTES, longest_s: float = LONGEST_S) -> bool:
+    """Whether a stranger's file is an MP3 of a length that can be kept, as a child process finds."""
+    if path.stat().st_size > most_bytes:
         return False
+    order = {"path": str(path.resolve()), "longest_s": longest_s, **LIMITS}
     try:
-        return run_sandboxed(
-            "rvc.audio.sample_file", {"path": str(path.resolve()), **LIMITS}, WALL_S
-        ).startswith(b"yes")
+        return run_sandboxed("rvc.audio.sample_file", order, WALL_S).startswith(b"yes")
     except (TooSlowError, ChildDiedError):
         return False
 
@@ -60,7 +59,7 @@ def _hear(order: Order) -> bytes:
     path = Path(order["path"])
     try:
         info = probe(path)
-        seconds = sum(block.size for block in blocks(path, max_seconds=LONGEST_S, info=info))
+        seconds = sum(block.size for block in blocks(path, max_seconds=order["longest_s"], info=info))
     except AudioError:
         return b"no"
     return b"yes" if info.codec == "mp3" and seconds else b"no"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -39,7 +39,8 @@ class AudioWriter:
     The file exists under its name only after the `with` ends without an error; otherwise nothing is left. MP3
     knows nine rates: other ones are raised to the next. `bits` is 16, 24, or 32 for WAV as floating point
     (16 for WAV and 24 for FLAC by default; MP3 and Ogg have none). `tags` has names of `TAGS`; the formats
-    disagree about letters beyond ASCII, so these become question marks.
+    disagree about letters beyond ASCII, so these become question marks. `on_written` may change the file
+    before it gets its name.
     """
 
     def __init__(  # noqa: PLR0913 -- by name, and all have a default
@@ -51,6 +52,7 @@ class AudioWriter:
         bits: int | None = None,
         tags: Mapping[str, str] | None = None,
         channels: int = 1,
+        on_written: Callable[[Path], None] | None = None,
     ) -> None:
         if format not in WRITABLE:
             raise ConfigError(f"Unknown audio format {format!r}; choose one of: {', '.join(WRITABLE)}.")
@@ -60,8 +62,7 @@ class AudioWriter:
         if unknown := set(tags or {}) - set(TAGS):
             raise ValueError(f"A sound file has no tags {unknown}.")
         self._tags = dict(tags or {})
-        if unknown := set(self._tags) - set(TAGS):
-            raise ValueError(f"A sound file has no tags {unknown}.")
+        self._on_written = on_written
         self.path = path
         self.rate_hz = rate_hz
         self.format = format
@@ -115,6 +116,8 @@ class AudioWriter:
             if self._file is not None:
                 self._file.close()
             if kind is None:
+                if self._on_written is not None:
+                    self._on_written(self._temporary)
                 self._temporary.replace(self.path)
         finally:
             self._temporary.unlink(missing_ok=True)

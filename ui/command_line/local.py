@@ -73,6 +73,12 @@ class LocalBackend:
     def export_voice(self, model_id: str, form: str) -> Path:
         return self._intake.packed(ME, model_id, form)
 
+    def is_synthetic(self, path: Path, name: str) -> Row:
+        from pipelines.marks.inspection import inspect
+        from ui.look.marks_found import with_sentences
+
+        return with_sentences(inspect(path, name))
+
     def close(self) -> None:
         if self._opened is not None:
             # A second signal must not cut short the saving of a training.

@@ -14,8 +14,10 @@ from ui.command_line.convert import convert
 from ui.command_line.cover import cover
 from ui.command_line.doctor import doctor
 from ui.command_line.exits import DONE, STOPPED
+from ui.command_line.is_synthetic import is_synthetic
 from ui.command_line.live_test import live_test
 from ui.command_line.say import say
+from ui.command_line.sbom import sbom
 from ui.command_line.train import prepare, train
 from ui.command_line.voices import export, import_, voices
 
@@ -30,7 +32,9 @@ COMMANDS = {
     "voices": (voices, "lists the voices"),
     "import": (import_, "adds a voice from a file, of Timbre or of another RVC program"),
     "export": (export, "writes a voice to a file"),
+    "is-synthetic": (is_synthetic, "says which marks of synthetic sound recordings have"),
     "live-test": (live_test, "measures the delay of Live on a running server, and whether it keeps up"),
+    "sbom": (sbom, "writes a software bill of materials (CycloneDX), or a table of licences"),
     "doctor": (doctor, "says what works on this machine, and what to do about the rest"),
 }
 

@@ -131,6 +131,11 @@ class RemoteBackend:
     def export_voice(self, model_id: str, form: str) -> Path:
         return Path(self._call("export_model", model_id, form))
 
+    def is_synthetic(self, path: Path, name: str) -> Row:
+        from gradio_client import handle_file
+
+        return self._call("is_synthetic", handle_file(path)) | {"name": name}
+
     def close(self) -> None:
         self._client.close()
 

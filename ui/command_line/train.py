@@ -33,6 +33,9 @@ def train(  # noqa: PLR0913 -- one parameter for each option
     inputs: Recordings = None,
     name: Annotated[str, typer.Option(metavar="NAME", help="what the voice is called")] = "",
     consent: Annotated[bool, typer.Option("--consent", help=f"say: {CONSENT}")] = False,
+    stated_by: Annotated[
+        str, typer.Option(metavar="PERSON", help="who states that; for the card, with the date")
+    ] = "",
     language: Annotated[
         str | None, typer.Option(metavar="TAG", help="that is spoken, such as en or nl-BE; for the card")
     ] = None,
@@ -49,6 +52,7 @@ def train(  # noqa: PLR0913 -- one parameter for each option
         raise NotAllowedError(f"A voice needs its owner's permission; give --consent, which says: {CONSENT}.")
     session.require_owner()
     settings = settings | {"consent": True} | ({"language": language} if language else {})
+    settings |= {"stated_by": stated_by} if stated_by else {}
     with passing_folder() as folder:
         files = [(one.path, one.name) for one in find_files(inputs or [], folder)]
         with session.backend(folder) as backend:

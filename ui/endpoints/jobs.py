@@ -29,8 +29,8 @@ class JobEndpoints(Endpoints):
             job_id: From upload_training_audio.
             model_name: What the voice shall be called.
             settings: "consent": true (this is my voice, or I have permission) is kept on its card;
-                "language" too, a tag such as "nl-BE"; steps (or total_steps; 0 for a voice without
-                training), batch_size, patience and more.
+                "stated_by" (who says so) and "language" too, a tag such as "nl-BE"; steps (or total_steps;
+                0 for a voice without training), batch_size, patience and more.
 
         Returns:
             The job's row.

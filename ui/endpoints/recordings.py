@@ -8,6 +8,7 @@ from gradio import FileData
 from pipelines.store.records import Caller, Row
 from rvc.errors import UnknownNameError
 from ui.endpoints.registration import Endpoints, Options, endpoint
+from ui.look.marks_found import with_sentences
 from ui.server.examples import example_files
 from ui.server.reading import sentences
 from ui.server.services import uploaded_files, validate_id
@@ -74,6 +75,21 @@ class RecordingEndpoints(Endpoints):
             job_id to use with start_cover, and files with what each one holds.
         """
         return self._upload(caller, files, "song")
+
+    @endpoint()
+    def is_synthetic(self, caller: Caller, file: FileData) -> Row:
+        """Look for marks of synthetic sound in any recording: Timbre's watermark, a C2PA manifest, tags.
+
+        That nothing is found proves nothing. The recording is not kept.
+
+        Args:
+            file: One audio file, or a video with sound; the first half hour of it is listened to.
+
+        Returns:
+            marked (whether anything says that it is synthetic) and a sentence; watermark, manifest and tags,
+            each with found, what it says (sentence) and what that proves (proves).
+        """
+        return with_sentences(self._services.is_synthetic(caller, uploaded_files(file)))
 
     @endpoint()
     def validate_audio(self, caller: Caller, job_id: str) -> Row:

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from gradio import FileData
 
-from pipelines.store.records import Caller, Row, Rows
+from pipelines.jobs.revoking import revoke_consent
+from pipelines.store.records import Caller, Row, Rows, checked_name
+from pipelines.voices.permission import consent_recording, set_lock
 from ui.endpoints.registration import Endpoints, endpoint
+from ui.look.wording import consent_sentence
 from ui.server.heard_examples import NAMES, example_files
 from ui.server.published import publish_file
 from ui.server.services import uploaded_files, validate_id
@@ -101,6 +104,78 @@ class VoiceEndpoints(Endpoints):
             The voice's row; its name has a number if another voice of yours has its old one by now.
         """
         return self._jobs.restore_voice(caller, validate_id(model_id, "voice"))
+
+    @endpoint()
+    def consent_sentence(self, caller: Caller, model_id: str, speaker: str) -> Row:
+        """Give the sentence that a speaker reads aloud to allow the use of a voice; it holds today's date.
+
+        Args:
+            model_id: A voice of yours, from list_models.
+            speaker: Who reads it, whose voice it is.
+
+        Returns:
+            sentence, in the language that you ask for (Accept-Language).
+        """
+        row = self._library.changeable(caller, validate_id(model_id, "voice"))
+        return {"sentence": consent_sentence(row["model_name"], checked_name(speaker, "speaker"))}
+
+    @endpoint()
+    def record_consent(self, caller: Caller, model_id: str, speaker: str, file: FileData) -> Row:
+        """Keep a recording of consent_sentence with a voice; it is exported with it.
+
+        It is checked for its sound and length, not for who speaks or what.
+
+        Args:
+            model_id: A voice of yours, from list_models.
+            speaker: Who reads it, whose voice it is.
+            file: One audio file of 3 to 120 seconds.
+
+        Returns:
+            The voice's row; consent.spoken says what is kept.
+        """
+        known = validate_id(model_id, "voice")
+        name = self._library.changeable(caller, known)["model_name"]
+        checked = checked_name(speaker, "speaker")
+        spoken = {"speaker": checked, "sentence": consent_sentence(name, checked)}
+        return self._services.record_consent(caller, known, spoken, uploaded_files(file))
+
+    @endpoint()
+    def spoken_consent(self, caller: Caller, model_id: str) -> FileData:
+        """Listen to the consent that was recorded for a voice.
+
+        Args:
+            model_id: From list_models, where consent.spoken is there.
+
+        Returns:
+            An MP3 file.
+        """
+        path = consent_recording(self._library, caller, validate_id(model_id, "voice"))
+        return FileData(path=publish_file(path, "consent"))
+
+    @endpoint()
+    def lock_model(self, caller: Caller, model_id: str, locked: bool = True) -> Row:
+        """Lock a voice against export, or take the lock off. Blends of a locked voice are locked too.
+
+        Args:
+            model_id: A voice of yours, from list_models.
+            locked: false takes the lock off.
+
+        Returns:
+            The voice's row.
+        """
+        return set_lock(self._library, caller, validate_id(model_id, "voice"), locked)
+
+    @endpoint()
+    def revoke_consent(self, caller: Caller, model_id: str) -> Row:
+        """Take a permission back: the voice, its exports, training and recordings go at once, for good.
+
+        Args:
+            model_id: A voice of yours, from list_models.
+
+        Returns:
+            model_id, model_name, removed, and remains: sentences on what cannot be undone.
+        """
+        return revoke_consent(self._jobs, caller, validate_id(model_id, "voice"))
 
     @endpoint()
     def model_stats(self, caller: Caller, model_id: str) -> Row:

@@ -173,6 +173,7 @@ def voice_card(row: Row) -> str:
         (tr("Used"), used),
         (tr("Blended from"), shares_said((one["name"], one["share"]) for one in row.get("parents") or ())),
         (tr("Permission"), _permissions(row)),
+        (tr("Export"), tr("locked by its owner") if row.get("locked") else ""),
         (
             tr("Its maker wrote"),
             ", ".join(f"{name}: {value}" for name, value in (row.get("told") or {}).items()),
@@ -224,8 +225,18 @@ def permission(consent: Row | None, *, imported: bool = False) -> str:
     """Return the statement of consent that is kept with a voice, with its date if that is known."""
     if not consent:
         return tr("Its file says nothing about it") if imported else tr("Nothing was stated")
-    given, statement = consent.get("given_at"), retold(str(consent["statement"]))
-    return tr("{statement} (stated {when})", statement=statement, when=moment(given)) if given else statement
+    given, by = consent.get("given_at"), consent.get("stated_by")
+    said = retold(str(consent["statement"]))
+    if given and by:
+        said = tr("{statement} (stated by {who}, {when})", statement=said, who=by, when=moment(given))
+    elif given:
+        said = tr("{statement} (stated {when})", statement=said, when=moment(given))
+    elif by:
+        said = tr("{statement} (stated by {who})", statement=said, who=by)
+    if spoken := consent.get("spoken"):
+        when = moment(spoken["recorded_at"])
+        said += "; " + tr("spoken by {who}, {when}", who=spoken["speaker"], when=when)
+    return said
 
 
 def report_card(report: Row) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from babel.dates import format_skeleton, get_datetime_format
+from babel.dates import format_date, format_skeleton, get_datetime_format
 from babel.numbers import format_decimal
 
 from ui.look.language import locale, retold, tr, tr_later, tr_n
@@ -161,3 +161,15 @@ def size(size_bytes: float) -> str:
     if size_bytes < 1_000_000_000:
         return tr("{size} MB", size=decimal(size_bytes / 1e6))
     return tr("{size} GB", size=decimal(size_bytes / 1e9))
+
+
+def consent_sentence(voice: str, speaker: str) -> str:
+    """Return what a person reads aloud to allow that a voice of theirs is used, with the date of today."""
+    date = format_date(datetime.now(tz=UTC).astimezone(), "long", locale=locale())
+    return tr(
+        "My name is {speaker}. Today is {date}. I allow that a copy of my voice, called {voice}, is made and "
+        "used.",
+        speaker=speaker,
+        date=date,
+        voice=voice,
+    )

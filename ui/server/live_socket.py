@@ -172,7 +172,8 @@ class Bridge:
         self._child, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, child.stdin)
         self._asked, self._rate_hz = start, start.rate_hz
         folder = str(self._sitting.folder / "result")
-        self._child.write(words(do="start", folder=folder, **asdict(start) | self._voice()))
+        begun = asdict(start) | self._voice() | self._seat.marking()
+        self._child.write(words(do="start", folder=folder, **begun))
         told = asyncio.create_task(self._tell(reader))
         asked = [asyncio.create_task(self._listen()), asyncio.create_task(self._watch())]
         try:

@@ -18,12 +18,15 @@ from starlette.requests import HTTPConnection
 from pipelines.jobs.intake import Intake
 from pipelines.jobs.samples import Samples
 from pipelines.jobs.service import Jobs
+from pipelines.marks.inspection import inspect
 from pipelines.monitoring import REFUSALS
+from pipelines.recordings.sources import readable_name
 from pipelines.settings import Settings
 from pipelines.store.records import ID, Caller, Row, require_admin
 from pipelines.users.accounts import Account, Accounts
 from pipelines.users.tokens import Tokens
 from pipelines.voices.blending import blend_voices
+from pipelines.voices.permission import record_consent
 from pipelines.voices.pitch import measured_pitch, stated_pitch
 from pipelines.voices.presets import Presets
 from rvc.errors import AudioError, ConfigError, NotAllowedError, RvcError, UnknownNameError
@@ -146,12 +149,37 @@ class Services(Intake):
         if not files:
             return self.library.set_pitch(caller, model_id, stated_pitch(pitch))
         ((recording, name),) = files
-        if recording.stat().st_size > self.settings.max_file_size_bytes:
-            raise AudioError(f"{name} is too large; send at most {self.settings.max_file_size_mb:g} MB.")
-        self.jobs.limits.take("uploads", caller)
+        self._require_sendable(caller, recording, name)
         with on_behalf_of(caller.user_id):
             f0 = measured_pitch(recording, name)
         return self.library.set_pitch(caller, model_id, f0)
+
+    def is_synthetic(self, caller: Caller, files: list[tuple[Path, str]]) -> Row:
+        """Say which marks of synthetic sound one recording has (see `inspect`); it counts as sent in."""
+        if len(files) != 1:
+            raise ConfigError("Send one recording to look for its marks.")
+        ((path, name),) = files
+        self._require_sendable(caller, path, name)
+        with on_behalf_of(caller.user_id):
+            return inspect(path, readable_name(name))
+
+    def record_consent(
+        self, caller: Caller, model_id: str, spoken: Row, files: list[tuple[Path, str]]
+    ) -> Row:
+        """Keep a spoken consent with a voice: one recording, and its speaker and sentence."""
+        self.library.changeable(caller, model_id)
+        if len(files) != 1:
+            raise ConfigError("Send one recording of the sentence, read aloud.")
+        ((path, name),) = files
+        self._require_sendable(caller, path, name)
+        with on_behalf_of(caller.user_id):
+            spoken = spoken | {"name": readable_name(name)}
+            return record_consent(self.library, caller, model_id, path, spoken)
+
+    def _require_sendable(self, caller: Caller, recording: Path, name: str) -> None:
+        if recording.stat().st_size > self.settings.max_file_size_bytes:
+            raise AudioError(f"{name} is too large; send at most {self.settings.max_file_size_mb:g} MB.")
+        self.jobs.limits.take("uploads", caller)
 
     def is_deleted(self, table: str, row_id: str) -> bool:
         """Whether a job or a voice is in the trash."""

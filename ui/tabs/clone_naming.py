@@ -119,11 +119,18 @@ class NamingStep:
             elem_id="clone-language",
         )
         self.consent = gr.Checkbox(label=CONSENT, elem_id="clone-consent")
+        self.stated_by = gr.Textbox(
+            label="Who states it",
+            placeholder="First name and surname",
+            info="It stands on the voice's card, with the date. Leave it empty to give no name.",
+            max_length=80,
+            elem_id="clone-stated-by",
+        )
         self.example = gr.HTML(elem_id="clone-example-consent", elem_classes=["tm-note"], padding=False)
         self.no_consent = field_note("clone-consent")
         self.expert = TrainingSettings()
         self.no_files = field_note("clone-files")
-        self.inputs = [self.name, self.language, self.consent, *self.expert.inputs]
+        self.inputs = [self.name, self.language, self.consent, self.stated_by, *self.expert.inputs]
         self.of_files = [self.name, self.language, self.consent, self.example]  # what changes with the files
         self.notes = [self.no_name, self.no_consent, self.no_files]
         mended = {self.name: self.no_name, self.consent: self.no_consent}
@@ -133,7 +140,9 @@ class NamingStep:
     def settings(self, values: Answer) -> dict[str, Any]:
         """Return the job's settings for the values of `inputs`, by component."""
         language = str(values[self.language] or "").strip()
+        by = str(values[self.stated_by] or "").strip()
         stated = {"consent": True} | ({"language": language} if language else {})
+        stated |= {"stated_by": by} if by else {}
         return stated | self.expert.settings(values)
 
     def missing(self, values: Answer, *, recordings: bool) -> Answer:

@@ -26,6 +26,7 @@ from ui.server.services import (
     warn_of,
 )
 from ui.tabs.blend_part import BlendPart
+from ui.tabs.permission_part import PermissionPart
 from ui.tabs.voice_list import sounds_of
 from ui.tabs.voice_parts import PitchPart, TrashPart
 
@@ -83,6 +84,7 @@ class VoicesTab:
         self.blend = BlendPart(self._services, self.choice)
         with gr.Column(visible=False) as self.actions:
             self.pitch = PitchPart(self._services)
+            self.permission = PermissionPart(self._services)
             self.name = gr.Textbox(label="Another name", max_length=80, elem_id="voice-name")
             with gr.Row():
                 self.rename_button = gr.Button("Rename", elem_id="voice-rename")
@@ -97,7 +99,7 @@ class VoicesTab:
     def _listen(self) -> None:
         exported = [self.export_button, self.download]
         actions = [self.actions, self.name, self.question, *self.pitch.drawn, *self.trash.drawn]
-        actions += self.blend.drawn
+        actions += [*self.blend.drawn, *self.permission.drawn]
         self.drawn = [self.choice, self.details, self.use, self.form, *exported, *actions]
         self.choice.input(self.show, self.choice, self.drawn, **QUIET)
         export = self.export_button.click(
@@ -144,6 +146,7 @@ class VoicesTab:
                 **BUSY,
             ),
         ]
+        acts += self.permission.listen(self.choice, self.show, self.drawn)
         for act in acts:  # what was refused may have been gone: the lists heal themselves
             act.failure(self.heal, self.choice, self.drawn, **QUIET)
         self.import_button.click(
@@ -179,12 +182,13 @@ class VoicesTab:
             self.details: voice_card(row) if row else translated_html(NO_VOICES),
             self.use: gr.Button(visible=bool(row)),
             self.form: gr.Radio(visible=row.get("engine") == "rvc", value="bundle"),
-            self.export_button: gr.Button(visible=bool(row)),
+            self.export_button: gr.Button(visible=bool(row) and not row.get("locked")),
             self.download: gr.DownloadButton(visible=False, value=None),
             self.actions: gr.Column(visible=bool(row) and not row.get("builtin")),
             self.name: row.get("model_name", ""),
             self.question: gr.Column(visible=False),
             **self.pitch.show(row),
+            **self.permission.show(caller, row),
             **self.blend.show(row, rows),
             **trash,
         }

@@ -23,6 +23,7 @@ from pipelines.conversion.cover.mixing import Parts, mix
 from pipelines.conversion.cover.separating import FindsVocals, find_vocals, write_stems
 from pipelines.events import Done, Events, Progress, result_of
 from pipelines.job_spec import CoverOptions
+from pipelines.marks.provenance import WATERMARK, Provenance
 from pipelines.store.records import RESULTS, STEMS
 from rvc.errors import AudioError
 from rvc.files import atomic_write
@@ -30,13 +31,12 @@ from rvc.steps import relay
 
 if TYPE_CHECKING:
     from pipelines.conversion.convert import ConvertResult
-    from pipelines.conversion.provenance import Provenance
 
 Sing: TypeAlias = "Callable[[Path, Path], Events[ConvertResult]]"  # vocals to a file of the same in a voice
 
 MIXING_SHARE = 0.05  # of what follows the separation
 WRITING_SHARE = 0.05  # of a separation
-_KEPT = ("transpose_semitones", "source_median_hz")
+_KEPT = ("transpose_semitones", "source_median_hz", "source_marked")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,7 @@ class CoverResult:
     channels: int
     transpose_semitones: float
     source_median_hz: float | None  # of the vocals; None if nothing in them is voiced
+    source_marked: bool  # whether the song had this program's watermark itself
     gain_db: float  # 0, or below where the mix was made softer so that nothing is clipped
 
 
@@ -120,8 +121,10 @@ def make_cover(
     yield mixing(0.0)
     destination = folder / RESULTS / f"{secrets.token_hex(8)}.{options.format}"
     destination.parent.mkdir(exist_ok=True)
-    tags = record.tags(transpose_semitones=round(facts["transpose_semitones"], 3))
-    gain_db = yield from relay(mix(parts, options, destination, tags), mixing)
+    moved = {"transpose_semitones": round(facts["transpose_semitones"], 3)}
+    if facts["source_marked"]:
+        record = record.with_source(WATERMARK)
+    gain_db = yield from relay(mix(parts, options, destination, record, moved), mixing)
     info = sf.info(parts.backing)
     yield Done(
         result=CoverResult(

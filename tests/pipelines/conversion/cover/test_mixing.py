@@ -32,7 +32,7 @@ def parts_of(folder: Path, backing: Wave, voice: Wave, sung: Wave, rate_hz: int 
 def mixed(parts: Parts, folder: Path, **options: float | str) -> tuple[Wave, float]:
     asked = CoverOptions(**options)  # type: ignore[arg-type]
     path = folder / f"mix.{asked.format}"
-    gain_db = result_of(mix(parts, asked, path, {"title": "Synthetic speech"}))
+    gain_db = result_of(mix(parts, asked, path))
     info = sf.info(parts.backing)
     assert (sf.info(path).samplerate, sf.info(path).channels) == (info.samplerate, info.channels)
     sound, _ = sf.read(path, dtype="float32", always_2d=True)

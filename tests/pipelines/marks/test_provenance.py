@@ -13,8 +13,8 @@ import pytest
 import soundfile as sf
 
 from pipelines.conversion.convert import convert
-from pipelines.conversion.provenance import STATEMENT, VERSION, Provenance
 from pipelines.events import finish
+from pipelines.marks.provenance import STATEMENT, VERSION, Provenance
 from rvc.audio.reader import load_mono
 from rvc.audio.writer import WRITABLE, AudioWriter
 from rvc.engine.options import ConvertOptions

@@ -1,0 +1,74 @@
+"""The judges' part of `tests.bench.marks`: `JUDGE_ENV/bin/python -m tests.bench.marks_judged WORK [--perth]`.
+
+WORK holds plain and marked, the same names in both. Prints JSON: dnsmos_ and distillmos_ of both (means) and
+the worst loss; the share of words that the recogniser hears otherwise; and the likeness of a marked result to
+its plain one. With `--perth`, the mark of resemble-perth takes the place of what lies in `marked`, and how
+long that took and in how many it is found is told too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import distillmos
+import jiwer
+import numpy as np
+import soundfile as sf
+import torch
+
+from tests.bench.score import Ears, load
+
+WORDS_OF = 20  # files that the recogniser hears: it takes longest
+
+
+def with_perth(work: Path) -> dict[str, float]:
+    """Mark by resemble-perth; returns seconds of work for a second of sound, and the share that is found."""
+    from perth import PerthImplicitWatermarker
+
+    marker = PerthImplicitWatermarker()
+    spent = heard = found = 0.0
+    paths = sorted((work / "plain").iterdir())
+    for path in paths:
+        wav, rate_hz = sf.read(path, dtype="float32")
+        began = time.process_time()
+        marked = marker.apply_watermark(wav, sample_rate=rate_hz)
+        spent, heard = spent + time.process_time() - began, heard + wav.size / rate_hz
+        sf.write(work / "marked" / path.name, marked, rate_hz, subtype="PCM_16")
+        found += float(marker.get_watermark(marked, sample_rate=rate_hz) > 0.5) / len(paths)
+    return {"perth_rtf": spent / heard, "perth_found": found}
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--perth", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    told: dict[str, Any] = with_perth(options.work) if options.perth else {}
+    ears, natural = Ears(), distillmos.ConvTransformerSQAModel().eval()
+    scores: dict[str, list[float]] = {}
+    likeness, heard = [], []
+    for number, path in enumerate(sorted((options.work / "plain").iterdir())):
+        both = {"plain": load(path), "marked": load(options.work / "marked" / path.name)}
+        for name, wav in both.items():
+            scores.setdefault(f"dnsmos_{name}", []).append(ears.quality(wav))
+            scores.setdefault(f"distillmos_{name}", []).append(float(natural(torch.from_numpy(wav)[None])))
+        likeness.append(float(ears.embed(both["plain"]) @ ears.embed(both["marked"])))
+        if number < WORDS_OF and (said := ears.hear(both["plain"])):
+            heard.append((said, ears.hear(both["marked"])))
+    told |= {name: float(np.mean(values)) for name, values in scores.items()}
+    for judge in ("dnsmos", "distillmos"):
+        losses = np.array(scores[f"{judge}_plain"]) - np.array(scores[f"{judge}_marked"])
+        told[f"{judge}_worst"] = float(losses.max())
+    told |= {"likeness": float(np.mean(likeness)), "likeness_least": min(likeness)}
+    told["words_changed"] = jiwer.wer([one for one, _ in heard], [other for _, other in heard])
+    print(json.dumps(told))  # noqa: T201 -- for who has started this
+
+
+if __name__ == "__main__":
+    main()
