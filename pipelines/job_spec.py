@@ -27,12 +27,8 @@ RANGES = {
     "shortest_slice_s": (1.0, 4.0),
     "longest_slice_s": (4.0, 15.0),
 }
-FOR_THE_CARD = (
-    "consent",
-    "stated_by",
-    "licence",
-    "language",
-)  # what a person states with a training: no setting, but for the card
+FOR_THE_CARD = ("consent", "licence", "language")
+STATED = (*FOR_THE_CARD, "stated_by")  # what a person states with a training: no setting, but for the card
 CONSENT = "This is my voice, or I have permission to use it"  # stated before a training, kept on the card
 SYNTHESISERS = ("kokoro", "espeak-ng")  # the best first
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")  # a tag of BCP 47
@@ -175,7 +171,7 @@ class SpeechOptions(ConvertOptions):
 def divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Divide what was asked into settings of the preparation and of the training."""
     names = {field.name for field in fields(PrepareSettings)}
-    for_training = {name: value for name, value in settings.items() if name not in {*names, *FOR_THE_CARD}}
+    for_training = {name: value for name, value in settings.items() if name not in {*names, *STATED}}
     return {name: value for name, value in settings.items() if name in names}, for_training
 
 
