@@ -46,6 +46,8 @@ def without_noise(wav: Wave, rate_hz: int, noise: Wave) -> Wave:
     """Take the noise out; where none is known (it is empty), what changes slowly is taken for it."""
     import noisereduce  # heavy, and off by default
 
+    if not wav.any():  # it divides by how loud it is
+        return wav
     options = {"y_noise": noise, "stationary": True} if noise.size else {"stationary": False}
     reduced = noisereduce.reduce_noise(
         y=wav, sr=rate_hz, prop_decrease=1.0 - NOISE_KEPT, n_fft=1024 if rate_hz < 32_000 else 2048, **options

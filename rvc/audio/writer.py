@@ -116,7 +116,7 @@ class AudioWriter:
             if self._file is not None:
                 self._file.close()
             if kind is None:
-                if self._on_written is not None:
+                if self._on_written is not None and self.samples:
                     self._on_written(self._temporary)
                 self._temporary.replace(self.path)
         finally:

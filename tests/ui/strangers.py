@@ -57,6 +57,8 @@ def same_answer_everywhere(stranger: Client, things: dict[str, str]) -> None:
         "seconds": 10,
         "step": 3,
         "shares": [0.5, 0.5],
+        "speaker": "Ada",
+        "locked": True,
     }
     ids = things | {"job_ids": things["job_id"], "model_ids": things["model_id"]}
     beside: dict[str, list[str]] = {"job_ids": [], "model_ids": ["builtin-kathleen"]}  # in lists of ids

@@ -166,7 +166,7 @@ class ConvertTab:
         preset = offered.then(js=recalled("preset"), **self._choosing, **QUIET)
         # Answers may cross, and a person may have chosen before they came: what is right by now comes last.
         preset.then(**self._renewing)
-        opened.select(**self._renewing)
+        opened.select(js=recalled("voice"), **self._renewing)  # this may come before the value is there
         opened.select(self.takes.show, self.state, self.takes.list, **QUIET)
         followed = page.load(self.reattach, self.state, self.drawn, **FOLLOWS, **QUIET)
         page.load(self.takes.show, self.state, self.takes.list, **QUIET)

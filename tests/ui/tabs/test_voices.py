@@ -62,7 +62,7 @@ def test_without_any_voice_the_tab_says_how_to_get_one(
     assert shown.pop(tab.details) == NO_VOICES
     assert shown.pop(tab.name) == ""
     assert shown.pop(tab.pitch.how) is None
-    within = set(tab.blend.drawn) - {tab.blend.part}  # which is hidden
+    within = {*tab.blend.drawn, *tab.permission.drawn} - {tab.blend.part, tab.permission.part}  # hidden
     assert not any(one.visible for part, one in shown.items() if part not in within)
 
 

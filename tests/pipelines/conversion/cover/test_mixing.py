@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines.conversion.cover.mixing import Parts, mix
 from pipelines.job_spec import CoverOptions
+from pipelines.marks.provenance import Provenance
 from rvc.audio.loudness import CEILING
 from rvc.audio.resampling import resample
 from rvc.steps import result_of
@@ -32,7 +33,7 @@ def parts_of(folder: Path, backing: Wave, voice: Wave, sung: Wave, rate_hz: int 
 def mixed(parts: Parts, folder: Path, **options: float | str) -> tuple[Wave, float]:
     asked = CoverOptions(**options)  # type: ignore[arg-type]
     path = folder / f"mix.{asked.format}"
-    gain_db = result_of(mix(parts, asked, path))
+    gain_db = result_of(mix(parts, asked, path, Provenance(voice_name="Wren", voice_id="wren")))
     info = sf.info(parts.backing)
     assert (sf.info(path).samplerate, sf.info(path).channels) == (info.samplerate, info.channels)
     sound, _ = sf.read(path, dtype="float32", always_2d=True)
