@@ -40,6 +40,9 @@ SCREENS_OF_A_SCENE = (
 SAID_BY_GRADIO = (
     "Method not implemented.",  # whenever a file is sent
     "Waveform load error",  # its player of what is no recording, before that is said
+    # when a page is left, here by a reload, while it waits for an answer
+    "AbortError: signal is aborted without reason",
+    "Unexpected error Connection errored out.",
     "WARN The input spec uses Vega-Lite",  # Gradio writes its charts for another version than it ships
 )
 HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4")]
