@@ -128,7 +128,7 @@ def batch(spec: JobSpec) -> Events[dict[str, Any]]:
 
     def convert_one(row: dict[str, Any], destination: Path) -> Events[float]:
         source = spec.folder.parent / row["upload_id"] / row["audio"]
-        before = source_marks(source.parents[1] / row["original"], row["name"])
+        before = source_marks(spec.folder.parent / row["upload_id"] / row["original"], row["name"])
         try:
             if options and row["codec"] == TEXT:
                 work = _saying(spec, loaded, options, source, destination)

@@ -110,7 +110,7 @@ def _convert(  # noqa: PLR0913  # as `convert`
 
     # Hear all of it, at the level and with the ends that the engine wants.
     recorded, length = yield from _read(source, rate_hz)
-    snr_db, source_marked = _snr_db(recorded), record is not None and find_watermark([recorded]).found
+    snr_db, source_marked = _snr_db(recorded), record is not None and _is_marked(recorded)
     recorded = yield from _cleaned(recorded, chosen)
     source_rms = _without_rumble(recorded)
     wav16k = engine.preprocess(recorded)
@@ -191,6 +191,12 @@ def _snr_db(wav16k: NDArray[np.float32]) -> float | None:
     """Measure speech over noise at the beginning of a recording; None without speech."""
     snr_db = measure(wav16k[: round(MEASURED_S * RATE_16K_HZ)], RATE_16K_HZ).snr_db
     return None if snr_db is None else round(snr_db, 1)
+
+
+def _is_marked(wav16k: NDArray[np.float32]) -> bool:
+    """Whether a recording has this program's watermark; in pieces, as an hour would be held twice."""
+    step = round(_READ_S * RATE_16K_HZ)
+    return find_watermark(wav16k[at : at + step] for at in range(0, wav16k.size, step)).found
 
 
 def _cleaned(

@@ -6,9 +6,9 @@ import logging
 from contextlib import suppress
 
 from pipelines.jobs.service import Jobs
-from pipelines.store.records import Caller, Row
+from pipelines.store.records import ENDED, Caller, Row, Rows
 from pipelines.voices.permission import blends_of
-from rvc.errors import RvcError
+from rvc.errors import NotAllowedError, UnknownNameError
 
 logger = logging.getLogger(__name__)
 
@@ -18,16 +18,25 @@ def revoke_consent(jobs: Jobs, caller: Caller, model_id: str) -> Row:
 
     Jobs that use it fail. Returns model_id, model_name, removed (what is gone) and remains (sentences on what
     cannot be undone).
+
+    Raises:
+        NotAllowedError: Its recordings are at work, of which a voice would come again.
     """
-    row = jobs.library.changeable(caller, model_id)
-    remains = beyond_reach(jobs, caller, model_id)
-    jobs.delete_voice(caller, model_id, force=True, purge=True)
-    removed = ["voice", "exports"]
-    for job_id in _training_of(jobs, row):
-        with suppress(RvcError):
-            jobs.remove(caller, job_id, purge=True)
-            removed.append("training")
+    with jobs.lock:
+        row = jobs.library.changeable(caller, model_id)
+        learned = _learned_from(jobs, row)
+        if any(job["status"] not in ENDED for job in learned):
+            raise NotAllowedError(
+                f"A training or a check on the recordings of {row['model_name']} waits or runs; stop it "
+                "first, then take the permission back."
+            )
+        remains = beyond_reach(jobs, caller, model_id)
+        jobs.delete_voice(caller, model_id, force=True, purge=True)
+        for job in learned:
+            with suppress(UnknownNameError):  # it went with another one
+                jobs.remove(caller, job["id"], purge=True)
     logger.info("consent revoked: voice %s is removed", model_id)
+    removed = ["voice", "exports", *(["training"] if learned else [])]
     return {"model_id": row["id"], "model_name": row["model_name"], "removed": removed, "remains": remains}
 
 
@@ -42,10 +51,10 @@ def beyond_reach(jobs: Jobs, caller: Caller, model_id: str) -> list[str]:
     return said
 
 
-def _training_of(jobs: Jobs, row: Row) -> list[str]:
-    """Return the ids of the training of a voice, and of what worked on the same recordings; it first."""
+def _learned_from(jobs: Jobs, row: Row) -> Rows:
+    """Return the training of a voice, and what else worked on the same recordings; it first."""
     training = jobs.registry.get("jobs", str(row.get("training_job_id")))
     if training is None:
         return []
     same = jobs.registry.list("jobs", upload_id=training["upload_id"])
-    return [training["id"], *(one["id"] for one in same if one["id"] != training["id"])]
+    return [training, *(one for one in same if one["id"] != training["id"])]

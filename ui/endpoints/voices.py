@@ -6,10 +6,9 @@ from __future__ import annotations
 from gradio import FileData
 
 from pipelines.jobs.revoking import revoke_consent
-from pipelines.store.records import Caller, Row, Rows, checked_name
+from pipelines.store.records import Caller, Row, Rows
 from pipelines.voices.permission import consent_recording, set_lock
 from ui.endpoints.registration import Endpoints, endpoint
-from ui.look.wording import consent_sentence
 from ui.server.heard_examples import NAMES, example_files
 from ui.server.published import publish_file
 from ui.server.services import uploaded_files, validate_id
@@ -116,8 +115,8 @@ class VoiceEndpoints(Endpoints):
         Returns:
             sentence, in the language that you ask for (Accept-Language).
         """
-        row = self._library.changeable(caller, validate_id(model_id, "voice"))
-        return {"sentence": consent_sentence(row["model_name"], checked_name(speaker, "speaker"))}
+        known = validate_id(model_id, "voice")
+        return {"sentence": self._services.sentence_of_consent(caller, known, speaker)}
 
     @endpoint()
     def record_consent(self, caller: Caller, model_id: str, speaker: str, file: FileData) -> Row:
@@ -134,10 +133,7 @@ class VoiceEndpoints(Endpoints):
             The voice's row; consent.spoken says what is kept.
         """
         known = validate_id(model_id, "voice")
-        name = self._library.changeable(caller, known)["model_name"]
-        checked = checked_name(speaker, "speaker")
-        spoken = {"speaker": checked, "sentence": consent_sentence(name, checked)}
-        return self._services.record_consent(caller, known, spoken, uploaded_files(file))
+        return self._services.record_consent(caller, known, speaker, uploaded_files(file))
 
     @endpoint()
     def spoken_consent(self, caller: Caller, model_id: str) -> FileData:

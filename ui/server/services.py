@@ -22,7 +22,7 @@ from pipelines.marks.inspection import inspect
 from pipelines.monitoring import REFUSALS
 from pipelines.recordings.sources import readable_name
 from pipelines.settings import Settings
-from pipelines.store.records import ID, Caller, Row, require_admin
+from pipelines.store.records import ID, Caller, Row, checked_name, require_admin
 from pipelines.users.accounts import Account, Accounts
 from pipelines.users.tokens import Tokens
 from pipelines.voices.blending import blend_voices
@@ -33,6 +33,7 @@ from rvc.errors import AudioError, ConfigError, NotAllowedError, RvcError, Unkno
 from rvc.files import ROOT, is_disk_full
 from rvc.sandbox import on_behalf_of
 from ui.look.language import retold, tr
+from ui.look.wording import consent_sentence
 from ui.server.identity import Callers, is_local
 from ui.server.published import is_alive, publish_file
 
@@ -163,17 +164,22 @@ class Services(Intake):
         with on_behalf_of(caller.user_id):
             return inspect(path, readable_name(name))
 
+    def sentence_of_consent(self, caller: Caller, model_id: str, speaker: str) -> str:
+        """Return what a speaker reads aloud to allow the use of a voice, in the visitor's language."""
+        row = self.library.changeable(caller, model_id)
+        return consent_sentence(row["model_name"], checked_name(speaker, "speaker"))
+
     def record_consent(
-        self, caller: Caller, model_id: str, spoken: Row, files: list[tuple[Path, str]]
+        self, caller: Caller, model_id: str, speaker: str, files: list[tuple[Path, str]]
     ) -> Row:
-        """Keep a spoken consent with a voice: one recording, and its speaker and sentence."""
-        self.library.changeable(caller, model_id)
+        """Keep a spoken consent with a voice: one recording of `sentence_of_consent`."""
+        sentence = self.sentence_of_consent(caller, model_id, speaker)
         if len(files) != 1:
             raise ConfigError("Send one recording of the sentence, read aloud.")
         ((path, name),) = files
         self._require_sendable(caller, path, name)
+        spoken = {"speaker": speaker, "sentence": sentence, "name": readable_name(name)}
         with on_behalf_of(caller.user_id):
-            spoken = spoken | {"name": readable_name(name)}
             return record_consent(self.library, caller, model_id, path, spoken)
 
     def _require_sendable(self, caller: Caller, recording: Path, name: str) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 import gradio as gr
 
 from pipelines.jobs.revoking import beyond_reach, revoke_consent
-from pipelines.store.records import Caller, Row, checked_name
+from pipelines.store.records import Caller, Row
 from pipelines.voices.permission import consent_recording, set_lock
 from ui.look.html import bullets, paragraph
 from ui.look.language import retold, tr, tr_later
 from ui.look.voice_cards import play_button
-from ui.look.wording import consent_sentence
 from ui.server.published import publish_once
 from ui.server.services import (
     QUIET,
@@ -109,8 +108,8 @@ class PermissionPart:
         if not (speaker or "").strip():
             return ""
         with as_gr_error():
-            row = self._services.library.get(self._services.caller(request), validate_id(model_id, "voice"))
-            said = consent_sentence(row["model_name"], checked_name(speaker, "speaker"))
+            caller, known = self._services.caller(request), validate_id(model_id, "voice")
+            said = self._services.sentence_of_consent(caller, known, speaker)
         return (
             f'<div class="tm-sentence" aria-live="polite"><p class="tm-read">{escape(said)}</p></div>'
             f"{paragraph(retold(NOT_CHECKED), quiet=True)}"
@@ -124,10 +123,7 @@ class PermissionPart:
             return gr.skip()
         with as_gr_error():
             caller, known = self._services.caller(request), validate_id(model_id, "voice")
-            name = self._services.library.get(caller, known)["model_name"]
-            checked = checked_name(speaker, "speaker")
-            spoken = {"speaker": checked, "sentence": consent_sentence(name, checked)}
-            self._services.record_consent(caller, known, spoken, uploaded_files(recording))
+            self._services.record_consent(caller, known, speaker, uploaded_files(recording))
         inform("The spoken consent is kept with the voice.")
         return self._show_all(model_id, request)
 

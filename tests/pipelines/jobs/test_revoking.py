@@ -40,6 +40,22 @@ def test_voice_training_recordings_and_exports_are_gone(
     assert "2 times" in said
 
 
+def test_while_its_recordings_are_at_work_nothing_is_removed(open_jobs: Open, tmp_path: Path) -> None:
+    """A training that went on would make the voice again."""
+    jobs = open_jobs()
+    jobs.start()
+    sent = upload(jobs, tmp_path)
+    voice = end_of(jobs, submit(jobs, "training", sent))["model_id"]
+    other = submit(jobs, "training", sent, steps=10_000, step_s=0.02)
+    with pytest.raises(NotAllowedError, match="stop it first"):
+        revoke_consent(jobs, ME, voice)
+    assert jobs.library.get(ME, voice)["id"] == voice
+    jobs.cancel(ME, other)
+    end_of(jobs, other, "cancelled")
+    assert revoke_consent(jobs, ME, voice)["removed"] == ["voice", "exports", "training"]
+    assert jobs.registry.list("jobs") == []
+
+
 def test_jobs_that_use_it_fail_and_a_shipped_voice_stays(
     open_jobs: Open, tmp_path: Path, data_dir: Path
 ) -> None:
