@@ -24,8 +24,9 @@ from scipy.signal import lfilter
 
 from pipelines.conversion.convert import convert
 from pipelines.events import finish
+from pipelines.marks.provenance import Provenance
 from pipelines.voices.bundle import SAMPLE
-from pipelines.voices.library import BUILTIN_VOICES
+from pipelines.voices.library import BUILTIN_PREFIX, BUILTIN_VOICES
 from rvc.audio.reader import load_mono
 from rvc.audio.writer import save
 from rvc.engine.options import ConvertOptions
@@ -140,16 +141,18 @@ def make_examples(heard: Path = HEARD, voices: Path = BUILTIN_VOICES) -> list[Pa
         orders = [(sources[name], heard / f"{name}-{folder.name}.mp3", KINDS[name][1]) for name in KINDS]
         orders.append((piece(wav, SAMPLE_S), folder / SAMPLE, None))
         for source, path, semitones in orders:
-            _convert(source, path, voice, semitones)
+            _convert(source, path, folder.name, voice, semitones)
             made.append(path)
     return made
 
 
-def _convert(source: Wave, path: Path, voice: Voice, semitones: float | None) -> None:
+def _convert(source: Wave, path: Path, voice_id: str, voice: Voice, semitones: float | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         recording = Path(folder) / "source.wav"
         save(recording, _leveled(source), RATE_HZ, bits=32)
-        finish(convert(recording, path, voice, ConvertOptions(transpose_semitones=semitones, format="mp3")))
+        options = ConvertOptions(transpose_semitones=semitones, format="mp3")
+        record = Provenance(voice_name=voice.card.name, voice_id=BUILTIN_PREFIX + voice_id, watermark=True)
+        finish(convert(recording, path, voice, options, record=record))
 
 
 def _leveled(wav: Wave) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rvc.files import ROOT
 from tests.browsers import MARKS, OVERFLOW, PATIENCE_MS, chromium, context, on_others, on_two
 from tests.hostile.bad_files import zipped
 from tests.toy_worker import write_voice
@@ -21,6 +22,7 @@ __all__ = ["chromium", "context"]  # fixtures, found by their names
 pytestmark = MARKS
 IN_VIEW = """(selector) => { const box = document.querySelector(selector).getBoundingClientRect();
     return box.height > 0 && box.top >= 0 && box.bottom <= innerHeight; }"""
+MARKED = ROOT / "assets" / "examples" / "heard" / "speech-kathleen.mp3"
 NOTE = "Automatic pitch does nothing for this voice until its pitch is set on the Voices tab."
 
 
@@ -190,3 +192,35 @@ def test_two_voices_are_blended_by_a_slider(context: BrowserContext, served: Lau
     no_words_of_gradio(page)
     assert page.evaluate(OVERFLOW) <= 0
     use(page, "Both")
+
+
+@on_two
+def test_a_consent_is_read_aloud_and_a_voice_is_locked(
+    context: BrowserContext, served: Launched, tmp_path: Path
+) -> None:
+    page = opened(context, served, "Voices")
+    import_voice(page, tmp_path, "Dunnock")
+    page.locator("#voice-permission button").first.click()
+    page.locator("#voice-speaker").get_by_role("textbox").fill("Ada Lovelace")
+    page.locator("#voice-consent-sentence .tm-read", has_text="Ada Lovelace").wait_for()
+    page.locator("#voice-locked").get_by_role("checkbox").check()
+    page.locator("#voice-export").wait_for(state="hidden")
+    page.locator("#voice-revoke").click()
+    page.wait_for_function("document.activeElement.id === 'revoke-leave'")
+    page.locator("#revoke-sure").click()
+    page.locator("#voices label", has_text="Dunnock").wait_for(state="detached")
+    assert page.evaluate(OVERFLOW) <= 0
+
+
+@on_others
+def test_marks_are_looked_for_in_a_recording(context: BrowserContext, served: Launched) -> None:
+    page = opened(context, served, "Voices")
+    page.locator("#marks button").first.click()
+    for path, said in ((MARKED, "It is marked as synthetic."), (RECORDING, "No mark was found.")):
+        page.locator("#marks-file input[type=file]").set_input_files(path)
+        page.locator("#marks-file .file-preview").get_by_text(path.stem, exact=True).wait_for()
+        page.locator("#marks-look").click()
+        page.locator("#marks-found").get_by_text(said).wait_for()
+        page.locator("#marks-file").get_by_role("button", name="Clear").click()
+        page.locator("#marks-found .tm-mark").first.wait_for(state="detached")
+    assert page.evaluate(OVERFLOW) <= 0

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.examples import HEARD, KINDS, TUNE_HZ, make_examples, note_lengths_s
+from pipelines.marks.inspection import inspect
 from pipelines.voices.bundle import SAMPLE
 from pipelines.voices.library import BUILTIN_VOICES
 from rvc.audio.reader import load_mono
@@ -55,6 +56,14 @@ def test_the_song_follows_its_notes(voice: str) -> None:
 def test_the_whisper_stays_one_and_speech_does_not_become_one(voice: str) -> None:
     assert voiced(HEARD / f"whisper-{voice}.mp3") < 0.15
     assert voiced(HEARD / f"speech-{voice}.mp3") > 0.5
+
+
+@pytest.mark.parametrize("path", [*SHIPPED, *SAMPLES], ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_what_a_voice_made_is_marked_and_what_it_was_made_of_is_not(path: Path) -> None:
+    found = inspect(path, path.name)
+    converted = path.stem not in KINDS
+    assert found["watermark"]["found"] is converted
+    assert bool(found["tags"]["record"]) is converted
 
 
 def test_the_script_makes_them_again(tmp_path: Path) -> None:

@@ -71,7 +71,15 @@ class PermissionPart:
     def listen(self, choice: gr.HTML, show: Show, drawn: list[Any]) -> list[Any]:
         """Wire it to the list of voices; returns what may have been refused."""
         self._show_all = show
-        self.speaker.input(self.told, [choice, self.speaker], self.sentence, queue=False, **QUIET)
+        # Not its input: what is pasted or filled in at once is none to Gradio.
+        self.speaker.change(
+            self.told,
+            [choice, self.speaker],
+            self.sentence,
+            queue=False,
+            trigger_mode="always_last",
+            **QUIET,
+        )
         self.leave.click(lambda: gr.Column(visible=False), None, self.question, queue=False, **QUIET)
         asked = self.revoke.click(self.ask, choice, [self.question, self.asked], **QUIET)
         asked.success(js="() => { window.timbre.focus('#revoke-leave'); }", **QUIET)
