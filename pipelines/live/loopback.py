@@ -25,8 +25,8 @@ from rvc.errors import ConfigError
 Wave = NDArray[np.float32]
 
 PORTION_S = 0.01  # of sound in a message
-SLACK_S = {"default": 0.02, "low": 0.008}  # that the page keeps, for what comes late
-JUDGED_S, SURPLUS_S = 2.0, 0.02  # how long, and from what on, more sound waits than is needed
+SLACK_S = {"default": 0.03, "low": 0.006}  # that the page keeps, for what comes late
+JUDGED_S, SURPLUS_S = 2.0, 0.008  # how long, and from what on, more sound waits than is needed
 STEP_S = 0.001
 LONGEST_DELAY_S = 2.0
 END_SILENCE_S = 1.0

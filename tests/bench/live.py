@@ -46,6 +46,7 @@ MOST_AWAY = 0.05  # of recovery and of word errors, from those of the conversion
 PAUSE_S = 0.6  # between sentences
 WARM_S = 60.0  # until memory is compared
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+TICKS_HZ = os.sysconf("SC_CLK_TCK")
 
 
 def bar(name: str, value: float, most: float, unit: str = "") -> bool:
@@ -54,6 +55,11 @@ def bar(name: str, value: float, most: float, unit: str = "") -> bool:
     sys.stdout.write(f"{'PASS' if kept else 'MISSED':7s}{name:34s}{value:8.3f} {unit:3s} at most {most:g}\n")
     sys.stdout.flush()
     return kept
+
+
+def stolen_s() -> float:
+    """Processor time that a host has taken from this machine since it was started, which no idle core prevents."""
+    return int(Path("/proc/stat").read_text().split(maxsplit=9)[8]) / TICKS_HZ
 
 
 def for_minutes(minutes: float) -> Wave:
@@ -108,11 +114,13 @@ def spoken(url: str, model_id: str, wav: Wave, delay: str) -> Loopback:
 
 def of_delay(url: str, server: subprocess.Popen[bytes], delay: str, minutes: float) -> bool:
     """Speak for some minutes, and compare what was found with the bars."""
+    before_s = stolen_s()
     with Memory(server) as memory:
         found = spoken(url, "builtin-kathleen", for_minutes(minutes), delay)
     sys.stdout.write(
         f"{delay}: {minutes:g} min, blocks of up to {found.block_ms} ms, busy {found.busy:.0%}, "
-        f"{'fell behind, ' if found.behind else ''}{found.gap_s * 1000:.0f} ms of gaps\n"
+        f"{'fell behind, ' if found.behind else ''}{found.gap_s * 1000:.0f} ms of gaps, "
+        f"{stolen_s() - before_s:.2f} s taken by the host\n"
     )
     kept = [bar("mouth to ear", found.delay_s, MOST_S[delay], "s"), bar("gaps", found.gaps, 0)]
     kept.append(bar("creeping delay", found.drift_s, MOST_DRIFT_S, "s"))

@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import distillmos
 import jiwer
 import numpy as np
 import soundfile as sf
@@ -50,14 +49,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     told: dict[str, Any] = with_perth(options.work) if options.perth else {}
-    ears, natural = Ears(), distillmos.ConvTransformerSQAModel().eval()
+    ears = Ears()
     scores: dict[str, list[float]] = {}
     likeness, heard = [], []
     for number, path in enumerate(sorted((options.work / "plain").iterdir())):
         both = {"plain": load(path), "marked": load(options.work / "marked" / path.name)}
         for name, wav in both.items():
             scores.setdefault(f"dnsmos_{name}", []).append(ears.quality(wav))
-            scores.setdefault(f"distillmos_{name}", []).append(float(natural(torch.from_numpy(wav)[None])))
+            scores.setdefault(f"distillmos_{name}", []).append(ears.quality2(wav))
         likeness.append(float(ears.embed(both["plain"]) @ ears.embed(both["marked"])))
         if number < WORDS_OF and (said := ears.hear(both["plain"])):
             heard.append((said, ears.hear(both["marked"])))

@@ -131,29 +131,25 @@ def convert_all(trial: Trial, training: list[Path], work: Path) -> float:
 
 
 def measure(trial: Trial, speech: Path, judge: str, keep: Path | None = None) -> dict[str, float]:
-    """Run one trial; returns what `score.py` and `naturalness.py` found, and the minutes of training.
+    """Run one trial; returns what `score.py` found, and the minutes of training.
 
     Raises:
-        RuntimeError: A job or a judge failed.
+        RuntimeError: A job or the judges failed.
     """
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         trained_min = convert_all(trial, lay_out(trial, speech, work), work)
-        scored, natural = work / "scores.json", work / "naturalness.json"
-        folders = [f"--{name}={work / name}" for name in ("converted", "source", "target")]
-        words = [f"--text={speech / 'metadata.csv'}"] if trial.words else []
-        commands = [
-            [judge, "-m", "tests.bench.score", f"--json={scored}", *folders, *words],
-            [judge, "-m", "tests.bench.naturalness", f"--json={natural}", *folders],
-        ]
+        scored = work / "scores.json"
+        command = [judge, "-m", "tests.bench.score", f"--json={scored}"]
+        command += [f"--{name}={work / name}" for name in ("converted", "source", "target")]
+        command += [f"--text={speech / 'metadata.csv'}"] if trial.words else []
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        failed = [subprocess.run(one, check=False, env=environment).returncode for one in commands]
+        failed = subprocess.run(command, check=False, env=environment).returncode
         if keep:
             shutil.copytree(folder, keep, dirs_exist_ok=True)
-        if any(failed):
+        if failed:
             raise RuntimeError(f"The judges ended with {failed} for {trial}")
         summary: dict[str, float] = json.loads(scored.read_text(encoding="utf-8"))["summary"]
-        summary |= json.loads(natural.read_text(encoding="utf-8"))
         return summary | {"training_min": trained_min}
 
 

@@ -39,31 +39,35 @@ TRIALS = {
     "nathalie, 1 min from 26 (man)": Trial(target="nathalie", minutes=1, source="26"),
     "nathalie, 20 min from 26 (man)": Trial(target="nathalie", minutes=20, source="26"),
 }
-NATURALNESS = ("distillmos", "distillmos_src", "distillmos_target")
-HEADINGS = (
-    "voice and source", "recovery", "closer", "wer - wer_src", "wer_src", "f0_corr", "mos", "mos_src",
-    "mos_target", *NATURALNESS, "secs", "floor", "ceiling", "training",
-)  # fmt: skip
+COLUMNS = {  # headings, and the figures below them, as `score.py` names these
+    "recovery": "{recovery:.3f}",
+    "closer": "{closer:.2f}",
+    "wer - wer_src": "{wer_gap:+.3f} ± {wer_gap_se:.3f}",
+    "wer_src": "{wer_src:.3f}",
+    "f0_corr_sure": "{f0_corr_sure:.3f}",
+    "f0_lost": "{f0_lost:.3f}",
+    "mos / source / target": "{mos:.2f} / {mos_src:.2f} / {mos_target:.2f}",
+    "mos2 / source / target": "{mos2:.2f} / {mos2_src:.2f} / {mos2_target:.2f}",
+    "secs": "{secs_target:.3f}",
+    "floor": "{floor:.3f}",
+    "ceiling": "{ceiling:.3f}",
+    "training": "{training_min:.1f} min",
+}
 
 
 def line(name: str, found: dict[str, float]) -> str:
-    """One line of the table."""
-    gap = f"{found['wer'] - found['wer_src']:+.3f}" if "wer" in found else "-"
-    heard = f"{found['wer_src']:.3f}" if "wer" in found else "-"
-    trained = f"{found['training_min']:.1f} min" if found["training_min"] else "-"
-    # Lines that were measured before there was this judge have none of it.
-    natural = [f"{found[name]:.2f}" if name in found else "-" for name in NATURALNESS]
+    """One line of the table; a built-in voice is not trained, and words are judged where they are English."""
+    found = {key: figure for key, figure in found.items() if key != "training_min" or figure}
     cells = [
-        name, f"{found['recovery']:.3f}", f"{found['closer']:.2f}", gap, heard, f"{found['f0_corr']:.3f}",
-        f"{found['mos']:.2f}", f"{found['mos_src']:.2f}", f"{found['mos_target']:.2f}", *natural,
-        f"{found['secs_target']:.3f}", f"{found['floor']:.3f}", f"{found['ceiling']:.3f}", trained,
-    ]  # fmt: skip
-    return "| " + " | ".join(cells) + " |"
+        text.format_map(found) if text[1 : text.index(":")] in found else "-" for text in COLUMNS.values()
+    ]
+    return "| " + " | ".join([name, *cells]) + " |"
 
 
 def table(found: dict[str, dict[str, float]]) -> str:
     """The whole table in Markdown."""
-    head = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
+    headings = ["voice and source", *COLUMNS]
+    head = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     return "\n".join([*head, *(line(name, scores) for name, scores in found.items())]) + "\n"
 
 

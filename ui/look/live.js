@@ -3,7 +3,7 @@
   if (window.tmLive) return;
   window.tmLive = true;
   const RATES = [8000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 192000];
-  const SLACK = { default: 0.02, low: 0.008 };
+  const SLACK = { default: 0.03, low: 0.006 };
   const WORKLET = URL.createObjectURL(new Blob([`{{worklet}}`], { type: "text/javascript" }));
   let session = null;
   const panel = () => document.querySelector(".tm-live");

@@ -58,7 +58,7 @@ class TmLive extends AudioWorkletProcessor {
     this.least = Math.min(this.least, this.waiting);
     if (currentFrame - this.judged > 2 * sampleRate) {
       const surplus = this.least - this.slack;
-      if (surplus > 0.02 * sampleRate) this.leaveOut(surplus, given);
+      if (surplus > 0.008 * sampleRate) this.leaveOut(surplus, given);
       this.least = Infinity;
       this.judged = currentFrame;
     }

@@ -104,7 +104,8 @@ class ConversionView:
         if row["status"] != "completed":
             return shown | {self.status: job_card(row, title=tr("Converting into {name}", name=name)) + note}
         told = what_was_sung(row, name) if row["type"] == "cover" else what_was_done(row, name)
-        done = card(tr("Done"), paragraph(told) + note + cleaning_offered(row), tone="good")
+        told = paragraph(told) + note + marked_before(row) + cleaning_offered(row)
+        done = card(tr("Done"), told, tone="good")
         return shown | {self.status: done} | self.hear(caller, row, play=focus)
 
     def hear(self, caller: Caller, row: Row, against: Row | None = None, *, play: bool = False) -> Answer:
@@ -228,6 +229,14 @@ def what_was_done(row: Row, name: str) -> str:
         low=nearest_note(note),
         high=nearest_note(note + semitones),
     )
+
+
+def marked_before(row: Row) -> str:
+    """Return which marks of synthetic sound the recording had before it was converted; "" without any."""
+    marks = (row.get("result") or {}).get("made_from")
+    if not marks:
+        return ""
+    return paragraph(tr("Of a recording that was marked itself: {marks}.", marks="; ".join(marks)), quiet=True)
 
 
 def cleaning_offered(row: Row) -> str:

@@ -17,7 +17,14 @@ from tests.ui.visitor import SOMEBODY_ELSE, drawn, request, sent
 from ui.look.wording import moment
 from ui.page import build_page
 from ui.server.services import Services
-from ui.tabs.conversion_view import SHOWN_FILES, cleaning_offered, files_table, voice_name, what_was_done
+from ui.tabs.conversion_view import (
+    SHOWN_FILES,
+    cleaning_offered,
+    files_table,
+    marked_before,
+    voice_name,
+    what_was_done,
+)
 from ui.tabs.convert import (
     ConvertState,
     ConvertTab,
@@ -56,6 +63,12 @@ def test_a_recording_is_converted_heard_and_seen(tab: ConvertTab) -> None:
     assert "tm-of-result" in melodies[tab.view.contours]
     assert Path(picture[tab.view.image]["file"]["path"]).is_file()
     assert "Spectrograms of visitor and Kathleen" in picture[tab.view.image]["alt"]
+
+
+def test_marks_that_a_recording_had_are_told_with_its_result() -> None:
+    said = marked_before({"result": {"made_from": ["watermark of Timbre", "tag comment: <b>AI</b>"]}})
+    assert "marked itself: watermark of Timbre; tag comment: &lt;b&gt;AI&lt;/b&gt;." in said
+    assert marked_before({"result": {"made_from": []}}) == marked_before({"result": None}) == ""
 
 
 def test_a_noisy_recording_is_offered_to_be_cleaned_and_both_results_are_heard(
