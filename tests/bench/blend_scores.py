@@ -35,10 +35,15 @@ def gap(more: NDArray[np.float64], lengths: NDArray[np.float64]) -> tuple[float,
     return float(ratio), float(spread / lengths.sum())
 
 
+def texts_of(speech: Path) -> dict[str, str]:
+    """What is said in each recording of a folder of speech, by its stem."""
+    with (speech / "metadata.csv").open(encoding="utf-8") as table:
+        return {Path(row["file"]).stem: row["text"] for row in csv.DictReader(table, delimiter="|")}
+
+
 def main(work: Path, speech: Path) -> None:
     """Print the table in Markdown."""
-    with (speech / "metadata.csv").open(encoding="utf-8") as table:
-        texts = {Path(row["file"]).stem: row["text"] for row in csv.DictReader(table, delimiter="|")}
+    texts = texts_of(speech)
     ears = Ears()
     parents = {
         folder.name: unit(np.mean([ears.embed(load(path)) for path in files(folder).values()], axis=0))

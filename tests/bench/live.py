@@ -58,7 +58,7 @@ def bar(name: str, value: float, most: float, unit: str = "") -> bool:
 
 
 def stolen_s() -> float:
-    """Processor time that a host has taken from this machine since it was started, which no idle core prevents."""
+    """Processor time that a host has taken from this machine so far, which no idle core prevents."""
     return int(Path("/proc/stat").read_text().split(maxsplit=9)[8]) / TICKS_HZ
 
 

@@ -193,10 +193,10 @@ def of_natural(speech: Path, results: list[Path]) -> bool:
     return all(kept)
 
 
-def of_quality(work: Path, judge: str) -> bool:
+def of_quality(work: Path, judge: str, speech: Path) -> bool:
     """Let the judges hear the results with and without the mark."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [judge, "-m", "tests.bench.marks_judged", str(work)]
+    command = [judge, "-m", "tests.bench.marks_judged", str(work), str(speech)]
     done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
     kept = []
@@ -204,7 +204,10 @@ def of_quality(work: Path, judge: str) -> bool:
         plain, marked, worst = (found[f"{name}_{which}"] for which in ("plain", "marked", "worst"))
         said = f"{plain:.3f} -> {marked:.3f}, worst loss {worst:.2f}"
         kept.append(bar(name, plain - marked <= MOST_LOST, said))
-    sys.stdout.write(f"       words that change: {found['words_changed']:.1%}; likeness of one to the other ")
+    more, error = found["wer_gap"], found["wer_gap_se"]
+    said = f"{found['wer_plain']:.3f} of {found['words']} words, {more:+.3f} ± {error:.3f} with the mark"
+    kept.append(bar("word errors", more <= 2 * error, said))
+    sys.stdout.write("       likeness of one to the other ")
     sys.stdout.write(f"{found['likeness']:.3f} (least {found['likeness_least']:.3f})\n")
     return all(kept)
 
@@ -229,7 +232,7 @@ def main() -> int:
 
         kept = [of_detection(results, work, mark), of_natural(options.speech, results)]
         if options.judge:
-            kept.append(of_quality(work, options.judge))
+            kept.append(of_quality(work, options.judge, options.speech))
         if options.keep:
             shutil.copytree(work, options.keep, dirs_exist_ok=True)
     return 0 if all(kept) else 1

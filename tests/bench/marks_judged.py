@@ -1,8 +1,11 @@
-"""The judges' part of `tests.bench.marks`: `JUDGE_ENV/bin/python -m tests.bench.marks_judged WORK [--perth]`.
+"""The judges' part of `tests.bench.marks`.
 
-WORK holds plain and marked, the same names in both. Prints JSON: dnsmos_ and distillmos_ of both (means) and
-the worst loss; the share of words that the recogniser hears otherwise; and the likeness of a marked result to
-its plain one. With `--perth`, the mark of resemble-perth takes the place of what lies in `marked`, and how
+    JUDGE_ENV/bin/python -m tests.bench.marks_judged WORK SPEECH [--perth]
+
+WORK holds plain and marked, the same names in both, VOICE-SOURCE; SPEECH is the folder of the sources. Prints
+JSON: dnsmos_ and distillmos_ of both (means) and the worst loss; word errors of English sentences, plain and
+by how many more marked, with the standard error of that; and the likeness of a marked result to its plain
+one. With `--perth`, the mark of resemble-perth takes the place of what lies in `marked`, and how
 long that took and in how many it is found is told too.
 """
 
@@ -10,18 +13,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
 
-import jiwer
 import numpy as np
 import soundfile as sf
 import torch
 
-from tests.bench.score import Ears, load
+from tests.bench.blend_scores import gap, texts_of, word_errors
+from tests.bench.score import Ears, load, words
 
-WORDS_OF = 20  # files that the recogniser hears: it takes longest
+ENGLISH = re.compile(r"(26|19)-[0-9]+-[0-9]+$")  # what the files of sources with a text are called
 
 
 def with_perth(work: Path) -> dict[str, float]:
@@ -45,27 +49,34 @@ def with_perth(work: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("work", type=Path)
+    parser.add_argument("speech", type=Path)
     parser.add_argument("--perth", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     told: dict[str, Any] = with_perth(options.work) if options.perth else {}
     ears = Ears()
     scores: dict[str, list[float]] = {}
-    likeness, heard = [], []
-    for number, path in enumerate(sorted((options.work / "plain").iterdir())):
+    likeness = []
+    texts, heard = texts_of(options.speech), {name: dict[str, str]() for name in ("plain", "marked")}
+    for path in sorted((options.work / "plain").iterdir()):
         both = {"plain": load(path), "marked": load(options.work / "marked" / path.name)}
         for name, wav in both.items():
             scores.setdefault(f"dnsmos_{name}", []).append(ears.quality(wav))
             scores.setdefault(f"distillmos_{name}", []).append(ears.quality2(wav))
         likeness.append(float(ears.embed(both["plain"]) @ ears.embed(both["marked"])))
-        if number < WORDS_OF and (said := ears.hear(both["plain"])):
-            heard.append((said, ears.hear(both["marked"])))
+        if found := ENGLISH.search(path.stem):
+            for name, wav in both.items():
+                heard[name][found[0]] = ears.hear(wav)
     told |= {name: float(np.mean(values)) for name, values in scores.items()}
     for judge in ("dnsmos", "distillmos"):
         losses = np.array(scores[f"{judge}_plain"]) - np.array(scores[f"{judge}_marked"])
         told[f"{judge}_worst"] = float(losses.max())
     told |= {"likeness": float(np.mean(likeness)), "likeness_least": min(likeness)}
-    told["words_changed"] = jiwer.wer([one for one, _ in heard], [other for _, other in heard])
+    said = {stem: words(texts[stem]) for stem in heard["plain"]}
+    lengths = np.array([len(text.split()) for text in said.values()], dtype=np.float64)
+    wrong = {name: word_errors(said, of) for name, of in heard.items()}
+    told |= {"words": int(lengths.sum()), "wer_plain": float(wrong["plain"].sum() / lengths.sum())}
+    told["wer_gap"], told["wer_gap_se"] = gap(wrong["marked"] - wrong["plain"], lengths)
     print(json.dumps(told))  # noqa: T201 -- for who has started this
 
 
