@@ -296,4 +296,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     status = main()
     sys.stderr.flush()
-    os._exit(status)  # all is written: taking torch down would keep a job waiting, for seconds on a busy machine
+    # All is written: to take torch down first would keep a job waiting, for seconds on a busy machine.
+    os._exit(status)

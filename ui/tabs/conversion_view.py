@@ -236,7 +236,8 @@ def marked_before(row: Row) -> str:
     marks = (row.get("result") or {}).get("made_from")
     if not marks:
         return ""
-    return paragraph(tr("Of a recording that was marked itself: {marks}.", marks="; ".join(marks)), quiet=True)
+    told = tr("Of a recording that was marked itself: {marks}.", marks="; ".join(marks))
+    return paragraph(told, quiet=True)
 
 
 def cleaning_offered(row: Row) -> str:
