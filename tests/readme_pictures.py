@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from pipelines.jobs.dispatcher import WORKER_COMMAND
+from pipelines.jobs.processes import WORKER_COMMAND
 from rvc.files import ROOT
 from tests.browsers import CHROMIUM
 from tests.ui.launched import RECORDING, launched

@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 
 from pipelines.checking.findings import Finding
 from pipelines.checking.public_server import disk
-from pipelines.jobs.dispatcher import WORKER_COMMAND
+from pipelines.jobs.processes import WORKER_COMMAND
 from pipelines.jobs.service import Jobs
 from pipelines.monitoring import MACHINE, Machine
 from pipelines.settings import Settings

@@ -1,6 +1,6 @@
-"""The one thread that starts, watches and ends the children, and grants the device.
+"""The one thread that starts, watches and ends the workers, and grants the device.
 
-    children ──events──> inbox ──> dispatcher ──> registry (state changes), events.jsonl, followers
+    workers ──events──> inbox ──> dispatcher ──> registry (state changes), events.jsonl, followers
     service.py ──────────wake──────────┘
 
 What runs side by side: one converter (warm; it leaves when idle), one conversion of a long recording, one
@@ -11,7 +11,6 @@ which service.py shares.
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from collections import deque
@@ -22,7 +21,7 @@ from pathlib import Path
 from pipelines.jobs.estimates import Estimates
 from pipelines.jobs.improving import improved
 from pipelines.jobs.outcome import RESUMABLE, JobOutcome, count_use, make_job_spec, resolve
-from pipelines.jobs.processes import Child, RunningJob, WorkerPool
+from pipelines.jobs.pool import RunningJob, WorkerPool
 from pipelines.jobs.progress import EventLog, Subscriptions
 from pipelines.jobs.schedule import (
     BACKGROUND,
@@ -35,6 +34,7 @@ from pipelines.jobs.schedule import (
     next_job,
     positions,
 )
+from pipelines.jobs.workers import Worker, Workplace
 from pipelines.logs import about_job
 from pipelines.monitoring import JOB_SECONDS
 from pipelines.settings import Settings
@@ -48,7 +48,6 @@ TICK_S = 0.2
 LOG_INTERVAL_S = 1.0
 LOCK_PATIENCE_S = 5.0
 HOUSEKEEPING_INTERVAL_S = 300.0
-WORKER_COMMAND = (sys.executable, "-m", "pipelines.worker")
 
 
 class Dispatcher:
@@ -62,7 +61,7 @@ class Dispatcher:
         settings: Settings,
         registry: Registry,
         library: Library,
-        worker_command: Sequence[str],
+        workplace: Workplace,
         retry_pauses_s: Sequence[float],
         housekeeping: Callable[[], None],
         *,
@@ -80,9 +79,9 @@ class Dispatcher:
         self._device = DeviceScheduler(settings.max_pause_s, slots=settings.max_concurrent_jobs)
         self._running: dict[str, RunningJob] = {}
         self._on_device: set[str | None] = set()  # voices whose last conversion asked for the device
-        self._inbox: deque[tuple[Child, Row]] = deque()
+        self._inbox: deque[tuple[Worker, Row]] = deque()
         self._woken = threading.Event()
-        self._pool = WorkerPool(settings, worker_command, self._receive)
+        self._pool = WorkerPool(settings, workplace, self._receive)
         self._pending: Rows = []
         self._pending_version = -1
         self._waits: dict[str, float] = {}
@@ -95,12 +94,12 @@ class Dispatcher:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop what runs, each job saving what it can, and end all children."""
+        """Stop what runs, each job saving what it can, and end all workers."""
         with self.lock:
             self._closing = True
             for job_id in self._running:
                 self.stop(job_id, "shutdown")
-            if not any(job.child is self._pool.converter for job in self._running.values()):
+            if not any(job.worker is self._pool.converter for job in self._running.values()):
                 self._pool.stop_converter()
         self.wake()
         if self._thread.is_alive():
@@ -136,14 +135,14 @@ class Dispatcher:
         self.wake()
 
     def stop(self, job_id: str, reason: str) -> bool:
-        """Ask the child of a running job to save and stop, in time; return whether the job runs."""
+        """Ask the worker of a running job to save and stop, in time; return whether the job runs."""
         if (job := self._running.get(job_id)) is None:
             return False
         if job.outcome.reason is None or reason == "shutdown":
             job.outcome.reason = job.outcome.reason or reason
             self._set_grace(job)
             job.shown |= {"message": "Stopping", "updated_at": now()}
-            self._pool.request_stop(job.child, leave=reason == "shutdown")
+            self._pool.request_stop(job.worker, leave=reason == "shutdown")
             self.announce(job.row)
         return True
 
@@ -190,25 +189,25 @@ class Dispatcher:
                 with self.lock:
                     self._handle_events()
                     self._tick(time.monotonic())
-                    if self._closing and not self._running and not self._pool.pids:
+                    if self._closing and not self._running and self._pool.empty:
                         return
             except Exception:
                 # A full disk, too many processes, or a fault of ours: other people's jobs must go on.
                 logger.exception("the dispatcher could not go on; it tries again")
                 time.sleep(TICK_S)
 
-    def _receive(self, child: Child, event: Row | None) -> None:
-        """Note an event, in the thread that reads what the child says."""
+    def _receive(self, worker: Worker, event: Row | None) -> None:
+        """Note an event, in the thread that reads what the worker says."""
         if event is not None:
-            self._inbox.append((child, event))
+            self._inbox.append((worker, event))
         self.wake()
 
     def _handle_events(self) -> None:
-        """Take the children's events; of a job that a child no longer works on, nothing is heard."""
+        """Take the workers' events; of a job that a worker no longer works on, nothing is heard."""
         while self._inbox:
-            child, event = self._inbox.popleft()
+            worker, event = self._inbox.popleft()
             job = self._running.get(str(event.get("job")))
-            if job is not None and job.child is child:
+            if job is not None and job.worker is worker:
                 self._on_event(job, event)
 
     def _tick(self, now_s: float) -> None:
@@ -232,7 +231,7 @@ class Dispatcher:
             job.asked = True
             self._on_device.add(job.row["model_id"])
             if job.grant is not None:
-                job.child.send(job.grant)
+                job.worker.send(job.grant)
                 job.grant = None
             elif not self._device.waits(job_id):
                 self._request_device(job.row)
@@ -245,8 +244,8 @@ class Dispatcher:
             self.announce(job.row)
         elif kind in ("done", "failed", "stopped"):
             job.outcome.last = event
-            self._set_grace(job)  # a child that hangs at its exit is not waited for
-            if job.child is not self._pool.converter:
+            self._set_grace(job)  # a worker that hangs at its exit is not waited for
+            if job.worker is not self._pool.converter:
                 self._device.release(job_id)  # the converter's goes straight to its next job
 
     def _on_progress(self, job: RunningJob, event: Row) -> None:
@@ -275,7 +274,7 @@ class Dispatcher:
             job_id, line = decision
             job = self._running[job_id]
             if job.asked:
-                job.child.send(line)
+                job.worker.send(line)
             elif line == "pause":
                 job.grant = None  # it has the device, but does not compute yet: nothing to wait for
                 self._device.paused(job_id, now_s)
@@ -319,7 +318,7 @@ class Dispatcher:
             make_job_spec(row, folder, self._registry, self._library, self._settings).save()
             log = self.event_log(row["id"])
             clock = self.estimates.clock(row, self._library.engine_of_job(row))
-            child = self._pool.assign(row, folder)
+            worker = self._pool.assign(row, folder)
         except Exception as error:  # of a damaged row too: it fails by itself and the queue goes on
             refused = isinstance(error, RvcError)
             logger.warning("could not be started: %s", error, exc_info=None if refused else error)
@@ -329,12 +328,12 @@ class Dispatcher:
             self._conclude(row, JobOutcome(last={"event": "failed", "kind": kind, "message": message}))
             return
         shown = {name: row[name] for name in ("progress", "stage", "message", "updated_at")}
-        self._running[row["id"]] = RunningJob(row=row, child=child, log=log, clock=clock, shown=shown)
+        self._running[row["id"]] = RunningJob(row=row, worker=worker, log=log, clock=clock, shown=shown)
         if lane_of(row) == SHORT and row["model_id"] in self._on_device:
             # Already now, so that a training does not start and stop between two conversions.
             self._request_device(row)
             self._on_device.discard(row["model_id"])  # until this one asks, too
-        logger.info("%s: try %d in process %d", row["type"], row["attempts"], child.pid)
+        logger.info("%s: try %d in %s", row["type"], row["attempts"], worker.place)
         self.announce(row, state_changed=True)
 
     def _enforce(self, now_s: float, elapsed_s: float) -> None:
@@ -349,17 +348,17 @@ class Dispatcher:
                     logger.warning("out of time after %.0f s", outcome.ran_s)
                 self.stop(job_id, "timeout")
             if job.kill_at_s is not None and now_s >= job.kill_at_s:
-                job.child.kill()
+                job.worker.kill()
 
     def _collect(self) -> None:
-        """Conclude the jobs whose child has left, or, for the converter, has said its last word."""
+        """Conclude the jobs whose worker has left, or, for the converter, has said its last word."""
         for job_id, job in list(self._running.items()):
             outcome = job.outcome
-            outcome.returncode = job.child.returncode()
+            outcome.returncode = job.worker.returncode()
             if outcome.returncode is not None:
-                job.child.reap()
+                job.worker.reap()
                 self._handle_events()
-            elif outcome.last is None or job.child is not self._pool.converter:
+            elif outcome.last is None or job.worker is not self._pool.converter:
                 continue
             with about_job(job_id):
                 try:
@@ -371,7 +370,7 @@ class Dispatcher:
                     del self._running[job_id]
             self._device.release(job_id)
             fault = outcome.last is not None and outcome.last.get("kind") == "internal"
-            self._pool.finished(job.child, fault=fault)
+            self._pool.finished(job.worker, fault=fault)
 
     def _conclude(self, row: Row, outcome: JobOutcome) -> None:
         kept = {name: row[name] for name in ("progress", "stage")}

@@ -16,11 +16,12 @@ from typing import Any
 
 from pipelines.jobs import cleanup
 from pipelines.jobs.cleanup import ARRIVING, CleanUp
-from pipelines.jobs.dispatcher import WORKER_COMMAND, Dispatcher
+from pipelines.jobs.dispatcher import Dispatcher
 from pipelines.jobs.incoming import receive_files, require_purpose, taken_up
 from pipelines.jobs.job_files import JobFiles, all_uploads_of, job_of
 from pipelines.jobs.live_seat import LiveSeat
 from pipelines.jobs.outcome import RETRY_PAUSES_S, cancelled, ended
+from pipelines.jobs.processes import WORKER_COMMAND, LocalWorkplace
 from pipelines.jobs.reviews import Reviews
 from pipelines.jobs.trash import coming_with, going_with
 from pipelines.logs import about_job
@@ -75,8 +76,9 @@ class Jobs:
         self.limits = Limits.of(settings)
         self.quota = Quota(self.registry, self._jobs_dir, settings.quota_bytes)
         self._last_seq = max((row["seq"] for row in self.registry.list("jobs", only=["seq"])), default=0)
+        workplace = LocalWorkplace(settings, worker_command)
         self.dispatcher = Dispatcher(
-            *(settings, self.registry, self.library, worker_command, retry_pauses_s, self._housekeeping),
+            *(settings, self.registry, self.library, workplace, retry_pauses_s, self._housekeeping),
             after_seq=self._last_seq if own_only else 0,
         )
         self.lock = self.dispatcher.lock

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import sync_playwright
 
-from pipelines.jobs.dispatcher import WORKER_COMMAND
+from pipelines.jobs.processes import WORKER_COMMAND
 from tests.browsers import CHROMIUM, PATIENCE_MS
 from tests.ui.launched import RECORDING, launched
 

@@ -14,7 +14,7 @@ KINDS = {"sound": of_sound.cases, "files": of_files.cases, "sets": of_sets.cases
 
 
 def rows(kinds: list[str]) -> Iterator[Row]:
-    from pipelines.jobs.dispatcher import WORKER_COMMAND
+    from pipelines.jobs.processes import WORKER_COMMAND
     from tests.ui.launched import client_to, launched
 
     with tempfile.TemporaryDirectory() as name:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import soundfile as sf
 
-from pipelines.jobs.dispatcher import WORKER_COMMAND
+from pipelines.jobs.processes import WORKER_COMMAND
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from pipelines.store.records import Caller

@@ -16,7 +16,7 @@ from typing import Any
 
 import soundfile as sf
 
-from pipelines.jobs.dispatcher import WORKER_COMMAND
+from pipelines.jobs.processes import WORKER_COMMAND
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from pipelines.store import storage

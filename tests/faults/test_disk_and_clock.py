@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.jobs.dispatcher import WORKER_COMMAND
+from pipelines.jobs.processes import WORKER_COMMAND
 from pipelines.jobs.schedule import next_job
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings

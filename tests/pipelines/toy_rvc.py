@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.jobs.dispatcher import WORKER_COMMAND
+from pipelines.jobs.processes import WORKER_COMMAND
 from tests.tiny_rvc_voice import encoder_file
 
 WORKER = (*WORKER_COMMAND, "--tasks", "tests.pipelines.toy_rvc_worker")

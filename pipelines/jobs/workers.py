@@ -1,0 +1,53 @@
+"""What the dispatcher needs of a running worker program, and of who starts one: here, or on other machines.
+
+A worker program (pipelines/worker.py) is told by lines and heard by events, wherever it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from pipelines.store.records import Row
+
+
+class Worker(Protocol):
+    """One running worker program. Nothing here blocks, but `reap` for a moment."""
+
+    @property
+    def pid(self) -> int | None:
+        """Of its process on this machine; None for one that runs elsewhere."""
+
+    @property
+    def place(self) -> str:
+        """Where it runs, for who reads the log."""
+
+    def send(self, line: str) -> None:
+        """Tell it one line; one that has left is no error, its exit tells the story."""
+
+    def close(self) -> None:
+        """End what it is told: it saves and leaves."""
+
+    def terminate(self) -> None:
+        """Ask it to save and to leave."""
+
+    def kill(self) -> None:
+        """End it, and all that it has started, at once."""
+
+    def returncode(self) -> int | None:
+        """Return the exit status, negative for a signal; None while it runs."""
+
+    def reap(self) -> None:
+        """Clean up behind one that has left; its last events have been heard then."""
+
+
+# Called from any thread with (worker, event) for every event, and at last with (worker, None).
+OnEvent = Callable[[Worker, Row | None], None]
+
+
+class Workplace(Protocol):
+    """Where worker programs run."""
+
+    def start(self, arguments: Sequence[str], log_path: Path, on_event: OnEvent) -> Worker:
+        """Start the worker program; its log goes to a file. OSError if it cannot be started."""
