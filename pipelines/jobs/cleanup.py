@@ -76,7 +76,7 @@ def recover_on_start(registry: Registry, jobs_dir: Path, library: Library) -> No
                 count_use(row, registry.update("jobs", row["id"], files=files), library)
     if lost:
         logger.warning("%d jobs were interrupted; they can be resumed", len(lost))
-    known = {row["id"] for row in registry.list("jobs", only=["id"])}
+    known = registry.ids("jobs")
     for folder in jobs_dir.iterdir():
         if folder.name in known:
             (folder / ARRIVING).unlink(missing_ok=True)
@@ -139,8 +139,11 @@ def find(
     present = [row for row in rows if not row.get("deleted_at")]
     old = [row for row in present if row["status"] in ENDED and row["updated_at"] < oldest_job]
     gone = {row["id"] for row in (*old, *deleted)}
-    kept = [row for row in rows if row["id"] not in gone]
-    used = {row["input_job_id"] for row in kept}.union(*(uploads_of(row) for row in kept))
+    used: set[str | None] = set()
+    for row in rows:
+        if row["id"] not in gone:
+            used.add(row["input_job_id"])
+            used |= uploads_of(row)
     unused = [row for row in present if row["id"] not in used]
     jobs = [row for row in unused if row["id"] in gone]
     uploads = [r for r in unused if r["status"] == "uploaded" and r["created_at"] < oldest_upload]
@@ -202,18 +205,23 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def daily(registry: Registry, settings: Settings, *, clock: Clock | None = None) -> None:
+def keep_house(registry: Registry, settings: Settings, *, clock: Clock | None = None) -> None:
+    """Remove what had its time; once a day, back the registry up before and remove orphans too."""
+    is_first = False
     try:
-        if back_up_daily(settings.data_dir, trusted=clock is None or clock.trusted, opened=registry):
-            remove(registry, settings, clock=clock)
+        trusted = clock is None or clock.trusted
+        is_first = back_up_daily(settings.data_dir, trusted=trusted, opened=registry) is not None
     except ConfigError:
         logger.exception("today's backup could not be made")
+    remove(registry, settings, clock=clock, untouched_s=UNTOUCHED_S if is_first else None)
 
 
 def _restart_trash(registry: Registry) -> None:
     """Let the day of what was deleted in the future begin now: the clock has been put back since."""
     moment = now()
     for table in ("models", "jobs"):
+        if max(map(str, registry.values(table, "deleted_at") - {None}), default="") <= moment:
+            continue
         ahead = registry.list(table, lambda row: (row.get("deleted_at") or "") > moment)
         if ahead:
             with registry.reserve.spent():
@@ -250,7 +258,7 @@ def _abandoned_presets(registry: Registry, jobs: Rows, before: str) -> Rows:
 
 def _orphans(registry: Registry, data_dir: Path, before_s: float) -> list[Path]:
     """Return what no row names and nobody has touched since then; all of it for infinity."""
-    known = {table: {row["id"] for row in registry.list(table, only=["id"])} for table in ("jobs", "models")}
+    known = {table: registry.ids(table) for table in ("jobs", "models")}
     return [
         path
         for table, ids in known.items()

@@ -42,6 +42,8 @@ class Signatures:
         """Give what belongs to clients by their old ids to them by their new ones, in one step."""
         with registry.as_one():
             for table in OWNED:
+                if not any(_OLD_CLIENT.fullmatch(str(owner)) for owner in registry.values(table, "user_id")):
+                    continue
                 rows = registry.list(table, lambda row: bool(_OLD_CLIENT.fullmatch(str(row.get("user_id")))))
                 new_ids = {row["id"]: self._renewed(row["user_id"].removeprefix("client-")) for row in rows}
                 registry.update_each(

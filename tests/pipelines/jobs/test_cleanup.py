@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from pipelines import commands as maintenance
-from pipelines.jobs.cleanup import ARRIVING, daily, find, recover_on_start, remove
+from pipelines.jobs.cleanup import ARRIVING, find, keep_house, recover_on_start, remove
 from pipelines.settings import Settings
 from pipelines.store.clock import Clock
 from pipelines.store.layout import CLOCK_NAME
@@ -158,15 +158,15 @@ def test_once_a_day_the_registry_is_backed_up_and_orphans_go(settings: Settings,
     registry = Registry(data_dir)
     kept = keep(registry, data_dir)
     first = aged(data_dir / "jobs" / new_id())
-    daily(registry, settings)
+    keep_house(registry, settings)
     (backup,) = (data_dir / "backups").iterdir()
     assert kept in orjson.loads(backup.read_bytes())["jobs"]
     assert not first.exists()
     second = aged(data_dir / "jobs" / new_id())
-    daily(registry, settings)
+    keep_house(registry, settings)
     assert second.exists()
     backup.rename(backup.with_name("registry-2020-01-01.json"))
-    daily(registry, settings)
+    keep_house(registry, settings)
     assert not second.exists()
     registry.close()
 
