@@ -19,6 +19,13 @@ RUN if [ -z "$EXTRA_INDEX_URL" ] && [ "$(uname -m)" = x86_64 ]; then \
         -c constraints.txt -r /tmp/requirements.txt \
     && rm /tmp/requirements.txt
 
+# For the machines of a Ray cluster: --build-arg CLUSTER=1
+ARG CLUSTER=""
+COPY requirements-cluster.txt ./
+RUN if [ -n "$CLUSTER" ]; then \
+    sed -e '/^-r/d' -e '/^# Tests and checks/,$d' requirements-cluster.txt > /tmp/cluster.txt \
+    && pip install --no-cache-dir -r /tmp/cluster.txt && rm /tmp/cluster.txt; fi
+
 COPY --chown=timbre:timbre . .
 
 USER 1000

@@ -29,6 +29,7 @@ UNTOLD = {
     "demucs_infer": ["demucs-infer"],
     "c2pa": ["c2pa-python"],
     "cryptography": ["cryptography"],
+    "ray": ["ray"],
 }
 """Modules whose distribution does not tell that it has them, or need not be installed."""
 COME_WITH = {
@@ -47,6 +48,7 @@ COME_WITH = {
     "rich": "typer",
 }
 """Distributions that the program imports and does not list, and the one that brings them."""
+EXTRAS = tuple(f"requirements-{extra}.txt" for extra in ("text", "songs", "c2pa", "cluster"))
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +245,7 @@ def test_what_the_program_imports_is_in_the_requirements() -> None:
         of_module = {_name_of(name) for name in distributions.get(module, UNTOLD.get(module, []))}
         assert not of_module & tools, f"{path} imports {module}, which the image does not have"
         brought = {name for name in of_module if _is_brought(name)}
-        extras = {name for extra in ("text", "songs", "c2pa") for name in listed(f"requirements-{extra}.txt")}
+        extras = {name for extra in EXTRAS for name in listed(extra)}
         if not (of_module & {*listed(), *extras} or brought):
             missing.append(f"{path}: {module}")
     assert missing == []
@@ -298,4 +300,44 @@ def test_settings_that_the_page_on_deploying_names_exist() -> None:
     text = (ROOT / "deploy" / "README.md").read_text() + (ROOT / "README.md").read_text()
     # Words in capitals with an underscore, in code: settings, or variables of others.
     words = set(re.findall(r"`([A-Z]+(?:_[A-Z0-9]+)+)[=`]", text))
-    assert words - set(setting_names()) - {"RAY_ADDRESS", "TIMBRE_SERVER", "TIMBRE_TOKEN"} == set()
+    assert words - set(setting_names()) - {"TIMBRE_SERVER", "TIMBRE_TOKEN"} == set()
+
+
+def test_what_deploys_a_cluster_agrees_with_the_program() -> None:
+    documents = list(yaml.safe_load_all((ROOT / "deploy" / "kubernetes" / "cluster.yaml").read_text()))
+    (cluster,) = [one for one in documents if one["kind"] == "RayCluster"]
+    (server,) = [one for one in documents if one["kind"] == "Deployment"]
+    assert server["spec"]["replicas"] == 1
+    (container,) = server["spec"]["template"]["spec"]["containers"]
+    given = {one["name"]: one["value"] for one in container["env"]}
+    mounted = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    assert set(mounted) == {given["DATA_DIR"], given["SHARED_DIR"]}
+    (workers,) = cluster["spec"]["workerGroupSpecs"]
+    (worker,) = workers["template"]["spec"]["containers"]
+    assert [mount["mountPath"] for mount in worker["volumeMounts"]] == [given["SHARED_DIR"]]
+    assert int(worker["resources"]["requests"]["cpu"]) >= 2, "which come with a device"
+    assert workers["minReplicas"] >= 1
+    services = yaml.safe_load((ROOT / "deploy" / "compose.cluster.yaml").read_text())["services"]
+    assert set(services) == {"head", "worker", "timbre"}
+    assert services["worker"]["deploy"]["replicas"] == 2
+    for chosen in (given, services["timbre"]["environment"]):
+        assert set(chosen) <= set(setting_names())
+        settings = Settings.model_validate({name.lower(): value for name, value in chosen.items()})
+        assert settings.ray_address == "auto"
+        assert settings.shared_dir == "/shared"
+    for command in (" ".join(container["args"]), " ".join(services["timbre"]["command"])):
+        assert "--num-cpus=0 --num-gpus=0" in command, "nothing is computed beside the server"
+        assert "exec python app.py" in command, "SIGTERM reaches the program"
+
+
+def test_ray_is_left_out_of_the_image_unless_it_is_asked_for(dockerfile: list[tuple[str, str]]) -> None:
+    script = next(rest for rest in of(dockerfile, "RUN") if "requirements-cluster.txt" in rest)
+    assert 'if [ -n "$CLUSTER" ]' in script
+    left = subprocess.run(
+        ["sed", "-e", "/^-r/d", "-e", "/^# Tests and checks/,$d", str(ROOT / "requirements-cluster.txt")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    names = {_name_of(line) for line in left.splitlines() if line and line[0] != "#"}
+    assert names == {"ray", "fsspec", "s3fs", "gcsfs"}

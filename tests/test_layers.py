@@ -27,7 +27,14 @@ LEVELS = (
     ("ui.tabs",),
     ("ui.server",),
     ("ui.look",),
-    ("pipelines.worker", "pipelines.demo", "pipelines.examples", "pipelines.commands", "pipelines.checking"),
+    (
+        "pipelines.worker",
+        "pipelines.cluster",
+        "pipelines.demo",
+        "pipelines.examples",
+        "pipelines.commands",
+        "pipelines.checking",
+    ),
     ("pipelines.worker_tasks",),
     ("pipelines.jobs", "pipelines.training", "pipelines.live"),
     (
@@ -76,7 +83,7 @@ SERVER = (
     "pipelines.voices.library",
     "pipelines.weights",
 )
-HEAVY = ("torch", "torchaudio", "librosa", "silero_vad", "noisereduce", "faiss", "scipy")
+HEAVY = ("torch", "torchaudio", "librosa", "silero_vad", "noisereduce", "faiss", "scipy", "ray")
 
 
 def of_the_tests() -> list[Path]:

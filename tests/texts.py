@@ -38,7 +38,14 @@ FAULTS = {
 }  # of the program
 # What the command line says, and what is sent to other programs.
 NOT_ON_THE_PAGE = (
-    *("app.py", "pipelines/checking", "pipelines/commands.py", "pipelines/demo.py", "rvc/voice.py"),
+    *(
+        "app.py",
+        "pipelines/checking",
+        "pipelines/cluster",
+        "pipelines/commands.py",
+        "pipelines/demo.py",
+        "rvc/voice.py",
+    ),
     "ui/command_line",
     *("pipelines/settings.py", "pipelines/monitoring.py", "pipelines/store/backup.py", "rvc/pretrain"),
     *("pipelines/store/layout.py", "pipelines/training/distributed.py", "pipelines/users/accounts.py"),

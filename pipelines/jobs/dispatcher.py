@@ -3,9 +3,9 @@
     workers ──events──> inbox ──> dispatcher ──> registry (state changes), events.jsonl, followers
     service.py ──────────wake──────────┘
 
-What runs side by side: one converter (warm; it leaves when idle), one conversion of a long recording, one
-batch, one preparation, and as many trainings as may compute at the same time. All state is guarded by `lock`,
-which service.py shares.
+What runs side by side here: one converter (warm; it leaves when idle), one conversion of a long recording,
+one batch, one preparation, and as many trainings as may compute at the same time; in a cluster, as many of
+each as it has devices. All state is guarded by `lock`, which service.py shares.
 """
 
 from __future__ import annotations
@@ -24,11 +24,8 @@ from pipelines.jobs.outcome import RESUMABLE, JobOutcome, count_use, make_job_sp
 from pipelines.jobs.pool import RunningJob, WorkerPool
 from pipelines.jobs.progress import EventLog, Subscriptions
 from pipelines.jobs.schedule import (
-    BACKGROUND,
     LANES,
     SHORT,
-    URGENCY,
-    DeviceRequest,
     DeviceScheduler,
     lane_of,
     next_job,
@@ -69,18 +66,19 @@ class Dispatcher:
     ) -> None:
         self.lock = threading.RLock()
         self.subscriptions = Subscriptions(self.lock)
-        self.estimates = Estimates(settings.data_dir, lambda: self._pool.converter is not None)
+        self.estimates = Estimates(settings.data_dir, lambda: self._pool.warm)
         self._settings = settings
         self._registry = registry
         self._library = library
         self._retry_pauses_s = retry_pauses_s
         self._housekeeping = housekeeping
         self._after_seq = after_seq
-        self._device = DeviceScheduler(settings.max_pause_s, slots=settings.max_concurrent_jobs)
+        self._device = DeviceScheduler(settings.max_pause_s, slots=workplace.slots)
         self._running: dict[str, RunningJob] = {}
         self._on_device: set[str | None] = set()  # voices whose last conversion asked for the device
         self._inbox: deque[tuple[Worker, Row]] = deque()
         self._woken = threading.Event()
+        self.workplace = workplace
         self._pool = WorkerPool(settings, workplace, self._receive)
         self._pending: Rows = []
         self._pending_version = -1
@@ -99,19 +97,21 @@ class Dispatcher:
             self._closing = True
             for job_id in self._running:
                 self.stop(job_id, "shutdown")
-            if not any(job.worker is self._pool.converter for job in self._running.values()):
-                self._pool.stop_converter()
+            self._pool.let_idle_go()
         self.wake()
         if self._thread.is_alive():
             self._thread.join()
+        self.workplace.close()
 
     def health(self) -> Row:
-        """Return dispatcher (bool), pending, running (counts), computing (ids), converter (bool), pids.
+        """Return dispatcher, converter (bool), pending, running (counts), computing (ids), pids and cluster.
+
+        The last is how the machines are on which jobs run, None if that is this one alone.
 
         A dispatcher that holds on to its lock does not work; then the counts are not known (None).
         """
         if not self.lock.acquire(timeout=LOCK_PATIENCE_S):
-            unknown = ("pending", "running", "computing", "converter", "pids")
+            unknown = ("pending", "running", "computing", "converter", "pids", "cluster")
             return {"dispatcher": False} | dict.fromkeys(unknown)
         try:
             return {
@@ -119,8 +119,9 @@ class Dispatcher:
                 "pending": len(self._queue()),
                 "running": len(self._running),
                 "computing": self._device.holders,
-                "converter": self._pool.converter is not None,
+                "converter": self._pool.warm,
                 "pids": self._pool.pids,
+                "cluster": self.workplace.health(),
             }
         finally:
             self.lock.release()
@@ -163,7 +164,7 @@ class Dispatcher:
             self._waits = self.estimates.of_waiting(
                 [(row, self._library.engine_of_job(row)) for row in waiting],
                 [(job.row, job.left_s) for job in self._running.values()],
-                {"training": self._settings.max_concurrent_jobs},
+                {lane: max(1, self.workplace.room(lane)) for lane in LANES},
             )
         return self._waits
 
@@ -215,6 +216,7 @@ class Dispatcher:
         self._enforce(now_s, elapsed_s)
         self._collect()
         self._pool.poll(now_s)
+        self.workplace.poll(len(self._running) + len(self._queue()))
         if self._closing:
             return
         self._start_pending()
@@ -234,7 +236,7 @@ class Dispatcher:
                 job.worker.send(job.grant)
                 job.grant = None
             elif not self._device.waits(job_id):
-                self._request_device(job.row)
+                self._device.request(job.device_request())
         elif kind == "release_device":
             job.asked, job.grant = False, None
             self._device.release(job_id)
@@ -245,7 +247,7 @@ class Dispatcher:
         elif kind in ("done", "failed", "stopped"):
             job.outcome.last = event
             self._set_grace(job)  # a worker that hangs at its exit is not waited for
-            if job.worker is not self._pool.converter:
+            if not self._pool.is_converter(job.worker):
                 self._device.release(job_id)  # the converter's goes straight to its next job
 
     def _on_progress(self, job: RunningJob, event: Row) -> None:
@@ -281,10 +283,6 @@ class Dispatcher:
             else:
                 job.grant = line
 
-    def _request_device(self, row: Row) -> None:
-        urgency, now_s = URGENCY.get(lane_of(row), BACKGROUND), time.monotonic()
-        self._device.request(DeviceRequest(job_id=row["id"], urgency=urgency, seq=row["seq"], since_s=now_s))
-
     def _set_grace(self, job: RunningJob) -> None:
         job.kill_at_s = job.kill_at_s or time.monotonic() + self._settings.cancel_grace_s
 
@@ -299,7 +297,7 @@ class Dispatcher:
 
     def _start_pending(self) -> None:
         for lane in LANES:
-            room = self._settings.max_concurrent_jobs if lane == "training" else 1
+            room = self.workplace.room(lane)
             while True:
                 running = [job.row for job in self._running.values()]
                 full = sum(lane_of(row) == lane for row in running) >= room
@@ -328,10 +326,11 @@ class Dispatcher:
             self._conclude(row, JobOutcome(last={"event": "failed", "kind": kind, "message": message}))
             return
         shown = {name: row[name] for name in ("progress", "stage", "message", "updated_at")}
-        self._running[row["id"]] = RunningJob(row=row, worker=worker, log=log, clock=clock, shown=shown)
+        job = RunningJob(row=row, worker=worker, log=log, clock=clock, shown=shown)
+        self._running[row["id"]] = job
         if lane_of(row) == SHORT and row["model_id"] in self._on_device:
             # Already now, so that a training does not start and stop between two conversions.
-            self._request_device(row)
+            self._device.request(job.device_request())
             self._on_device.discard(row["model_id"])  # until this one asks, too
         logger.info("%s: try %d in %s", row["type"], row["attempts"], worker.place)
         self.announce(row, state_changed=True)
@@ -358,7 +357,7 @@ class Dispatcher:
             if outcome.returncode is not None:
                 job.worker.reap()
                 self._handle_events()
-            elif outcome.last is None or job.worker is not self._pool.converter:
+            elif outcome.last is None or not self._pool.is_converter(job.worker):
                 continue
             with about_job(job_id):
                 try:

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from pipelines.jobs.schedule import SHORT
 from pipelines.jobs.workers import OnEvent
 from pipelines.settings import Settings
 from rvc.files import ROOT
@@ -57,6 +58,14 @@ class Child:
     @property
     def place(self) -> str:
         return f"process {self.pid}"
+
+    @property
+    def device(self) -> None:
+        return None
+
+    @property
+    def retired(self) -> bool:
+        return False
 
     def returncode(self) -> int | None:
         return self._process.poll()
@@ -110,10 +119,27 @@ class LocalWorkplace:
     def __init__(self, settings: Settings, command: Sequence[str]) -> None:
         self._environment = environment_of(settings)
         self._command = command
+        self.slots = settings.max_concurrent_jobs
+        self._room = {"training": self.slots, SHORT: max(1, settings.max_converters)}
 
-    def start(self, arguments: Sequence[str], log_path: Path, on_event: OnEvent) -> Child:
+    def room(self, lane: str) -> int:
+        return self._room.get(lane, 1)
+
+    def start(self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str) -> Child:
         command = [*self._command, *arguments]
         return Child(command, log_path=log_path, environment=self._environment, on_event=on_event)
+
+    def poll(self, wanted: int) -> None:
+        """Do nothing: the operating system looks after processes."""
+
+    def health(self) -> None:
+        return None
+
+    def drain(self, node: str, *, on: bool) -> bool:
+        return False
+
+    def close(self) -> None:
+        """Do nothing: it has nothing besides its workers."""
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

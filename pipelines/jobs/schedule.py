@@ -34,6 +34,7 @@ class DeviceRequest:
     seq: int  # place in the order of submission
     since_s: float = 0.0  # monotonic time at which it began to wait
     paused: bool = False  # whether it has computed before and was interrupted
+    device: str | None = None  # the only one that it can compute on; None for any slot
 
 
 class DeviceScheduler:
@@ -42,12 +43,16 @@ class DeviceScheduler:
         waits ──grant or continue──> holds ──release──> (gone)
           ^──────────paused────────────┘ pause, obeyed at its next yield
 
+    A slot is one of a number, for jobs that compute here, or a device that a job is bound to, elsewhere; what
+    follows holds among those that compete for the same.
+
     1. What is not urgent and has waited for max_pause_s, paused or not yet begun, is overdue and comes
        first; it may interrupt what is more urgent, and is then left alone for turn_s.
     2. Conversions come before those of long recordings, these before batches, all before training, and they
        interrupt what they come before.
     3. Within a kind, the lower sequence number comes first.
-    4. While somebody speaks live, only conversions that somebody waits for compute, however long others wait.
+    4. While somebody speaks live, which is here, only conversions that somebody waits for compute here,
+       however long others wait.
 
     A file lock in the children guards against what this cannot see: an orphan of an earlier server.
     """
@@ -55,10 +60,10 @@ class DeviceScheduler:
     def __init__(self, max_pause_s: float, *, turn_s: float = TURN_S, slots: int = 1) -> None:
         self._max_pause_s = max_pause_s
         self._turn_s = min(turn_s, max_pause_s)
-        self._slots = range(slots)
-        self._held: dict[int, DeviceRequest] = {}
+        self._slots = [str(slot) for slot in range(slots)]
+        self._held: dict[str, DeviceRequest] = {}
         self._waiting: dict[str, DeviceRequest] = {}
-        self._pause_sent: str | None = None
+        self._pauses_sent: dict[str | None, str] = {}  # by the device that it is bound to
         self._protected_until_s: dict[str, float] = {}
         self.live = False  # whether somebody speaks live
 
@@ -84,29 +89,31 @@ class DeviceScheduler:
     def decide(self, now_s: float) -> tuple[str, str] | None:
         """Return the next line to send as (job id, line), None for nothing; call it until it is None.
 
-        The line is "pause", or "grant SLOT" or "continue SLOT" with the number of the slot.
+        The line is "pause", or "grant SLOT" or "continue SLOT" with the slot's number or its device.
         """
         waiting = [other for other in self._waiting.values() if self._may_compute(other)]
-        for slot in self._slots:
-            if slot not in self._held and waiting:
-                request = min(waiting, key=lambda request: self._rank(request, now_s))
+        bound = dict.fromkeys(request.device for request in waiting if request.device is not None)
+        for slot in (*self._slots, *bound):
+            device = slot if slot in bound else None
+            able = [request for request in waiting if request.device == device]
+            if slot not in self._held and able:
+                request = min(able, key=lambda request: self._rank(request, now_s))
                 if self._overdue(request, now_s):
                     self._protected_until_s[request.job_id] = now_s + self._turn_s
                 self._held[slot] = self._waiting.pop(request.job_id)
                 return request.job_id, f"{'continue' if request.paused else 'grant'} {slot}"
-        if self._pause_sent is None:
-            for request in sorted(self._held.values(), key=lambda request: request.seq, reverse=True):
-                if self._must_yield(request, now_s):
-                    self._pause_sent = request.job_id
-                    return request.job_id, "pause"
+        for request in sorted(self._held.values(), key=lambda request: request.seq, reverse=True):
+            if request.device not in self._pauses_sent and self._must_yield(request, now_s):
+                self._pauses_sent[request.device] = request.job_id
+                return request.job_id, "pause"
         return None
 
     def _take_back(self, job_id: str) -> DeviceRequest | None:
         for slot, request in self._held.items():
             if request.job_id == job_id:
                 self._protected_until_s.pop(job_id, None)
-                if self._pause_sent == job_id:
-                    self._pause_sent = None
+                if self._pauses_sent.get(request.device) == job_id:
+                    del self._pauses_sent[request.device]
                 return self._held.pop(slot)
         return None
 
@@ -117,7 +124,7 @@ class DeviceScheduler:
         return 0 if self._overdue(request, now_s) else 1 + request.urgency, request.seq
 
     def _may_compute(self, request: DeviceRequest) -> bool:
-        return not self.live or request.urgency == URGENT
+        return not self.live or request.urgency == URGENT or request.device is not None
 
     def _must_yield(self, held: DeviceRequest, now_s: float) -> bool:
         if not self._may_compute(held):
@@ -126,7 +133,7 @@ class DeviceScheduler:
         return not protected and any(
             other.urgency < held.urgency or (other.urgency > held.urgency and self._overdue(other, now_s))
             for other in self._waiting.values()
-            if self._may_compute(other)
+            if other.device == held.device and self._may_compute(other)
         )
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.jobs import cleanup
+from pipelines.jobs.archived import ArchivedJobs
 from pipelines.jobs.cleanup import ARRIVING, CleanUp
+from pipelines.jobs.cluster import ClusterWorkplace
 from pipelines.jobs.dispatcher import Dispatcher
 from pipelines.jobs.incoming import receive_files, require_purpose, taken_up
 from pipelines.jobs.job_files import JobFiles, all_uploads_of, job_of
@@ -44,7 +46,7 @@ from pipelines.store.registry import Registry
 from pipelines.users.limits import Limits, Quota, Share
 from pipelines.users.signatures import Signatures
 from pipelines.voices.library import EXPORT_LIFE_S, Library
-from rvc.errors import ConfigError, NotAllowedError
+from rvc.errors import ConfigError, NotAllowedError, UnknownNameError
 from rvc.sandbox import on_behalf_of
 
 logger = logging.getLogger(__name__)
@@ -73,10 +75,11 @@ class Jobs:
         self._jobs_dir.mkdir(exist_ok=True)
         self.library = Library(settings.data_dir, self.registry)
         self.files = JobFiles(self.registry, self._jobs_dir)
+        self.archived = ArchivedJobs(settings.data_dir / "archive")
         self.limits = Limits.of(settings)
         self.quota = Quota(self.registry, self._jobs_dir, settings.quota_bytes)
         self._last_seq = max((row["seq"] for row in self.registry.list("jobs", only=["seq"])), default=0)
-        workplace = LocalWorkplace(settings, worker_command)
+        workplace = (ClusterWorkplace if settings.ray_address else LocalWorkplace)(settings, worker_command)
         self.dispatcher = Dispatcher(
             *(settings, self.registry, self.library, workplace, retry_pauses_s, self._housekeeping),
             after_seq=self._last_seq if own_only else 0,
@@ -389,6 +392,15 @@ class Jobs:
         records.require_admin(caller)
         return self.quota.shares()
 
+    def drain(self, caller: Caller, node: str, *, on: bool) -> None:
+        """Start nothing more on a machine of the cluster, what runs there going on; or do so again."""
+        records.require_admin(caller)
+        with self.lock:
+            if not self.dispatcher.workplace.drain(node, on=on):
+                raise UnknownNameError(
+                    f"There is no machine {node[:64]!r} in the cluster; choose one on the Admin page."
+                )
+
     def dead_letters(self, caller: Caller) -> Rows:
         records.require_admin(caller)
         return [row for row in self.list(caller, status="failed") if row["dead_letter"]]
@@ -410,8 +422,7 @@ class Jobs:
             self._clock.look()
             try:
                 self.registry.reserve.make()
-                cleanup.remove(self.registry, self._settings, clock=self._clock, untouched_s=None)
+                cleanup.keep_house(self.registry, self._settings, clock=self._clock)
                 self.library.expire_exports(self._clock.before(EXPORT_LIFE_S))
-                cleanup.daily(self.registry, self._settings, clock=self._clock)
             except OSError:
                 logger.exception("what had its time could not be removed; it is tried again")

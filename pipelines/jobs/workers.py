@@ -23,6 +23,14 @@ class Worker(Protocol):
     def place(self) -> str:
         """Where it runs, for who reads the log."""
 
+    @property
+    def device(self) -> str | None:
+        """The one device that it can compute on; None for whichever is free here."""
+
+    @property
+    def retired(self) -> bool:
+        """Whether its machine shall get no further job."""
+
     def send(self, line: str) -> None:
         """Tell it one line; one that has left is no error, its exit tells the story."""
 
@@ -49,5 +57,24 @@ OnEvent = Callable[[Worker, Row | None], None]
 class Workplace(Protocol):
     """Where worker programs run."""
 
-    def start(self, arguments: Sequence[str], log_path: Path, on_event: OnEvent) -> Worker:
-        """Start the worker program; its log goes to a file. OSError if it cannot be started."""
+    @property
+    def slots(self) -> int:
+        """How many jobs may compute at the same time, of those whose worker is bound to no device."""
+
+    def room(self, lane: str) -> int:
+        """Return how many jobs of a lane may run side by side just now."""
+
+    def start(self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str) -> Worker:
+        """Start the worker program for a lane; its log goes to a file. OSError if it cannot be started."""
+
+    def poll(self, wanted: int) -> None:
+        """Do what has to be done now and then; so many jobs run or wait for their start."""
+
+    def health(self) -> Row | None:
+        """Return how the machines are on which it runs; None for this one alone."""
+
+    def drain(self, node: str, *, on: bool) -> bool:
+        """Start nothing more on a machine, or do so again; return whether there is such a machine."""
+
+    def close(self) -> None:
+        """End what it needs itself; no worker runs any more."""

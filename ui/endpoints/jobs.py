@@ -135,21 +135,35 @@ class JobEndpoints(Endpoints):
         return self._jobs.get(caller, validate_id(job_id, "job"))
 
     @endpoint()
-    def list_jobs(
-        self, caller: Caller, user_id: str = "", type: str = "", status: str = "", deleted: bool = False
+    def list_jobs(  # noqa: PLR0913  # one parameter for each thing that is asked
+        self,
+        caller: Caller,
+        user_id: str = "",
+        type: str = "",
+        status: str = "",
+        deleted: bool = False,
+        archived: bool = False,
+        search: str = "",
     ) -> Rows:
         """List your jobs, newest first; or, deleted, those that restore_job can still bring back.
+
+        Or, archived, those that are so old that their files are gone; the last 200 of them.
 
         Args:
             user_id: Whose jobs; heeded for an admin only.
             type: preprocessing, training, conversion, speech, batch or cover; all when empty.
             status: For example completed or failed; all when empty.
             deleted: true for what was deleted within a day; purge_at says when each is gone.
+            archived: true for what the clean-up has taken.
+            search: Words that the names of an archived job's voice and recordings, or its error, must hold.
 
         Returns:
             The rows.
         """
         wanted = {"user_id": user_id or None, "type": type or None, "status": status or None}
+        if archived is True:
+            words = str(search or "")[:200]
+            return self._jobs.archived.list(caller, words, user_id=user_id, type=type, status=status)
         return self._jobs.list(caller, **wanted, deleted=deleted is True)
 
     @endpoint()

@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from pipelines.monitoring import MACHINE, REGISTRY, Machine
-from pipelines.store.records import JOB_TYPES, STATUSES, Row
+from pipelines.store.records import JOB_TYPES, STATUSES, Row, Rows
 from rvc.files import ROOT
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ def health_of(services: Services, machine: Machine = MACHINE) -> Row:
         faults.append("No job is started any more; restart the server.")
     if disk.free < SPARE_BYTES:
         faults.append("The disk of the data folder is nearly full; remove old jobs, or voices for good.")
+    cluster = work["cluster"]
+    if cluster is not None and cluster["fault"]:
+        faults.append(cluster["fault"])
     if fault := registry.fault:
         faults.append(f"The registry could not be written ({fault}); look at the server's log.")
     if memory is not None and memory.available_bytes < SCARCE_MEMORY_BYTES:
@@ -71,6 +74,18 @@ def health_of(services: Services, machine: Machine = MACHINE) -> Row:
             "converter_loaded": work["converter"],
             "processes": None if work["pids"] is None else len(work["pids"]),
         },
+        "cluster": None if cluster is None else _counts_of(cluster["nodes"]),
+    }
+
+
+def _counts_of(nodes: Rows) -> Row:
+    """Return of a cluster what anybody may know."""
+    alive = [node for node in nodes if node["alive"]]
+    draining = sum(node["draining"] for node in alive)
+    return {
+        "nodes": len(alive),
+        "devices": sum(len(node["devices"]) for node in alive),
+        "draining": draining,
     }
 
 
@@ -163,7 +178,24 @@ class SnapshotCollector(Collector):
             ("timbre_gpu_load", "Share of time that the GPU computes.", "load"),
         ):
             yield _gauge(name, about, {at: getattr(gpu, field) for at, gpu in gpus.items()}, "gpu")
+        yield from _of_nodes(work["cluster"])
         yield _gauge("timbre_info", "The version that runs.", {(version(),): 1}, "version")
+
+
+def _of_nodes(cluster: Row | None) -> Iterator[Metric]:
+    """Return how the machines of a cluster are; nothing where there is none."""
+    if cluster is None:
+        return
+    yield _gauge("timbre_cluster_up", "1 while the cluster can be reached.", {(): not cluster["fault"]})
+    nodes = {(node["id"][:8], node["name"]): node for node in cluster["nodes"]}
+    for name, about, of in (
+        ("timbre_node_up", "1 while a machine of the cluster is there.", lambda node: node["alive"]),
+        ("timbre_node_devices", "Devices that are reserved.", lambda node: len(node["devices"])),
+        ("timbre_node_jobs", "Jobs that a machine works on.", lambda node: len(node["jobs"])),
+        ("timbre_node_draining", "1 while a machine gets no further job.", lambda node: node["draining"]),
+        ("timbre_node_failures", "Workers that were lost there.", lambda node: node["failures"]),
+    ):
+        yield _gauge(name, about, {at: of(node) for at, node in nodes.items()}, "node", "name")
 
 
 def _gauge(name: str, about: str, values: Mapping[tuple[str, ...], float | None], *labels: str) -> Metric:

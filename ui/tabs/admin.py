@@ -35,6 +35,7 @@ from ui.tabs.admin_cards import (
     shares_card,
     short_user,
 )
+from ui.tabs.admin_nodes import NodesPart
 from ui.tabs.jobs import details_of, job_buttons, offered_by, title_of
 
 PATH = "admin"  # of the page
@@ -98,6 +99,7 @@ class AdminPage:
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 self.health = gr.HTML(elem_id="admin-health", padding=False)
+                self.nodes = NodesPart(self._services)
                 self.limits = gr.HTML(padding=False)
             with gr.Column(scale=6, min_width=320):
                 self.shares = gr.HTML(js_on_load=FILTER, elem_id="admin-shares", padding=False)
@@ -109,7 +111,7 @@ class AdminPage:
     def _listen(self) -> None:
         which = [self.filter, self.chosen]
         jobs = [self.chosen, self.list, self.details, *self.buttons, self.log]
-        server = [self.health, self.limits, self.shares, self.found, self.remove_button]
+        server = [self.health, *self.nodes.drawn, self.limits, self.shares, self.found, self.remove_button]
         self.drawn = [self.column, self.refused, *jobs, *server]
         self.filter.input(self.choose, which, jobs, **QUIET)
         self.list.choose(self.pick, self.filter, jobs, **QUIET)
@@ -134,6 +136,7 @@ class AdminPage:
                 self.column: gr.Column(visible=True),
                 self.refused: gr.HTML(visible=False),
                 self.health: health_card(health_of(self._services)),
+                **self.nodes.show(),
                 self.limits: limits_card(self._services.settings),
                 self.shares: shares_card(self._jobs.shares(admin)),
                 self.found: gr.HTML(visible=False),

@@ -5,10 +5,15 @@ from __future__ import annotations
 import inspect
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from pipelines.jobs.cluster import RemoteWorker
 from pipelines.jobs.service import Jobs
 from pipelines.store.records import CONVERTING, Caller, new_job
 from tests.sounds import tone, write
@@ -56,6 +61,29 @@ def computed(data_dir: Path) -> list[tuple[float, float, str]]:
     """Who computed on the device, as (begin, end, job), in order."""
     lines = (data_dir / "device.log").read_text().splitlines() if (data_dir / "device.log").exists() else []
     return sorted((float(begin), float(end), job) for begin, end, job in (line.split() for line in lines))
+
+
+def note_devices(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Return a dict that comes to hold on which device of a cluster each job is worked on."""
+    devices, begins = {}, RemoteWorker.begins
+
+    def noted(worker: RemoteWorker, folder: Path) -> None:
+        devices[folder.name] = worker.device
+        begins(worker, folder)
+
+    monkeypatch.setattr(RemoteWorker, "begins", noted)
+    return devices
+
+
+def require_one_at_a_time(data_dir: Path, devices: dict[str, str]) -> set[str]:
+    """Assert that no two jobs ever computed on the same device, and return the devices on which they did."""
+    stretches = defaultdict(list)
+    for begin, end, job in computed(data_dir):
+        stretches[devices[job]].append((begin, end, job))
+    for of_device in stretches.values():
+        for (_, end, one), (begin, _, other) in pairwise(of_device):
+            assert begin >= end or one == other
+    return set(stretches)
 
 
 def turns(data_dir: Path) -> list[str]:

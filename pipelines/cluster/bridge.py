@@ -1,0 +1,349 @@
+"""The process between a server and a Ray cluster: `python -m pipelines.cluster.bridge`.
+
+    stdin     JSON objects, one a line, each with "do":
+              join (address, shared_dir, data_dir, command, environment), first of all;
+              want (devices: how many are of use), drain (node, on),
+              start (worker, device, lane, arguments, log); for a worker send (line), close, terminate, kill;
+              its end means that the server leaves or died: all workers save and leave, and so does this
+    stdout    JSON objects, one a line:
+              nodes (with devices that are ready) now and then; of a worker event, or exit and why
+
+Every device is reserved as a whole while there is work for it, as a placement group of one GPU and two
+processors (of a cluster without GPUs, two processors), in which its workers' actors share; so Ray, and what
+scales a cluster, count what Timbre uses, and the server decides who computes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import ray
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from pipelines.cluster.runner import RUN, Runner
+from pipelines.cluster.staging import ServerFiles
+from pipelines.store.records import Row, Rows
+
+logger = logging.getLogger("pipelines.cluster.bridge")
+LOOK_S = 1.0  # between two looks at the cluster
+JOINING_S = 60.0  # in which a cluster is joined, or is taken for one that cannot be
+SILENCE_S = 20.0  # of the cluster's head, after which it is taken for gone
+LEAVING_S = 5.0
+IDLE_S = 60.0  # without a worker, until a device that is not wanted is given back
+MOST_DEVICES = 256
+MOST_WAITING = 4  # devices that are asked for at the same time
+CPUS = 2.0  # that come with a device
+# Shares of a device and of processors that an actor takes, by lane: what trains takes half of each.
+SHARES = {"training": (0.5, 1.0)}
+OTHER_SHARES = (0.05, 0.1)
+LOST = -9
+CLEAN_UP_S = 86_400.0
+
+
+class Output:
+    """What is said to the server, from any thread; nobody hears it when the server has died."""
+
+    def __init__(self) -> None:
+        # Whatever a library prints shall go to the log, not between the lines.
+        self._out = os.fdopen(os.dup(1), "wb", buffering=0)
+        os.dup2(2, 1)
+        self._lock = threading.Lock()
+
+    def say(self, said: Row) -> None:
+        with self._lock, contextlib.suppress(OSError):
+            self._out.write(json.dumps(said).encode() + b"\n")
+
+
+@dataclass(eq=False)
+class Device:
+    """A reservation; it has a name and a node once it is ready."""
+
+    group: PlacementGroup
+    name: str = ""
+    node: str = ""
+    is_doubtful: bool = False  # a worker was lost there: it is not offered again
+    workers: set[int] = field(default_factory=set)
+    used_s: float = field(default_factory=time.monotonic)
+
+
+class RemoteProgram:
+    """A worker program in its actor: one thread tells it what the server says, one hears it."""
+
+    def __init__(self, bridge: Bridge, order: Row, device: Device) -> None:
+        self._bridge = bridge
+        self._number = int(order["worker"])
+        self._lines: SimpleQueue[Row | None] = SimpleQueue()
+        self._started = threading.Event()
+        self._job_id = ""
+        joining = bridge.joining
+        facts = {name: joining[name] for name in ("shared_dir", "data_dir", "command", "environment")}
+        self._order = facts | {name: order[name] for name in ("arguments", "log", "device")}
+        gpus, cpus = SHARES.get(order["lane"], OTHER_SHARES)
+        strategy = PlacementGroupSchedulingStrategy(device.group, placement_group_bundle_index=0)
+        options = {"num_cpus": cpus, "num_gpus": gpus if bridge.has_gpus else 0, "max_restarts": 0}
+        remote: Any = ray.remote(concurrency_groups={"told": 1, "killed": 1})(Runner)
+        self._actor = remote.options(scheduling_strategy=strategy, **options).remote(self._order)
+        threading.Thread(target=self._tell, name=f"tell-{self._number}", daemon=True).start()
+        threading.Thread(target=self._hear, name=f"hear-{self._number}", daemon=True).start()
+
+    def tell(self, order: Row) -> None:
+        if order["do"] == "kill":  # which waits behind nothing
+            self._actor.kill.options(concurrency_group="killed").remote()
+        else:
+            self._lines.put(order)
+
+    def _tell(self) -> None:
+        self._started.wait()
+        while (order := self._lines.get()) is not None:
+            verb, line = order["do"], str(order.get("line", ""))
+            try:
+                if line.startswith(RUN):
+                    self._take_job(Path(line.removeprefix(RUN)))
+                method = getattr(self._actor, verb).options(concurrency_group="told")
+                ray.get(method.remote(*([line] if verb == "send" else [])))
+            except Exception as error:
+                # Of the shared folder or of Ray: it fails the job, and no other.
+                logger.exception("worker %d could not be told", self._number)
+                event = {"event": "failed", "job": self._job_id, "kind": "internal", "message": _why(error)}
+                self._bridge.say({"worker": self._number, "event": event})
+
+    def _take_job(self, folder: Path) -> None:
+        self._job_id = folder.name
+        if self._bridge.files is not None:
+            self._bridge.files.put_in(self._job_id)
+
+    def _hear(self) -> None:
+        status, why = LOST, ""
+        try:
+            if not str(self._order["arguments"][0]).startswith("-"):
+                self._take_job(Path(self._order["arguments"][0]))
+            ray.get(self._actor.start.options(concurrency_group="told").remote())
+            self._started.set()
+            for reference in self._actor.events.options(num_returns="streaming").remote():
+                said = ray.get(reference)
+                if "exit" in said:
+                    status = said["exit"]
+                else:
+                    self._pass_on(said["event"])
+        except Exception as error:
+            logger.exception("worker %d is lost", self._number)
+            why = _why(error)
+        with contextlib.suppress(Exception):
+            self._fetch()  # of one that is lost, what it had given out
+        self._started.set()
+        self._lines.put(None)
+        with contextlib.suppress(Exception):
+            ray.kill(self._actor)
+        self._bridge.left(self._number, lost=bool(why))
+        self._bridge.say({"worker": self._number, "exit": status, "why": why})
+
+    def _pass_on(self, event: Row) -> None:
+        last = event.get("event") in ("done", "failed", "stopped")
+        if last or (event.get("data") or {}).get("sample"):
+            self._fetch()
+        if last and self._bridge.files is not None:
+            self._bridge.files.forget(self._job_id)
+        self._bridge.say({"worker": self._number, "event": event})
+
+    def _fetch(self) -> None:
+        if self._bridge.files is not None and self._job_id:
+            self._bridge.files.fetch(self._job_id)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ray.exceptions.RayActorError):
+        return "the machine of the cluster on which it ran was lost"
+    cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) and error.cause else error
+    return f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]}"[:300]
+
+
+class Bridge:
+    def __init__(self, joining: Row, output: Output) -> None:
+        self.joining = joining
+        self.say = output.say
+        self.files: ServerFiles | None = None
+        if joining["shared_dir"]:
+            self.files = ServerFiles(joining["shared_dir"], Path(joining["data_dir"]))
+        self.has_gpus = False
+        self._wanted = 0
+        self._devices: list[Device] = []
+        self._named = 0
+        self._draining: set[str] = set()
+        self._programs: dict[int, RemoteProgram] = {}
+        self._lock = threading.Lock()
+        self._seen_s = time.monotonic()
+        self._cleaned_s = float("-inf")
+        self._patience_s = JOINING_S
+        threading.Thread(target=self._watch_head, name="head", daemon=True).start()
+        ray.init(address=joining["address"], namespace="timbre", log_to_driver=False)
+        self._patience_s, self._seen_s = SILENCE_S, time.monotonic()
+
+    def look(self) -> None:
+        """Take and give back devices as they are wanted, and tell the server what there is."""
+        nodes = [_node_of(found) for found in ray.nodes()]
+        self._seen_s = time.monotonic()
+        self.has_gpus = self.has_gpus or any(node["gpus"] for node in nodes if node["alive"])
+        alive = {node["id"]: node for node in nodes if node["alive"]}
+        with self._lock:
+            self._settle(alive)
+            self._reserve()
+            ready: Rows = [
+                {"device": one.name, "node": one.node, "name": alive[one.node]["name"]}
+                for one in self._devices
+                if one.name and not one.is_doubtful
+            ]
+        self.say({"nodes": nodes, "devices": ready})
+        if self.files is not None and time.monotonic() - self._cleaned_s >= CLEAN_UP_S:
+            self._cleaned_s = time.monotonic()
+            threading.Thread(target=self._clean_up, name="clean-up", daemon=True).start()
+
+    def do(self, order: Row) -> None:
+        """Follow one order of the server."""
+        if order["do"] == "want":
+            self._wanted = int(order["devices"])
+        elif order["do"] == "drain":
+            (self._draining.add if order["on"] else self._draining.discard)(order["node"])
+        elif order["do"] == "start":
+            self._start(order)
+        elif (program := self._programs.get(int(order["worker"]))) is not None:
+            program.tell(order)
+
+    def left(self, number: int, *, lost: bool) -> None:
+        with self._lock:
+            self._programs.pop(number, None)
+            for device in self._devices:
+                if number in device.workers:
+                    device.workers.discard(number)
+                    device.is_doubtful = device.is_doubtful or lost
+                    device.used_s = time.monotonic()
+
+    def leave(self) -> None:
+        """Let all workers save and leave."""
+        with self._lock:
+            programs = list(self._programs.values())
+        for program in programs:
+            program.tell({"do": "terminate"})
+        deadline = time.monotonic() + LEAVING_S
+        while self._programs and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _start(self, order: Row) -> None:
+        with self._lock:
+            device = next((one for one in self._devices if one.name == order["device"]), None)
+            if device is not None:
+                device.workers.add(int(order["worker"]))
+        if device is None:
+            why = "the device of the cluster that it should have is gone"
+            self.say({"worker": order["worker"], "exit": LOST, "why": why})
+            return
+        try:
+            self._programs[int(order["worker"])] = RemoteProgram(self, order, device)
+        except Exception as error:
+            logger.exception("worker %d could not be started", order["worker"])
+            self.left(int(order["worker"]), lost=True)
+            self.say({"worker": order["worker"], "exit": LOST, "why": _why(error)})
+
+    def _settle(self, alive: dict[str, Row]) -> None:
+        """Name what has become ready; give back what is lost, and what is idle and not wanted."""
+        offered, groups = 0, placement_group_table()
+        for device in list(self._devices):
+            found = groups.get(device.group.id.hex(), {})
+            if not device.name and found.get("state") == "CREATED":
+                (node,) = found["bundles_to_node_id"].values()
+                self._named += 1
+                device.node, device.name = node, f"{node[:8]}-{self._named}"
+                device.used_s = time.monotonic()
+            is_lost = bool(device.name) and device.node not in alive
+            is_idle = not device.workers and time.monotonic() - device.used_s > (IDLE_S if device.name else 0)
+            is_given_up = device.is_doubtful and not device.workers
+            if is_lost or is_given_up or (is_idle and offered >= self._wanted):
+                remove_placement_group(device.group)
+                self._devices.remove(device)
+            elif device.node not in self._draining and not device.is_doubtful:
+                offered += 1
+
+    def _reserve(self) -> None:
+        """Ask for as many devices as are wanted, a few at a time; those that drain are kept from others."""
+        offered = sum(one.node not in self._draining and not one.is_doubtful for one in self._devices)
+        waiting = sum(not device.name for device in self._devices)
+        bundle = {"CPU": CPUS, "GPU": 1.0} if self.has_gpus else {"CPU": CPUS}
+        for _ in range(min(self._wanted - offered, MOST_DEVICES - offered, MOST_WAITING - waiting)):
+            self._devices.append(Device(placement_group([bundle])))
+
+    def _watch_head(self) -> None:
+        """End the process when the cluster's head is gone: Ray itself would wait for minutes, or abort."""
+        while time.monotonic() - self._seen_s < self._patience_s:
+            time.sleep(LOOK_S)
+        logger.critical("the cluster's head has not answered for %.0f s", self._patience_s)
+        os._exit(1)
+
+    def _clean_up(self) -> None:
+        try:
+            if self.files is not None and (count := self.files.clean_up()):
+                logger.info("%d old files were removed from the shared folder", count)
+        except Exception:
+            logger.exception("the shared folder could not be cleaned up")
+
+
+def _node_of(found: Row) -> Row:
+    """Return a node as the server hears of it."""
+    resources = found.get("Resources", {})
+    return {
+        "id": found["NodeID"],
+        "name": str(found.get("NodeName") or found.get("NodeManagerHostname") or ""),
+        "address": str(found.get("NodeManagerAddress") or ""),
+        "alive": bool(found["Alive"]),
+        "cpus": float(resources.get("CPU", 0.0)),
+        "gpus": float(resources.get("GPU", 0.0)),
+    }
+
+
+def _listen(orders: SimpleQueue[Row | None]) -> None:
+    for line in sys.stdin:
+        orders.put(json.loads(line))
+    orders.put(None)
+
+
+def main() -> int:
+    """Serve one server until it leaves; return the exit status."""
+    output = Output()
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    orders: SimpleQueue[Row | None] = SimpleQueue()
+    threading.Thread(target=_listen, args=(orders,), name="stdin", daemon=True).start()
+    joining = orders.get()
+    if joining is None:
+        return 0
+    bridge = Bridge(joining, output)
+    looked_s = float("-inf")
+    while True:
+        if time.monotonic() - looked_s >= LOOK_S:
+            looked_s = time.monotonic()
+            bridge.look()
+        try:
+            order = orders.get(timeout=max(0.0, looked_s + LOOK_S - time.monotonic()))
+        except Empty:
+            continue
+        if order is None:
+            bridge.leave()
+            return 0
+        bridge.do(order)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""What of the data folder goes to the machine that does a job, and what comes back from it.
+
+    server                        shared folder                   machine
+    DATA_DIR/jobs/<id>, ...  ──>  lists/<id>.in, objects   ──>    <scratch>/jobs/<id>, ...
+                             <──  lists/<id>.out, objects  <──    what the job made, as it makes it
+
+A machine's scratch folder looks like the data folder. What a job makes is given out every few seconds, so
+that another machine goes on from the last checkpoint when this one dies.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pipelines.cluster.store import Listing, SharedStore
+from pipelines.job_spec import SPEC_FILE
+
+logger = logging.getLogger(__name__)
+GIVE_OUT_S = 2.0
+SETTLED_S = 1.0  # since its last write, until a file of a running job is taken for whole
+_PATHS = ("folder", "upload_folder", "model_folder")  # of a spec, absolute
+_LEFT_HERE = {
+    SPEC_FILE,
+    "events.jsonl",
+    "worker.lock",
+}  # of a job's folder: the server's own, or the worker's
+_LAST_WORDS = ("done", "failed", "stopped")
+
+
+def read_spec(folder: Path) -> dict[str, Any]:
+    spec: dict[str, Any] = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8"))
+    return spec
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    """Every file below a folder that is no half of one."""
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
+        if not path.name.startswith(".") and path.is_file():
+            yield path
+
+
+class ServerFiles:
+    """The server's end: a job's files into the shared folder, and what it made out of it."""
+
+    def __init__(self, address: str, data_dir: Path) -> None:
+        self._store = SharedStore(address)
+        self._data_dir = data_dir
+
+    def put_in(self, job_id: str) -> None:
+        """Keep all that a job needs, and has saved in an earlier try."""
+        folder = self._data_dir / "jobs" / job_id
+        spec = read_spec(folder)
+        uploads = {Path(spec["upload_folder"]), *self._uploads_of(spec)}
+        folders = {folder, *uploads}
+        if spec["model_folder"] is not None:
+            folders.add(Path(spec["model_folder"]))
+        listing: Listing = {}
+        for path in (path for one in sorted(folders) for path in _files_in(one)):
+            if path.is_relative_to(self._data_dir) and path.name not in _LEFT_HERE - {SPEC_FILE}:
+                listing[path.relative_to(self._data_dir).as_posix()] = self._store.put(path)
+        self._store.remove_listing(f"{job_id}.out")
+        self._store.write_listing(f"{job_id}.in", listing)
+
+    def fetch(self, job_id: str) -> None:
+        """Fetch what a job has given out since it was last fetched."""
+        listing = self._store.read_listing(f"{job_id}.out") or {}
+        folder = self._data_dir / "jobs" / job_id
+        if not folder.is_dir():
+            return  # it was deleted meanwhile
+        allowed = folder.resolve(), Path(read_spec(folder)["upload_folder"]).resolve() / "prepared"
+        for name, entry in listing.items():
+            path = (self._data_dir / name).resolve()
+            if path.name in _LEFT_HERE or not any(map(path.is_relative_to, allowed)):
+                raise OSError(f"the shared folder names {name[:80]!r}, which is none of a job's files")
+            if not self._store.has(entry, path):
+                self._store.get(entry, path)
+        if listing:  # what the job has removed itself, such as old checkpoints
+            for path in _files_in(folder / "work"):
+                if path.relative_to(self._data_dir).as_posix() not in listing:
+                    path.unlink()
+
+    def forget(self, job_id: str) -> None:
+        """Remove what only this job's way through the shared folder needed."""
+        for end in ("in", "out"):
+            self._store.remove_listing(f"{job_id}.{end}")
+
+    def clean_up(self) -> int:
+        return self._store.clean_up()
+
+    def _uploads_of(self, spec: dict[str, Any]) -> set[Path]:
+        ids = {file["upload_id"] for file in spec["files"] if file.get("upload_id")}
+        return {self._data_dir / "jobs" / upload_id for upload_id in ids}
+
+
+class NodeFiles:
+    """A machine's end: a job's files out of the shared folder, and what it makes into it.
+
+    For one worker program, that does one job at a time. What is downloaded of weights, and the lock of the
+    device, are those of the machine.
+    """
+
+    def __init__(self, address: str, data_dir: Path, device: str) -> None:
+        self._store = SharedStore(address)
+        self._data_dir = str(data_dir)
+        base = Path(tempfile.gettempdir()) / f"timbre-{getpass.getuser()}"
+        self._device_lock = base / f"{device}.lock"
+        self.root = base / secrets.token_hex(8)
+        for folder in (base / "weights", self.root):
+            folder.mkdir(parents=True, exist_ok=True)
+        (self.root / "weights").symlink_to(base / "weights")
+        self._job_id = ""
+        self._given: Listing = {}
+        self._lock = threading.Lock()
+        self._watch: threading.Thread | None = None
+
+    def local(self, text: str) -> str:
+        """Return a path of the server's data folder as it is here; anything else as it is."""
+        if text == self._data_dir or text.startswith(f"{self._data_dir}/"):
+            return str(self.root) + text.removeprefix(self._data_dir)
+        return text
+
+    def take_in(self, job_id: str) -> None:
+        """Fetch all that a job needs. OSError if some of it is missing or damaged."""
+        listing = self._store.read_listing(f"{job_id}.in")
+        if listing is None:
+            raise OSError(f"the shared folder knows nothing of the job {job_id}")
+        shutil.rmtree(self.root / "jobs", ignore_errors=True)  # of the job before
+        folder = self.root / "jobs" / job_id
+        for name, entry in listing.items():
+            path = self.root / name
+            if not self._store.has(entry, path):
+                self._store.get(entry, path)
+        spec = read_spec(folder)
+        spec |= {name: self.local(spec[name]) for name in _PATHS if spec[name] is not None}
+        spec["device_lock"] = str(self._device_lock)
+        (folder / SPEC_FILE).write_text(json.dumps(spec), encoding="utf-8")
+        made = {path.relative_to(self.root).as_posix() for path in self._made(folder)}
+        with self._lock:
+            self._job_id = job_id
+            self._given = {name: entry for name, entry in listing.items() if name in made}
+        if self._watch is None:
+            self._watch = threading.Thread(target=self._give_out_often, name="staging", daemon=True)
+            self._watch.start()
+
+    def note(self, event: dict[str, Any]) -> None:
+        """Give out all of a job that has said its last word, before that is passed on."""
+        if event.get("event") in _LAST_WORDS:
+            self.give_out()
+        elif (event.get("data") or {}).get("sample"):
+            self.give_out(settled_s=0.0)
+
+    def give_out(self, *, settled_s: float | None = None) -> None:
+        """Keep what the job has made; of a running one, what was not written to for a moment."""
+        with self._lock:
+            if not (job_id := self._job_id):
+                return
+            folder = self.root / "jobs" / job_id
+            listing: Listing = {}
+            for path in self._made(folder):
+                name = path.relative_to(self.root).as_posix()
+                with suppress(FileNotFoundError):  # it has been replaced just now
+                    if settled_s is not None and time.time() - path.stat().st_mtime < settled_s:
+                        if name in self._given:
+                            listing[name] = self._given[name]
+                        continue
+                    listing[name] = self._store.put(path)
+            if listing != self._given:
+                self._store.write_listing(f"{job_id}.out", listing)
+                self._given = listing
+
+    def leave(self) -> None:
+        """Remove the scratch folder."""
+        with self._lock:
+            self._job_id = ""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def _made(self, folder: Path) -> Iterator[Path]:
+        yield from (path for path in _files_in(folder) if path.name not in _LEFT_HERE)
+        upload = Path(read_spec(folder)["upload_folder"])
+        if upload != folder:
+            yield from _files_in(upload / "prepared")
+
+    def _give_out_often(self) -> None:
+        while True:
+            time.sleep(GIVE_OUT_S)
+            try:
+                self.give_out(settled_s=SETTLED_S)
+            except Exception:
+                # Whatever the address's library raises: the job goes on, and the next time may do better.
+                logger.exception("what the job has made so far could not be given out")

@@ -1,0 +1,282 @@
+"""Worker programs on the machines of a Ray cluster.
+
+    dispatcher ──verbs──> RemoteWorker ──lines──> bridge (pipelines/cluster/bridge.py) ──Ray──> actors
+               <─events──              <─lines───        <─────────────────────────────
+
+The bridge is a process of its own: a program that is joined to a cluster ends with the cluster's head, which
+the server must not, and nothing of Ray is loaded here. When the bridge ends, what ran in the cluster is lost,
+another bridge is started, and what is lost is tried again like after any fault.
+
+A cluster has devices. A worker is bound to one from its start, and the dispatcher lets one job at a time
+compute on each.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.jobs.processes import Child, environment_of
+from pipelines.jobs.schedule import SHORT
+from pipelines.jobs.workers import OnEvent, Worker
+from pipelines.settings import Settings
+from pipelines.store.records import Row, Rows
+
+logger = logging.getLogger(__name__)
+BRIDGE_COMMAND = (sys.executable, "-m", "pipelines.cluster.bridge")
+AGAIN_S = 5.0  # from the end of a bridge to the start of the next
+LEAVING_S = 10.0
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray asks its users by default whether it may tell of them
+LAST_WORDS = ("done", "failed", "stopped")
+LOST = -9  # the exit status of what nobody could ask any more
+NOT_JOINED = "The Ray cluster cannot be reached; jobs wait until it can be."
+_JOINING = "The Ray cluster is being joined; jobs wait until then."
+
+
+class RemoteWorker:
+    """A worker program in an actor of the cluster."""
+
+    pid = None
+
+    def __init__(
+        self, cluster: ClusterWorkplace, number: int, device: Row, lane: str, on_event: OnEvent
+    ) -> None:
+        self.number = number
+        self.lane = lane
+        self.node = str(device["node"])
+        self.device = str(device["device"])
+        self.place = f"{device['name']}, device {self.device}"
+        self.job_id = ""  # which it works on, or did last
+        self._cluster = cluster
+        self._on_event = on_event
+        self._returncode: int | None = None
+        self._has_ended_job = True
+        self._killed = False
+
+    @property
+    def retired(self) -> bool:
+        return not self._cluster.offers(self.device)
+
+    @property
+    def works(self) -> bool:
+        """Whether it has a job whose end it has not told."""
+        return not self._has_ended_job
+
+    def begins(self, folder: Path) -> None:
+        self.job_id, self._has_ended_job = folder.name, False
+
+    def send(self, line: str) -> None:
+        word, _, argument = line.partition(" ")
+        if word == "run":
+            self.begins(Path(argument))
+        self._tell("send", line=line)
+
+    def close(self) -> None:
+        self._tell("close")
+
+    def terminate(self) -> None:
+        self._tell("terminate")
+
+    def kill(self) -> None:
+        if not self._killed:
+            self._killed = True
+            self._tell("kill")
+
+    def returncode(self) -> int | None:
+        return self._returncode
+
+    def reap(self) -> None:
+        self._cluster.forget(self)
+
+    def heard(self, event: Row) -> None:
+        if event.get("event") in LAST_WORDS:
+            self._has_ended_job = True
+        self._on_event(self, event)
+
+    def left(self, status: int, why: str = "") -> None:
+        """Note its exit; where it did not say how its job ended, why it could not."""
+        if self._returncode is None:
+            if why and not self._has_ended_job:
+                self.heard({"event": "failed", "job": self.job_id, "kind": "internal", "message": why})
+            self._returncode = status
+            self._on_event(self, None)
+
+    def _tell(self, verb: str, **facts: object) -> None:
+        if self._returncode is None:
+            self._cluster.tell({"do": verb, "worker": self.number, **facts})
+
+
+class ClusterWorkplace:
+    """Starts worker programs in a Ray cluster. Called by the dispatcher, under its lock."""
+
+    slots = 0
+    bridge_command: Sequence[str] = BRIDGE_COMMAND
+
+    def __init__(self, settings: Settings, command: Sequence[str]) -> None:
+        self._settings = settings
+        environment = environment_of(settings)
+        self._joining: Row = {
+            "do": "join",
+            "address": settings.ray_address,
+            "shared_dir": settings.shared_dir,
+            "data_dir": str(settings.data_dir),
+            "command": list(command[1:]),  # by each machine's own Python
+            "environment": environment,
+        }
+        self._mutex = threading.RLock()
+        self._bridge: Child | None = None
+        self._starts_s = 0.0  # monotonic; no earlier does a bridge start
+        self._numbers = itertools.count(1)
+        self._workers: dict[int, RemoteWorker] = {}
+        self._devices: dict[str, Row] = {}  # that are ready, by name
+        self._nodes: Rows = []
+        self._draining: set[str] = set()
+        self._failures: Counter[str] = Counter()  # of workers, by node
+        self._fault = _JOINING
+        self._wanted = 0
+
+    def room(self, lane: str) -> int:
+        with self._mutex:
+            offered = [name for name in self._devices if self.offers(name)]
+            if not offered:
+                return 0
+            if lane == SHORT and self._settings.max_converters:
+                return self._settings.max_converters
+            elsewhere = [
+                one for one in self._workers.values() if one.lane == lane and one.device not in offered
+            ]
+            return len(offered) + len(elsewhere)
+
+    def offers(self, device: str) -> bool:
+        """Whether a device is there and on a machine that takes further jobs."""
+        found = self._devices.get(device)
+        return found is not None and found["node"] not in self._draining
+
+    def start(
+        self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str
+    ) -> RemoteWorker:
+        with self._mutex:
+            offered = [device for name, device in self._devices.items() if self.offers(name)]
+            if not offered:
+                raise OSError(f"no device of the cluster is free ({self._fault or 'none is ready'})")
+            taken = Counter(one.device for one in self._workers.values())
+            alike = Counter(one.device for one in self._workers.values() if one.lane == lane)
+            device = min(offered, key=lambda one: (alike[one["device"]], taken[one["device"]]))
+            worker = RemoteWorker(self, next(self._numbers), device, lane, on_event)
+            if not arguments[0].startswith("-"):
+                worker.begins(Path(arguments[0]))
+            self._workers[worker.number] = worker
+            order = {"worker": worker.number, "device": worker.device, "lane": lane}
+            self.tell({"do": "start", "arguments": list(arguments), "log": str(log_path), **order})
+        return worker
+
+    def poll(self, wanted: int) -> None:
+        moment_s = time.monotonic()
+        if self._bridge is not None and self._bridge.returncode() is not None:
+            self._lose_bridge()
+            self._starts_s = moment_s + AGAIN_S
+        if self._bridge is None and moment_s >= self._starts_s:
+            self._wanted = 0
+            log = self._settings.data_dir / "cluster.log"
+            self._bridge = Child(self.bridge_command, log_path=log, environment=QUIET, on_event=self._hear)
+            self.tell(self._joining)
+            for node in self._draining:
+                self.tell({"do": "drain", "node": node, "on": True})
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self.tell({"do": "want", "devices": wanted})
+
+    def health(self) -> Row:
+        """Return fault (a sentence, "" for none) and nodes.
+
+        Each node has id, name, address, alive, cpus, gpus, devices (names), draining, jobs (ids), failures.
+        """
+        with self._mutex:
+            nodes = []
+            for node in self._nodes:
+                here = [one for one in self._workers.values() if one.node == node["id"]]
+                devices = [name for name, device in self._devices.items() if device["node"] == node["id"]]
+                nodes.append(
+                    node
+                    | {
+                        "devices": devices,
+                        "draining": node["id"] in self._draining,
+                        "jobs": [one.job_id for one in here if one.works],
+                        "failures": self._failures[node["id"]],
+                    }
+                )
+            return {"fault": self._fault, "nodes": nodes}
+
+    def drain(self, node: str, *, on: bool) -> bool:
+        with self._mutex:
+            if not any(one["id"] == node for one in self._nodes):
+                return False
+            (self._draining.add if on else self._draining.discard)(node)
+            self.tell({"do": "drain", "node": node, "on": on})
+        return True
+
+    def close(self) -> None:
+        bridge, self._bridge = self._bridge, None
+        if bridge is None:
+            return
+        bridge.close()
+        deadline = time.monotonic() + LEAVING_S
+        while bridge.returncode() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        bridge.kill()
+        bridge.reap()
+
+    def tell(self, order: Row) -> None:
+        if self._bridge is not None:
+            self._bridge.send(json.dumps(order))
+
+    def forget(self, worker: RemoteWorker) -> None:
+        with self._mutex:
+            self._workers.pop(worker.number, None)
+
+    def _lose_bridge(self) -> None:
+        if (bridge := self._bridge) is None:
+            return
+        bridge.reap()
+        with self._mutex:
+            self._bridge = None
+            self._devices, self._nodes = {}, []
+            if self._fault != NOT_JOINED:
+                logger.error("%s Its log is cluster.log in the data folder.", NOT_JOINED)
+            self._fault = NOT_JOINED
+            lost = list(self._workers.values())
+        for worker in lost:
+            worker.left(LOST, "the connection to the Ray cluster was lost")
+
+    def _hear(self, _: Worker, said: Row | None) -> None:
+        """Take what the bridge says, in the thread that reads it."""
+        if said is None:
+            return
+        with self._mutex:
+            if "nodes" in said:
+                self._note(said)
+            worker = self._workers.get(int(said.get("worker", 0)))
+        if worker is None:
+            return
+        if "event" in said:
+            worker.heard(said["event"])
+        elif "exit" in said:
+            if why := str(said.get("why") or ""):
+                logger.warning("%s: %s", worker.place, why)
+                self._failures[worker.node] += 1
+                self._devices = {n: one for n, one in self._devices.items() if n != worker.device}
+            worker.left(int(said["exit"]), why)
+
+    def _note(self, said: Row) -> None:
+        if self._fault:
+            logger.info("the Ray cluster is joined: %d machines", len(said["nodes"]))
+        self._fault = ""
+        self._nodes = said["nodes"]
+        self._devices = {device["device"]: device for device in said["devices"]}

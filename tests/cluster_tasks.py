@@ -1,0 +1,17 @@
+"""What workers of a cluster do in tests: toy work, and real trainings of the engine "tiny", slowed down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.events import Events
+from pipelines.job_spec import JobSpec
+from tests.faults import work
+from tests.toy_worker import TASKS as TOYS
+
+
+def training(spec: JobSpec) -> Events[dict[str, Any]]:
+    return (work.TASKS if spec.settings.get("engine") == "tiny" else TOYS)["training"](spec)
+
+
+TASKS = {**TOYS, "training": training}
