@@ -35,9 +35,13 @@ def free_port() -> int:
 
 
 class ThreeNodes:
-    """The cluster; its head keeps its address when it is restarted."""
+    """The cluster; its head keeps its address when it is restarted.
 
-    def __init__(self) -> None:
+    hold: While this file is there, toy work does not come to its end.
+    """
+
+    def __init__(self, hold: Path) -> None:
+        self.hold = hold
         self.port = free_port()
         self.start()
         self.address = str(self._cluster.address)
@@ -112,12 +116,14 @@ def bucket(s3_server: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def three_nodes(s3_server: str) -> Iterator[ThreeNodes]:
+def three_nodes(s3_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreeNodes]:
     pytest.importorskip("ray", reason="Ray is not installed (requirements-cluster.txt)")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(PACE_VARIABLE, PACE_S)  # the nodes hand it on to the workers
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        nodes = ThreeNodes()
+        hold = tmp_path_factory.mktemp("nodes") / "hold"
+        patch.setenv("TOY_HOLD", str(hold))
+        nodes = ThreeNodes(hold)
         yield nodes
         nodes.shut_down()
 
