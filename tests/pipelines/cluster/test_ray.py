@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from pipelines.settings import Settings
 from tests.faults.life import TRAINING, recordings
 from tests.pipelines.cluster.conftest import CLUSTER_WORKER, OpenOn, ThreeNodes, joined, node_of
 from tests.pipelines.jobs.toy_jobs import (
+    ADMIN,
     ME,
     OTHER,
     Row,
@@ -27,6 +29,7 @@ from tests.pipelines.jobs.toy_jobs import (
     upload,
 )
 
+MANY = 30
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 
@@ -168,7 +171,7 @@ def test_what_ray_costs(open_on: OpenOn, tmp_path: Path, capsys: pytest.CaptureF
     add_voice(local, tmp_path / "here")
     jobs = open_on()
     joined(jobs)
-    firsts, steps, rates = {}, {}, {}
+    firsts, late = {}, {}
     for name, one in {"local": local, "ray": jobs}.items():
         source = upload(one, tmp_path)
         end_of(one, submit(one, "training", source, steps=1))  # the device is reserved, modules are read
@@ -177,23 +180,44 @@ def test_what_ray_costs(open_on: OpenOn, tmp_path: Path, capsys: pytest.CaptureF
         until(lambda one=one, job=job: one.get(ME, job)["progress"] > 0)  # type: ignore[misc]
         firsts[name] = time.monotonic() - asked_s
         end_of(one, job)
-        took = [
-            end - begin
-            for begin, end, of in computed(tmp_path / ("here" if one is local else "data"))
-            if of == job
+        ends_s = [
+            end for _, end, of in computed(tmp_path / ("here" if one is local else "data")) if of == job
         ]
-        steps[name] = statistics.median(took)
-        target = upload(one, tmp_path, purpose="target")
-        end_of(one, submit(one, "conversion", target, steps=1))
-        begun_s = time.monotonic()
-        for each in [submit(one, "conversion", target, steps=1) for _ in range(20)]:
-            end_of(one, each)
-        rates[name] = 20 / (time.monotonic() - begun_s)
+        heard = {
+            event["data"]["step"]: event["time"] for event in one.events(ME, job) if "step" in event["data"]
+        }
+        late[name] = statistics.median(
+            datetime.fromisoformat(heard[step]).timestamp() - end_s
+            for step, end_s in enumerate(ends_s, 1)
+            if step in heard
+        )
+    rates = {"local": rate_of(local, tmp_path)}
+    nodes = [node["id"] for node in jobs.dispatcher.health()["cluster"]["nodes"] if node["alive"]]
+    for node in nodes[1:]:
+        jobs.drain(ADMIN, node, on=True)
+    for count, node in enumerate(nodes, 1):
+        jobs.drain(ADMIN, node, on=False)
+        rates[f"{count} nodes"] = rate_of(jobs, tmp_path)
     local.close()
     with capsys.disabled():
-        told = ", ".join(f"{name} {firsts[name]:.2f} s, {rates[name]:.1f} jobs/s" for name in firsts)
-        print(f"\nfirst progress of a job, and toy conversions: {told}")  # noqa: T201
+        told = f"first progress after {firsts}, a step's after {late} s, toy jobs in a second {rates}"
+        print(f"\n{told}")  # noqa: T201
     assert firsts["ray"] - firsts["local"] <= 5.0
+    assert late["ray"] - late["local"] <= 0.05
+
+
+def rate_of(jobs: Jobs, tmp_path: Path) -> float:
+    """How many toy conversions are done in a second, once the workers are warm."""
+    target = upload(jobs, tmp_path, purpose="target")
+
+    def done() -> float:
+        begun_s = time.monotonic()
+        for each in [submit(jobs, "conversion", target, steps=1, step_s=0.05) for _ in range(MANY)]:
+            end_of(jobs, each)
+        return MANY / (time.monotonic() - begun_s)
+
+    done()
+    return round(done(), 1)
 
 
 def test_when_the_head_is_restarted_the_server_says_so_and_work_goes_on(
