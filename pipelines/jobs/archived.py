@@ -8,7 +8,7 @@ asks.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import orjson
@@ -43,12 +43,13 @@ class ArchivedJobs:
         asked = {"user_id": owner, "type": type, "status": status}
         wanted = {name: value for name, value in asked.items() if value}
         words = search.casefold().split()
-        # What a line must hold as text, so that few are parsed.
+        # What a line must hold as text, so that few are looked at and fewer parsed.
         parts = [orjson.dumps(value) for value in wanted.values()]
+        plain = [word.encode() for word in words if word.isascii() and word.isalnum()]
         found: Rows = []
         for path in sorted(self._folder.glob("jobs-*.jsonl"), reverse=True):
-            for line in lines_from_end(path):
-                if not all(part in line for part in parts) or (row := _row(line)) is None:
+            for line in lines_from_end(path, parts, plain):
+                if (row := _row(line)) is None:
                     continue
                 if all(row[name] == value for name, value in wanted.items()) and _holds(row, words):
                     found.append(public_row({**dict.fromkeys(PUBLIC), "files": [], **row}))
@@ -57,18 +58,45 @@ class ArchivedJobs:
         return found
 
 
-def lines_from_end(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file, the last one first."""
+def lines_from_end(path: Path, parts: Sequence[bytes] = (), words: Sequence[bytes] = ()) -> Iterator[bytes]:
+    """Yield the lines of a file that hold all parts, and words in ASCII in any case; the last first.
+
+    Where a block has other letters too, words are not looked for: some of those become ASCII when folded.
+    """
+    for block in _blocks_from_end(path):
+        folded = block.lower() if words and block.isascii() else b""
+        needed = [(block, part) for part in parts] + [(folded, word) for word in words if folded]
+        if not all(part in text for text, part in sorted(needed, key=lambda one: -len(one[1]))):
+            continue
+        lines: Iterator[bytes] = (line for line in reversed(block.split(b"\n")) if line)
+        if needed:
+            lines = _lines_with(block, *min(needed, key=lambda one: one[0].count(one[1])))
+        for line in lines:
+            low = line.lower() if folded else b""
+            if all(one in line for one in parts) and (not folded or all(word in low for word in words)):
+                yield line
+
+
+def _lines_with(block: bytes, text: bytes, part: bytes) -> Iterator[bytes]:
+    """Yield the lines of a block at which a part is in its text, the last first."""
+    end = len(text)
+    while (at := text.rfind(part, 0, end)) >= 0:
+        end = text.rfind(b"\n", 0, at) + 1
+        stop = text.find(b"\n", at)
+        yield block[end : len(text) if stop < 0 else stop]
+
+
+def _blocks_from_end(path: Path) -> Iterator[bytes]:
+    """Yield the whole lines of a file in blocks, the last one first."""
     with path.open("rb") as file:
         end, rest = file.seek(0, os.SEEK_END), b""
         while end:
             start = max(0, end - BLOCK_BYTES)
             file.seek(start)
-            first, *lines = (file.read(end - start) + rest).split(b"\n")
-            yield from reversed([line for line in lines if line])
+            first, _, block = (file.read(end - start) + rest).partition(b"\n")
+            yield block
             end, rest = start, first
-        if rest:
-            yield rest
+        yield rest
 
 
 def _row(line: bytes) -> Row | None:

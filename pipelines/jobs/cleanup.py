@@ -30,7 +30,7 @@ from pipelines.settings import Settings
 from pipelines.store.backup import back_up_daily
 from pipelines.store.clock import DAY_S, Clock
 from pipelines.store.layout import BACKUPS
-from pipelines.store.records import ENDED, RUNNING, TRASH_S, Rows, as_text, now, saved_states, uploads_of
+from pipelines.store.records import ENDED, RUNNING, TRASH_S, Row, Rows, as_text, now, saved_states, uploads_of
 from pipelines.store.registry import Registry
 from pipelines.users.accounts import NOT_A_LOGIN
 from pipelines.voices.library import Library, is_only_copy
@@ -40,11 +40,6 @@ from rvc.files import atomic_write, bytes_in
 logger = logging.getLogger(__name__)
 ARRIVING = ".arriving"  # lies in an upload's folder until its row is written
 UNTOUCHED_S = 86_400.0  # age of an orphan while a server runs: it may still be at it
-# What tells of a job whether it is still needed.
-_LOOKED_AT = (
-    *("id", "user_id", "status", "created_at", "updated_at", "deleted_at"),
-    *("type", "input_job_id", "upload_id", "upload_ids"),
-)
 _ID = re.compile(r"[0-9a-f]{32}")
 _TEMPORARY = re.compile(r"\.(incoming|outgoing|deleted)-.*")
 
@@ -133,32 +128,37 @@ def find(
     before_s = by_the_wall if clock is None else clock.before
     oldest_job = _as_text(before_s(settings.cleanup_days * DAY_S))
     oldest_upload = _as_text(before_s(settings.upload_expiry_s))
-    rows = registry.list("jobs", only=_LOOKED_AT)
     before = _as_text(before_s(TRASH_S))
-    deleted = [row for row in rows if "" < (row.get("deleted_at") or "") < before]
-    present = [row for row in rows if not row.get("deleted_at")]
-    old = [row for row in present if row["status"] in ENDED and row["updated_at"] < oldest_job]
-    gone = {row["id"] for row in (*old, *deleted)}
+
+    def had_its_time(row: Row) -> bool:
+        if row.get("deleted_at"):
+            return bool(row["deleted_at"] < before)
+        if row["status"] == "uploaded":
+            return bool(row["created_at"] < oldest_upload)
+        return row["status"] in ENDED and row["updated_at"] < oldest_job
+
+    had = registry.list("jobs", had_its_time)
+    deleted = [row for row in had if row.get("deleted_at")]
+    gone = {row["id"] for row in had if row["status"] != "uploaded" or row.get("deleted_at")}
     used: set[str | None] = set()
-    for row in rows:
+
+    def note_use(row: Row) -> None:
         if row["id"] not in gone:
             used.add(row["input_job_id"])
-            used |= uploads_of(row)
-    unused = [row for row in present if row["id"] not in used]
-    jobs = [row for row in unused if row["id"] in gone]
-    uploads = [r for r in unused if r["status"] == "uploaded" and r["created_at"] < oldest_upload]
+            used.update(uploads_of(row))
+
+    if had:
+        registry.scan("jobs", note_use)
+    unused = [row for row in had if not row.get("deleted_at") and row["id"] not in used]
+    jobs = [row for row in unused if row["status"] != "uploaded"]
+    uploads = [row for row in unused if row["status"] == "uploaded"]
     orphans = (
         []
         if untouched_s is None
         else _orphans(registry, settings.data_dir, before_s(untouched_s) if untouched_s else math.inf)
     )
     voices = registry.list("models", lambda row: "" < (row.get("deleted_at") or "") < before)
-    presets = _abandoned_presets(registry, rows, oldest_job)
-    taken = {row["id"] for row in (*jobs, *uploads, *deleted)}
-    whole = {row["id"]: row for row in registry.list("jobs", lambda row: row["id"] in taken)} if taken else {}
-    jobs, uploads, deleted = (
-        [whole[row["id"]] for row in some if row["id"] in whole] for some in (jobs, uploads, deleted)
-    )
+    presets = _abandoned_presets(registry, oldest_job)
     found = CleanUp(
         jobs=jobs, uploads=uploads, deleted=deleted, voices=voices, presets=presets, orphans=orphans
     )
@@ -248,10 +248,12 @@ def _as_text(moment_s: float) -> str:
     return as_text(datetime.fromtimestamp(moment_s, UTC))
 
 
-def _abandoned_presets(registry: Registry, jobs: Rows, before: str) -> Rows:
+def _abandoned_presets(registry: Registry, before: str) -> Rows:
     """Return the presets of visitors without a login of whom nothing was seen since then."""
-    present = {row["user_id"] for row in jobs if row["updated_at"] >= before}
     presets = registry.list("presets", lambda row: row["user_id"].startswith(NOT_A_LOGIN))
+    if not presets:
+        return []
+    present = set(registry.scan("jobs", lambda row: row["updated_at"] >= before and row["user_id"]))
     present |= {row["user_id"] for row in presets if (row.get("seen_at") or row["created_at"]) >= before}
     return [row for row in presets if row["user_id"] not in present]
 

@@ -142,6 +142,9 @@ class ClusterWorkplace:
         self._fault = _JOINING
         self._wanted = 0
 
+    def asked(self, job_id: str) -> None:
+        """Do nothing: a machine elsewhere has nothing of the request."""
+
     def room(self, lane: str) -> int:
         with self._mutex:
             offered = [name for name in self._devices if self.offers(name)]

@@ -21,6 +21,7 @@ from pathlib import Path
 from pipelines.jobs.estimates import Estimates
 from pipelines.jobs.improving import improved
 from pipelines.jobs.outcome import RESUMABLE, JobOutcome, count_use, make_job_spec, resolve
+from pipelines.jobs.pending import PendingJobs
 from pipelines.jobs.pool import RunningJob, WorkerPool
 from pipelines.jobs.progress import EventLog, Subscriptions
 from pipelines.jobs.schedule import (
@@ -72,7 +73,6 @@ class Dispatcher:
         self._library = library
         self._retry_pauses_s = retry_pauses_s
         self._housekeeping = housekeeping
-        self._after_seq = after_seq
         self._device = DeviceScheduler(settings.max_pause_s, slots=workplace.slots)
         self._running: dict[str, RunningJob] = {}
         self._on_device: set[str | None] = set()  # voices whose last conversion asked for the device
@@ -80,8 +80,7 @@ class Dispatcher:
         self._woken = threading.Event()
         self.workplace = workplace
         self._pool = WorkerPool(settings, workplace, self._receive)
-        self._pending: Rows = []
-        self._pending_version = -1
+        self.pending = PendingJobs(registry, after_seq)
         self._waits: dict[str, float] = {}
         self._waits_version, self._waits_s = -1, 0.0
         self._closing = False
@@ -116,7 +115,7 @@ class Dispatcher:
         try:
             return {
                 "dispatcher": self._thread.is_alive(),
-                "pending": len(self._queue()),
+                "pending": len(self.pending.rows()),
                 "running": len(self._running),
                 "computing": self._device.holders,
                 "converter": self._pool.warm,
@@ -152,15 +151,15 @@ class Dispatcher:
         live = {job_id: job.live() for job_id, job in self._running.items()}
         places: dict[str, int] = {}
         if any(row["status"] == "pending" for row in rows):
-            places = positions(self._queue())
+            places = positions(self.pending.rows())
             live |= {job_id: {"eta_s": left_s} for job_id, left_s in self._left_of_waiting().items()}
         return [public_row(r, position=places.get(r["id"]), live=live.get(r["id"])) for r in rows]
 
     def _left_of_waiting(self) -> dict[str, float]:
         """Return in how many seconds each waiting job will be done, by its id; worked out once a second."""
-        waiting, moment_s = sorted(self._queue(), key=lambda row: row["seq"]), time.monotonic()
-        if self._waits_version != self._pending_version or moment_s - self._waits_s >= LOG_INTERVAL_S:
-            self._waits_version, self._waits_s = self._pending_version, moment_s
+        waiting, moment_s = sorted(self.pending.rows(), key=lambda row: row["seq"]), time.monotonic()
+        if self._waits_version != self.pending.version or moment_s - self._waits_s >= LOG_INTERVAL_S:
+            self._waits_version, self._waits_s = self.pending.version, moment_s
             self._waits = self.estimates.of_waiting(
                 [(row, self._library.engine_of_job(row)) for row in waiting],
                 [(job.row, job.left_s) for job in self._running.values()],
@@ -179,7 +178,9 @@ class Dispatcher:
             self.subscriptions.publish(*self.public(row), state_changed=state_changed)
         if state_changed:
             others = followed - {row["id"]}
-            for other in self.public(*(pending for pending in self._queue() if pending["id"] in others)):
+            for other in self.public(
+                *(pending for pending in self.pending.rows() if pending["id"] in others)
+            ):
                 self.subscriptions.publish(other, state_changed=False)
 
     def _run(self) -> None:
@@ -216,7 +217,7 @@ class Dispatcher:
         self._enforce(now_s, elapsed_s)
         self._collect()
         self._pool.poll(now_s)
-        self.workplace.poll(len(self._running) + len(self._queue()))
+        self.workplace.poll(len(self._running) + len(self.pending.rows()))
         if self._closing:
             return
         self._start_pending()
@@ -286,22 +287,13 @@ class Dispatcher:
     def _set_grace(self, job: RunningJob) -> None:
         job.kill_at_s = job.kill_at_s or time.monotonic() + self._settings.cancel_grace_s
 
-    def _queue(self) -> Rows:
-        """Return the pending rows, read again only after the registry has changed."""
-        version = self._registry.version
-        if version != self._pending_version:
-            pending = self._registry.list("jobs", status="pending")
-            self._pending = [row for row in pending if row["seq"] > self._after_seq]
-            self._pending_version = version
-        return self._pending
-
     def _start_pending(self) -> None:
         for lane in LANES:
             room = self.workplace.room(lane)
             while True:
                 running = [job.row for job in self._running.values()]
                 full = sum(lane_of(row) == lane for row in running) >= room
-                row = None if full else next_job(lane, self._queue(), running, time.time())
+                row = None if full else next_job(lane, self.pending.rows(), running, time.time())
                 if row is None:
                     break
                 with about_job(row["id"]):

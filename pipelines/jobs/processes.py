@@ -122,6 +122,9 @@ class LocalWorkplace:
         self.slots = settings.max_concurrent_jobs
         self._room = {"training": self.slots, SHORT: max(1, settings.max_converters)}
 
+    def asked(self, job_id: str) -> None:
+        """Do nothing: a process has nothing of the request."""
+
     def room(self, lane: str) -> int:
         return self._room.get(lane, 1)
 

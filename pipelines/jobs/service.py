@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from pipelines.jobs.outcome import RETRY_PAUSES_S, cancelled, ended
 from pipelines.jobs.processes import WORKER_COMMAND, LocalWorkplace
 from pipelines.jobs.reviews import Reviews
 from pipelines.jobs.trash import coming_with, going_with
+from pipelines.jobs.workers import Workplace
 from pipelines.logs import about_job
 from pipelines.recordings.uploads import has_more_to_do, tried_again
 from pipelines.settings import Settings
@@ -67,6 +68,7 @@ class Jobs:
         worker_command: Sequence[str] = WORKER_COMMAND,
         retry_pauses_s: Sequence[float] = RETRY_PAUSES_S,
         own_only: bool = False,
+        workplace: Workplace | None = None,
     ) -> None:
         self._settings = settings
         self._jobs_dir = settings.data_dir / "jobs"
@@ -78,8 +80,11 @@ class Jobs:
         self.archived = ArchivedJobs(settings.data_dir / "archive")
         self.limits = Limits.of(settings)
         self.quota = Quota(self.registry, self._jobs_dir, settings.quota_bytes)
-        self._last_seq = max((row["seq"] for row in self.registry.list("jobs", only=["seq"])), default=0)
-        workplace = (ClusterWorkplace if settings.ray_address else LocalWorkplace)(settings, worker_command)
+        self._last_seq = max(self.registry.values("jobs", "seq"), default=0)
+        if workplace is None:
+            workplace = (ClusterWorkplace if settings.ray_address else LocalWorkplace)(
+                settings, worker_command
+            )
         self.dispatcher = Dispatcher(
             *(settings, self.registry, self.library, workplace, retry_pauses_s, self._housekeeping),
             after_seq=self._last_seq if own_only else 0,
@@ -106,7 +111,7 @@ class Jobs:
         with self.lock:
             return self.dispatcher.public(job_of(self.registry, caller, job_id))[0]
 
-    def list(
+    def list(  # noqa: PLR0913  # what is asked for
         self,
         caller: Caller,
         *,
@@ -114,16 +119,23 @@ class Jobs:
         type: str | None = None,
         status: str | None = None,
         deleted: bool = False,
+        where: Callable[[Row], bool] = lambda _: True,
+        most: int = 0,
     ) -> Rows:
         """Return the caller's jobs, newest first; an admin's list holds everybody's, or those of user_id.
 
-        Or those that were deleted and can be restored.
+        Or those that were deleted and can be restored. At most so many, of those that fulfil a condition.
         """
         owner = user_id if caller.admin else caller.user_id
         wanted = {"user_id": owner, "type": type, "status": status}
         equal: dict[str, Any] = {name: value for name, value in wanted.items() if value}
         with self.lock:
-            rows = self.registry.list("jobs", lambda row: bool(row.get("deleted_at")) == deleted, **equal)
+            rows = self.registry.list(
+                "jobs",
+                lambda row: bool(row.get("deleted_at")) == deleted and where(row),
+                newest=most,
+                **equal,
+            )
             return self.dispatcher.public(*sorted(rows, key=lambda row: row["seq"], reverse=True))
 
     def events(self, caller: Caller, job_id: str, since: int = 0) -> Rows:
@@ -241,9 +253,9 @@ class Jobs:
             return self._changed(row)
 
     def _admit(self, caller: Caller) -> None:
-        waiting = self.registry.list("jobs", status="pending", user_id=caller.user_id)
-        if len(waiting) >= MAX_PENDING_PER_USER:
-            raise NotAllowedError(f"You have {len(waiting)} jobs waiting; wait for one, or cancel one.")
+        waiting = self.dispatcher.pending.count_of(caller.user_id)
+        if waiting >= MAX_PENDING_PER_USER:
+            raise NotAllowedError(f"You have {waiting} jobs waiting; wait for one, or cancel one.")
         self.limits.take("starts", caller)
 
     def cancel(self, caller: Caller, job_id: str) -> Row:
@@ -401,14 +413,15 @@ class Jobs:
                     f"There is no machine {node[:64]!r} in the cluster; choose one on the Admin page."
                 )
 
-    def dead_letters(self, caller: Caller) -> Rows:
+    def dead_letters(self, caller: Caller, *, most: int = 0) -> Rows:
         records.require_admin(caller)
-        return [row for row in self.list(caller, status="failed") if row["dead_letter"]]
+        return self.list(caller, status="failed", where=lambda row: bool(row["dead_letter"]), most=most)
 
     def _end(self, row: Row, changes: Row) -> Row:
         return self._changed(self.registry.update("jobs", row["id"], **changes))
 
     def _changed(self, row: Row) -> Row:
+        self.dispatcher.workplace.asked(row["id"])
         self.dispatcher.announce(row, state_changed=True)
         self.dispatcher.wake()
         return self.dispatcher.public(row)[0]

@@ -61,6 +61,9 @@ class Workplace(Protocol):
     def slots(self) -> int:
         """How many jobs may compute at the same time, of those whose worker is bound to no device."""
 
+    def asked(self, job_id: str) -> None:
+        """Note that somebody asks for a job; called in the thread of the request."""
+
     def room(self, lane: str) -> int:
         """Return how many jobs of a lane may run side by side just now."""
 

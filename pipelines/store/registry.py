@@ -7,10 +7,14 @@ document stays parsed in memory, so reads touch no disk; a change is a line of a
 
 from __future__ import annotations
 
+import gc
+import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from heapq import nlargest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,11 +26,23 @@ from pipelines.store.layout import LOCK_NAME, REGISTRY_NAME, daily_backups, requ
 from pipelines.store.records import Row, Rows
 from pipelines.store.reserve import Reserve
 from pipelines.store.row_kinds import OF_SCHEMA, wrong_in
-from pipelines.store.storage import JournaledStorage, TableByName, Tables, parsed, read_stored
+from pipelines.store.storage import (
+    JournaledStorage,
+    TableByName,
+    Tables,
+    parsed,
+    pieces_of,
+    read_stored,
+    write_gently,
+)
 from rvc.errors import ConfigError
 from rvc.files import atomic_write, is_disk_full
 
+logger = logging.getLogger(__name__)
+
 TRIED_EVERY_S = 10.0  # whether a full disk has room again: strangers ask for it, and all rows are written
+NEWS = 1_000  # writes of which it is still known what they changed
+MANY_OBJECTS = 100_000  # lists and dicts that rows are made of
 SCHEMA_VERSION = 1
 SCHEMA_TABLE = "schema"
 TABLES = ("jobs", "models", "usage", "tokens", "presets")
@@ -42,11 +58,11 @@ def read_registry(path: Path) -> tuple[bytes, Tables]:
     A server may be writing it. ConfigError if it is damaged or of a newer version.
     """
     try:
-        tables, content, steps = read_stored(path)
+        tables, content, steps, _ = read_stored(path)
     except ValueError as error:
         raise _damaged(path, str(error)) from error
     _require_whole(tables, path)
-    return orjson.dumps(tables, option=orjson.OPT_INDENT_2) if steps else content, tables
+    return b"".join(pieces_of(tables)) if steps else content, tables
 
 
 def read_tables(content: bytes, path: Path) -> Tables:
@@ -59,10 +75,11 @@ def read_tables(content: bytes, path: Path) -> Tables:
     return tables
 
 
-def _require_whole(tables: Tables, path: Path) -> None:
-    if wrong := _wrong_in(tables):
-        raise _damaged(path, wrong)
+def _require_whole(tables: Tables, path: Path, *, as_written: bool = False) -> None:
+    """Refuse what is damaged or of a newer version; rows that are as they were written need no look."""
     version = _version_of(tables)
+    if not (as_written and version == SCHEMA_VERSION) and (wrong := _wrong_in(tables)):
+        raise _damaged(path, wrong)
     if version > SCHEMA_VERSION:
         raise ConfigError(
             f"The registry {path} was written by a newer Timbre (schema {version}); "
@@ -100,6 +117,9 @@ def _way_out(path: Path) -> str:
     return "restore it from a backup or move it away"
 
 
+Told = TypeVar("Told")
+
+
 class InUseError(ConfigError):
     """Another process writes the registry."""
 
@@ -118,7 +138,9 @@ class Registry:
         self.path = folder / REGISTRY_NAME
         self.schema = SCHEMA_VERSION
         self.version = 0  # rises with every write; equal numbers mean unchanged rows
+        self._news: deque[tuple[int, str, list[str]]] = deque(maxlen=NEWS)  # version, table and ids of writes
         self._tried_s = float("-inf")
+        self._folding: threading.Thread | None = None  # writes the document whole
         self._mutex = threading.RLock()
         # thread_local would let only the opening thread release it.
         self._lock = FileLock(folder / LOCK_NAME, timeout=0, thread_local=False)
@@ -136,11 +158,12 @@ class Registry:
         except OSError as error:
             raise _unusable(folder, error) from error
         try:
-            try:
-                self._storage = JournaledStorage(self.path, read_only=read_only)
-            except ValueError as error:
-                raise _damaged(self.path, str(error)) from error
-            _require_whole(self._storage.memory, self.path)
+            with _many_rows():
+                try:
+                    self._storage = JournaledStorage(self.path, read_only=read_only)
+                except ValueError as error:
+                    raise _damaged(self.path, str(error)) from error
+                _require_whole(self._storage.memory, self.path, as_written=self._storage.intact)
             self._database = _Database(storage=lambda: self._storage)
             if not read_only:
                 # A write of an earlier version, cut.
@@ -160,7 +183,8 @@ class Registry:
     def content(self) -> bytes:
         """Return all rows as registry.json holds them."""
         with self._mutex:
-            return orjson.dumps(self._storage.memory, option=orjson.OPT_INDENT_2)
+            tables, _ = self._storage.snapshot()
+        return b"".join(pieces_of(tables))
 
     def counts(self) -> dict[str, int]:
         with self._mutex:
@@ -180,6 +204,8 @@ class Registry:
         return self._storage.fault
 
     def close(self) -> None:
+        if self._folding is not None:
+            self._folding.join()
         with self._mutex:
             if self._lock.is_locked:
                 self._storage.fold()
@@ -189,15 +215,56 @@ class Registry:
     @contextmanager
     def as_one(self) -> Iterator[None]:
         """Write all changes of the block in one step, or none of them; other threads wait."""
-        with self._mutex, self._storage.as_one():
-            yield
+        with self._mutex:
+            try:
+                with self._storage.as_one():
+                    yield
+            except BaseException:
+                self._news.clear()  # what was told of them is not so
+                self.version += 1
+                raise
+
+    def changed_since(self, version: int, table: str) -> set[str] | None:
+        """Return the ids of the rows that were written since a version; None where that is too long ago."""
+        with self._mutex:
+            known = self._news[0][0] - 1 if self._news else self.version
+            if version < known:
+                return None
+            return {
+                row_id for at, name, ids in self._news if at > version and name == table for row_id in ids
+            }
+
+    def _note(self, table: str, row_ids: Iterable[str]) -> None:
+        """Note a write, after which the journal may be long enough to be folded."""
+        self.version += 1
+        self._news.append((self.version, table, list(row_ids)))
+        if self._storage.is_long and not (self._folding and self._folding.is_alive()):
+            self._folding = threading.Thread(target=self._fold, name="registry", daemon=True)
+            self._folding.start()
+
+    def _fold(self) -> None:
+        """Write the document whole, while others read and write."""
+        with self._mutex:
+            tables, since = self._storage.snapshot()
+        try:
+            # The old document is held open until others go on: to free its room takes time.
+            with self.path.open("rb"), ExitStack() as stack:
+                with atomic_write(self.path) as path:
+                    written = write_gently(path, pieces_of(tables))
+                    stack.enter_context(self._mutex)
+                    self._storage.announce(written)
+                self._storage.follow(written, since)
+        except OSError as error:  # it can wait
+            logger.warning("the registry's journal could not be folded: %s", error)
+            with self._mutex:
+                self._storage.put_off()
 
     def insert(self, table: str, row: Row) -> Row:
         """Add a row under its "id", replacing one of the same id; return a copy of it."""
         with self._mutex:
             new = _copy(row)
             self._storage.change(table, lambda rows: rows.__setitem__(row["id"], new))
-            self.version += 1
+            self._note(table, [row["id"]])
             return _copy(row)
 
     def get(self, table: str, row_id: str) -> Row | None:
@@ -219,7 +286,7 @@ class Registry:
         with self._mutex:
             if ids := list(row_ids):
                 self._database.table(table).update(_copy(changes), doc_ids=ids)  # type: ignore[arg-type]
-                self.version += 1
+                self._note(table, ids)
 
     def update_each(self, table: str, changes: Mapping[str, Row]) -> None:
         """Set fields of several rows, others of each, in one write; by the ids of rows that are there."""
@@ -230,14 +297,14 @@ class Registry:
                     lambda row: row.update(kept[row["id"]]),
                     doc_ids=list(kept),  # type: ignore[arg-type]
                 )
-                self.version += 1
+                self._note(table, kept)
 
     def delete(self, table: str, row_ids: Iterable[str]) -> None:
         """Remove rows, also when the disk is full; unknown ids are skipped."""
         if ids := list(row_ids):
             with self.reserve.spent(), self._mutex:
                 self._database.table(table).remove(doc_ids=ids)  # type: ignore[arg-type]
-                self.version += 1
+                self._note(table, ids)
 
     def list(
         self,
@@ -245,11 +312,13 @@ class Registry:
         where: Callable[[Row], bool] | None = None,
         *,
         only: Sequence[str] = (),
+        newest: int = 0,
         **equal: object,
     ) -> Rows:
         """Return copies of the rows, oldest first, that have these values and fulfil a condition.
 
-        With `only` these fields of them: of many rows that takes a tenth of the time.
+        With `only` these fields of them: of many rows that takes a tenth of the time. With `newest` so many
+        of the highest seq, these first.
         """
         with self._mutex:
             found = list(self._storage.memory.get(table, {}).values())
@@ -257,6 +326,8 @@ class Registry:
                 found = [row for row in found if row.get(name) == value]
             if where is not None:
                 found = [row for row in found if where(row)]
+            if newest:
+                found = nlargest(newest, found, key=lambda row: row["seq"])
             if not only:
                 return _copy(found)
             return [{name: _own(row[name]) for name in only if name in row} for row in found]
@@ -270,13 +341,18 @@ class Registry:
         with self._mutex:
             return {row.get(name) for row in self._storage.memory.get(table, {}).values()}
 
+    def scan(self, table: str, tell: Callable[[Row], Told]) -> list[Told]:
+        """Return what a function tells of each row, oldest first; it neither changes nor keeps the row."""
+        with self._mutex:
+            return [tell(row) for row in self._storage.memory.get(table, {}).values()]
+
     def _migrate(self) -> None:
         version = _version_of(self._storage.memory)
         if version == SCHEMA_VERSION or not isinstance(version, int):
             return
         if tables := _copy(self._storage.memory):
             with atomic_write(self.path.with_name(f"registry.v{version}.json")) as path:
-                path.write_bytes(orjson.dumps(self._storage.memory, option=orjson.OPT_INDENT_2))
+                path.write_bytes(b"".join(pieces_of(tables)))
         for step in range(version, SCHEMA_VERSION):
             MIGRATIONS[step](tables)
         for name in TABLES:
@@ -293,6 +369,23 @@ def _unusable(folder: Path, error: OSError) -> ConfigError:
         f"The data folder {folder} cannot be used ({error.strerror}); {way_out}, or set DATA_DIR to another "
         "folder."
     )
+
+
+@contextmanager
+def _many_rows() -> Iterator[None]:
+    """Load rows without looking for garbage among them meanwhile, nor later: there are no circles in them.
+
+    Of 100,000 rows that is seconds at first, and then a tenth of one every now and then.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        if gc.get_count()[0] > MANY_OBJECTS:
+            gc.freeze()
+    finally:
+        if collects:
+            gc.enable()
 
 
 Rowlike = TypeVar("Rowlike", Row, Rows, Tables)

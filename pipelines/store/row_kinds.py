@@ -51,6 +51,7 @@ def _maybe(kind: Kind) -> Kind:
 
 
 _MAYBE_TEXT, _MAYBE_NUMBER = _maybe(_text), _maybe(_number)
+_MAYBE_ROW, _MAYBE_MOMENT = _maybe(_row), _maybe(_moment)
 
 
 def _fields(kind: Kind, names: str) -> dict[str, Kind]:
@@ -71,7 +72,7 @@ REQUIRED: dict[str, dict[str, Kind]] = {
         **_fields(_MAYBE_NUMBER, "eta_s quality_snr"),
         **_fields(_whole, "seq attempts"),
         **_fields(_moment, "created_at updated_at"),
-        **_fields(_maybe(_moment), "completed_at"),
+        **_fields(_MAYBE_MOMENT, "completed_at"),
         "dead_letter": _flag,
         "settings": _row,
         "files": _rows,
@@ -94,8 +95,8 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
     "jobs": {
         "upload_ids": _texts,
         "refused": _rows,
-        "result": _maybe(_row),
-        "deleted_at": _maybe(_moment),
+        "result": _MAYBE_ROW,
+        "deleted_at": _MAYBE_MOMENT,
     },
     "models": {
         **_fields(_text, "model_path created_at"),
@@ -122,14 +123,17 @@ _SURE: dict[Kind, frozenset[type]] = {
     _row: frozenset({dict}),
     _MAYBE_TEXT: frozenset({str, type(None)}),
     _MAYBE_NUMBER: frozenset({int, float, type(None)}),
+    _MAYBE_ROW: frozenset({dict, type(None)}),
+    _MAYBE_MOMENT: frozenset({type(None)}),
 }
 
 
-def _checks(table: str) -> list[tuple[str, frozenset[type], Kind]]:
-    return [(name, _SURE.get(kind, frozenset()), kind) for name, kind in REQUIRED[table].items()]
+def _checks(kinds: dict[str, Kind]) -> list[tuple[str, frozenset[type], Kind]]:
+    return [(name, _SURE.get(kind, frozenset()), kind) for name, kind in kinds.items()]
 
 
-_CHECKS = {table: _checks(table) for table in REQUIRED}
+_CHECKS = {table: _checks(kinds) for table, kinds in REQUIRED.items()}
+_MORE = {table: _checks(kinds) for table, kinds in OPTIONAL.items()}
 
 
 def wrong_in(table: str, row_id: str, row: Row) -> str:
@@ -143,8 +147,8 @@ def wrong_in(table: str, row_id: str, row: Row) -> str:
         for name, sure, kind in _CHECKS[table]:
             if type(value := row[name]) not in sure and not kind(value):
                 return f"a wrong {name}"
-        for name, kind in OPTIONAL.get(table, {}).items():
-            if name in row and not kind(row[name]):
+        for name, sure, kind in _MORE.get(table, ()):
+            if name in row and type(value := row[name]) not in sure and not kind(value):
                 return f"a wrong {name}"
     except KeyError:
         return f"no {name}"

@@ -1,11 +1,15 @@
 """The registry's file and its journal: a change costs what changed, not all that there is.
 
-    registry.json      the document as it was last written whole
+    registry.json      the document as it was last written whole, a row a line
     registry.journal   what has changed since, a line a step: `CRC32 {table: {id: row or null}}`; the first
-                       names the registry.json that it follows by its CRC32
+                       names the registry.json that it follows by its CRC32, `{"follows": CRC32}`
 
 A step is done when its line is whole on the disk, so that a crash at any byte loses nothing that was done. A
 journal that follows another registry.json is in that one already, or belongs to one that a backup replaced.
+
+A long journal is folded: the document is written whole beside the one that is there, while others go on; the
+journal says that it follows that one too (steps that are in it already change nothing); it takes its place;
+and the journal is left with what came meanwhile. A crash between two of these finds both files agreeing.
 """
 
 from __future__ import annotations
@@ -14,10 +18,11 @@ import logging
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from tinydb.storages import Storage
@@ -29,23 +34,36 @@ from rvc.files import atomic_write, flush, is_disk_full
 
 logger = logging.getLogger(__name__)
 Tables = dict[str, dict[str, Row]]
+Step = dict[str, dict[str, Row | None]]  # by table and id the rows that change, None for those that go
 
 RETRY_PAUSE_S = 0.1
 LEAST_FOLDED_BYTES = 4_000_000  # a shorter journal is not worth writing the document for
+FLUSHED_BYTES = 1 << 20
+ROWS_AT_ONCE = 100  # a tenth of a millisecond
 READS = 5  # of both files, while a server writes
 
 
-def read_stored(path: Path) -> tuple[Any, bytes, int]:
-    """Return a registry's document, what it was read from, and the length of the journal's whole steps.
+class Stored(NamedTuple):
+    """What the files of a registry hold."""
 
-    ValueError, with what is wrong, if one of the files is damaged; the rows are not looked at.
+    tables: Tables
+    content: bytes  # of the document
+    length: int  # of the journal's whole steps, in bytes
+    intact: bool  # whether a journal proves by its sums that both are as they were written
+
+
+def read_stored(path: Path) -> Stored:
+    """Read a registry; ValueError, with what is wrong, if one of the files is damaged.
+
+    The rows are not looked at.
     """
     for _ in range(READS):  # a server may write the document whole between the two
         written, content = path.stat(), path.read_bytes()
         steps, length, follows = _read_journal(path.with_name(JOURNAL_NAME))
         now = path.stat()
         # No journal tells nothing of a document that has been replaced meanwhile.
-        if follows in (None, zlib.crc32(content)) and now.st_mtime_ns == written.st_mtime_ns:
+        intact = zlib.crc32(content) in follows
+        if (intact or not follows) and now.st_mtime_ns == written.st_mtime_ns:
             break
     else:
         logger.warning("%s belongs to another %s, so it is not read", JOURNAL_NAME, path.name)
@@ -59,7 +77,43 @@ def read_stored(path: Path) -> tuple[Any, bytes, int]:
                     table.pop(row_id, None)
                 else:
                     table[row_id] = row
-    return tables, content, length
+    return Stored(tables, content, length, intact)
+
+
+def pieces_of(tables: Tables) -> Iterator[bytes]:
+    """Yield tables as a document, some rows at a time, so that other threads get their turn."""
+    yield b"{"
+    for number, (name, table) in enumerate(tables.items()):
+        yield (b",\n" if number else b"\n") + orjson.dumps(name) + b": {"
+        rows = iter(table.items())
+        before = b"\n"
+        while some := list(islice(rows, ROWS_AT_ONCE)):
+            yield before + b",\n".join(
+                orjson.dumps(row_id) + b": " + orjson.dumps(row) for row_id, row in some
+            )
+            before = b",\n"
+        yield b"\n}"
+    yield b"\n}\n"
+
+
+class Written(NamedTuple):
+    """A document on the disk."""
+
+    crc: int
+    length: int
+
+
+def write_gently(path: Path, pieces: Iterable[bytes]) -> Written:
+    """Write a document, flushed now and then: whoever flushes a journal meanwhile waits for little else."""
+    crc = length = flushed = 0
+    with path.open("wb", buffering=0) as file:
+        for piece in pieces:
+            file.write(piece)
+            crc, length = zlib.crc32(piece, crc), length + len(piece)
+            if length - flushed >= FLUSHED_BYTES:
+                os.fsync(file.fileno())
+                flushed = length
+    return Written(crc, length)
 
 
 def parsed(content: bytes) -> Tables:
@@ -79,8 +133,8 @@ def _is_table(table: object) -> bool:
     return isinstance(table, dict) and all(isinstance(row, dict) for row in table.values())
 
 
-def _read_journal(path: Path) -> tuple[list[Any], int, int | None]:
-    """Return a journal's steps, their length in bytes, and the CRC32 of the document that they follow.
+def _read_journal(path: Path) -> tuple[list[Any], int, set[int]]:
+    """Return a journal's steps, their length in bytes, and the CRC32s of the documents that they follow.
 
     A last line that was cut by a crash is none. ValueError if others come after one that is damaged.
     """
@@ -89,10 +143,9 @@ def _read_journal(path: Path) -> tuple[list[Any], int, int | None]:
     count = next((n for n, step in enumerate(whole) if step is None), len(whole))
     if any(step is not None for step in whole[count:]):
         raise ValueError(f"has a damaged journal (line {count + 1} of {JOURNAL_NAME})")
-    if not count:
-        return [], 0, None
-    head, *steps = whole[:count]
-    return steps, sum(map(len, lines[:count])), head.get("follows", -1) if head else None
+    steps = [step for step in whole[:count] if step and "follows" not in step]
+    follows = {step["follows"] for step in whole[:count] if step and "follows" in step}
+    return steps, sum(map(len, lines[:count])), follows or {-1} if count else set()
 
 
 def _step(line: bytes) -> dict[str, Any] | None:
@@ -107,7 +160,7 @@ def _step(line: bytes) -> dict[str, Any] | None:
     return None
 
 
-def _line(step: dict[str, Any]) -> bytes:
+def _line(step: Mapping[str, object]) -> bytes:
     return _framed(orjson.dumps(step))
 
 
@@ -125,13 +178,14 @@ class JournaledStorage(Storage):
         self.held = False  # whether changes only reach the memory for now
         self.room_given: Callable[[], bool] = lambda: False  # whether the reserve is given up for a write
         self.memory: Tables = {}
-        content, self._length = b"", 0
+        content, self._length, self.intact = b"", 0, False
         if path.exists():
-            self.memory, content, self._length = read_stored(path)
+            self.memory, content, self._length, self.intact = read_stored(path)
         self._journal = path.with_name(JOURNAL_NAME)
         self._follows, self._document_bytes = zlib.crc32(content), len(content)
+        self._fold_at_bytes = 0  # no shorter is the journal folded; more after the disk refused that
         self._refused_bytes = 0  # of the last step, should the disk refuse it
-        self._changed: dict[str, set[str]] = {}  # rows of the step that is not written yet, by table
+        self._before: Step = {}  # what the step that is not written yet has changed, as it was
 
     def read(self) -> Tables:
         """Return the document itself; rows are changed through `change` alone."""
@@ -139,7 +193,7 @@ class JournaledStorage(Storage):
 
     def write(self, data: Tables) -> None:
         """Replace the whole document, first on the disk, then in memory; when the disk refuses, neither."""
-        content = orjson.dumps(data, option=orjson.OPT_INDENT_2)
+        content = b"".join(pieces_of(data))
         self._trying(lambda: self._replace(content))
         self.memory = data
         self._follows, self._length, self._document_bytes = zlib.crc32(content), 0, len(content)
@@ -152,10 +206,27 @@ class JournaledStorage(Storage):
 
     def change(self, name: str, updater: Callable[[MutableMapping[str, Row]], None]) -> None:
         """Change rows of a table; when the disk refuses, they are as they were."""
-        rows = _Changing(self.memory.get(name, {}))
+        table = self.memory.get(name, {})
+        rows = _Changing(table)
         updater(rows)
-        self._changed.setdefault(name, set()).update(rows.changed)
-        self._finish({**self.memory, name: rows.rows})
+        if not rows.changed:
+            return
+        if self.held:
+            before = self._before.setdefault(name, {})
+            for row_id in rows.changed:
+                before.setdefault(row_id, table.get(row_id))
+        else:
+            self._write_step({name: rows.changed})
+        self._put(name, rows.changed)
+
+    def _put(self, name: str, rows: Mapping[str, Row | None]) -> None:
+        """Change rows in memory; None for those that go."""
+        table = self.memory.setdefault(name, {})
+        for row_id, row in rows.items():
+            if row is None:
+                table.pop(row_id, None)
+            else:
+                table[row_id] = row
 
     @contextmanager
     def as_one(self) -> Iterator[None]:
@@ -163,32 +234,51 @@ class JournaledStorage(Storage):
         if self.held:  # within another such block
             yield
             return
-        before, self.held = self.memory, True
+        self._before, self.held = {}, True
         try:
             yield
-            self.held = False
-            if self.memory is not before:
-                self._finish(self.memory)
+            step = {
+                name: {row_id: self.memory[name].get(row_id) for row_id in rows}
+                for name, rows in self._before.items()
+            }
+            if any(step.values()):
+                self._write_step(step)
         except BaseException:
-            self.memory = before
-            self._changed.clear()
+            for name, rows in self._before.items():
+                self._put(name, rows)
             raise
         finally:
-            self.held = False
+            self._before, self.held = {}, False
 
-    def _finish(self, tables: Tables) -> None:
-        if self.held:
-            self.memory = tables
-            return
-        changed, self._changed = self._changed, {}
-        step = {name: {row_id: tables[name].get(row_id) for row_id in ids} for name, ids in changed.items()}
-        if any(step.values()):
-            line = _line(step)
-            self._refused_bytes = len(line)
-            self._trying(lambda: self.append(line))
-        self.memory = tables
-        if self._length > max(LEAST_FOLDED_BYTES, self._document_bytes):
-            self.fold()
+    def _write_step(self, step: Step) -> None:
+        line = _line(step)
+        self._refused_bytes = len(line)
+        self._trying(lambda: self.append(line))
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the journal is to be folded."""
+        return self._length > max(LEAST_FOLDED_BYTES, self._document_bytes // 2, self._fold_at_bytes)
+
+    def snapshot(self) -> tuple[Tables, int]:
+        """Return the tables as they are now, rows not copied, and the length of the journal."""
+        return {name: dict(table) for name, table in self.memory.items()}, self._length
+
+    def put_off(self) -> None:
+        """Fold no more until the journal has grown again by as much as it may."""
+        self._fold_at_bytes = self._length + max(LEAST_FOLDED_BYTES, self._document_bytes // 2)
+
+    def announce(self, written: Written) -> None:
+        """Have the journal follow a document too that will take the place of the other."""
+        self.append(_line({"follows": written.crc}))
+
+    def follow(self, written: Written, since: int) -> None:
+        """Leave in the journal what came since, now that the document has been replaced."""
+        self._follows, self._document_bytes, self._fold_at_bytes = written.crc, written.length, 0
+        tail = _line({"follows": self._follows}) + self._journal.read_bytes()[since : self._length]
+        with atomic_write(self._journal) as path:
+            path.write_bytes(tail)
+        self._length = len(tail)
 
     def try_disk(self) -> None:
         """Find out whether the disk takes writes again; OSError if not."""
@@ -244,32 +334,38 @@ def _write_all(handle: int, content: bytes, offset: int) -> None:
 
 
 class _Changing(MutableMapping[str, Row]):
-    """A copy of a table; rows that are read through it are copied too, for they may be changed."""
+    """A table with changes beside it; rows that are read through it are copied, for they may be changed."""
 
-    def __init__(self, rows: dict[str, Row]) -> None:
-        self.rows = dict(rows)
-        self.changed: set[str] = set()
+    def __init__(self, rows: Mapping[str, Row]) -> None:
+        self._rows = rows
+        self.changed: dict[str, Row | None] = {}
 
     def __getitem__(self, row_id: str) -> Row:
-        self[row_id] = dict(self.rows[row_id])
-        return self.rows[row_id]
+        if row_id not in self.changed:
+            self.changed[row_id] = dict(self._rows[row_id])
+        if (row := self.changed[row_id]) is None:
+            raise KeyError(row_id)
+        return row
 
     def __setitem__(self, row_id: str, row: Row) -> None:
-        self.changed.add(row_id)
-        self.rows[row_id] = row
+        self.changed[row_id] = row
 
     def __delitem__(self, row_id: str) -> None:
-        self.changed.add(row_id)
-        del self.rows[row_id]
+        if row_id not in self:
+            raise KeyError(row_id)
+        self.changed[row_id] = None
 
     def __contains__(self, row_id: object) -> bool:
-        return row_id in self.rows
+        if row_id in self.changed:
+            return self.changed[str(row_id)] is not None
+        return row_id in self._rows
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.rows)
+        yield from (row_id for row_id in self._rows if row_id in self)
+        yield from (row_id for row_id in self.changed if row_id not in self._rows and row_id in self)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return sum(1 for _ in self)
 
 
 class TableByName(Table):

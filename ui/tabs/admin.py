@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from pipelines.store.records import Caller, Rows
+from pipelines.store.records import STATUSES, Caller, Rows
 from rvc.errors import RvcError
 from ui.look.html import BUTTONS_JS, card, hidden_button, job_card, log_part, paragraph
 from ui.look.language import tr
@@ -189,14 +189,13 @@ class AdminPage:
 
     def _listed(self, admin: Caller, shown: str) -> Rows:
         if shown == GIVEN_UP:
-            return self._jobs.dead_letters(admin)
-        rows = [row for row in self._jobs.list(admin) if row["status"] != "uploaded"]
-        if shown == ACTIVE_ONES:
-            return [row for row in rows if row["status"] in ACTIVE]
-        return [row for row in rows if row["status"] == "failed"] if shown == FAILED else rows
+            return self._jobs.dead_letters(admin, most=SHOWN)
+        some = {ACTIVE_ONES: ACTIVE, FAILED: ("failed",)}
+        wanted = some.get(shown, tuple(STATUSES - {"uploaded"}))
+        return self._jobs.list(admin, where=lambda row: row["status"] in wanted, most=SHOWN)
 
     def _draw(self, admin: Caller, shown: str, job_id: str | None) -> Answer:
-        rows = self._listed(admin, shown)[:SHOWN]
+        rows = self._listed(admin, shown)
         if not rows:
             return {
                 self.chosen: None,
