@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import gradio as gr
 
     from pipelines.jobs.service import Jobs
+    from pipelines.jobs.workers import Workplace
 
 logger = logging.getLogger("timbre")
 
@@ -153,7 +154,8 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     from pipelines.jobs.service import Jobs
 
-    jobs = Jobs(settings)
+    _tell_gradio(settings)
+    jobs = Jobs(settings, workplace=_space(settings) if settings.spaces_zero_gpu else None)
     page: gr.Blocks | None = None
     try:
         jobs.start()
@@ -179,14 +181,9 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
 def serve(jobs: Jobs, settings: Settings, arguments: argparse.Namespace) -> gr.Blocks:
     """Launch the page and return at once; a ConfigError if the port is taken."""
     host, port = where_to_serve(arguments, settings)
-    # Gradio reads these when it is imported.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
-    if "GRADIO_TEMP_DIR" not in os.environ:
-        cache = settings.data_dir / "cache"
+    if os.environ["GRADIO_TEMP_DIR"] == str(_cache(settings)):
         # What a killed server left: copies and links only, and no other server uses this data folder.
-        shutil.rmtree(cache, ignore_errors=True)
-        os.environ["GRADIO_TEMP_DIR"] = str(cache)
+        shutil.rmtree(_cache(settings), ignore_errors=True)
     from ui.page import build_page, launch_options
     from ui.server.services import Services
 
@@ -212,6 +209,32 @@ def serve(jobs: Jobs, settings: Settings, arguments: argparse.Namespace) -> gr.B
     elif arguments.share:
         logger.warning("No public link could be made; the page is served here only.")
     return page
+
+
+def _tell_gradio(settings: Settings) -> None:
+    """Set what Gradio reads when it is imported."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(_cache(settings)))
+
+
+def _cache(settings: Settings) -> Path:
+    return settings.data_dir / "cache"
+
+
+def _space(settings: Settings) -> Workplace:
+    """Return where jobs run on a ZeroGPU Space; its package is to be loaded before the page is launched."""
+    try:
+        from pipelines.jobs.processes import WORKER_COMMAND
+        from pipelines.zerogpu import SpaceWorkplace
+    except ModuleNotFoundError as error:
+        if error.name != "spaces":
+            raise
+        raise ConfigError(
+            "SPACES_ZERO_GPU is set, but the package spaces is not installed; pip install spaces, or set it "
+            "to 0."
+        ) from error
+    return SpaceWorkplace(settings, WORKER_COMMAND)
 
 
 def where_to_serve(arguments: argparse.Namespace, settings: Settings) -> tuple[str, int]:

@@ -133,6 +133,7 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     progress_interval_s: Seconds = Field(default=2, ge=0.1, le=60)  # longest silence to a follower of a job
     allow_training: bool = True
+    spaces_zero_gpu: bool = False  # on a ZeroGPU Space, which says so itself
     allowed_origins: Annotated[str, AfterValidator(_checked_origins)] = ""
     require_https: bool = False
     trusted_proxies: Annotated[str, AfterValidator(_checked_proxies)] = ""

@@ -34,7 +34,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -68,24 +68,24 @@ class Stopped(Exception):
 
 
 class ParentConnection:
-    """The line to the server: commands in, events out."""
+    """The line to the server: commands in, events out. By default stdin and stdout.
 
-    def __init__(self, grace_s: float = 0.0) -> None:
-        # From the end of stdin to a hard exit, should the work not end by itself; 0 where it saves nothing.
-        self.grace_s = grace_s
+    Else `hears` is what commands are read from, and `say` takes each event.
+    """
+
+    def __init__(self, hears: int = 0, say: Callable[[dict[str, Any]], None] | None = None) -> None:
+        # From their end to a hard exit, should the work not end by itself; 0 where it saves nothing.
+        self.grace_s = 0.0
+        self.finished = False  # whether the end of the commands means nothing any more
         self.commands: SimpleQueue[str] = SimpleQueue()
-        # Whatever a library prints shall go to the log, not between the events.
-        self._out = os.fdopen(os.dup(1), "wb", buffering=0)
-        os.dup2(2, 1)
+        self._hears, self._say = hears, say or _on_stdout()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: self.commands.put(STOP))
-        threading.Thread(target=self._listen, name="stdin", daemon=True).start()
+        threading.Thread(target=self._listen, name="commands", daemon=True).start()
 
     def send(self, job_id: str, event: str, **facts: object) -> None:
-        """Send one event; when the server has died, nobody hears it and that is no error."""
-        line = json.dumps({"event": event, "job": job_id, **plain(facts)}, allow_nan=False)
-        with contextlib.suppress(OSError):
-            self._out.write(line.encode() + b"\n")
+        """Send one event."""
+        self._say({"event": event, "job": job_id, **plain(facts)})
 
     def command(self, *, wait_s: float = 0.0) -> str | None:
         """Return the next command, None if none comes in time; raise Stopped if it was to end the work."""
@@ -112,15 +112,32 @@ class ParentConnection:
     def _listen(self) -> None:
         # os.read, because a buffered reader that is still reading breaks the interpreter's shutdown.
         rest = b""
-        while chunk := os.read(0, 4096):
+        while chunk := os.read(self._hears, 4096):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 self.commands.put(line.decode())
+        if self.finished:
+            os.close(self._hears)
+            return
         if self.grace_s:
             self.commands.put(STOP)
             time.sleep(self.grace_s)
             logger.error("the work did not end within %.0f s of the server's death; leaving", self.grace_s)
         os._exit(STOPPED)
+
+
+def _on_stdout() -> Callable[[dict[str, Any]], None]:
+    """Return what writes events to stdout, a line each."""
+    # Whatever a library prints shall go to the log, not between the events.
+    out = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+
+    def say(event: dict[str, Any]) -> None:
+        line = json.dumps(event, allow_nan=False)
+        with contextlib.suppress(OSError):  # when the server has died, nobody hears it and that is no error
+            out.write(line.encode() + b"\n")
+
+    return say
 
 
 class Device:
@@ -256,16 +273,16 @@ def serve(parent: ParentConnection, tasks: Mapping[str, Task], own_log: Path) ->
         if word != "run":
             continue  # a cancel that came after the job had ended
         folder = Path(argument)
-        _log_into(folder / "worker.log")
+        log_into(folder / "worker.log")
         status = run_job(folder, parent, tasks)
         enter_job("")
-        _log_into(own_log)
+        log_into(own_log)
         if status in (INTERNAL_FAULT, STOPPED):
             # After a fault nothing that is loaded can be trusted.
             return status
 
 
-def _log_into(path: Path) -> None:
+def log_into(path: Path) -> None:
     """Send stdout and stderr, those of native code included, to a file from here on."""
     with path.open("ab") as log:
         for stream in (1, 2):

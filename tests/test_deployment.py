@@ -30,6 +30,7 @@ UNTOLD = {
     "c2pa": ["c2pa-python"],
     "cryptography": ["cryptography"],
     "ray": ["ray"],
+    "spaces": ["spaces"],
 }
 """Modules whose distribution does not tell that it has them, or need not be installed."""
 COME_WITH = {
@@ -48,7 +49,7 @@ COME_WITH = {
     "rich": "typer",
 }
 """Distributions that the program imports and does not list, and the one that brings them."""
-EXTRAS = tuple(f"requirements-{extra}.txt" for extra in ("text", "songs", "c2pa", "cluster"))
+EXTRAS = tuple(f"requirements-{extra}.txt" for extra in ("text", "songs", "c2pa", "cluster", "space"))
 
 
 @pytest.fixture(scope="module")

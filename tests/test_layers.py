@@ -27,6 +27,7 @@ LEVELS = (
     ("ui.tabs",),
     ("ui.server",),
     ("ui.look",),
+    ("pipelines.zerogpu",),
     (
         "pipelines.worker",
         "pipelines.cluster",

@@ -80,7 +80,7 @@ class Intake:
     def _checked(self, caller: Caller, kind: str, settings: Row | None) -> Row:
         """Refuse what the job would refuse a minute later; return its settings, consent as it is kept."""
         if kind == "training":
-            require_training(self.settings)
+            require_training(self.settings, settings.get("engine") if isinstance(settings, dict) else None)
         if isinstance(settings, dict):
             if kind == "training":
                 user = caller.user_id if self.settings.auth_file else None

@@ -26,6 +26,7 @@ from pipelines.settings import Settings
 from pipelines.store.records import CONVERTING, SINGLE, Row, has_made_voice, now, saved_states, voice_deleted
 from pipelines.store.registry import Registry
 from pipelines.voices.library import Library
+from rvc.engine.options import RVC
 from rvc.errors import CheckpointError, ConfigError, NotAllowedError, RvcError
 
 logger = logging.getLogger(__name__)
@@ -43,10 +44,16 @@ class JobOutcome:
     ran_s: float = 0.0  # of work in this try, without pauses and waiting for the device
 
 
-def require_training(settings: Settings) -> None:
+def require_training(settings: Settings, engine: object) -> None:
+    """Refuse to train, or to train a voice of this engine, where that is not done."""
     if not settings.allow_training:
         raise NotAllowedError(
             "Voices are not trained on this server; train elsewhere and import the voice in the Voices tab."
+        )
+    if settings.spaces_zero_gpu and engine == RVC:
+        raise NotAllowedError(
+            "RVC voices are not trained on this Space, which has a GPU for some seconds only; take the "
+            "built-in engine, or train elsewhere and import the voice in the Voices tab."
         )
 
 
@@ -55,7 +62,7 @@ def make_job_spec(
 ) -> JobSpec:
     """Put together what the child of a job is told; RvcError if it cannot be done any more."""
     if row["type"] == "training":
-        require_training(settings)
+        require_training(settings, row["settings"].get("engine"))
     upload = upload_of(registry, row)
     source = registry.get("jobs", row["input_job_id"]) or upload
     return JobSpec(

@@ -91,7 +91,7 @@ class CloneTab:
                     back_to_recordings = back_button(RECORDINGS)
                     to_naming = next_button("Next: name and permission", NAMING)
             with gr.Tab("3. Name", id=NAMING, render_children=True) as naming:
-                self.naming = NamingStep()
+                self.naming = NamingStep(trains_rvc=not services.settings.spaces_zero_gpu)
                 with gr.Row():
                     back_to_review = back_button(REVIEW)
                     self.start = StartButtons(services)

@@ -21,12 +21,16 @@ ENGINE_INFO = (
     "The built-in one takes minutes on a processor. RVC gives a voice that RVC programs read; it is for a "
     "GPU, takes days without one, and begins with pretrained weights: 600 MB are downloaded at first."
 )
+NO_RVC_INFO = (
+    "RVC voices are not trained on this Space, which has a GPU for some seconds only: train them elsewhere "
+    "and import them in the Voices tab. They do speak here."
+)
 
 
 class TrainingSettings:
     """The folded expert settings of a training; their defaults are the right ones for most voices."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, trains_rvc: bool) -> None:
         with gr.Accordion("Expert settings", open=False):
             self.reduce_noise = gr.Checkbox(
                 label="Take steady noise out of the recordings",
@@ -41,10 +45,10 @@ class TrainingSettings:
                 "when the voice no longer gets better.",
             )
             self.engine = gr.Radio(
-                [("Built in", BUILT_IN), ("RVC", RVC)],
+                [("Built in", BUILT_IN), *([("RVC", RVC)] if trains_rvc else [])],
                 value=BUILT_IN,
                 label="Engine",
-                info=ENGINE_INFO,
+                info=ENGINE_INFO if trains_rvc else NO_RVC_INFO,
                 elem_id="clone-engine",
             )
             with gr.Row(visible=False) as of_rvc:
@@ -104,7 +108,7 @@ class StartButtons:
 class NamingStep:
     """What is missing stands under its field, all of it at once, and is gone when it is mended."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, trains_rvc: bool) -> None:
         gr.HTML("<h2>Name and permission</h2>", padding=False)
         self.name = gr.Textbox(
             label="Name of the voice", placeholder="Anna", max_length=80, elem_id="clone-name"
@@ -128,7 +132,7 @@ class NamingStep:
         )
         self.example = gr.HTML(elem_id="clone-example-consent", elem_classes=["tm-note"], padding=False)
         self.no_consent = field_note("clone-consent")
-        self.expert = TrainingSettings()
+        self.expert = TrainingSettings(trains_rvc=trains_rvc)
         self.no_files = field_note("clone-files")
         self.inputs = [self.name, self.language, self.consent, self.stated_by, *self.expert.inputs]
         self.of_files = [self.name, self.language, self.consent, self.example]  # what changes with the files
