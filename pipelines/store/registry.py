@@ -230,9 +230,13 @@ class Registry:
             known = self._news[0][0] - 1 if self._news else self.version
             if version < known:
                 return None
-            return {
-                row_id for at, name, ids in self._news if at > version and name == table for row_id in ids
-            }
+            found: set[str] = set()
+            for at, name, ids in reversed(self._news):
+                if at <= version:
+                    break
+                if name == table:
+                    found.update(ids)
+            return found
 
     def _note(self, table: str, row_ids: Iterable[str]) -> None:
         """Note a write, after which the journal may be long enough to be folded."""
