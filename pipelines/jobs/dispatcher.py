@@ -293,7 +293,9 @@ class Dispatcher:
             while True:
                 running = [job.row for job in self._running.values()]
                 full = sum(lane_of(row) == lane for row in running) >= room
-                row = None if full else next_job(lane, self.pending.rows(), running, time.time())
+                if full or lane not in self.pending.lanes():
+                    break
+                row = next_job(lane, self.pending.rows(), running, time.time())
                 if row is None:
                     break
                 with about_job(row["id"]):
