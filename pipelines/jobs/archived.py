@@ -17,6 +17,7 @@ from pipelines.store.records import PUBLIC, Caller, Row, Rows, public_row
 
 MOST_SHOWN = 200
 BLOCK_BYTES = 1 << 20
+SAMPLE_BYTES = 1 << 16  # of a block, which tell what is rare in it
 _NEEDED = ("id", "user_id", "type", "status")
 
 
@@ -45,7 +46,7 @@ class ArchivedJobs:
         words = search.casefold().split()
         # What a line must hold as text, so that few are looked at and fewer parsed.
         parts = [orjson.dumps(value) for value in wanted.values()]
-        plain = [word.encode() for word in words if word.isascii() and word.isalnum()]
+        plain = [word.encode() for word in words if word.isascii() and not {'"', "\\"} & set(word)]
         found: Rows = []
         for path in sorted(self._folder.glob("jobs-*.jsonl"), reverse=True):
             for line in lines_from_end(path, parts, plain):
@@ -66,11 +67,10 @@ def lines_from_end(path: Path, parts: Sequence[bytes] = (), words: Sequence[byte
     for block in _blocks_from_end(path):
         folded = block.lower() if words and block.isascii() else b""
         needed = [(block, part) for part in parts] + [(folded, word) for word in words if folded]
-        if not all(part in text for text, part in sorted(needed, key=lambda one: -len(one[1]))):
+        needed.sort(key=lambda one: one[0].count(one[1], 0, SAMPLE_BYTES))  # the rarest first
+        if not all(part in text for text, part in needed):
             continue
-        lines: Iterator[bytes] = (line for line in reversed(block.split(b"\n")) if line)
-        if needed:
-            lines = _lines_with(block, *min(needed, key=lambda one: one[0].count(one[1])))
+        lines = _lines_with(block, *needed[0]) if needed else filter(None, reversed(block.split(b"\n")))
         for line in lines:
             low = line.lower() if folded else b""
             if all(one in line for one in parts) and (not folded or all(word in low for word in words)):
@@ -93,10 +93,12 @@ def _blocks_from_end(path: Path) -> Iterator[bytes]:
         while end:
             start = max(0, end - BLOCK_BYTES)
             file.seek(start)
-            first, _, block = (file.read(end - start) + rest).partition(b"\n")
+            block = file.read(end - start)
+            block = block + rest if rest else block
+            if start:
+                rest, _, block = block.partition(b"\n")
             yield block
-            end, rest = start, first
-        yield rest
+            end = start
 
 
 def _row(line: bytes) -> Row | None:

@@ -96,3 +96,25 @@ def test_a_hundred_thousand_old_jobs_are_searched_at_once(tmp_path: Path) -> Non
     started_s = time.process_time()
     assert len(ArchivedJobs(tmp_path).list(ADMIN, user_id="client-7", type="conversion")) == 200
     assert time.process_time() - started_s < 1.0
+
+
+@pytest.mark.parametrize("block", [200, 1 << 20])
+def test_a_search_finds_what_a_look_at_every_row_finds(
+    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archived, "BLOCK_BYTES", block)
+    names = [
+        "Straße 1.wav",
+        'say "x".wav',
+        "back\\slash.WAV",
+        "plain.wav",
+        "Plain Song.flac",
+        "x conversion.wav",
+    ]
+    write(tmp_path, "2026-01-01", *(job("me", n, name) for n, name in enumerate(names)))
+    write(tmp_path, "2026-01-02", *(job("me", n, name) for n, name in enumerate(names[3:])))
+    jobs, every = ArchivedJobs(tmp_path), [*reversed(names[3:]), *reversed(names)]
+    for search in ("strasse", "STRAßE", '"x"', "\\slash", "plain", "PLAIN song", ".wav", "wav x", "nothing"):
+        words = search.casefold().split()
+        expected = [name for name in every if all(word in name.casefold() for word in words)]
+        assert [row["files"][0]["name"] for row in jobs.list(ME, search)] == expected, search
