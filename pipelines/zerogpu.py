@@ -54,7 +54,7 @@ def seconds_for(folder: str, commands: str) -> int:
     return round(min(LOADING_S + SECONDS_PER_SECOND * seconds, LONGEST_S))
 
 
-@spaces.GPU(duration=seconds_for)
+@spaces.GPU(duration=seconds_for)  # type: ignore[untyped-decorator]  # it need not be installed
 def compute(folder: str, commands: str) -> Iterator[Row]:
     """Do a job as a worker program does; yield what that says, and at last its exit status."""
     said: SimpleQueue[Row] = SimpleQueue()
@@ -230,18 +230,13 @@ class SpaceWorkplace(LocalWorkplace):
             self._requests.popitem(last=False)
 
     def start(self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str) -> Worker:
-        start = partial(self._start_child, arguments, log_path, lane=lane)
+        start = partial(self.start_child, arguments, log_path)
         if lane != SHORT and not speaks_rvc(Path(arguments[0])):
             return start(on_event)
         worker = SpaceWorker(start, on_event, lane, self._request_of)
         if lane != SHORT:
             worker.begin(Path(arguments[0]), last=True)
         return worker
-
-    def _start_child(
-        self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str
-    ) -> Child:
-        return super().start(arguments, log_path, on_event, lane=lane)
 
     def _request_of(self, job_id: str) -> Context:
         """Return what is known of the request for a job; after a restart, nothing."""

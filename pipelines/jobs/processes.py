@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipelines.jobs.schedule import SHORT
-from pipelines.jobs.workers import OnEvent
+from pipelines.jobs.workers import OnEvent, Worker
 from pipelines.settings import Settings
 from rvc.files import ROOT
 
@@ -128,7 +128,10 @@ class LocalWorkplace:
     def room(self, lane: str) -> int:
         return self._room.get(lane, 1)
 
-    def start(self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str) -> Child:
+    def start(self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str) -> Worker:
+        return self.start_child(arguments, log_path, on_event)
+
+    def start_child(self, arguments: Sequence[str], log_path: Path, on_event: OnEvent) -> Child:
         command = [*self._command, *arguments]
         return Child(command, log_path=log_path, environment=self._environment, on_event=on_event)
 

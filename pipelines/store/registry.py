@@ -345,7 +345,7 @@ class Registry:
         with self._mutex:
             return {row.get(name) for row in self._storage.memory.get(table, {}).values()}
 
-    def scan(self, table: str, tell: Callable[[Row], Told]) -> list[Told]:
+    def scan(self, table: str, tell: Callable[[Row], Told]) -> Sequence[Told]:
         """Return what a function tells of each row, oldest first; it neither changes nor keeps the row."""
         with self._mutex:
             return [tell(row) for row in self._storage.memory.get(table, {}).values()]

@@ -104,7 +104,7 @@ class Quota:
         )
 
     def shares(self) -> list[Share]:
-        jobs = Counter(self._registry.scan("jobs", lambda row: str(row["user_id"])))
+        jobs: Counter[str] = Counter(self._registry.scan("jobs", lambda row: str(row["user_id"])))
         voices = Counter(str(row["user_id"]) for row in self._registry.list("models", builtin=False))
         shares = [
             Share(user_id=user, jobs=jobs[user], voices=voices[user], size_bytes=self.used(user).total)

@@ -233,6 +233,9 @@ class SimWorkplace:
     slots: int = 0
     workers: list[SimWorker] = field(default_factory=list)
 
+    def asked(self, job_id: str) -> None:
+        """Do nothing."""
+
     def room(self, lane: str) -> int:
         return len(self.devices)
 

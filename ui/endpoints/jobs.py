@@ -160,11 +160,16 @@ class JobEndpoints(Endpoints):
         Returns:
             The rows.
         """
-        wanted = {"user_id": user_id or None, "type": type or None, "status": status or None}
         if archived is True:
             words = str(search or "")[:200]
             return self._jobs.archived.list(caller, words, user_id=user_id, type=type, status=status)
-        return self._jobs.list(caller, **wanted, deleted=deleted is True)
+        return self._jobs.list(
+            caller,
+            user_id=user_id or None,
+            type=type or None,
+            status=status or None,
+            deleted=deleted is True,
+        )
 
     @endpoint()
     def cancel_job(self, caller: Caller, job_id: str) -> Row:

@@ -156,7 +156,9 @@ class SnapshotCollector(Collector):
         registry = self._services.jobs.registry
         disk = shutil.disk_usage(self._services.settings.data_dir)
         memory = self._machine.memory()
-        counts = Counter(registry.scan("jobs", lambda row: (str(row["type"]), str(row["status"]))))
+        counts: Counter[tuple[str, str]] = Counter(
+            registry.scan("jobs", lambda row: (str(row["type"]), str(row["status"])))
+        )
         # Those of which there are none too: a series that begins at its first job misses it.
         pairs = counts.keys() | {(job_type, status) for job_type in JOB_TYPES for status in STATUSES}
         jobs: dict[tuple[str, ...], float] = {pair: counts[pair] for pair in sorted(pairs)}

@@ -155,8 +155,8 @@ class AccountPart:
 
     def _jobs_of(self, caller: Caller) -> Rows:
         """Return what the caller has, also in the trash."""
-        jobs, own = self._services.jobs, {"user_id": caller.user_id}
-        return [row for gone in (False, True) for row in jobs.list(caller, **own, deleted=gone)]
+        jobs, own = self._services.jobs, caller.user_id
+        return [row for gone in (False, True) for row in jobs.list(caller, user_id=own, deleted=gone)]
 
     def _draw(self, caller: Caller) -> Answer:
         rows = self._services.callers.tokens.list(caller.user_id)

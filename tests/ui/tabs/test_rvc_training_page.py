@@ -82,7 +82,7 @@ def test_an_rvc_voice_from_upload_over_its_states_to_conversion(page: Launched, 
 
 def test_the_page_s_own_settings_are_taken_by_a_training() -> None:
     with gr.Blocks():
-        expert = TrainingSettings()
+        expert = TrainingSettings(trains_rvc=True)
     shown = {component: component.value for component in expert.inputs}
     assert expert.settings(shown) == {}
     of_rvc = {expert.engine: "rvc", expert.version: "v1", expert.rate: 48_000, expert.f0: False}
