@@ -31,6 +31,7 @@ FOR_THE_CARD = ("consent", "licence", "language")
 STATED = (*FOR_THE_CARD, "stated_by")  # what a person states with a training: no setting, but for the card
 CONSENT = "This is my voice, or I have permission to use it"  # stated before a training, kept on the card
 SYNTHESISERS = ("kokoro", "espeak-ng")  # the best first
+_LONGEST_NUMBER = 4
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")  # a tag of BCP 47
 
 
@@ -183,6 +184,13 @@ def full_names(settings: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError("The settings 'steps' and 'total_steps' are the same; give one of them.")
         named["total_steps"] = named.pop("steps")
     return named
+
+
+def gpus_of(job_type: str, settings: object) -> int:
+    """Return on how many GPUs at the same time a job computes; 1 where that says nothing that can be."""
+    asked = settings.get("gpus") if job_type == "training" and isinstance(settings, Mapping) else None
+    said = str(asked).strip().removeprefix("+")
+    return max(int(said), 1) if said.isdecimal() and len(said) < _LONGEST_NUMBER else 1
 
 
 def check_settings(job_type: str, settings: Mapping[str, Any]) -> None:

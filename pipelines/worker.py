@@ -4,6 +4,8 @@
     python -m pipelines.worker --converter    do one job after another, as told, and keep the voices loaded
     ... --log FILE                            where the converter logs between its jobs
     ... --tasks MODULE                        a test seam: MODULE.TASKS are known too
+    ... --assist PID                          take part in a training over several GPUs that process PID does,
+                                              0 where that is on another machine; says only how it failed
 
     stdin     grant SLOT, continue SLOT, pause; for the converter: run JOB_DIR, cancel
               its end means that the server died: a training saves and leaves, all else leaves at once
@@ -42,12 +44,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pipelines.events import Done, Events
-from pipelines.job_spec import JobSpec
+from pipelines.job_spec import JobSpec, gpus_of
 from pipelines.logs import enter_job, start_logging
-from pipelines.worker_tasks import TASKS, Task
+from pipelines.training.assistants import assisted
+from pipelines.worker_tasks import TASKS, Task, assist_training
 from rvc.errors import RvcError
 from rvc.files import is_disk_full
 from rvc.memory import is_out_of_memory
+from rvc.sandbox import die_with_parent
 
 logger = logging.getLogger("pipelines.worker")  # run as __main__
 
@@ -230,28 +234,54 @@ def run_job(folder: Path, parent: ParentConnection, tasks: Mapping[str, Task]) -
     enter_job(spec.id)
     parent.grace_s = max(spec.grace_s, 1.0) * 6 if spec.type == "training" else 0.0
     started_s = time.monotonic()
+
+    def give_up(error: Exception) -> None:
+        os._exit(_failed(error, spec.id, parent))
+
     try:
         # Two workers of one job, the first an orphan that still saves, would spoil its checkpoints.
         lock = parent.acquire(folder / "worker.lock")
         try:
-            result = run_pipeline(tasks[spec.type](spec), spec, parent)
+            with assisted(gpus_of(spec.type, spec.settings), give_up):
+                result = run_pipeline(tasks[spec.type](spec), spec, parent)
         finally:
             lock.release()
     except Stopped as stop:
         parent.send(spec.id, "stopped")
         return STOPPED if stop.leave else DONE
     except RvcError as error:
-        logger.warning("refused: %s", error)
-        parent.send(spec.id, "failed", kind="input", message=str(error))
-        return INPUT_FAULT
+        return _failed(error, spec.id, parent)
     except Exception as error:
-        # The one place that catches everything: the fault must cross the process to be seen.
+        # One of two places that catch everything: the fault must cross the process to be seen.
         logger.exception("failed")
-        parent.send(spec.id, "failed", kind="internal", message=in_a_line(error))
-        return INTERNAL_FAULT
+        return _failed(error, spec.id, parent)
     logger.info("done after %.1f s", time.monotonic() - started_s)
     parent.send(spec.id, "done", result=result)
     return DONE
+
+
+def assist_job(folder: Path, parent: ParentConnection) -> int:
+    """Be one of the further processes of a training over several GPUs; return the exit status."""
+    spec = JobSpec.load(folder)
+    enter_job(spec.id)
+    try:
+        assist_training(spec)
+    except RvcError as error:
+        return _failed(error, spec.id, parent)
+    except Exception as error:
+        logger.exception("failed")
+        return _failed(error, spec.id, parent)
+    return DONE
+
+
+def _failed(error: Exception, job_id: str, parent: ParentConnection) -> int:
+    """Tell by what a job failed, and return the exit status."""
+    if isinstance(error, RvcError):
+        logger.warning("refused: %s", error)
+        parent.send(job_id, "failed", kind="input", message=str(error))
+        return INPUT_FAULT
+    parent.send(job_id, "failed", kind="internal", message=in_a_line(error))
+    return INTERNAL_FAULT
 
 
 def in_a_line(error: Exception) -> str:
@@ -296,7 +326,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--converter", action="store_true", help="do conversions as told on stdin")
     parser.add_argument("--log", type=Path, default=Path(os.devnull), help="log of the idle converter")
     parser.add_argument("--tasks", help="module whose TASKS are known too")
+    parser.add_argument("--assist", type=int, metavar="PID", help="process whose training to take part in")
     options = parser.parse_args(arguments)
+    if options.assist:
+        die_with_parent(options.assist)
     parent = ParentConnection()
     level = os.environ.get("LOG_LEVEL", "INFO")
     start_logging("json" if os.environ.get("LOG_FORMAT") == "json" else "text", level, others=level)
@@ -305,6 +338,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return serve(parent, tasks, options.log)
     if options.folder is None:
         parser.error("name the folder of a job, or --converter")
+    if options.assist is not None:
+        return assist_job(options.folder, parent)
     if hasattr(os, "nice"):
         os.nice(NICENESS)  # the page and the conversions come first
     return run_job(options.folder, parent, tasks)

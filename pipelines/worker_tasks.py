@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipelines.events import Done, Events, Progress, result_of
 from pipelines.job_spec import (
+    FOR_THE_CARD,
     SEPARATING_SHARE,
     CoverOptions,
     JobSpec,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pipelines.marks.provenance import Provenance
     from pipelines.recordings.prepare import Prepared
     from pipelines.recordings.uploads import StoredFile
+    from pipelines.training.train import TrainRequest
 
 SAYING_SHARE = 0.2  # how much of the progress bar of a text is that it is read aloud
 PREPARE_SHARE = 0.1  # how much of a training's progress bar its preparation gets
@@ -62,23 +64,14 @@ def preparation(spec: JobSpec) -> Events[dict[str, Any]]:
 
 
 def training(spec: JobSpec) -> Events[dict[str, Any]]:
-    """Recordings, prepared if they are not yet, to a voice."""
+    """Recordings, prepared if they are not yet, to a voice; of a group of processes, by the first."""
     from pipelines.recordings.prepare import is_prepared, load_prepared, prepare  # loads the detector
-    from pipelines.training.train import TrainRequest, train  # loads torch
+    from pipelines.training.train import train  # loads torch
     from pipelines.weights import fetch_pretrained, weight_store
+    from rvc.training.group import Group
 
-    asked, for_training = divided(spec.settings)
-    for_preparing = spec.prepare_settings | asked
-    request = TrainRequest(
-        prepared_folder=spec.upload_folder,
-        work_dir=spec.work_folder,
-        bundle_dir=spec.bundle_folder,
-        name=spec.model_name or "",
-        settings=TrainSettings.from_json(for_training),
-        consent=spec.settings.get("consent"),
-        licence=spec.settings.get("licence"),
-        language=spec.settings.get("language"),
-    )
+    request = _train_request(spec)
+    for_preparing = spec.prepare_settings | divided(spec.settings)[0]
     yield from fetch_pretrained(request.first_settings, weight_store())  # before anything takes long
     share = 0.0
     settings = read_settings(PrepareSettings, for_preparing)
@@ -89,8 +82,34 @@ def training(spec: JobSpec) -> Events[dict[str, Any]]:
         prepared = yield from result_of(prepare(_files(spec), spec.upload_folder, settings), until=share)
     else:
         prepared = load_prepared(spec.upload_folder)
-    trained = yield from result_of(train(request), since=share)
+    if request.settings.gpus > 1:
+        yield Progress(stage="Loading", fraction=share, needs_device=True)  # which joining a group takes
+        group = Group.init()
+    else:
+        group = Group.single()
+    trained = yield from result_of(train(request, group), since=share)
     yield Done(result=_quality_of(prepared) | _facts_of(trained))
+
+
+def assist_training(spec: JobSpec) -> None:
+    """Take part in a training that the first process of a group does."""
+    from pipelines.training.train import assist  # loads torch
+    from rvc.training.group import Group
+
+    assist(_train_request(spec), Group.init())
+
+
+def _train_request(spec: JobSpec) -> TrainRequest:
+    from pipelines.training.train import TrainRequest
+
+    return TrainRequest(
+        prepared_folder=spec.upload_folder,
+        work_dir=spec.work_folder,
+        bundle_dir=spec.bundle_folder,
+        name=spec.model_name or "",
+        settings=TrainSettings.from_json(divided(spec.settings)[1]),
+        **{name: spec.settings.get(name) for name in FOR_THE_CARD},
+    )
 
 
 def conversion(spec: JobSpec) -> Events[dict[str, Any]]:

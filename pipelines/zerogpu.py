@@ -229,7 +229,9 @@ class SpaceWorkplace(LocalWorkplace):
         if len(self._requests) > KNOWN_REQUESTS:
             self._requests.popitem(last=False)
 
-    def start(self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str) -> Worker:
+    def start(
+        self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str, width: int = 1
+    ) -> Worker:
         start = partial(self.start_child, arguments, log_path)
         if lane != SHORT and not speaks_rvc(Path(arguments[0])):
             return start(on_event)

@@ -1,9 +1,10 @@
-"""What workers of a cluster do in tests: toy work, and real trainings of the engine "tiny", slowed down."""
+"""What workers of a cluster do in tests: toy work, and real trainings of toy engines, slowed down."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import tests.pipelines.toy_rvc_worker  # noqa: F401 -- makes the engine "rvc" small
 from pipelines.events import Events
 from pipelines.job_spec import JobSpec
 from tests.faults import work
@@ -11,7 +12,7 @@ from tests.toy_worker import TASKS as TOYS
 
 
 def training(spec: JobSpec) -> Events[dict[str, Any]]:
-    return (work.TASKS if spec.settings.get("engine") == "tiny" else TOYS)["training"](spec)
+    return (work.TASKS if spec.settings.get("engine") in ("tiny", "rvc") else TOYS)["training"](spec)
 
 
 TASKS = {**TOYS, "training": training}

@@ -1,7 +1,9 @@
 """A cluster without Ray: the lines of pipelines/cluster/bridge.py, its workers as processes of this machine.
 
 TOY_CLUSTER names a file of JSON: {"nodes": {name: number of devices}}. A node that is taken out of it dies,
-with all that runs on it; {"gone": true} ends the bridge itself.
+with all that runs on it; {"gone": true} ends the bridge itself. With {"pair": [two nodes]} there is a device
+of two GPUs besides, one on each, while a job wants one; its workers find their group started. "yields" names
+devices that yield.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ class ToyBridge:
         self._said: Row | None = None
         self._workers: dict[int, Child] = {}
         self._nodes: dict[int, str] = {}
+        self._pairs_wanted = 0
         self._lock = threading.Lock()
 
     def say(self, said: Row) -> None:
@@ -50,11 +53,16 @@ class ToyBridge:
                 why = "" if self._nodes[number] in nodes else "the machine was lost"
                 self.say({"worker": number, "exit": child.returncode(), "why": why})
         told: Row = {"nodes": [_node(name, count) for name, count in nodes.items()]}
-        every = [
-            {"device": f"{name}-{at}", "node": name, "name": name}
+        yields = state.get("yields", [])
+        every: list[Row] = [
+            {"device": f"{name}-{at}", "node": name, "name": name, "yields": f"{name}-{at}" in yields}
             for name, count in nodes.items()
             for at in range(count)
         ]
+        pair = state.get("pair", [])
+        if pair and self._pairs_wanted:
+            every.append({"device": f"{pair[0]}-pair", "node": pair[0], "name": pair[0]})
+            every[-1] |= {"nodes": pair, "gpus": 2, "yields": False}
         told["devices"] = every
         if told != self._said:
             self._said = told
@@ -62,12 +70,15 @@ class ToyBridge:
 
     def do(self, order: Row) -> None:
         verb, number = order["do"], int(order.get("worker", 0))
-        if verb == "start":
-            self._nodes[number] = order["device"].rpartition("-")[0]
+        if verb == "want":
+            self._pairs_wanted = order["devices"].get("2", 0)
+        elif verb == "start":
+            self._nodes[number], _, at = order["device"].rpartition("-")
+            place = {"RANK": "0"} if at == "pair" else {}
             self._workers[number] = Child(
                 [sys.executable, *self._joining["command"], *order["arguments"]],
                 log_path=Path(order["log"]),
-                environment=self._joining["environment"],
+                environment=self._joining["environment"] | place,
                 on_event=lambda _, event: self.say({"worker": number, "event": event}) if event else None,
             )
         elif (child := self._workers.get(number)) is not None:

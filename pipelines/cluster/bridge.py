@@ -2,7 +2,7 @@
 
     stdin     JSON objects, one a line, each with "do":
               join (address, shared_dir, data_dir, command, environment), first of all;
-              want (devices: how many are of use), drain (node, on),
+              want (devices: how many are of use, by their number of GPUs), drain (node, on),
               start (worker, device, lane, arguments, log); for a worker send (line), close, terminate, kill;
               its end means that the server leaves or died: all workers save and leave, and so does this
     stdout    JSON objects, one a line:
@@ -10,7 +10,8 @@
 
 Every device is reserved as a whole while there is work for it, as a placement group of one GPU and two
 processors (of a cluster without GPUs, two processors), in which its workers' actors share; so Ray, and what
-scales a cluster, count what Timbre uses, and the server decides who computes.
+scales a cluster, count what Timbre uses, and the server decides who computes. A device of several GPUs has as
+many such bundles, near to each other; its jobs' first process runs in the first (together.py).
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
 
 import ray
 from ray.util.placement_group import (
@@ -34,11 +35,13 @@ from ray.util.placement_group import (
     placement_group_table,
     remove_placement_group,
 )
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from pipelines.cluster.runner import RUN, Runner
+from pipelines.cluster.runner import RUN
 from pipelines.cluster.staging import ServerFiles
+from pipelines.cluster.together import CPUS, Assistants, actor_in, most_of, room_of
+from pipelines.jobs.schedule import WIDE
 from pipelines.store.records import Row, Rows
+from pipelines.training.assistants import WORD_S
 
 logger = logging.getLogger("pipelines.cluster.bridge")
 LOOK_S = 1.0  # between two looks at the cluster
@@ -48,7 +51,6 @@ LEAVING_S = 5.0
 IDLE_S = 60.0  # without a worker, until a device that is not wanted is given back
 MOST_DEVICES = 256
 MOST_WAITING = 4  # devices that are asked for at the same time
-CPUS = 2.0  # that come with a device
 # Shares of a device and of processors that an actor takes, by lane: what trains takes half of each.
 SHARES = {"training": (0.5, 1.0)}
 OTHER_SHARES = (0.05, 0.1)
@@ -75,10 +77,12 @@ class Device:
     """A reservation; it has a name and a node once it is ready."""
 
     group: PlacementGroup
+    gpus: int = 1
     name: str = ""
-    node: str = ""
+    nodes: tuple[str, ...] = ()  # by GPU
+    yields: bool = False  # whether its GPU, or its GPUs, are of use to others
     is_doubtful: bool = False  # a worker was lost there: it is not offered again
-    workers: set[int] = field(default_factory=set)
+    workers: dict[int, str] = field(default_factory=dict)  # their lanes, by number
     used_s: float = field(default_factory=time.monotonic)
 
 
@@ -95,10 +99,14 @@ class RemoteProgram:
         facts = {name: joining[name] for name in ("shared_dir", "data_dir", "command", "environment")}
         self._order = facts | {name: order[name] for name in ("arguments", "log", "device")}
         gpus, cpus = SHARES.get(order["lane"], OTHER_SHARES)
-        strategy = PlacementGroupSchedulingStrategy(device.group, placement_group_bundle_index=0)
         options = {"num_cpus": cpus, "num_gpus": gpus if bridge.has_gpus else 0, "max_restarts": 0}
-        remote: Any = ray.remote(concurrency_groups={"told": 1, "killed": 1})(Runner)
-        self._actor = remote.options(scheduling_strategy=strategy, **options).remote(self._order)
+        self._actor = actor_in(device.group, 0, self._order | {"assists": False}, options)
+        self._assistants: Assistants | None = None
+        self._loss: Row | None = None  # the event that says how an assistant failed
+        if device.gpus > 1 and order["lane"] == WIDE:
+            also = self._order | {"assists": True, "arguments": [*order["arguments"], "--assist", "0"]}
+            actors = [actor_in(device.group, rank, also, options) for rank in range(1, device.gpus)]
+            self._assistants = Assistants(self._actor, actors, self._lose)
         threading.Thread(target=self._tell, name=f"tell-{self._number}", daemon=True).start()
         threading.Thread(target=self._hear, name=f"hear-{self._number}", daemon=True).start()
 
@@ -133,6 +141,8 @@ class RemoteProgram:
         try:
             if not str(self._order["arguments"][0]).startswith("-"):
                 self._take_job(Path(self._order["arguments"][0]))
+            if self._assistants is not None:
+                self._assistants.start()
             ray.get(self._actor.start.options(concurrency_group="told").remote())
             self._started.set()
             for reference in self._actor.events.options(num_returns="streaming").remote():
@@ -148,18 +158,30 @@ class RemoteProgram:
             self._fetch()  # of one that is lost, what it had given out
         self._started.set()
         self._lines.put(None)
+        if self._assistants is not None:
+            self._assistants.end()
         with contextlib.suppress(Exception):
             ray.kill(self._actor)
-        self._bridge.left(self._number, lost=bool(why))
+        self._bridge.left(self._number, lost=bool(why) or self._loss is not None)
         self._bridge.say({"worker": self._number, "exit": status, "why": why})
 
     def _pass_on(self, event: Row) -> None:
+        if event.get("event") == "failed" and self._assistants is not None:
+            self._assistants.lost.wait(WORD_S)  # it may have failed by that
+        if self._loss is not None:
+            return  # which has been told
         last = event.get("event") in ("done", "failed", "stopped")
         if last or (event.get("data") or {}).get("sample"):
             self._fetch()
         if last and self._bridge.files is not None:
             self._bridge.files.forget(self._job_id)
         self._bridge.say({"worker": self._number, "event": event})
+
+    def _lose(self, event: Row) -> None:
+        """End the training, because an assistant has failed: it may wait for that one for ever."""
+        self._loss = event | {"job": self._job_id}
+        self._bridge.say({"worker": self._number, "event": self._loss})
+        self.tell({"do": "kill"})
 
     def _fetch(self) -> None:
         if self._bridge.files is not None and self._job_id:
@@ -181,7 +203,7 @@ class Bridge:
         if joining["shared_dir"]:
             self.files = ServerFiles(joining["shared_dir"], Path(joining["data_dir"]))
         self.has_gpus = False
-        self._wanted = 0
+        self._wanted: dict[int, int] = {}
         self._devices: list[Device] = []
         self._named = 0
         self._draining: set[str] = set()
@@ -201,10 +223,14 @@ class Bridge:
         self.has_gpus = self.has_gpus or any(node["gpus"] for node in nodes if node["alive"])
         alive = {node["id"]: node for node in nodes if node["alive"]}
         with self._lock:
-            self._settle(alive)
-            self._reserve()
+            open_nodes = [node for name, node in alive.items() if name not in self._draining]
+            room = sum(room_of(node, has_gpus=self.has_gpus) for node in open_nodes)
+            most = most_of(self._wanted, self._devices, room)
+            self._settle(alive, most)
+            self._reserve(most)
             ready: Rows = [
-                {"device": one.name, "node": one.node, "name": alive[one.node]["name"]}
+                {"device": one.name, "node": one.nodes[0], "name": alive[one.nodes[0]]["name"]}
+                | {"nodes": one.nodes, "gpus": one.gpus, "yields": one.yields}
                 for one in self._devices
                 if one.name and not one.is_doubtful
             ]
@@ -216,7 +242,7 @@ class Bridge:
     def do(self, order: Row) -> None:
         """Follow one order of the server."""
         if order["do"] == "want":
-            self._wanted = int(order["devices"])
+            self._wanted = {int(gpus): int(count) for gpus, count in order["devices"].items()}
         elif order["do"] == "drain":
             (self._draining.add if order["on"] else self._draining.discard)(order["node"])
         elif order["do"] == "start":
@@ -229,7 +255,7 @@ class Bridge:
             self._programs.pop(number, None)
             for device in self._devices:
                 if number in device.workers:
-                    device.workers.discard(number)
+                    del device.workers[number]
                     device.is_doubtful = device.is_doubtful or lost
                     device.used_s = time.monotonic()
 
@@ -247,7 +273,7 @@ class Bridge:
         with self._lock:
             device = next((one for one in self._devices if one.name == order["device"]), None)
             if device is not None:
-                device.workers.add(int(order["worker"]))
+                device.workers[int(order["worker"])] = order["lane"]
         if device is None:
             why = "the device of the cluster that it should have is gone"
             self.say({"worker": order["worker"], "exit": LOST, "why": why})
@@ -259,32 +285,45 @@ class Bridge:
             self.left(int(order["worker"]), lost=True)
             self.say({"worker": order["worker"], "exit": LOST, "why": _why(error)})
 
-    def _settle(self, alive: dict[str, Row]) -> None:
+    def _settle(self, alive: dict[str, Row], most: dict[int, int]) -> None:
         """Name what has become ready; give back what is lost, and what is idle and not wanted."""
-        offered, groups = 0, placement_group_table()
-        for device in list(self._devices):
+        offered, groups = Counter[int](), placement_group_table()
+        for device in sorted(
+            self._devices, key=lambda one: (WIDE not in one.workers.values(), not one.workers)
+        ):
             found = groups.get(device.group.id.hex(), {})
             if not device.name and found.get("state") == "CREATED":
-                (node,) = found["bundles_to_node_id"].values()
+                device.nodes = tuple(found["bundles_to_node_id"][bundle] for bundle in range(device.gpus))
                 self._named += 1
-                device.node, device.name = node, f"{node[:8]}-{self._named}"
+                device.name = f"{device.nodes[0][:8]}-{self._named}"
                 device.used_s = time.monotonic()
-            is_lost = bool(device.name) and device.node not in alive
-            is_idle = not device.workers and time.monotonic() - device.used_s > (IDLE_S if device.name else 0)
+            count = offered[device.gpus]
+            device.yields = count >= most.get(device.gpus, 0)
+            is_lost = not alive.keys() >= set(device.nodes)
+            kept_s = IDLE_S if device.name and not device.yields else 0
+            is_idle = not device.workers and time.monotonic() - device.used_s > kept_s
             is_given_up = device.is_doubtful and not device.workers
-            if is_lost or is_given_up or (is_idle and offered >= self._wanted):
+            is_surplus = device.yields or count >= self._wanted.get(device.gpus, 0)
+            if is_lost or is_given_up or (is_idle and is_surplus):
                 remove_placement_group(device.group)
                 self._devices.remove(device)
-            elif device.node not in self._draining and not device.is_doubtful:
-                offered += 1
+            elif self._counts(device):
+                offered[device.gpus] += 1
 
-    def _reserve(self) -> None:
+    def _counts(self, device: Device) -> bool:
+        """Whether a device is one of those that are wanted."""
+        return self._draining.isdisjoint(device.nodes) and not device.is_doubtful
+
+    def _reserve(self, most: dict[int, int]) -> None:
         """Ask for as many devices as are wanted, a few at a time; those that drain are kept from others."""
-        offered = sum(one.node not in self._draining and not one.is_doubtful for one in self._devices)
-        waiting = sum(not device.name for device in self._devices)
         bundle = {"CPU": CPUS, "GPU": 1.0} if self.has_gpus else {"CPU": CPUS}
-        for _ in range(min(self._wanted - offered, MOST_DEVICES - offered, MOST_WAITING - waiting)):
-            self._devices.append(Device(placement_group([bundle])))
+        for gpus, wanted in self._wanted.items():
+            alike = [device for device in self._devices if device.gpus == gpus]
+            offered = sum(map(self._counts, alike))
+            waiting = sum(not device.name for device in alike)
+            more = min(wanted, most.get(gpus, 0), MOST_DEVICES) - offered
+            for _ in range(min(more, MOST_WAITING - waiting)):
+                self._devices.append(Device(placement_group([bundle] * gpus, strategy="PACK"), gpus))
 
     def _watch_head(self) -> None:
         """End the process when the cluster's head is gone: Ray itself would wait for minutes, or abort."""

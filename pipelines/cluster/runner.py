@@ -16,6 +16,7 @@ from typing import Any
 from pipelines.cluster.staging import NodeFiles
 from pipelines.jobs.processes import Child
 from pipelines.store.records import Row
+from pipelines.training.assistants import free_port
 
 RUN = "run "  # begins the line that gives a converter its job
 
@@ -25,7 +26,8 @@ class Runner:
 
     Args:
         order: arguments and log of the program, as the server names them; command and environment; device;
-            data_dir of the server, and shared_dir, "" where this machine has the data folder too.
+            data_dir of the server, and shared_dir, "" where this machine has the data folder too; whether it
+        assists another, and then gives nothing out.
     """
 
     def __init__(self, order: Mapping[str, Any]) -> None:
@@ -36,13 +38,25 @@ class Runner:
             self._files = NodeFiles(order["shared_dir"], Path(order["data_dir"]), str(order["device"]))
         self._child: Child | None = None
         self._killed = False
+        self._place: dict[str, str] = {}
+
+    def meeting_point(self) -> tuple[str, int]:
+        """Return this machine's address, and a port that is free there."""
+        import ray
+
+        address = ray.util.get_node_ip_address()
+        return address, free_port(address)
+
+    def join(self, place: Mapping[str, str]) -> None:
+        """Give the program, which is not started yet, a place in a group of processes."""
+        self._place = dict(place)
 
     def start(self) -> None:
         """Start the program; a job that it is started for has been put into the shared folder."""
         arguments, log, data_dir = list(self._order["arguments"]), Path(self._order["log"]), ""
         if self._files is not None:
             if not arguments[0].startswith("-"):
-                self._files.take_in(Path(arguments[0]).name)
+                self._files.take_in(Path(arguments[0]).name, gives_out=not self._order["assists"])
             arguments = [self._files.local(argument) for argument in arguments]
             log, data_dir = Path(self._files.local(str(log))), str(self._files.root)
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +65,11 @@ class Runner:
         self._child = Child(
             [sys.executable, *self._order["command"], *arguments],
             log_path=log,
-            environment={**self._order["environment"], **({"DATA_DIR": data_dir} if data_dir else {})},
+            environment={
+                **self._order["environment"],
+                **({"DATA_DIR": data_dir} if data_dir else {}),
+                **self._place,
+            },
             on_event=lambda _, event: self._said.put(event),
         )
 

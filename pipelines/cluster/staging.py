@@ -130,8 +130,11 @@ class NodeFiles:
             return str(self.root) + text.removeprefix(self._data_dir)
         return text
 
-    def take_in(self, job_id: str) -> None:
-        """Fetch all that a job needs. OSError if some of it is missing or damaged."""
+    def take_in(self, job_id: str, *, gives_out: bool = True) -> None:
+        """Fetch all that a job needs, and from then on give out what it makes.
+
+        OSError if some of it is missing or damaged.
+        """
         listing = self._store.read_listing(f"{job_id}.in")
         if listing is None:
             raise OSError(f"the shared folder knows nothing of the job {job_id}")
@@ -145,6 +148,8 @@ class NodeFiles:
         spec |= {name: self.local(spec[name]) for name in _PATHS if spec[name] is not None}
         spec["device_lock"] = str(self._device_lock)
         (folder / SPEC_FILE).write_text(json.dumps(spec), encoding="utf-8")
+        if not gives_out:
+            return
         made = {path.relative_to(self.root).as_posix() for path in self._made(folder)}
         with self._lock:
             self._job_id = job_id

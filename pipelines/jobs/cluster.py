@@ -8,7 +8,9 @@ the server must not, and nothing of Ray is loaded here. When the bridge ends, wh
 another bridge is started, and what is lost is tried again like after any fault.
 
 A cluster has devices. A worker is bound to one from its start, and the dispatcher lets one job at a time
-compute on each.
+compute on each. A training over several GPUs has a device of that many; other jobs compute there too, and
+other trainings do not. A device that yields, so that one of more GPUs can be had, gets no training any more,
+and other jobs only where there is no other.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.job_spec import gpus_of
 from pipelines.jobs.processes import Child, environment_of
-from pipelines.jobs.schedule import SHORT
+from pipelines.jobs.schedule import SHORT, WIDE
 from pipelines.jobs.workers import OnEvent, Worker
 from pipelines.settings import Settings
 from pipelines.store.records import Row, Rows
@@ -50,7 +53,8 @@ class RemoteWorker:
     ) -> None:
         self.number = number
         self.lane = lane
-        self.node = str(device["node"])
+        self.nodes = _nodes_of(device)  # the first is where it runs itself
+        self.gpus = _gpus_of(device)
         self.device = str(device["device"])
         self.place = f"{device['name']}, device {self.device}"
         self.job_id = ""  # which it works on, or did last
@@ -62,7 +66,7 @@ class RemoteWorker:
 
     @property
     def retired(self) -> bool:
-        return not self._cluster.offers(self.device)
+        return self._cluster.releases(self.device)
 
     @property
     def works(self) -> bool:
@@ -140,38 +144,50 @@ class ClusterWorkplace:
         self._draining: set[str] = set()
         self._failures: Counter[str] = Counter()  # of workers, by node
         self._fault = _JOINING
-        self._wanted = 0
+        self._wanted: dict[int, int] = {}  # devices by their number of GPUs
 
     def asked(self, job_id: str) -> None:
         """Do nothing: a machine elsewhere has nothing of the request."""
 
-    def room(self, lane: str) -> int:
+    def width(self, row: Row) -> int:
+        return gpus_of(row["type"], row["settings"])
+
+    def room(self, lane: str, width: int = 1) -> int:
         with self._mutex:
-            offered = [name for name in self._devices if self.offers(name)]
+            offered = [device["device"] for device in self._offered(lane, width)]
             if not offered:
                 return 0
             if lane == SHORT and self._settings.max_converters:
                 return self._settings.max_converters
+            alike = [one for one in self._workers.values() if one.lane == lane]
             elsewhere = [
-                one for one in self._workers.values() if one.lane == lane and one.device not in offered
+                one for one in alike if one.device not in offered and (lane != WIDE or one.gpus == width)
             ]
             return len(offered) + len(elsewhere)
 
-    def offers(self, device: str) -> bool:
-        """Whether a device is there and on a machine that takes further jobs."""
+    def releases(self, device: str) -> bool:
+        """Whether a device is gone, or shall be, or is on a machine that takes no further jobs."""
         found = self._devices.get(device)
-        return found is not None and found["node"] not in self._draining
+        return found is None or bool(found.get("yields")) or not self._draining.isdisjoint(_nodes_of(found))
+
+    def _offered(self, lane: str, width: int) -> Rows:
+        """Return the devices on which one more job may be started."""
+        there = [one for one in self._devices.values() if self._draining.isdisjoint(_nodes_of(one))]
+        lasting = [one for one in there if not one.get("yields")]
+        if lane == WIDE:
+            return [one for one in lasting if _gpus_of(one) == width]
+        return lasting or there
 
     def start(
-        self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str
+        self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str, width: int = 1
     ) -> RemoteWorker:
         with self._mutex:
-            offered = [device for name, device in self._devices.items() if self.offers(name)]
+            offered = self._offered(lane, width)
             if not offered:
                 raise OSError(f"no device of the cluster is free ({self._fault or 'none is ready'})")
             taken = Counter(one.device for one in self._workers.values())
             alike = Counter(one.device for one in self._workers.values() if one.lane == lane)
-            device = min(offered, key=lambda one: (alike[one["device"]], taken[one["device"]]))
+            device = min(offered, key=lambda one: (alike[one["device"]], _gpus_of(one), taken[one["device"]]))
             worker = RemoteWorker(self, next(self._numbers), device, lane, on_event)
             if not arguments[0].startswith("-"):
                 worker.begins(Path(arguments[0]))
@@ -180,13 +196,14 @@ class ClusterWorkplace:
             self.tell({"do": "start", "arguments": list(arguments), "log": str(log_path), **order})
         return worker
 
-    def poll(self, wanted: int) -> None:
+    def poll(self, jobs: Rows) -> None:
+        wanted = dict(Counter(self.width(row) for row in jobs))
         moment_s = time.monotonic()
         if self._bridge is not None and self._bridge.returncode() is not None:
             self._lose_bridge()
             self._starts_s = moment_s + AGAIN_S
         if self._bridge is None and moment_s >= self._starts_s:
-            self._wanted = 0
+            self._wanted = {}
             log = self._settings.data_dir / "cluster.log"
             self._bridge = Child(self.bridge_command, log_path=log, environment=QUIET, on_event=self._hear)
             self.tell(self._joining)
@@ -204,8 +221,8 @@ class ClusterWorkplace:
         with self._mutex:
             nodes = []
             for node in self._nodes:
-                here = [one for one in self._workers.values() if one.node == node["id"]]
-                devices = [name for name, device in self._devices.items() if device["node"] == node["id"]]
+                here = [one for one in self._workers.values() if node["id"] in one.nodes]
+                devices = [name for name, one in self._devices.items() if node["id"] in _nodes_of(one)]
                 nodes.append(
                     node
                     | {
@@ -273,7 +290,7 @@ class ClusterWorkplace:
         elif "exit" in said:
             if why := str(said.get("why") or ""):
                 logger.warning("%s: %s", worker.place, why)
-                self._failures[worker.node] += 1
+                self._failures[worker.nodes[0]] += 1
                 self._devices = {n: one for n, one in self._devices.items() if n != worker.device}
             worker.left(int(said["exit"]), why)
 
@@ -283,3 +300,12 @@ class ClusterWorkplace:
         self._fault = ""
         self._nodes = said["nodes"]
         self._devices = {device["device"]: device for device in said["devices"]}
+
+
+def _gpus_of(device: Row) -> int:
+    return int(device.get("gpus", 1))
+
+
+def _nodes_of(device: Row) -> list[str]:
+    """Return the machines of a device, the first where its worker runs."""
+    return [str(node) for node in device.get("nodes") or [device["node"]]]

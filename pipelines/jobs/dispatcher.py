@@ -29,7 +29,7 @@ from pipelines.jobs.schedule import (
     SHORT,
     DeviceScheduler,
     lane_of,
-    next_job,
+    next_with_room,
     positions,
 )
 from pipelines.jobs.workers import Worker, Workplace
@@ -217,7 +217,7 @@ class Dispatcher:
         self._enforce(now_s, elapsed_s)
         self._collect()
         self._pool.poll(now_s)
-        self.workplace.poll(len(self._running) + len(self.pending.rows()))
+        self.workplace.poll([*(job.row for job in self._running.values()), *self.pending.rows()])
         if self._closing:
             return
         self._start_pending()
@@ -289,13 +289,9 @@ class Dispatcher:
 
     def _start_pending(self) -> None:
         for lane in LANES:
-            room = self.workplace.room(lane)
-            while True:
+            while lane in self.pending.lanes():
                 running = [job.row for job in self._running.values()]
-                full = sum(lane_of(row) == lane for row in running) >= room
-                if full or lane not in self.pending.lanes():
-                    break
-                row = next_job(lane, self.pending.rows(), running, time.time())
+                row = next_with_room(self.workplace, lane, self.pending.rows(), running, time.time())
                 if row is None:
                     break
                 with about_job(row["id"]):

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.job_spec import CONSENT, SpeechOptions, check_settings, check_training, full_names
+from pipelines.job_spec import CONSENT, SpeechOptions, check_settings, check_training, full_names, gpus_of
 from pipelines.jobs.outcome import require_training
 from pipelines.jobs.service import Jobs
+from pipelines.monitoring import MACHINE
 from pipelines.settings import Settings
 from pipelines.speech.synthesisers import speakers
 from pipelines.speech.texts import typed
@@ -18,6 +19,7 @@ from pipelines.weights import fetch_pretrained, fetch_separator, separator_insta
 from rvc.checked import read_settings
 from rvc.errors import CheckpointError, ConfigError, NotAllowedError
 from rvc.steps import result_of
+from rvc.training.settings import require_gpus
 
 # Of an upload, where it is not called as its job.
 PURPOSES = {"preprocessing": "training", "conversion": "target", "speech": "text", "cover": "song"}
@@ -86,6 +88,9 @@ class Intake:
                 user = caller.user_id if self.settings.auth_file else None
                 settings = full_names(_with_consent(settings, user))
             check_settings(kind, settings)  # before JSON has made null of what is no number
+            if not self.settings.ray_address:  # a cluster may grow
+                asked = gpus_of(kind, settings)
+                require_gpus(asked, len(MACHINE.gpus()) if asked > 1 else 0)
             if kind == "training" and self.settings.hf_hub_offline:  # what is not here cannot come later
                 result_of(fetch_pretrained(check_training(settings), weight_store(self.settings)))
         checked = checked_settings(settings)

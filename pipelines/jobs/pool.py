@@ -111,7 +111,8 @@ class WorkerPool:
             worker.send(f"run {folder}")
         else:
             log = folder / "worker.log"
-            worker = self._workplace.start([str(folder)], log, self._on_event, lane=lane)
+            width = self._workplace.width(row)
+            worker = self._workplace.start([str(folder)], log, self._on_event, lane=lane, width=width)
         self._working.add(worker)
         return worker
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from pipelines.jobs.schedule import SHORT
 from pipelines.jobs.workers import OnEvent, Worker
 from pipelines.settings import Settings
+from pipelines.store.records import Row, Rows
 from rvc.files import ROOT
 
 logger = logging.getLogger(__name__)
@@ -125,17 +126,23 @@ class LocalWorkplace:
     def asked(self, job_id: str) -> None:
         """Do nothing: a process has nothing of the request."""
 
-    def room(self, lane: str) -> int:
+    def width(self, row: Row) -> int:
+        """Return 1: one job at a time computes here, on as many GPUs as it likes."""
+        return 1
+
+    def room(self, lane: str, width: int = 1) -> int:
         return self._room.get(lane, 1)
 
-    def start(self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str) -> Worker:
+    def start(
+        self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str, width: int = 1
+    ) -> Worker:
         return self.start_child(arguments, log_path, on_event)
 
     def start_child(self, arguments: Sequence[str], log_path: Path, on_event: OnEvent) -> Child:
         command = [*self._command, *arguments]
         return Child(command, log_path=log_path, environment=self._environment, on_event=on_event)
 
-    def poll(self, wanted: int) -> None:
+    def poll(self, jobs: Rows) -> None:
         """Do nothing: the operating system looks after processes."""
 
     def health(self) -> None:

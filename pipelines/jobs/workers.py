@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from pipelines.store.records import Row
+from pipelines.store.records import Row, Rows
 
 
 class Worker(Protocol):
@@ -64,14 +64,19 @@ class Workplace(Protocol):
     def asked(self, job_id: str) -> None:
         """Note that somebody asks for a job; called in the thread of the request."""
 
-    def room(self, lane: str) -> int:
-        """Return how many jobs of a lane may run side by side just now."""
+    def width(self, row: Row) -> int:
+        """Return how many GPUs a job needs that no other has; 1 where all share what there is."""
 
-    def start(self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str) -> Worker:
+    def room(self, lane: str, width: int = 1) -> int:
+        """Return how many jobs of a lane and a width may run side by side just now."""
+
+    def start(
+        self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str, width: int = 1
+    ) -> Worker:
         """Start the worker program for a lane; its log goes to a file. OSError if it cannot be started."""
 
-    def poll(self, wanted: int) -> None:
-        """Do what has to be done now and then; so many jobs run or wait for their start."""
+    def poll(self, jobs: Rows) -> None:
+        """Do what has to be done now and then; these jobs run or wait for their start."""
 
     def health(self) -> Row | None:
         """Return how the machines are on which it runs; None for this one alone."""

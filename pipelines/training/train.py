@@ -142,10 +142,22 @@ def _load_slices(request: TrainRequest, group: Group) -> Sequence[SliceRef]:
     """Return the slices to learn from, which a group's first process joins in the folder and notes alone."""
     from pipelines.recordings.prepare import load_slices
 
+    own = (request.prepared_folder, request.work_dir)
     found: Sequence[SliceRef] = []
     if group.is_first:
         found = load_slices(request.prepared_folder, request.work_dir, goes_on=request.goes_on)
-    return group.from_first(found)
+    found, folders = group.from_first((found, own))
+
+    def here(piece: SliceRef) -> SliceRef:
+        pairs = zip(folders, own, strict=True)
+        theirs, mine = next(pair for pair in pairs if piece.path.is_relative_to(pair[0]))
+        return replace(piece, path=mine / piece.path.relative_to(theirs))
+
+    slices = [here(piece) for piece in found]
+    for folder in own:
+        inside = [piece.path for piece in slices if piece.path.is_relative_to(folder)]
+        group.share_files([path.relative_to(folder).as_posix() for path in inside], folder)
+    return slices
 
 
 def _train(
@@ -224,14 +236,19 @@ def _describe(
 def _begin(
     request: TrainRequest, slices: Sequence[SliceRef], group: Group
 ) -> Generator[Progress, None, tuple[Training, F0Statistics]]:
-    """Build the task and take the features; in a group, one process first and the others from its cache."""
-    settings = request.settings
+    """Build the task and take the features; in a group, one process first, and the others are given them."""
+    settings, features = request.settings, request.work_dir / "features"
     if not group.is_first:
-        group.from_first(None)
+        group.share_files((), features)
     yield Progress(stage="Loading", fraction=0.0, message="Loading the engine.", needs_device=True)
     build = yield from STARTS[settings.engine](request.first_settings, group)
     torch.manual_seed(seed_of(settings.seed, "first weights"))
     task = build()
+    if not group.is_first and group.from_first("") != task.features_key:
+        raise ConfigError(
+            "The weights of this training's processes differ, so they cannot train together; give all "
+            "machines the same."
+        )
 
     def extracted(done: int) -> Progress:
         return Progress(
@@ -242,10 +259,11 @@ def _begin(
         )
 
     with fixed_arithmetic(settings.thread_count, task.device):
-        steps = extract_features(task, slices, request.work_dir / "features", settings.seed)
+        steps = extract_features(task, slices, features, settings.seed)
         found = yield from relay(steps, extracted)
     if group.is_first:
-        group.from_first(None)
+        group.share_files([path.name for path in features.iterdir()], features)
+        group.from_first(task.features_key)
     # Asked before the training and not after it, because the answer may be that there is no voice.
     f0 = f0_statistics(np.concatenate([task.f0(piece.features) for piece in found]))
     if f0 is None:

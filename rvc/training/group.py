@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from rvc.errors import ConfigError
+from rvc.training.settings import require_gpus, share_of_batch
 
 T = TypeVar("T")
 
@@ -40,16 +42,15 @@ class Group:
 
     @staticmethod
     def init() -> Group:
-        """Join the group that torchrun describes in the environment, over nccl on GPUs and gloo without."""
+        """Join the group that the environment describes, as torchrun does: by nccl on GPUs, else by gloo."""
         if not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"} <= set(os.environ):
             raise ConfigError(
-                "This is started by torchrun: "
+                "Several processes train together by the setting gpus, or are started by torchrun: "
                 "torchrun --nproc-per-node NUMBER -m pipelines.training.distributed ..."
             )
         local, size = int(os.environ["LOCAL_RANK"]), int(os.environ["WORLD_SIZE"])
         cards = torch.cuda.device_count()
-        if cards and local >= cards:
-            raise ConfigError(f"There are {cards} GPUs; start torchrun with --nproc-per-node {cards}.")
+        require_gpus(max(local + 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))), cards)
         device = torch.device("cuda", local) if cards else torch.device("cpu")
         if cards:
             torch.cuda.set_device(device)
@@ -67,12 +68,7 @@ class Group:
 
     def shard(self, items: int) -> slice:
         """Say which items of a whole batch are this process's; ConfigError if they cannot be divided."""
-        if items % self.size:
-            raise ConfigError(
-                f"A batch of {items} cannot be divided among {self.size} processes; "
-                f"choose a batch_size that is a multiple of {self.size}."
-            )
-        each = items // self.size
+        each = share_of_batch(items, self.size)
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def average_gradients(self, parameters: Iterable[Parameter]) -> None:
@@ -104,6 +100,32 @@ class Group:
         dist.broadcast_object_list(box, device=self.device)
         return box[0]
 
+    def share_files(self, names: Iterable[str], folder: Path) -> None:
+        """Give every process, in a folder of its own, the files that the first one has in its folder.
+
+        Those of one machine have the same folder, and nothing is sent.
+        """
+        if self.size == 1:
+            return
+        sizes = {name: (folder / name).stat().st_size for name in names} if self.is_first else {}
+        sizes = self.from_first(sizes)
+        lacking = {name for name, size in sizes.items() if not _is_there(folder / name, size)}
+        of_all: list[set[str]] = [set()] * self.size
+        dist.all_gather_object(of_all, lacking)
+        for name in sorted(set().union(*of_all)):
+            content = self.from_first((folder / name).read_bytes() if self.is_first else b"")
+            if name in lacking:
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                # Of each its own: a shared folder may not yet show all of them what is in it.
+                part = path.with_name(f".{path.name}.{self.rank}.part")
+                part.write_bytes(content)
+                part.replace(path)
+
     def share_noise(self, noise: Tensor) -> Tensor:
         """Cut this process's items out of what was drawn for the whole batch."""
         return noise[self.shard(len(noise))]
+
+
+def _is_there(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size

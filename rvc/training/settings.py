@@ -21,9 +21,10 @@ RANGES: dict[str, tuple[int, int]] = {
     "patience_from": (0, 1_000_000),
     "seed": (0, 2**31 - 1),
     "threads": (1, 256),
+    "gpus": (1, 64),
 }
 
-# The values of each setting that is a choice; all of them are the engine "rvc"'s.
+# The values of each setting that is a choice; all of them are the engine "rvc"'s, and so is "gpus".
 CHOICES: dict[str, tuple[object, ...]] = {
     "version": ("v1", "v2"),
     "sample_rate_hz": (32_000, 40_000, 48_000),
@@ -56,6 +57,7 @@ class TrainSettings:
     precision: str | None = None  # None is float32 without a GPU or on an early one, else bfloat16 or float16
     gradient_checkpointing: bool = False  # the generator computes twice what it would keep in memory
     from_scratch: bool = False  # random first weights, not the pretrained ones: for hours of audio and days
+    gpus: int = 1  # that take every step together; the result is that of one, but for rounding
 
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = RANGES
     choices: ClassVar[Mapping[str, Collection[object]]] = CHOICES
@@ -68,13 +70,15 @@ class TrainSettings:
                 f"The engine {self.engine!r} makes no voice without training; give at least 1 step, or leave "
                 "the engine out."
             )
+        if self.batch_size is not None:
+            share_of_batch(self.batch_size, self.gpus)
 
     @classmethod
     def from_json(cls, settings: Mapping[str, object]) -> TrainSettings:
         """Read settings by name as a page or a client sends them; ConfigError if one is unknown or wrong."""
         engine = str(settings.get("engine", cls.engine))
         for name in settings:
-            if name in CHOICES and engine != "rvc":
+            if (name in CHOICES or name == "gpus") and engine != "rvc":
                 raise ConfigError(
                     f"The setting {name!r} is for the engine 'rvc' alone; leave it out or choose that engine."
                 )
@@ -89,3 +93,19 @@ class TrainSettings:
     @property
     def thread_count(self) -> int:
         return self.threads or os.cpu_count() or 1
+
+
+def share_of_batch(items: int, processes: int) -> int:
+    """Return how many items of a batch each process computes; ConfigError if they cannot be divided."""
+    if items % processes:
+        raise ConfigError(
+            f"A batch of {items} cannot be divided among {processes} processes; "
+            f"choose a batch_size that is a multiple of {processes}."
+        )
+    return items // processes
+
+
+def require_gpus(asked: int, there: int) -> None:
+    """Refuse more GPUs than there are; without any, processors serve."""
+    if 0 < there < asked:
+        raise ConfigError(f"Of the {asked} GPUs that were asked for there are {there}; ask for no more.")

@@ -31,7 +31,7 @@ from pipelines.jobs.dispatcher import Dispatcher
 from pipelines.jobs.schedule import SHORT, lane_of
 from pipelines.jobs.workers import OnEvent
 from pipelines.settings import Settings
-from pipelines.store.records import ENDED, Row, new_job
+from pipelines.store.records import ENDED, Row, Rows, new_job
 from pipelines.store.registry import Registry
 from pipelines.voices.library import Library
 from tests.toy_worker import write_voice
@@ -236,10 +236,15 @@ class SimWorkplace:
     def asked(self, job_id: str) -> None:
         """Do nothing."""
 
-    def room(self, lane: str) -> int:
+    def width(self, row: Row) -> int:
+        return 1
+
+    def room(self, lane: str, width: int = 1) -> int:
         return len(self.devices)
 
-    def start(self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str) -> SimWorker:
+    def start(
+        self, arguments: Sequence[str], log_path: Path, on_event: OnEvent, *, lane: str, width: int = 1
+    ) -> SimWorker:
         self.workers = [one for one in self.workers if one.returncode() is None]
         alike = Counter(one.device for one in self.workers if one.lane == lane)
         taken = Counter(one.device for one in self.workers)
@@ -250,7 +255,7 @@ class SimWorkplace:
             worker.begin(Path(arguments[0]), START_S)
         return worker
 
-    def poll(self, wanted: int) -> None:
+    def poll(self, jobs: Rows) -> None:
         """Do nothing: the devices are always there."""
 
     def health(self) -> Row | None:

@@ -46,6 +46,7 @@ HELP = {
     "precision": "rvc: float32, tf32, bfloat16 or float16",
     "gradient_checkpointing": "rvc: take less memory and more time",
     "from_scratch": "rvc: begin with random weights",
+    "gpus": "rvc: how many compute each step together; the voice is that of one",
     "language": "that is spoken, such as en or pt-BR",
     "voice_gain_db": "how much louder the voice is",
     "backing_gain_db": "how much louder the backing is",

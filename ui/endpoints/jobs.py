@@ -23,7 +23,8 @@ class JobEndpoints(Endpoints):
         settings may hold "consent": true (this is my voice, or I have permission to use it). Optional are
         total_steps, batch_size, patience, seed and reduce_noise; and "engine": "rvc" with version ("v1",
         "v2"), sample_rate_hz (32000, 40000, 48000), f0, f0_estimator, precision, gradient_checkpointing,
-        from_scratch (random initial weights, where the pretrained ones cannot be had).
+        from_scratch (random initial weights, where the pretrained ones cannot be had), gpus (how many compute
+        each step together, 1 to 64; batch_size is that of all, and the voice that of one).
 
         Args:
             job_id: From upload_training_audio.

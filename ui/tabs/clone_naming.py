@@ -61,11 +61,17 @@ class TrainingSettings:
                     info="Where the pretrained ones cannot be had: hours of recordings, days of a GPU.",
                     elem_id="clone-from-scratch",
                 )
+                self.gpus = gr.Textbox(
+                    value="1",
+                    label="GPUs",
+                    info="So many compute each step together; the voice is the same.",
+                    elem_id="clone-gpus",
+                )
         self.engine.change(
             lambda chosen: gr.Row(visible=chosen == RVC), self.engine, of_rvc, queue=False, **QUIET
         )
         of_any = [self.reduce_noise, self.steps, self.engine]
-        self.inputs = [*of_any, self.version, self.rate, self.f0, self.from_scratch]
+        self.inputs = [*of_any, self.version, self.rate, self.f0, self.from_scratch, self.gpus]
 
     def settings(self, values: Answer) -> dict[str, Any]:
         """Return the job's settings for the values of `inputs`, by component; defaults are left out."""
@@ -77,6 +83,8 @@ class TrainingSettings:
                 settings |= {"engine": str(values[self.engine]), "version": str(values[self.version])}
                 settings |= {"sample_rate_hz": int(values[self.rate]), "f0": bool(values[self.f0])}
                 settings |= {"from_scratch": True} if values[self.from_scratch] else {}
+                gpus = int(str(values[self.gpus] or "").strip() or 1)
+                settings |= {"gpus": gpus} if gpus != 1 else {}
         except (TypeError, ValueError, OverflowError) as error:
             raise ConfigError("One of the expert settings is no number; set it again.") from error
         return settings

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,14 @@ Change = Callable[..., None]
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Change]:
-    """Sets how many devices each machine has; what is not named is gone."""
+    """Sets how many devices each machine has; what is not named is gone; more: tests/toy_bridge.py."""
     path = tmp_path / "cluster.json"
 
-    def change(gone: bool = False, **nodes: int) -> None:
+    def change(
+        gone: bool = False, pair: Sequence[str] = (), yields: Sequence[str] = (), **nodes: int
+    ) -> None:
         part = path.with_suffix(".part")
-        part.write_text(json.dumps({"nodes": nodes, "gone": gone}))
+        part.write_text(json.dumps({"nodes": nodes, "gone": gone, "pair": pair, "yields": yields}))
         part.replace(path)
 
     change(one=1, two=1, three=1)
@@ -152,6 +154,51 @@ def test_a_drained_machine_ends_what_it_has_and_gets_nothing_more(jobs: Jobs, tm
     assert nodes_of(jobs)[drained]["draining"]
     jobs.drain(ADMIN, drained, on=False)
     assert not nodes_of(jobs)[drained]["draining"]
+
+
+def test_a_training_over_two_gpus_has_a_device_of_two_to_which_no_other_training_comes(
+    jobs: Jobs, tmp_path: Path, cluster: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = note_devices(monkeypatch)
+    cluster(one=1, two=1)
+    wide = submit(jobs, "training", upload(jobs, tmp_path), steps=100, step_s=0.05, gpus=2)
+    narrow = [submit(jobs, "training", upload(jobs, tmp_path), steps=10, step_s=0.02) for _ in range(3)]
+    for job in narrow:
+        end_of(jobs, job)
+    assert jobs.get(ME, wide)["status"] == "pending", "it holds up nobody while there is no such device"
+    cluster(one=1, two=1, pair=["one", "two"])
+    until(lambda: jobs.get(ME, wide)["progress"] > 0)
+    assert [name for name, node in nodes_of(jobs).items() if wide in node["jobs"]] == ["one", "two"]
+    narrow += [submit(jobs, "training", upload(jobs, tmp_path), steps=10, step_s=0.02) for _ in range(3)]
+    for job in narrow:
+        end_of(jobs, job)
+    assert jobs.get(ME, wide)["status"] == "training"
+    cluster(one=0, two=0, pair=["one", "two"])
+    before = end_of(jobs, submit(jobs, "conversion", upload(jobs, tmp_path, purpose="target"), steps=1))
+    assert devices[before["id"]] == "one-pair", "where there is no other device a conversion pauses it"
+    assert end_of(jobs, wide)["attempts"] == 1
+    assert devices[wide] == "one-pair"
+    assert "one-pair" not in {devices[job] for job in narrow}
+
+
+def test_a_device_that_yields_gets_no_training_and_loses_its_converter(
+    jobs: Jobs, tmp_path: Path, cluster: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = note_devices(monkeypatch)
+    cluster(one=1)
+    target = upload(jobs, tmp_path, purpose="target")
+    end_of(jobs, submit(jobs, "conversion", target, steps=1))
+    assert jobs.dispatcher.health()["converter"]
+    cluster(one=1, two=1, yields=["one-0"])
+    until(lambda: not jobs.dispatcher.health()["converter"], "the converter to leave")
+    trainings = [submit(jobs, "training", upload(jobs, tmp_path), steps=5) for _ in range(2)]
+    for job in (*trainings, submit(jobs, "conversion", target, steps=1)):
+        end_of(jobs, job)
+        assert devices[job] == "two-0"
+    cluster(one=1, yields=["one-0"])
+    last = submit(jobs, "conversion", target, steps=1)
+    end_of(jobs, last)
+    assert devices[last] == "one-0", "there is no other"
 
 
 def test_a_voice_s_conversions_go_to_the_converter_that_has_it(

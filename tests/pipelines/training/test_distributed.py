@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
@@ -89,12 +90,17 @@ def test_one_of_a_group_s_processes_looks_for_the_slices_and_the_others_are_give
     learned: list[list[SliceRef]] = []
     looked: list[int] = []
     said: list[object] = []
+    shared: list[tuple[int, list[str]]] = []
 
     class Process(Group):
         def from_first(self, value: T) -> T:
             if self.is_first:
                 said.append(value)
             return cast("T", said[0])
+
+        def share_files(self, names: Iterable[str], folder: Path) -> None:
+            assert folder == tmp_path
+            shared.append((self.rank, list(names)))
 
     def begin(_: object, slices: list[SliceRef], group: Group) -> Events[None]:
         learned.append(slices)
@@ -115,6 +121,7 @@ def test_one_of_a_group_s_processes_looks_for_the_slices_and_the_others_are_give
         with pytest.raises(KeyboardInterrupt):
             finish(train.train(request, process)) if process.is_first else train.assist(request, process)
     assert (looked, learned) == ([0], [found, found])
+    assert set(map(str, shared)) == {"(0, ['0.flac'])", "(1, ['0.flac'])"}
 
 
 def test_what_cannot_be_divided_is_refused_in_a_sentence_by_all(folder: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_batch_is_shared_evenly_or_refused() -> None:
 def test_without_torchrun_there_is_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ConfigError, match="started by torchrun"):
+    with pytest.raises(ConfigError, match="by the setting gpus, or are started by torchrun"):
         Group.init()
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from rvc.errors import ConfigError
-from rvc.training.settings import RANGES, TrainSettings
+from rvc.training.settings import RANGES, TrainSettings, require_gpus
 
 
 def test_every_setting_may_be_left_out() -> None:
@@ -24,13 +24,14 @@ def test_settings_are_taken_by_name() -> None:
 @pytest.mark.parametrize("name", sorted(RANGES))
 def test_the_ends_of_a_range_are_taken_and_what_lies_beyond_is_refused(name: str) -> None:
     low, high = RANGES[name]
-    TrainSettings.from_json({name: low})
-    TrainSettings.from_json({name: high})
+    engine = {"engine": "rvc"} if name == "gpus" else {}
+    TrainSettings.from_json({name: low, **engine})
+    TrainSettings.from_json({name: high, **engine})
     for wrong in (low - 1, high + 1):
         with pytest.raises(
             ConfigError, match=f"'{name}' is {wrong}; give a whole number from {low} to {high}"
         ):
-            TrainSettings.from_json({name: wrong})
+            TrainSettings.from_json({name: wrong, **engine})
 
 
 @pytest.mark.parametrize("wrong", ["eight", "8.0", "", 8.0, True, [8], float("nan")])
@@ -69,3 +70,17 @@ def test_without_a_number_of_threads_all_cores_are_used() -> None:
 def test_settings_can_be_checked_without_loading_torch() -> None:
     code = "import sys, rvc.training.settings; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_several_gpus_divide_a_batch_evenly() -> None:
+    assert TrainSettings.from_json({"engine": "rvc", "gpus": "3", "batch_size": 6}).gpus == 3
+    with pytest.raises(
+        ConfigError, match="batch of 8 cannot be divided among 3 processes; choose a batch_size"
+    ):
+        TrainSettings.from_json({"engine": "rvc", "gpus": 3, "batch_size": 8})
+    with pytest.raises(ConfigError, match="'gpus' is for the engine 'rvc' alone"):
+        TrainSettings.from_json({"gpus": 2})
+    require_gpus(4, 0)
+    require_gpus(4, 4)
+    with pytest.raises(ConfigError, match="Of the 4 GPUs that were asked for there are 3; ask for no more"):
+        require_gpus(4, 3)

@@ -100,5 +100,8 @@ def test_the_page_s_own_settings_are_taken_by_a_training() -> None:
         check_training(settings)
     for empty in (None, "", " "):
         assert expert.settings(shown | {expert.steps: empty}) == {}
+        assert "gpus" not in expert.settings(shown | of_rvc | {expert.gpus: empty})
+    assert expert.settings(shown | of_rvc | {expert.gpus: "4"})["gpus"] == 4
+    assert expert.settings(shown | {expert.gpus: "4"}) == {}, "what is hidden is not meant"
     with pytest.raises(ConfigError, match="no number"):
         expert.settings(shown | {expert.steps: "many"})
