@@ -39,7 +39,7 @@ def room_of(node: Row, *, has_gpus: bool) -> int:
 
 
 def most_of(wanted: Mapping[int, int], devices: Iterable[Reserved], room: int) -> dict[int, int]:
-    """Return how many devices may last, by their GPUs: those of one make room where one of several is awaited.
+    """Return how many devices may last, by their GPUs: those of one make room for one of several that waits.
 
     But not for one that is larger than all the machines there are, or would still not fit beside its like.
     """

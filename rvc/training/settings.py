@@ -108,4 +108,4 @@ def share_of_batch(items: int, processes: int) -> int:
 def require_gpus(asked: int, there: int) -> None:
     """Refuse more GPUs than there are; without any, processors serve."""
     if 0 < there < asked:
-        raise ConfigError(f"Of the {asked} GPUs that were asked for there are {there}; ask for no more.")
+        raise ConfigError(f"There are not {asked} GPUs here but {there}; ask for no more than that.")

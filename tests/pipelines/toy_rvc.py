@@ -12,6 +12,7 @@ from rvc.files import ROOT
 from tests.tiny_rvc_voice import encoder_file
 
 LEARNING_RATE = 1e-4
+WEIGHTS_VARIABLE = "TOY_WEIGHTS"  # the folder of weights of what a cluster's machines start
 WORKER = (*WORKER_COMMAND, "--tasks", "tests.pipelines.toy_rvc_worker")
 SETTINGS = {
     "engine": "rvc", "version": "v1", "f0_estimator": "praat", "total_steps": 2, "batch_size": 2,

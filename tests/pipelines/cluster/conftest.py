@@ -20,7 +20,7 @@ from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from tests.faults.work import PACE_VARIABLE
 from tests.pipelines.jobs.toy_jobs import add_voice, until
-from tests.pipelines.toy_rvc import weights_folder
+from tests.pipelines.toy_rvc import WEIGHTS_VARIABLE, weights_folder
 
 STARTS = 2  # Ray itself waits 30 s for a node and no longer, which a busy machine may need
 CLUSTER_WORKER = (*WORKER_COMMAND, "--tasks", "tests.cluster_tasks")
@@ -124,8 +124,7 @@ def three_nodes(s3_server: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         hold = tmp_path_factory.mktemp("nodes") / "hold"
         patch.setenv("TOY_HOLD", str(hold))
-        patch.setenv("WEIGHTS_DIR", str(weights_folder(tmp_path_factory.mktemp("weights"))))
-        patch.setenv("UNVERIFIED_WEIGHTS", "1")
+        patch.setenv(WEIGHTS_VARIABLE, str(weights_folder(tmp_path_factory.mktemp("weights"))))
         nodes = ThreeNodes(hold)
         yield nodes
         nodes.shut_down()

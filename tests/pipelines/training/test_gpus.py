@@ -107,7 +107,7 @@ def test_when_the_server_or_the_worker_dies_no_process_is_left(jobs: Jobs, tmp_p
 
 @on_linux
 def test_a_training_whose_assistant_dies_goes_on_from_its_last_checkpoint(jobs: Jobs, tmp_path: Path) -> None:
-    job = begun(jobs, tmp_path, total_steps=40, score_every=40, gpus=2)
+    job = begun(jobs, tmp_path, total_steps=16, score_every=16, gpus=2)
     assert wait_for(lambda: step_of(jobs, job) >= 3, PATIENCE_S), jobs.get(ME, job)
     (assistant,) = assistants_of(jobs)
     os.kill(assistant, signal.SIGKILL)
@@ -133,7 +133,7 @@ def test_an_assistant_that_refuses_fails_the_training_in_its_own_words(
         ({"engine": "rvc", "gpus": 0}, "'gpus' is 0; give a whole number from 1 to 64"),
         ({"engine": "rvc", "gpus": 65}, "'gpus' is 65; give a whole number from 1 to 64"),
         ({"engine": "rvc", "gpus": 2, "batch_size": 5}, "batch of 5 cannot be divided among 2"),
-        ({"engine": "rvc", "gpus": 4}, "Of the 4 GPUs that were asked for there are 2; ask for no more"),
+        ({"engine": "rvc", "gpus": 4}, "There are not 4 GPUs here but 2; ask for no more than that"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_kept(
