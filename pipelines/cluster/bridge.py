@@ -171,6 +171,8 @@ class RemoteProgram:
         if self._loss is not None:
             return  # which has been told
         last = event.get("event") in ("done", "failed", "stopped")
+        if last and self._assistants is not None:
+            self._assistants.kill()
         if last or (event.get("data") or {}).get("sample"):
             self._fetch()
         if last and self._bridge.files is not None:

@@ -80,12 +80,16 @@ class Assistants:
             hearing.start()
             self._hearing.append(hearing)
 
-    def end(self) -> None:
-        """End those that still run, and wait until they have cleaned up."""
+    def kill(self) -> None:
+        """End those that still run, of which the first has no more need."""
         self._ending.set()
         for actor in self._actors:
             with suppress(Exception):
                 actor.kill.options(concurrency_group="killed").remote()
+
+    def end(self) -> None:
+        """End those that still run, and wait until they have cleaned up."""
+        self.kill()
         for hearing in self._hearing:
             hearing.join(ENDING_S)
         for actor in self._actors:

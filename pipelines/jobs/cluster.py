@@ -197,7 +197,7 @@ class ClusterWorkplace:
         return worker
 
     def poll(self, jobs: Rows) -> None:
-        wanted = dict(Counter(self.width(row) for row in jobs))
+        wanted = self._wanted_by(jobs)
         moment_s = time.monotonic()
         if self._bridge is not None and self._bridge.returncode() is not None:
             self._lose_bridge()
@@ -212,6 +212,18 @@ class ClusterWorkplace:
         if wanted != self._wanted:
             self._wanted = wanted
             self.tell({"do": "want", "devices": wanted})
+
+    def _wanted_by(self, jobs: Rows) -> dict[int, int]:
+        """Return how many devices of each number of GPUs are of use; none for what others are ahead of."""
+        waiting = [row for row in jobs if row["type"] == WIDE and row["status"] == "pending"]
+        first = min((row["seq"] for row in waiting if self.width(row) == 1), default=float("inf"))
+        return dict(
+            Counter(
+                width
+                for row in jobs
+                if (width := self.width(row)) == 1 or row["status"] != "pending" or row["seq"] < first
+            )
+        )
 
     def health(self) -> Row:
         """Return fault (a sentence, "" for none) and nodes.

@@ -14,7 +14,7 @@ from tests.pipelines.cluster.conftest import CLUSTER_WORKER, OpenOn, ThreeNodes
 from tests.pipelines.jobs.toy_jobs import ME, end_of, submit, until, upload
 from tests.pipelines.toy_rvc import SETTINGS, recording, require_equal_but_for_rounding
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(600)
 PATIENCE_S = 150.0
 
 
@@ -41,6 +41,7 @@ def wait_until_it_trains(jobs: Jobs, job_id: str) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.ray
 def test_two_hosts_train_the_voice_of_one(open_on: OpenOn, tmp_path: Path) -> None:
     here = Settings.model_validate({"data_dir": tmp_path / "alone"})
     alone = Jobs(here, worker_command=CLUSTER_WORKER, retry_pauses_s=())
@@ -57,6 +58,7 @@ def test_two_hosts_train_the_voice_of_one(open_on: OpenOn, tmp_path: Path) -> No
     require_equal_but_for_rounding(folders[0], folders[1], int(str(SETTINGS["total_steps"])))
 
 
+@pytest.mark.ray
 def test_a_host_that_dies_ends_all_and_the_training_goes_on_elsewhere(
     open_on: OpenOn, three_nodes: ThreeNodes, tmp_path: Path
 ) -> None:
@@ -75,6 +77,7 @@ def test_a_host_that_dies_ends_all_and_the_training_goes_on_elsewhere(
     three_nodes.others.append(three_nodes.add_node())
 
 
+@pytest.mark.slow
 def test_a_training_over_all_gpus_gets_them_and_conversions_pause_it(open_on: OpenOn, tmp_path: Path) -> None:
     jobs = open_on()
     target = upload(jobs, tmp_path, purpose="target")

@@ -161,7 +161,7 @@ def test_a_training_over_two_gpus_has_a_device_of_two_to_which_no_other_training
 ) -> None:
     devices = note_devices(monkeypatch)
     cluster(one=1, two=1)
-    wide = submit(jobs, "training", upload(jobs, tmp_path), steps=100, step_s=0.05, gpus=2)
+    wide = submit(jobs, "training", upload(jobs, tmp_path), steps=400, step_s=0.05, gpus=2)
     narrow = [submit(jobs, "training", upload(jobs, tmp_path), steps=10, step_s=0.02) for _ in range(3)]
     for job in narrow:
         end_of(jobs, job)
@@ -176,9 +176,22 @@ def test_a_training_over_two_gpus_has_a_device_of_two_to_which_no_other_training
     cluster(one=0, two=0, pair=["one", "two"])
     before = end_of(jobs, submit(jobs, "conversion", upload(jobs, tmp_path, purpose="target"), steps=1))
     assert devices[before["id"]] == "one-pair", "where there is no other device a conversion pauses it"
-    assert end_of(jobs, wide)["attempts"] == 1
+    jobs.cancel(ME, wide)
+    assert end_of(jobs, wide, "cancelled")["attempts"] == 1
     assert devices[wide] == "one-pair"
     assert "one-pair" not in {devices[job] for job in narrow}
+
+
+def test_no_training_over_two_gpus_takes_them_from_one_ahead_of_it(
+    jobs: Jobs, tmp_path: Path, cluster: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = note_devices(monkeypatch)
+    cluster(one=1, two=1, pair=["one", "two"])
+    asked = [submit(jobs, "training", upload(jobs, tmp_path), steps=5, gpus=gpus) for gpus in (1, 1, 1, 2, 1)]
+    for job in asked:
+        end_of(jobs, job)
+    assert list(devices).index(asked[3]) >= 3, "those ahead of it have begun"
+    assert [device == "one-pair" for device in map(devices.__getitem__, asked)] == [False] * 3 + [True, False]
 
 
 def test_a_device_that_yields_gets_no_training_and_loses_its_converter(
