@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipelines.events import Done, Events, Progress, result_of
 from pipelines.job_spec import (
-    FOR_THE_CARD,
     SEPARATING_SHARE,
     CoverOptions,
     JobSpec,
@@ -108,7 +107,9 @@ def _train_request(spec: JobSpec) -> TrainRequest:
         bundle_dir=spec.bundle_folder,
         name=spec.model_name or "",
         settings=TrainSettings.from_json(divided(spec.settings)[1]),
-        **{name: spec.settings.get(name) for name in FOR_THE_CARD},
+        consent=spec.settings.get("consent"),
+        licence=spec.settings.get("licence"),
+        language=spec.settings.get("language"),
     )
 
 
