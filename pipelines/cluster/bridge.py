@@ -6,7 +6,8 @@
               start (worker, device, lane, arguments, log); for a worker send (line), close, terminate, kill;
               its end means that the server leaves or died: all workers save and leave, and so does this
     stdout    JSON objects, one a line:
-              nodes (with devices that are ready) now and then; of a worker event, or exit and why
+              nodes (with devices that are ready) now and then; of a worker event, or exit, why and gone
+              (whether its device is)
 
 Every device is reserved as a whole while there is work for it, as a placement group of one GPU and two
 processors (of a cluster without GPUs, two processors), in which its workers' actors share; so Ray, and what
@@ -103,6 +104,7 @@ class RemoteProgram:
         self._actor = actor_in(device.group, 0, self._order | {"assists": False}, options)
         self._assistants: Assistants | None = None
         self._loss: Row | None = None  # the event that says how an assistant failed
+        self._has_ended = False  # otherwise than by a fault
         if device.gpus > 1 and order["lane"] == WIDE:
             also = self._order | {"assists": True, "arguments": [*order["arguments"], "--assist", "0"]}
             actors = [actor_in(device.group, rank, also, options) for rank in range(1, device.gpus)]
@@ -162,8 +164,10 @@ class RemoteProgram:
             self._assistants.end()
         with contextlib.suppress(Exception):
             ray.kill(self._actor)
-        self._bridge.left(self._number, lost=bool(why) or self._loss is not None)
-        self._bridge.say({"worker": self._number, "exit": status, "why": why})
+        # A machine that is lost may show first by what the others say, long before Ray has noticed.
+        gone = bool(why) or (self._assistants is not None and not self._has_ended)
+        self._bridge.left(self._number, lost=gone)
+        self._bridge.say({"worker": self._number, "exit": status, "why": why, "gone": gone})
 
     def _pass_on(self, event: Row) -> None:
         if event.get("event") == "failed" and self._assistants is not None:
@@ -172,6 +176,7 @@ class RemoteProgram:
             return  # which has been told
         last = event.get("event") in ("done", "failed", "stopped")
         if last and self._assistants is not None:
+            self._has_ended = event.get("kind") != "internal"
             self._assistants.kill()
         if last or (event.get("data") or {}).get("sample"):
             self._fetch()

@@ -303,6 +303,7 @@ class ClusterWorkplace:
             if why := str(said.get("why") or ""):
                 logger.warning("%s: %s", worker.place, why)
                 self._failures[worker.nodes[0]] += 1
+            if why or said.get("gone"):
                 self._devices = {n: one for n, one in self._devices.items() if n != worker.device}
             worker.left(int(said["exit"]), why)
 
