@@ -63,7 +63,7 @@ def test_a_host_that_dies_ends_all_and_the_training_goes_on_elsewhere(
     open_on: OpenOn, three_nodes: ThreeNodes, tmp_path: Path
 ) -> None:
     jobs = open_on(shared_dir=str(tmp_path / "shared"))
-    job = begun(jobs, tmp_path, total_steps=60, score_every=60, gpus=2)
+    job = begun(jobs, tmp_path, total_steps=24, score_every=24, gpus=2)
     wait_until_it_trains(jobs, job)
     killable = {one.node_id for one in three_nodes.others}
     killed = next(node for node in nodes_of(jobs, job) if node in killable)

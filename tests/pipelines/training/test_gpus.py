@@ -36,6 +36,8 @@ def jobs(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     """Jobs whose children know RVC's engine at toy size."""
     monkeypatch.setenv("WEIGHTS_DIR", str(weights_folder(tmp_path / "weights")))
     monkeypatch.setenv("UNVERIFIED_WEIGHTS", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr("pipelines.jobs.intake.MACHINE.gpus", list)
     settings = Settings(data_dir=data_dir, cancel_grace_s=30.0)
     jobs = Jobs(settings, worker_command=WORKER, retry_pauses_s=(0.05, 0.05))
     jobs.start()
@@ -45,8 +47,9 @@ def jobs(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def begun(jobs: Jobs, folder: Path, **settings: object) -> str:
     upload = jobs.upload(ME, [(recording(folder / "me.wav"), "me.wav")], "training")["id"]
-    row = jobs.submit(ME, "training", upload, model_name="Me", settings=SETTINGS | settings)
-    return str(row["id"])
+    asked = SETTINGS | {"consent": True} | settings
+    intake = Intake(settings=jobs._settings, jobs=jobs)
+    return str(intake.submit(ME, "training", upload, asked, model_name="Me")["id"])
 
 
 def step_of(jobs: Jobs, job_id: str) -> int:
