@@ -23,7 +23,7 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import spaces
 
@@ -33,7 +33,7 @@ from pipelines.jobs.schedule import SHORT
 from pipelines.jobs.workers import OnEvent, Worker
 from pipelines.settings import Settings
 from pipelines.store.records import Row
-from pipelines.worker import INPUT_FAULT, INTERNAL_FAULT, STOP, ParentConnection, log_into, run_job
+from pipelines.worker import INPUT_FAULT, INTERNAL_FAULT, STOP, STOPPED, ParentConnection, log_into, run_job
 from pipelines.worker_tasks import TASKS
 from rvc.engine.card import read_card
 from rvc.engine.options import RVC
@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 LOADING_S, SECONDS_PER_SECOND = 40.0, 0.2
 LONGEST_S = 120.0  # what takes longer is ended by ZeroGPU; of a batch the rest can be resumed
 KNOWN_REQUESTS = 1_000
+SERVER_POLL_S = 0.5
 LAST_WORDS = ("done", "failed", "stopped")
 
 
@@ -71,9 +72,15 @@ def compute(folder: str, commands: str) -> Iterator[Row]:
             said.put({"exit": status})
 
     threading.Thread(target=work, name="job", daemon=True).start()
-    while "exit" not in (event := said.get()):
-        yield event
-    yield event
+    server, event = os.getppid(), Row()
+    while "exit" not in event:
+        try:
+            event = said.get(timeout=SERVER_POLL_S)
+        except Empty:
+            if os.getppid() != server:  # it has died, and its end of the pipe is held here too
+                os._exit(STOPPED)
+        else:
+            yield event
 
 
 class GpuCall:

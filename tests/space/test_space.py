@@ -10,6 +10,7 @@ import sys
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,9 @@ class Space:
         return self.row(job_id)
 
 
-@pytest.fixture(scope="module")
-def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
-    folder = tmp_path_factory.mktemp("space")
+@contextmanager
+def opened(folder: Path) -> Iterator[tuple[Space, subprocess.Popen[bytes]]]:
+    """A page on a Space, and its process."""
     url = f"http://127.0.0.1:{(port := free_port())}"
     environment = os.environ | {
         "SPACES_ZERO_GPU": "true",
@@ -103,13 +104,18 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
             for path in bundle.iterdir():
                 archive.write(path, path.name)
         model = client.predict([handle_file(folder / "tiny.zip")], "Tiny", api_name="/import_model")
-        yield Space(url=url, client=client, folder=folder, voice=model["id"])
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=60) == 0
-        assert not list((folder / "data").glob("cache/timbre-*"))
+        yield Space(url=url, client=client, folder=folder, voice=model["id"]), server
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
+    with opened(tmp_path_factory.mktemp("space")) as (space, server):
+        yield space
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=60) == 0
 
 
 def test_what_needs_a_gpu_is_marked_when_the_page_is_launched(space: Space) -> None:
@@ -164,6 +170,24 @@ def test_a_gpu_that_is_taken_away_fails_the_job_with_the_way_out(space: Space) -
     assert row["status"] == "failed"
     assert "lent no GPU for long enough (GPU task aborted); try later" in row["error_message"]
     assert not row["dead_letter"]
+
+
+def test_what_computes_on_the_gpu_leaves_when_the_server_has_died(tmp_path: Path) -> None:
+    with opened(tmp_path) as (space, server):
+        job_id = space.begun(600.0)
+        server.kill()
+        server.wait()
+        wait_for(lambda: not is_alive(space.pid), "the end of what the server had forked")
+        log = (space.folder / "data" / "jobs" / job_id / "worker.log").read_text()
+        assert "done after" not in log, "it went on to its end"
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def test_who_has_no_quota_left_is_told_so(space: Space) -> None:
