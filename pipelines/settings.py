@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     training_timeout: Seconds = Field(default=86_400, gt=0)  # seconds for a training, a batch or a song
     max_concurrent_jobs: int = Field(default=1, ge=1, le=64)  # that compute on the device
     max_converters: int = Field(default=0, ge=0, le=1_024)  # warm ones; 0: one, in a cluster one a device
+    max_gpus: int = Field(default=0, ge=0, le=64)  # of a training; 0: those of this machine, in a cluster 8
     ray_address: str = ""  # of a Ray cluster on which jobs run; "auto" finds one of this machine
     shared_dir: str = ""  # a folder, or an address such as s3://bucket/timbre, through which its files go
     cleanup_days: Days = Field(default=30, gt=0)  # until ended jobs and lost visitors' presets are removed

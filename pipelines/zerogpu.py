@@ -45,6 +45,7 @@ LOADING_S, SECONDS_PER_SECOND = 40.0, 0.2
 LONGEST_S = 120.0  # what takes longer is ended by ZeroGPU; of a batch the rest can be resumed
 KNOWN_REQUESTS = 1_000
 SERVER_POLL_S = 0.5
+KILLED = -signal.SIGKILL  # the exit status of what was given up
 LAST_WORDS = ("done", "failed", "stopped")
 
 
@@ -94,9 +95,8 @@ class GpuCall:
         self._has_ended = False  # whether it has told how
         self._home = Path(tempfile.mkdtemp(prefix="timbre-"))
         os.mkfifo(self._home / "commands", 0o600)
-        self._commands = os.open(
-            self._home / "commands", os.O_RDWR
-        )  # for reading too, which waits for nobody
+        # For reading too, which waits for nobody.
+        self._commands = os.open(self._home / "commands", os.O_RDWR)
         self._open = threading.Lock()
         threading.Thread(target=context.run, args=(self._run,), name="zerogpu", daemon=True).start()
 
@@ -106,7 +106,17 @@ class GpuCall:
                 os.write(self._commands, line.encode() + b"\n")
 
     def kill(self) -> None:
-        if self._pid is not None and self.status is None:
+        with self._open:
+            waits = self._pid is None and self.status is None
+            if waits:  # for a GPU, of which it makes no use any more
+                self.status = KILLED
+        if waits:
+            self._tell(None)
+        else:
+            self._kill_process()
+
+    def _kill_process(self) -> None:
+        if self._pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
 
@@ -114,7 +124,11 @@ class GpuCall:
         status = INPUT_FAULT
         try:
             for event in compute(str(self._folder), str(self._home / "commands")):
-                self._pid = event.get("pid", self._pid)
+                with self._open:
+                    self._pid = event.get("pid", self._pid)
+                if self.status is not None:
+                    self._kill_process()
+                    continue
                 status = event.get("exit", status)
                 if "event" in event:
                     self._has_ended = self._has_ended or event["event"] in LAST_WORDS
@@ -123,13 +137,15 @@ class GpuCall:
             logger.warning("%s: ZeroGPU did not do it: %s", self._folder.name, error)
             self._fail(error)
         with self._open:
-            self.status = status
+            was_given_up = self.status is not None
+            self.status, self._pid = self.status or status, None
             os.close(self._commands)
         shutil.rmtree(self._home, ignore_errors=True)
-        self._tell(None)
+        if not was_given_up:
+            self._tell(None)
 
     def _fail(self, error: Exception) -> None:
-        if not self._has_ended:
+        if not self._has_ended and self.status is None:
             why = re.sub(r"<[^>]*>", "", str(getattr(error, "message", error))).strip(" .")
             said = f"This Space was lent no GPU for long enough ({why}); try later, or a shorter recording."
             self._tell({"event": "failed", "job": self._folder.name, "kind": "input", "message": said})
@@ -192,20 +208,22 @@ class SpaceWorker:
             self._child.send(line)
 
     def close(self) -> None:
-        self._end(STOP, lambda child: child.close())
+        self._end(lambda child: child.close())
 
     def terminate(self) -> None:
-        self._end(STOP, lambda child: child.terminate())
+        self._end(lambda child: child.terminate())
 
     def kill(self) -> None:
-        if self._calls:
-            self._calls.kill()
-        self._end(STOP, lambda child: child.kill())
-
-    def _end(self, word: str, end: Callable[[Child], None]) -> None:
         self._leaves = True
         if self._calls:
-            self._calls.send(word)
+            self._calls.kill()
+        if self._child:
+            self._child.kill()
+
+    def _end(self, end: Callable[[Child], None]) -> None:
+        self._leaves = True
+        if self._calls:
+            self._calls.send(STOP)
         if self._child:
             end(self._child)
 
@@ -255,7 +273,7 @@ class SpaceWorkplace(LocalWorkplace):
 
 def speaks_rvc(folder: Path) -> bool:
     """Whether a job, by its folder, speaks in a voice of RVC; False where that cannot be read."""
-    voice = JobSpec.load(folder).model_folder
-    with suppress(RvcError, OSError):
+    with suppress(RvcError, OSError, ValueError, KeyError, TypeError):  # of what is damaged
+        voice = JobSpec.load(folder).model_folder
         return voice is not None and read_card(voice).engine == RVC
     return False

@@ -40,7 +40,7 @@ class ArchivedJobs:
         An admin's list holds everybody's, or those of user_id. With a search, those in which all of its words
         occur, in the names of the voice and the recordings or in what was said of how it ended.
         """
-        owner = user_id if caller.admin else caller.user_id
+        owner, seen = user_id if caller.admin else caller.user_id, set[str]()
         asked = {"user_id": owner, "type": type, "status": status}
         wanted = {name: value for name, value in asked.items() if value}
         words = search.casefold().split()
@@ -50,8 +50,9 @@ class ArchivedJobs:
         found: Rows = []
         for path in sorted(self._folder.glob("jobs-*.jsonl"), reverse=True):
             for line in lines_from_end(path, parts, plain):
-                if (row := _row(line)) is None:
-                    continue
+                if (row := _row(line)) is None or row["id"] in seen:
+                    continue  # one that was archived twice, as a crash had kept it among the others
+                seen.add(row["id"])
                 if all(row[name] == value for name, value in wanted.items()) and _holds(row, words):
                     found.append(public_row({**dict.fromkeys(PUBLIC), "files": [], **row}))
                     if len(found) == most:

@@ -21,6 +21,7 @@ from rvc.errors import CheckpointError, ConfigError, NotAllowedError
 from rvc.steps import result_of
 from rvc.training.settings import require_gpus
 
+CLUSTER_GPUS = 8  # of a training, unless MAX_GPUS says another number: a cluster may grow
 # Of an upload, where it is not called as its job.
 PURPOSES = {"preprocessing": "training", "conversion": "target", "speech": "text", "cover": "song"}
 
@@ -88,15 +89,20 @@ class Intake:
                 user = caller.user_id if self.settings.auth_file else None
                 settings = full_names(_with_consent(settings, user))
             check_settings(kind, settings)  # before JSON has made null of what is no number
-            if not self.settings.ray_address:  # a cluster may grow
-                asked = gpus_of(kind, settings)
-                require_gpus(asked, len(MACHINE.gpus()) if asked > 1 else 0)
+            if (asked := gpus_of(kind, settings)) > 1:
+                require_gpus(asked, self._most_gpus())
             if kind == "training" and self.settings.hf_hub_offline:  # what is not here cannot come later
                 result_of(fetch_pretrained(check_training(settings), weight_store(self.settings)))
         checked = checked_settings(settings)
         if kind == "speech":
             speakers(read_settings(SpeechOptions, checked))
         return checked
+
+    def _most_gpus(self) -> int:
+        """Return over how many GPUs a training may be spread: 1 without any, for it would take all memory."""
+        if self.settings.max_gpus or self.settings.ray_address:
+            return self.settings.max_gpus or CLUSTER_GPUS
+        return max(len(MACHINE.gpus()), 1)
 
     def _require_separator(self, caller: Caller, model_id: str) -> None:
         """Refuse a song in one file where nothing can take its vocals out, nor ever will."""

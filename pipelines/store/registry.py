@@ -242,7 +242,8 @@ class Registry:
         """Note a write, after which the journal may be long enough to be folded."""
         self.version += 1
         self._news.append((self.version, table, list(row_ids)))
-        if self._storage.is_long and not (self._folding and self._folding.is_alive()):
+        storage, busy = self._storage, self._folding is not None and self._folding.is_alive()
+        if storage.is_long and not busy and storage.has_room:
             self._folding = threading.Thread(target=self._fold, name="registry", daemon=True)
             self._folding.start()
 

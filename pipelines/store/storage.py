@@ -30,7 +30,7 @@ from tinydb.table import Table
 
 from pipelines.store.layout import JOURNAL_NAME
 from pipelines.store.records import Row
-from rvc.files import atomic_write, flush, is_disk_full
+from rvc.files import atomic_write, flush, is_disk_full, room_in
 
 logger = logging.getLogger(__name__)
 Tables = dict[str, dict[str, Row]]
@@ -108,7 +108,9 @@ def write_gently(path: Path, pieces: Iterable[bytes]) -> Written:
     crc = length = flushed = 0
     with path.open("wb", buffering=0) as file:
         for piece in pieces:
-            file.write(piece)
+            rest = memoryview(piece)
+            while rest:  # the last free room of a disk takes a part of it
+                rest = rest[file.write(rest) :]
             crc, length = zlib.crc32(piece, crc), length + len(piece)
             if length - flushed >= FLUSHED_BYTES:
                 os.fsync(file.fileno())
@@ -186,6 +188,7 @@ class JournaledStorage(Storage):
         self._fold_at_bytes = 0  # no shorter is the journal folded; more after the disk refused that
         self._refused_bytes = 0  # of the last step, should the disk refuse it
         self._before: Step = {}  # what the step that is not written yet has changed, as it was
+        self._orders: dict[str, list[str]] = {}  # of tables that it takes rows out of, as they were
 
     def read(self) -> Tables:
         """Return the document itself; rows are changed through `change` alone."""
@@ -213,8 +216,10 @@ class JournaledStorage(Storage):
             return
         if self.held:
             before = self._before.setdefault(name, {})
-            for row_id in rows.changed:
+            for row_id, row in rows.changed.items():
                 before.setdefault(row_id, table.get(row_id))
+                if row is None:
+                    self._orders.setdefault(name, list(table))
         else:
             self._write_step({name: rows.changed})
         self._put(name, rows.changed)
@@ -234,7 +239,7 @@ class JournaledStorage(Storage):
         if self.held:  # within another such block
             yield
             return
-        self._before, self.held = {}, True
+        self._before, self._orders, self.held = {}, {}, True
         try:
             yield
             step = {
@@ -246,9 +251,12 @@ class JournaledStorage(Storage):
         except BaseException:
             for name, rows in self._before.items():
                 self._put(name, rows)
+            for name, order in self._orders.items():
+                table = self.memory[name]
+                self.memory[name] = {row_id: table[row_id] for row_id in order if row_id in table}
             raise
         finally:
-            self._before, self.held = {}, False
+            self._before, self._orders, self.held = {}, {}, False
 
     def _write_step(self, step: Step) -> None:
         line = _line(step)
@@ -259,6 +267,11 @@ class JournaledStorage(Storage):
     def is_long(self) -> bool:
         """Whether the journal is to be folded."""
         return self._length > max(LEAST_FOLDED_BYTES, self._document_bytes // 2, self._fold_at_bytes)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the disk has room for a second document, and for others beside it."""
+        return room_in(self.path.parent) > self._document_bytes + self._length
 
     def snapshot(self) -> tuple[Tables, int]:
         """Return the tables as they are now, rows not copied, and the length of the journal."""

@@ -106,6 +106,6 @@ def share_of_batch(items: int, processes: int) -> int:
 
 
 def require_gpus(asked: int, there: int) -> None:
-    """Refuse more GPUs than there are; without any, processors serve."""
+    """Refuse more GPUs than there are; without any (0), processors serve."""
     if 0 < there < asked:
-        raise ConfigError(f"There are not {asked} GPUs here but {there}; ask for no more than that.")
+        raise ConfigError(f"A training has {there} GPUs at most here, not {asked}; ask for no more.")

@@ -60,6 +60,13 @@ def test_a_search_finds_words_of_voices_recordings_and_reasons(tmp_path: Path) -
         assert [row["files"][0]["name"] for row in jobs.list(ME, search)] == names
 
 
+def test_what_a_crash_had_archived_twice_is_listed_once(tmp_path: Path) -> None:
+    row = job("me", 1)
+    write(tmp_path, "2026-01-01", row, job("me", 2))
+    write(tmp_path, "2026-01-02", row)
+    assert [found["id"] for found in ArchivedJobs(tmp_path).list(ME)].count(row["id"]) == 1
+
+
 def test_a_damaged_line_hides_no_other(tmp_path: Path) -> None:
     path = write(tmp_path, "2026-01-01", job("me", 1), job("me", 2))
     path.write_bytes(b'{"user_id": "me"}\n"me"\nnonsense "me"\n' + path.read_bytes() + b'{"half": "me')
@@ -92,7 +99,8 @@ def test_a_hundred_thousand_old_jobs_are_searched_at_once(tmp_path: Path) -> Non
     rows = [job(f"client-{number % 200}", number, f"recording {number}.wav") for number in range(5_000)]
     for month in range(1, 13):
         for day in (1, 15):
-            write(tmp_path, f"2026-{month:02d}-{day:02d}", *rows[:4_200])
+            others = (row | {"id": f"{month:02d}{day:02d}{row['id'][4:]}"} for row in rows[:4_200])
+            write(tmp_path, f"2026-{month:02d}-{day:02d}", *others)
     started_s = time.process_time()
     assert len(ArchivedJobs(tmp_path).list(ADMIN, user_id="client-7", type="conversion")) == 200
     assert time.process_time() - started_s < 1.0

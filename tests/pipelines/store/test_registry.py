@@ -112,6 +112,17 @@ def test_several_changes_are_written_in_one_step_or_not_at_all(
     }
 
 
+def test_a_step_that_fails_leaves_rows_in_their_order(registry: Registry) -> None:
+    for number in (1, 2, 3):
+        registry.insert("jobs", job(number))
+    with pytest.raises(ZeroDivisionError), registry.as_one():
+        registry.delete("jobs", [job(1)["id"]])
+        registry.insert("jobs", job(4))
+        registry.update("jobs", job(2)["id"], status="completed")
+        _ = 1 / 0
+    assert registry.list("jobs") == [job(1), job(2), job(3)]
+
+
 def test_a_second_server_on_the_same_folder_is_refused_with_a_sentence(tmp_path: Path) -> None:
     first = Registry(tmp_path)
     with pytest.raises(ConfigError, match=r"Another Timbre server already uses the data folder .*DATA_DIR"):

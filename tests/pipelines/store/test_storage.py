@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -205,6 +207,22 @@ def before_all(tmp_path: Path) -> bytes:
     """The document of a registry without rows."""
     Registry(tmp_path / "empty").close()
     return (tmp_path / "empty" / REGISTRY_NAME).read_bytes()
+
+
+def test_a_disk_that_takes_a_part_of_a_write_leaves_no_hole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Halves(io.FileIO):
+        def write(self, content: memoryview) -> int:  # type: ignore[override]
+            return super().write(content[: len(content) // 2 + 1])
+
+    pieces = [b"a" * 1_000, b"b" * 333, b"c"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, mode, buffering: Halves(path, mode))
+        written = storage.write_gently(tmp_path / "document", pieces)
+    content = (tmp_path / "document").read_bytes()
+    assert content == b"".join(pieces)
+    assert written == Written(zlib.crc32(content), len(content))
 
 
 def test_a_crash_between_the_document_and_its_journal_repeats_nothing(tmp_path: Path) -> None:

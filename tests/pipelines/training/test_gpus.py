@@ -37,8 +37,7 @@ def jobs(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("WEIGHTS_DIR", str(weights_folder(tmp_path / "weights")))
     monkeypatch.setenv("UNVERIFIED_WEIGHTS", "1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr("pipelines.jobs.intake.MACHINE.gpus", list)
-    settings = Settings(data_dir=data_dir, cancel_grace_s=30.0)
+    settings = Settings(data_dir=data_dir, cancel_grace_s=30.0, max_gpus=2)
     jobs = Jobs(settings, worker_command=WORKER, retry_pauses_s=(0.05, 0.05))
     jobs.start()
     yield jobs
@@ -136,7 +135,7 @@ def test_an_assistant_that_refuses_fails_the_training_in_its_own_words(
         ({"engine": "rvc", "gpus": 0}, "'gpus' is 0; give a whole number from 1 to 64"),
         ({"engine": "rvc", "gpus": 65}, "'gpus' is 65; give a whole number from 1 to 64"),
         ({"engine": "rvc", "gpus": 2, "batch_size": 5}, "batch of 5 cannot be divided among 2"),
-        ({"engine": "rvc", "gpus": 4}, "There are not 4 GPUs here but 2; ask for no more than that"),
+        ({"engine": "rvc", "gpus": 4}, "A training has 2 GPUs at most here, not 4; ask for no more"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_kept(
@@ -153,3 +152,15 @@ def test_what_cannot_be_done_is_refused_before_anything_is_kept(
         intake.send_and_submit(ME, [(path, "me.wav")], "training", asked, model_name="Me")
     assert not jobs.list(ME)
     assert not list((jobs._settings.data_dir / "jobs").iterdir())
+
+
+def test_without_gpus_a_training_is_not_spread_over_processes_unless_the_operator_says_so(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.jobs.intake.MACHINE.gpus", list)
+    jobs = Jobs(Settings(data_dir=data_dir), worker_command=WORKER)
+    intake = Intake(settings=jobs._settings, jobs=jobs)
+    asked = {"engine": "rvc", "gpus": 2, "batch_size": 2, "from_scratch": True, "consent": True}
+    with pytest.raises(ConfigError, match="A training has 1 GPUs at most here, not 2"):
+        intake.submit(ME, "training", "none", asked, model_name="Me")
+    jobs.close()

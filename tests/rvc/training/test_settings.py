@@ -82,5 +82,5 @@ def test_several_gpus_divide_a_batch_evenly() -> None:
         TrainSettings.from_json({"gpus": 2})
     require_gpus(4, 0)
     require_gpus(4, 4)
-    with pytest.raises(ConfigError, match="There are not 4 GPUs here but 3; ask for no more than that"):
+    with pytest.raises(ConfigError, match="A training has 3 GPUs at most here, not 4; ask for no more"):
         require_gpus(4, 3)
