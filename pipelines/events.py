@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from rvc import steps
 
+LAST_WORDS = ("done", "failed", "stopped")  # of a worker program about its job
 S = TypeVar("S")
 T = TypeVar("T")
 

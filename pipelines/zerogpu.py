@@ -27,6 +27,7 @@ from queue import Empty, SimpleQueue
 
 import spaces
 
+from pipelines.events import LAST_WORDS
 from pipelines.job_spec import JobSpec
 from pipelines.jobs.processes import Child, LocalWorkplace
 from pipelines.jobs.schedule import SHORT
@@ -46,7 +47,6 @@ LONGEST_S = 120.0  # what takes longer is ended by ZeroGPU; of a batch the rest 
 KNOWN_REQUESTS = 1_000
 SERVER_POLL_S = 0.5
 KILLED = -signal.SIGKILL  # the exit status of what was given up
-LAST_WORDS = ("done", "failed", "stopped")
 
 
 def seconds_for(folder: str, commands: str) -> int:

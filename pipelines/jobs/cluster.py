@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.events import LAST_WORDS
 from pipelines.job_spec import gpus_of
 from pipelines.jobs.processes import Child, environment_of
 from pipelines.jobs.schedule import SHORT, WIDE
@@ -37,7 +38,6 @@ BRIDGE_COMMAND = (sys.executable, "-m", "pipelines.cluster.bridge")
 AGAIN_S = 5.0  # from the end of a bridge to the start of the next
 LEAVING_S = 10.0
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray asks its users by default whether it may tell of them
-LAST_WORDS = ("done", "failed", "stopped")
 LOST = -9  # the exit status of what nobody could ask any more
 NOT_JOINED = "The Ray cluster cannot be reached; jobs wait until it can be."
 _JOINING = "The Ray cluster is being joined; jobs wait until then."

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from pipelines.events import LAST_WORDS
 from pipelines.jobs.estimates import Estimates
 from pipelines.jobs.improving import improved
 from pipelines.jobs.outcome import RESUMABLE, JobOutcome, count_use, make_job_spec, resolve
@@ -245,7 +246,7 @@ class Dispatcher:
             self._device.paused(job_id, time.monotonic())
             job.shown |= {"message": "Paused while another job computes", "updated_at": now()}
             self.announce(job.row)
-        elif kind in ("done", "failed", "stopped"):
+        elif kind in LAST_WORDS:
             job.outcome.last = event
             self._set_grace(job)  # a worker that hangs at its exit is not waited for
             if not self._pool.is_converter(job.worker):
