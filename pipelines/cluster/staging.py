@@ -13,6 +13,8 @@ from __future__ import annotations
 import getpass
 import json
 import logging
+import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -21,9 +23,13 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
-from pipelines.cluster.store import Listing, SharedStore
+from filelock import FileLock, Timeout
+
+from pipelines.cluster.store import FRESH_S, Listing, SharedStore
+from pipelines.events import LAST_WORDS
 from pipelines.job_spec import SPEC_FILE
 
 logger = logging.getLogger(__name__)
@@ -35,7 +41,7 @@ _LEFT_HERE = {
     "events.jsonl",
     "worker.lock",
 }  # of a job's folder: the server's own, or the worker's
-_LAST_WORDS = ("done", "failed", "stopped")
+_TOKEN_BYTES = 8  # of a scratch folder's name
 
 
 def read_spec(folder: Path) -> dict[str, Any]:
@@ -57,9 +63,12 @@ class ServerFiles:
         self._store = SharedStore(address)
         self._data_dir = data_dir
 
-    def put_in(self, job_id: str) -> None:
-        """Keep all that a job needs, and has saved in an earlier try."""
+    def put_in(self, job_id: str, ended: Event | None = None) -> bool:
+        """Keep all that a job needs, and has saved in an earlier try; False if it was ended meanwhile."""
         folder = self._data_dir / "jobs" / job_id
+        if (folder / "events.jsonl").exists():  # else the job has begun anew from the start
+            with suppress(FileNotFoundError):  # of what was kept too long ago, or came damaged
+                self.fetch(job_id)  # which a server that died before could not do
         spec = read_spec(folder)
         uploads = {Path(spec["upload_folder"]), *self._uploads_of(spec)}
         folders = {folder, *uploads}
@@ -67,10 +76,13 @@ class ServerFiles:
             folders.add(Path(spec["model_folder"]))
         listing: Listing = {}
         for path in (path for one in sorted(folders) for path in _files_in(one)):
+            if ended is not None and ended.is_set():
+                return False
             if path.is_relative_to(self._data_dir) and path.name not in _LEFT_HERE - {SPEC_FILE}:
                 listing[path.relative_to(self._data_dir).as_posix()] = self._store.put(path)
         self._store.remove_listing(f"{job_id}.out")
         self._store.write_listing(f"{job_id}.in", listing)
+        return True
 
     def fetch(self, job_id: str) -> None:
         """Fetch what a job has given out since it was last fetched."""
@@ -115,12 +127,16 @@ class NodeFiles:
         self._data_dir = str(data_dir)
         base = Path(tempfile.gettempdir()) / f"timbre-{getpass.getuser()}"
         self._device_lock = base / f"{device}.lock"
-        self.root = base / secrets.token_hex(8)
-        for folder in (base / "weights", self.root):
-            folder.mkdir(parents=True, exist_ok=True)
+        (base / "weights").mkdir(parents=True, exist_ok=True)
+        _remove_left(base)
+        self.root = base / secrets.token_hex(_TOKEN_BYTES)
+        self._in_use = _lock_of(self.root)
+        self._in_use.acquire()  # before the folder is there
+        self.root.mkdir()
         (self.root / "weights").symlink_to(base / "weights")
         self._job_id = ""
         self._given: Listing = {}
+        self._seen: dict[str, tuple[int, int, float]] = {}  # size, mtime in ns, and when it was put
         self._lock = threading.Lock()
         self._watch: threading.Thread | None = None
 
@@ -130,8 +146,8 @@ class NodeFiles:
             return str(self.root) + text.removeprefix(self._data_dir)
         return text
 
-    def take_in(self, job_id: str, *, gives_out: bool = True) -> None:
-        """Fetch all that a job needs, and from then on give out what it makes.
+    def take_in(self, job_id: str, *, gives_out: bool = True, ended: Event | None = None) -> bool:
+        """Fetch all that a job needs, and then give out what it makes; False if it was ended meanwhile.
 
         OSError if some of it is missing or damaged.
         """
@@ -140,8 +156,13 @@ class NodeFiles:
             raise OSError(f"the shared folder knows nothing of the job {job_id}")
         shutil.rmtree(self.root / "jobs", ignore_errors=True)  # of the job before
         folder = self.root / "jobs" / job_id
+        allowed = [self.root.resolve() / name for name in ("jobs", "models")]
         for name, entry in listing.items():
-            path = self.root / name
+            if ended is not None and ended.is_set():
+                return False
+            path = (self.root / name).resolve()
+            if not any(map(path.is_relative_to, allowed)):
+                raise OSError(f"the shared folder names {name[:80]!r}, which is no file of a job or a voice")
             if not self._store.has(entry, path):
                 self._store.get(entry, path)
         spec = read_spec(folder)
@@ -149,24 +170,28 @@ class NodeFiles:
         spec["device_lock"] = str(self._device_lock)
         (folder / SPEC_FILE).write_text(json.dumps(spec), encoding="utf-8")
         if not gives_out:
-            return
+            return True
         made = {path.relative_to(self.root).as_posix() for path in self._made(folder)}
         with self._lock:
             self._job_id = job_id
             self._given = {name: entry for name, entry in listing.items() if name in made}
+            self._seen = {}
         if self._watch is None:
             self._watch = threading.Thread(target=self._give_out_often, name="staging", daemon=True)
             self._watch.start()
+        return True
 
     def note(self, event: dict[str, Any]) -> None:
         """Give out all of a job that has said its last word, before that is passed on."""
-        if event.get("event") in _LAST_WORDS:
+        if event.get("event") in LAST_WORDS:
             self.give_out()
+            with self._lock:
+                self._job_id = ""  # the server forgets its listings now
         elif (event.get("data") or {}).get("sample"):
-            self.give_out(settled_s=0.0)
+            self._try_to_give_out(settled_s=0.0)
 
     def give_out(self, *, settled_s: float | None = None) -> None:
-        """Keep what the job has made; of a running one, what was not written to for a moment."""
+        """Keep what the job has made; of a running one, what is new and was not written to for a moment."""
         with self._lock:
             if not (job_id := self._job_id):
                 return
@@ -175,11 +200,15 @@ class NodeFiles:
             for path in self._made(folder):
                 name = path.relative_to(self.root).as_posix()
                 with suppress(FileNotFoundError):  # it has been replaced just now
-                    if settled_s is not None and time.time() - path.stat().st_mtime < settled_s:
+                    state = path.stat()
+                    if settled_s is not None and (
+                        time.time() - state.st_mtime < settled_s or self._is_given(name, state)
+                    ):
                         if name in self._given:
                             listing[name] = self._given[name]
                         continue
                     listing[name] = self._store.put(path)
+                    self._seen[name] = (state.st_size, state.st_mtime_ns, time.time())
             if listing != self._given:
                 self._store.write_listing(f"{job_id}.out", listing)
                 self._given = listing
@@ -189,6 +218,14 @@ class NodeFiles:
         with self._lock:
             self._job_id = ""
         shutil.rmtree(self.root, ignore_errors=True)
+        self._in_use.release()
+        Path(self._in_use.lock_file).unlink(missing_ok=True)
+
+    def _is_given(self, name: str, state: os.stat_result) -> bool:
+        """Whether a file is as it was given out, not long ago: no address need be asked for it."""
+        size, changed_ns, put_s = self._seen.get(name, (0, 0, 0.0))
+        as_it_was = (state.st_size, state.st_mtime_ns) == (size, changed_ns)
+        return name in self._given and as_it_was and time.time() - put_s < FRESH_S
 
     def _made(self, folder: Path) -> Iterator[Path]:
         yield from (path for path in _files_in(folder) if path.name not in _LEFT_HERE)
@@ -199,8 +236,25 @@ class NodeFiles:
     def _give_out_often(self) -> None:
         while True:
             time.sleep(GIVE_OUT_S)
-            try:
-                self.give_out(settled_s=SETTLED_S)
-            except Exception:
-                # Whatever the address's library raises: the job goes on, and the next time may do better.
-                logger.exception("what the job has made so far could not be given out")
+            self._try_to_give_out(settled_s=SETTLED_S)
+
+    def _try_to_give_out(self, settled_s: float) -> None:
+        try:
+            self.give_out(settled_s=settled_s)
+        except Exception:
+            # Whatever the address's library raises: the job goes on, and the next time may do better.
+            logger.exception("what the job has made so far could not be given out")
+
+
+def _lock_of(scratch: Path) -> FileLock:
+    """Return what a scratch folder's owner holds, beside it: it is let go of however that ends."""
+    return FileLock(scratch.with_suffix(".in-use"), timeout=0, thread_local=False)
+
+
+def _remove_left(base: Path) -> None:
+    """Remove the scratch folders of those that were killed."""
+    for scratch in base.iterdir():
+        if scratch.is_dir() and re.fullmatch(rf"[0-9a-f]{{{2 * _TOKEN_BYTES}}}", scratch.name):
+            with suppress(Timeout), _lock_of(scratch) as lock:
+                shutil.rmtree(scratch, ignore_errors=True)
+                Path(lock.lock_file).unlink(missing_ok=True)

@@ -15,6 +15,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -52,20 +53,26 @@ class SharedStore:
         for _ in range(TRIES):
             size, digest = path.stat().st_size, self._digest_of(path)
             target = self._object(digest)
-            if self._age_s(target) <= FRESH_S:
+            if self._is_fresh(target, size):
                 return {"sha256": digest, "bytes": size}
             with path.open("rb") as file:
-                if self._write(target, file, digest):
-                    return {"sha256": digest, "bytes": size}
+                if not self._write(target, file, digest):
+                    continue
+            if (kept := self._fs.info(target)["size"]) != size:
+                raise OSError(f"the shared folder has kept {kept} of the {size} bytes of {path.name}")
+            return {"sha256": digest, "bytes": size}
         raise OSError(f"{path.name} changes faster than it can be read")
 
     def get(self, entry: Mapping[str, Any], destination: Path) -> None:
-        """Fetch a file; OSError if what is kept is another."""
+        """Fetch a file; OSError if what is kept is another, which is removed then and can be put again."""
+        source = self._object(entry["sha256"])
         destination.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(destination) as path:
-            with path.open("wb") as out, self._fs.open(self._object(entry["sha256"]), "rb") as kept:
+            with path.open("wb") as out, self._fs.open(source, "rb") as kept:
                 digest = _copied(kept, out)
             if digest != entry["sha256"]:
+                with suppress(FileNotFoundError):
+                    self._fs.rm_file(source)
                 raise OSError(f"{destination.name} came damaged from the shared folder")
 
     def has(self, entry: Mapping[str, Any], path: Path) -> bool:
@@ -98,8 +105,12 @@ class SharedStore:
             self._fs.rm_file(path)
 
     def clean_up(self) -> int:
-        """Remove objects that nothing has used for long; return how many."""
-        found = self._fs.find(f"{self._root}/objects", detail=True)
+        """Remove objects and listings that nothing has used for long; return how many."""
+        found = {
+            path: info
+            for folder in ("objects", "lists")
+            for path, info in self._fs.find(f"{self._root}/{folder}", detail=True).items()
+        }
         old = [path for path, info in found.items() if time.time() - _written_s(info) > KEPT_S]
         for path in old:
             self._fs.rm_file(path)
@@ -108,12 +119,13 @@ class SharedStore:
     def _object(self, digest: str) -> str:
         return f"{self._root}/objects/{digest[:2]}/{digest}"
 
-    def _age_s(self, path: str) -> float:
-        """Return how long ago an object was written; infinity for one that is not there."""
+    def _is_fresh(self, path: str, size: int) -> bool:
+        """Whether an object is there, as large as it should be, and was written not long ago."""
         try:
-            return time.time() - _written_s(self._fs.info(path))
+            info = self._fs.info(path)
         except FileNotFoundError:
-            return float("inf")
+            return False
+        return bool(info["size"] == size) and time.time() - _written_s(info) <= FRESH_S
 
     def _digest_of(self, path: Path) -> str:
         state = path.stat()
@@ -140,11 +152,14 @@ class SharedStore:
                 part.unlink(missing_ok=True)
             return same
         out = self._fs.open(target, "wb")
-        same = _copied(file, out) == digest
-        if same:
-            out.close()
-        else:
-            out.discard()
+        try:
+            if same := _copied(file, out) == digest:
+                out.close()
+        except BaseException:
+            _discard(out)
+            raise
+        if not same:
+            _discard(out)
         return same
 
 
@@ -157,6 +172,18 @@ def _copied(source: BinaryIO, out: BinaryIO) -> str:
     return digest.hexdigest()
 
 
+def _discard(out: Any) -> None:  # noqa: ANN401  # a file of fsspec
+    """Throw away what was written so far."""
+    try:
+        out.discard()
+    finally:
+        with suppress(AttributeError):
+            out.closed = True  # else it would be closed, and so kept, when it is collected
+
+
 def _written_s(info: Mapping[str, Any]) -> float:
-    moment = info.get("mtime") or info.get("LastModified") or info.get("last_modified") or 0.0
-    return moment.timestamp() if isinstance(moment, datetime) else float(moment)
+    """Return when an object was written; now where the address does not tell, so that it is never removed."""
+    moment = info.get("mtime") or info.get("LastModified") or info.get("last_modified")
+    if isinstance(moment, datetime):
+        return moment.timestamp()
+    return float(moment) if isinstance(moment, int | float) else time.time()

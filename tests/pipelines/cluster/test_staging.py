@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -103,6 +105,122 @@ def test_of_a_machine_that_dies_the_last_checkpoint_is_kept_and_older_ones_go_as
     assert kept == {"step-2.ckpt": b"two"}
 
 
+def test_what_a_server_that_died_had_not_fetched_is_there_for_the_next_try(
+    job: Path, ends: tuple[ServerFiles, NodeFiles], shared: Path
+) -> None:
+    server, node = ends
+    server.put_in(JOB)
+    node.take_in(JOB)
+    (node.root / "jobs" / JOB / "work" / "checkpoints" / "step-2.ckpt").write_bytes(b"two")
+    node.give_out()
+    server.put_in(JOB)
+    assert (job / "work" / "checkpoints" / "step-2.ckpt").read_bytes() == b"two"
+    assert f"jobs/{JOB}/work/checkpoints/step-2.ckpt" in (shared / "lists" / f"{JOB}.in.json").read_text()
+    node.take_in(JOB)
+    (node.root / "jobs" / JOB / "work" / "checkpoints" / "step-3.ckpt").write_bytes(b"three")
+    node.give_out()
+    shutil.rmtree(job / "work")  # as one who has it begun anew, from the start
+    (job / "events.jsonl").unlink()
+    server.put_in(JOB)
+    assert not (job / "work").exists()
+    server.fetch(JOB)
+    assert not (job / "work").exists()
+
+
+def test_what_was_kept_too_long_ago_stops_no_further_try(
+    job: Path, ends: tuple[ServerFiles, NodeFiles], shared: Path
+) -> None:
+    server, node = ends
+    server.put_in(JOB)
+    node.take_in(JOB)
+    (node.root / "jobs" / JOB / "work" / "checkpoints" / "step-2.ckpt").write_bytes(b"two")
+    node.give_out()
+    shutil.rmtree(shared / "objects")
+    assert server.put_in(JOB)
+    assert node.take_in(JOB)
+
+
+def test_a_job_that_is_ended_while_its_files_are_on_their_way_is_left_at_the_next_file(
+    job: Path, ends: tuple[ServerFiles, NodeFiles], shared: Path
+) -> None:
+    server, node = ends
+    ended = threading.Event()
+    ended.set()
+    assert not server.put_in(JOB, ended)
+    assert not (shared / "objects").exists()
+    assert server.put_in(JOB)
+    assert not node.take_in(JOB, ended=ended)
+    assert not (node.root / "jobs").exists()
+
+
+def test_a_running_job_s_files_are_asked_for_once_and_all_at_its_end(
+    job: Path, ends: tuple[ServerFiles, NodeFiles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, node = ends
+    server.put_in(JOB)
+    node.take_in(JOB)
+    asked: list[str] = []
+    put = SharedStore.put
+    monkeypatch.setattr(SharedStore, "put", lambda self, path: asked.append(path.name) or put(self, path))
+    made = node.root / "jobs" / JOB / "work" / "checkpoints" / "step-2.ckpt"
+    made.write_bytes(b"two")
+    for _ in range(3):
+        node.give_out(settled_s=-1.0)
+    assert sorted(asked) == ["step-1.ckpt", "step-2.ckpt"]
+    made.write_bytes(b"two and more")
+    node.give_out(settled_s=-1.0)
+    assert asked[2:] == ["step-2.ckpt"]
+    monkeypatch.setattr("pipelines.cluster.staging.FRESH_S", 0.0)
+    node.give_out(settled_s=-1.0)
+    assert len(asked) == 5, "what is in use is written again once a day"
+    monkeypatch.undo()
+    node.note({"event": "done", "job": JOB})
+    server.fetch(JOB)
+    assert (job / "work" / "checkpoints" / "step-2.ckpt").read_bytes() == b"two and more"
+    server.forget(JOB)
+    (node.root / "jobs" / JOB / "late").write_bytes(b"late")
+    node.give_out()
+    assert SharedStore.read_listing(server._store, f"{JOB}.out") is None, "nothing is given out any more"
+
+
+def test_a_sample_that_cannot_be_given_out_does_not_end_the_job_but_a_last_word_does(
+    job: Path,
+    ends: tuple[ServerFiles, NodeFiles],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server, node = ends
+    server.put_in(JOB)
+    node.take_in(JOB)
+
+    def refuse(*_: object) -> None:
+        raise ConnectionError("the bucket does not answer")
+
+    monkeypatch.setattr(SharedStore, "put", refuse)
+    node.note({"event": "progress", "job": JOB, "data": {"sample": "a.flac"}})
+    assert "could not be given out" in caplog.text
+    with pytest.raises(ConnectionError):
+        node.note({"event": "done", "job": JOB})
+
+
+def test_the_scratch_folder_of_one_that_was_killed_goes_when_the_next_comes(
+    ends: tuple[ServerFiles, NodeFiles], shared: Path, data_dir: Path
+) -> None:
+    _, node = ends
+    base = node.root.parent
+    killed = base / ("0" * 16)
+    (killed / "jobs").mkdir(parents=True)
+    killed.with_suffix(".in-use").touch()  # which nobody holds any more
+    (base / "weights" / "kept").touch()
+    other = NodeFiles(str(shared), data_dir, "gpu-2")
+    assert not killed.exists()
+    assert node.root.exists(), "it is at work"
+    assert (base / "weights" / "kept").exists()
+    for one in (node, other):
+        one.leave()
+    assert [path.name for path in base.iterdir()] == ["weights"]
+
+
 def test_what_the_server_knows_is_not_sent_twice(
     job: Path, ends: tuple[ServerFiles, NodeFiles], shared: Path
 ) -> None:
@@ -128,6 +246,9 @@ def test_a_file_that_was_damaged_on_its_way_is_refused_and_leaves_nothing(
     with pytest.raises(OSError, match=r"model\.safetensors came damaged"):
         node.take_in(JOB)
     assert not (node.root / "models" / VOICE / "model.safetensors").exists()
+    server.put_in(JOB)  # the next try
+    node.take_in(JOB)
+    assert (node.root / "models" / VOICE / "model.safetensors").read_bytes() == b"weights"
 
 
 def test_a_listing_cannot_name_files_outside_of_the_jobs(
@@ -148,6 +269,18 @@ def test_a_listing_cannot_name_files_outside_of_the_jobs(
             server.fetch(JOB)
 
 
+@pytest.mark.parametrize("name", ["../evil", "weights/hubert.pt", "jobs/../../evil", "/tmp/evil", "evil"])
+def test_a_listing_cannot_name_files_of_the_machine(
+    name: str, job: Path, ends: tuple[ServerFiles, NodeFiles], shared: Path, tmp_path: Path
+) -> None:
+    _, node = ends
+    store = SharedStore(str(shared))
+    (tmp_path / "evil").write_bytes(b"evil")
+    store.write_listing(f"{JOB}.in", {name: store.put(tmp_path / "evil")})
+    with pytest.raises(OSError, match="no file of a job or a voice"):
+        node.take_in(JOB)
+
+
 def test_what_nothing_has_used_for_long_is_removed(tmp_path: Path, shared: Path) -> None:
     store = SharedStore(str(shared))
     paths = []
@@ -157,9 +290,69 @@ def test_what_nothing_has_used_for_long_is_removed(tmp_path: Path, shared: Path)
         paths.append(shared / "objects" / digest[:2] / digest)
         os.utime(paths[-1], (time.time() - age_s, time.time() - age_s))
     store.put(tmp_path / "again")  # used once more, after more than FRESH_S
+    for name, age_s in {"old": KEPT_S + 60, "new": 0.0}.items():
+        store.write_listing(name, {})
+        os.utime(shared / "lists" / f"{name}.json", (time.time() - age_s, time.time() - age_s))
     assert KEPT_S > FRESH_S
-    assert store.clean_up() == 1
+    assert store.clean_up() == 2
     assert [path.exists() for path in paths] == [False, True, True]
+    assert [store.read_listing(name) for name in ("old", "new")] == [None, {}]
+
+
+def test_what_an_address_does_not_date_is_never_removed(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SharedStore(str(shared))
+    (tmp_path / "a").write_bytes(b"a")
+    digest = store.put(tmp_path / "a")["sha256"]
+    os.utime(shared / "objects" / digest[:2] / digest, (1.0, 1.0))
+    files = type(store._fs)
+    undated = {"mtime": None, "LastModified": "yesterday"}
+    info = files.info
+    monkeypatch.setattr(files, "info", lambda self, path, **options: info(self, path, **options) | undated)
+    assert store.clean_up() == 0
+    monkeypatch.undo()
+    assert store.clean_up() == 1
+
+
+class _Upload:
+    """A file of an object store as fsspec has them: what is closed is kept, also when it is collected."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.closed, self.kept, self.discarded = most, False, b"", False
+
+    def write(self, block: bytes) -> None:
+        if len(self.kept + block) > self.most:
+            raise OSError("the line is broken")
+        self.kept += block
+
+    def discard(self) -> None:
+        self.discarded = True
+
+
+def test_a_file_that_could_not_be_written_whole_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SharedStore("memory://half")
+    (tmp_path / "a").write_bytes(b"a" * 100)
+    upload = _Upload(most=10)
+    with monkeypatch.context() as patch:
+        patch.setattr(store._fs, "open", lambda *_: upload)
+        with pytest.raises(OSError, match="the line is broken"):
+            store.put(tmp_path / "a")
+    assert upload.discarded
+    assert upload.closed, "so that nothing closes it later"
+    entry = store.put(tmp_path / "a")
+    store.get(entry, tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"a" * 100
+    store._fs.pipe_file(store._object(entry["sha256"]), b"a")  # cut short: it is written again
+    store.put(tmp_path / "a")
+    store.get(entry, tmp_path / "b")
+    monkeypatch.setattr(store, "_write", lambda target, file, digest: True)
+    (tmp_path / "c").write_bytes(b"c")
+    store._fs.pipe_file(store._object(store._digest_of(tmp_path / "c")), b"")
+    with pytest.raises(OSError, match="has kept 0 of the 1 bytes of c"):
+        store.put(tmp_path / "c")
 
 
 def test_an_address_that_nothing_can_read_is_a_sentence() -> None:
