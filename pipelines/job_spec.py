@@ -186,6 +186,11 @@ def full_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
+def saving_s(grace_s: float) -> float:
+    """Return what a training may take to save after its server has died, in seconds."""
+    return max(grace_s, 1.0) * 6
+
+
 def gpus_of(job_type: str, settings: object) -> int:
     """Return on how many GPUs at the same time a job computes; 1 where that says nothing that can be."""
     asked = settings.get("gpus") if job_type == "training" and isinstance(settings, Mapping) else None

@@ -44,7 +44,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pipelines.events import Done, Events
-from pipelines.job_spec import JobSpec, gpus_of
+from pipelines.job_spec import JobSpec, gpus_of, saving_s
 from pipelines.logs import enter_job, start_logging
 from pipelines.training.assistants import assisted
 from pipelines.worker_tasks import TASKS, Task, assist_training
@@ -232,7 +232,7 @@ def run_job(folder: Path, parent: ParentConnection, tasks: Mapping[str, Task]) -
     """Do the job of a folder and tell the server how it ended; return the exit status."""
     spec = JobSpec.load(folder)
     enter_job(spec.id)
-    parent.grace_s = max(spec.grace_s, 1.0) * 6 if spec.type == "training" else 0.0
+    parent.grace_s = saving_s(spec.grace_s) if spec.type == "training" else 0.0
     started_s = time.monotonic()
 
     def give_up(error: Exception) -> None:

@@ -1,7 +1,7 @@
 """The process between a server and a Ray cluster: `python -m pipelines.cluster.bridge`.
 
     stdin     JSON objects, one a line, each with "do":
-              join (address, shared_dir, data_dir, command, environment), first of all;
+              join (address, shared_dir, data_dir, command, environment, saving_s), first of all;
               want (devices: how many are of use, by their number of GPUs), drain (node, on),
               start (worker, device, lane, arguments, log); for a worker send (line), close, terminate, kill;
               its end means that the server leaves or died: all workers save and leave, and so does this
@@ -25,6 +25,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -37,25 +38,21 @@ from ray.util.placement_group import (
     remove_placement_group,
 )
 
-from pipelines.cluster.runner import RUN
+from pipelines.cluster.program import RemoteProgram, why_of
+from pipelines.cluster.runner import CPUS
 from pipelines.cluster.staging import ServerFiles
-from pipelines.cluster.together import CPUS, Assistants, actor_in, most_of, room_of
+from pipelines.cluster.together import most_of, room_of
+from pipelines.jobs.cluster import LOST
 from pipelines.jobs.schedule import WIDE
 from pipelines.store.records import Row, Rows
-from pipelines.training.assistants import WORD_S
 
 logger = logging.getLogger("pipelines.cluster.bridge")
 LOOK_S = 1.0  # between two looks at the cluster
 JOINING_S = 60.0  # in which a cluster is joined, or is taken for one that cannot be
 SILENCE_S = 20.0  # of the cluster's head, after which it is taken for gone
-LEAVING_S = 5.0
 IDLE_S = 60.0  # without a worker, until a device that is not wanted is given back
 MOST_DEVICES = 256
 MOST_WAITING = 4  # devices that are asked for at the same time
-# Shares of a device and of processors that an actor takes, by lane: what trains takes half of each.
-SHARES = {"training": (0.5, 1.0)}
-OTHER_SHARES = (0.05, 0.1)
-LOST = -9
 CLEAN_UP_S = 86_400.0
 
 
@@ -87,125 +84,10 @@ class Device:
     used_s: float = field(default_factory=time.monotonic)
 
 
-class RemoteProgram:
-    """A worker program in its actor: one thread tells it what the server says, one hears it."""
-
-    def __init__(self, bridge: Bridge, order: Row, device: Device) -> None:
-        self._bridge = bridge
-        self._number = int(order["worker"])
-        self._lines: SimpleQueue[Row | None] = SimpleQueue()
-        self._started = threading.Event()
-        self._job_id = ""
-        joining = bridge.joining
-        facts = {name: joining[name] for name in ("shared_dir", "data_dir", "command", "environment")}
-        self._order = facts | {name: order[name] for name in ("arguments", "log", "device")}
-        gpus, cpus = SHARES.get(order["lane"], OTHER_SHARES)
-        options = {"num_cpus": cpus, "num_gpus": gpus if bridge.has_gpus else 0, "max_restarts": 0}
-        self._actor = actor_in(device.group, 0, self._order | {"assists": False}, options)
-        self._assistants: Assistants | None = None
-        self._loss: Row | None = None  # the event that says how an assistant failed
-        self._has_ended = False  # otherwise than by a fault
-        if device.gpus > 1 and order["lane"] == WIDE:
-            also = self._order | {"assists": True, "arguments": [*order["arguments"], "--assist", "0"]}
-            actors = [actor_in(device.group, rank, also, options) for rank in range(1, device.gpus)]
-            self._assistants = Assistants(self._actor, actors, self._lose)
-        threading.Thread(target=self._tell, name=f"tell-{self._number}", daemon=True).start()
-        threading.Thread(target=self._hear, name=f"hear-{self._number}", daemon=True).start()
-
-    def tell(self, order: Row) -> None:
-        if order["do"] == "kill":  # which waits behind nothing
-            self._actor.kill.options(concurrency_group="killed").remote()
-        else:
-            self._lines.put(order)
-
-    def _tell(self) -> None:
-        self._started.wait()
-        while (order := self._lines.get()) is not None:
-            verb, line = order["do"], str(order.get("line", ""))
-            try:
-                if line.startswith(RUN):
-                    self._take_job(Path(line.removeprefix(RUN)))
-                method = getattr(self._actor, verb).options(concurrency_group="told")
-                ray.get(method.remote(*([line] if verb == "send" else [])))
-            except Exception as error:
-                # Of the shared folder or of Ray: it fails the job, and no other.
-                logger.exception("worker %d could not be told", self._number)
-                event = {"event": "failed", "job": self._job_id, "kind": "internal", "message": _why(error)}
-                self._bridge.say({"worker": self._number, "event": event})
-
-    def _take_job(self, folder: Path) -> None:
-        self._job_id = folder.name
-        if self._bridge.files is not None:
-            self._bridge.files.put_in(self._job_id)
-
-    def _hear(self) -> None:
-        status, why = LOST, ""
-        try:
-            if not str(self._order["arguments"][0]).startswith("-"):
-                self._take_job(Path(self._order["arguments"][0]))
-            if self._assistants is not None:
-                self._assistants.start()
-            ray.get(self._actor.start.options(concurrency_group="told").remote())
-            self._started.set()
-            for reference in self._actor.events.options(num_returns="streaming").remote():
-                said = ray.get(reference)
-                if "exit" in said:
-                    status = said["exit"]
-                else:
-                    self._pass_on(said["event"])
-        except Exception as error:
-            logger.exception("worker %d is lost", self._number)
-            why = _why(error)
-        with contextlib.suppress(Exception):
-            self._fetch()  # of one that is lost, what it had given out
-        self._started.set()
-        self._lines.put(None)
-        if self._assistants is not None:
-            self._assistants.end()
-        with contextlib.suppress(Exception):
-            ray.kill(self._actor)
-        # A machine that is lost may show first by what the others say, long before Ray has noticed.
-        gone = bool(why) or (self._assistants is not None and not self._has_ended)
-        self._bridge.left(self._number, lost=gone)
-        self._bridge.say({"worker": self._number, "exit": status, "why": why, "gone": gone})
-
-    def _pass_on(self, event: Row) -> None:
-        if event.get("event") == "failed" and self._assistants is not None:
-            self._assistants.lost.wait(WORD_S)  # it may have failed by that
-        if self._loss is not None:
-            return  # which has been told
-        last = event.get("event") in ("done", "failed", "stopped")
-        if last and self._assistants is not None:
-            self._has_ended = event.get("kind") != "internal"
-            self._assistants.kill()
-        if last or (event.get("data") or {}).get("sample"):
-            self._fetch()
-        if last and self._bridge.files is not None:
-            self._bridge.files.forget(self._job_id)
-        self._bridge.say({"worker": self._number, "event": event})
-
-    def _lose(self, event: Row) -> None:
-        """End the training, because an assistant has failed: it may wait for that one for ever."""
-        self._loss = event | {"job": self._job_id}
-        self._bridge.say({"worker": self._number, "event": self._loss})
-        self.tell({"do": "kill"})
-
-    def _fetch(self) -> None:
-        if self._bridge.files is not None and self._job_id:
-            self._bridge.files.fetch(self._job_id)
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, ray.exceptions.RayActorError):
-        return "the machine of the cluster on which it ran was lost"
-    cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) and error.cause else error
-    return f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]}"[:300]
-
-
 class Bridge:
     def __init__(self, joining: Row, output: Output) -> None:
         self.joining = joining
-        self.say = output.say
+        self.say: Callable[[Row], None] = output.say
         self.files: ServerFiles | None = None
         if joining["shared_dir"]:
             self.files = ServerFiles(joining["shared_dir"], Path(joining["data_dir"]))
@@ -272,7 +154,7 @@ class Bridge:
             programs = list(self._programs.values())
         for program in programs:
             program.tell({"do": "terminate"})
-        deadline = time.monotonic() + LEAVING_S
+        deadline = time.monotonic() + self.joining["saving_s"]
         while self._programs and time.monotonic() < deadline:
             time.sleep(0.05)
 
@@ -286,11 +168,13 @@ class Bridge:
             self.say({"worker": order["worker"], "exit": LOST, "why": why})
             return
         try:
-            self._programs[int(order["worker"])] = RemoteProgram(self, order, device)
+            program = RemoteProgram(self, order, device.group, device.gpus)
+            self._programs[int(order["worker"])] = program  # before it can leave
+            program.begin()
         except Exception as error:
             logger.exception("worker %d could not be started", order["worker"])
             self.left(int(order["worker"]), lost=True)
-            self.say({"worker": order["worker"], "exit": LOST, "why": _why(error)})
+            self.say({"worker": order["worker"], "exit": LOST, "why": why_of(error)})
 
     def _settle(self, alive: dict[str, Row], most: dict[int, int]) -> None:
         """Name what has become ready; give back what is lost, and what is idle and not wanted."""
@@ -380,7 +264,11 @@ def main() -> int:
     while True:
         if time.monotonic() - looked_s >= LOOK_S:
             looked_s = time.monotonic()
-            bridge.look()
+            try:
+                bridge.look()
+            except Exception:
+                # Of Ray: the next look may do better. A head that is gone is noticed by its silence.
+                logger.exception("the cluster could not be looked at")
         try:
             order = orders.get(timeout=max(0.0, looked_s + LOOK_S - time.monotonic()))
         except Empty:

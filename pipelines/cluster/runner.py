@@ -7,7 +7,9 @@ and leaves.
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,6 +21,8 @@ from pipelines.store.records import Row
 from pipelines.training.assistants import free_port
 
 RUN = "run "  # begins the line that gives a converter its job
+CPUS = 2.0  # that come with a GPU
+LOG_BYTES = 100_000  # of the log of a program that never said a word
 
 
 class Runner:
@@ -37,7 +41,8 @@ class Runner:
         if order["shared_dir"]:
             self._files = NodeFiles(order["shared_dir"], Path(order["data_dir"]), str(order["device"]))
         self._child: Child | None = None
-        self._killed = False
+        self._killed = threading.Event()
+        self._log = Path(order["log"])
         self._place: dict[str, str] = {}
 
     def meeting_point(self) -> tuple[str, int]:
@@ -51,49 +56,80 @@ class Runner:
         """Give the program, which is not started yet, a place in a group of processes."""
         self._place = dict(place)
 
-    def start(self) -> None:
-        """Start the program; a job that it is started for has been put into the shared folder."""
-        arguments, log, data_dir = list(self._order["arguments"]), Path(self._order["log"]), ""
+    def start(self) -> bool:
+        """Start the program; a job that it is started for has been put into the shared folder.
+
+        Returns whether it runs: not if it was killed before.
+        """
+        arguments, data_dir = list(self._order["arguments"]), ""
         if self._files is not None:
-            if not arguments[0].startswith("-"):
-                self._files.take_in(Path(arguments[0]).name, gives_out=not self._order["assists"])
+            if arguments[0].startswith("-"):
+                self._log = self._files.root / "start.log"  # its jobs' folders come and go
+            elif not self._take_in(Path(arguments[0])):
+                return self._end_unstarted()
+            else:
+                self._log = Path(self._files.local(str(self._log)))
             arguments = [self._files.local(argument) for argument in arguments]
-            log, data_dir = Path(self._files.local(str(log))), str(self._files.root)
-            log.parent.mkdir(parents=True, exist_ok=True)
-        if self._killed:
-            raise RuntimeError("it was ended before it had begun")
+            data_dir = str(self._files.root)
+        if self._killed.is_set():
+            return self._end_unstarted()
         self._child = Child(
             [sys.executable, *self._order["command"], *arguments],
-            log_path=log,
+            log_path=self._log,
             environment={
                 **self._order["environment"],
+                # Ray itself sets one, for what takes less than a processor.
+                "OMP_NUM_THREADS": os.environ.get("TRAIN_THREADS") or str(int(CPUS)),
                 **({"DATA_DIR": data_dir} if data_dir else {}),
                 **self._place,
             },
             on_event=lambda _, event: self._said.put(event),
         )
+        if self._killed.is_set():
+            self._child.kill()
+        return True
+
+    def _end_unstarted(self) -> bool:
+        self._said.put(None)
+        if self._files is not None:
+            self._files.leave()
+        return False
 
     def events(self) -> Iterator[Row]:
-        """Yield {"event": ...} for what the program says, and {"exit": status} at last."""
+        """Yield {"event": ...} for what the program says, and {"exit": status} at last.
+
+        With the last comes "log" of one that said nothing and had no job whose folder holds it.
+        """
+        has_spoken = False
         while (event := self._said.get()) is not None:
+            has_spoken = True
             if self._files is not None:
                 self._files.note(event)
             yield {"event": event}
         if self._child is not None:
             self._child.reap()
+            status = self._child.returncode()
+            last: Row = {"exit": 1 if status is None else status}
             if self._files is not None:
+                if not has_spoken and self._log.parent == self._files.root:
+                    last["log"] = self._log.read_bytes()[-LOG_BYTES:].decode(errors="replace")
                 self._files.give_out()
                 self._files.leave()
-            status = self._child.returncode()
-            yield {"exit": 1 if status is None else status}
+            yield last
 
     def send(self, line: str) -> None:
         if self._files is not None and line.startswith(RUN):
             folder = Path(line.removeprefix(RUN))
-            self._files.take_in(folder.name)
+            if not self._take_in(folder):
+                return
             line = RUN + self._files.local(str(folder))
         if self._child is not None:
             self._child.send(line)
+
+    def _take_in(self, folder: Path) -> bool:
+        if self._files is None:
+            return True
+        return self._files.take_in(folder.name, gives_out=not self._order["assists"], ended=self._killed)
 
     def close(self) -> None:
         if self._child is not None:
@@ -104,6 +140,6 @@ class Runner:
             self._child.terminate()
 
     def kill(self) -> None:
-        self._killed = True
+        self._killed.set()
         if self._child is not None:
             self._child.kill()

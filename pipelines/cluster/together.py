@@ -16,12 +16,11 @@ from typing import Any, Protocol
 import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from pipelines.cluster.runner import Runner
+from pipelines.cluster.runner import CPUS, Runner
 from pipelines.store.records import Row
 from pipelines.training.assistants import environment_of
 
 logger = logging.getLogger("pipelines.cluster.together")
-CPUS = 2.0  # that come with a GPU
 ENDING_S = 5.0
 
 

@@ -26,17 +26,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.events import LAST_WORDS
-from pipelines.job_spec import gpus_of
+from pipelines.job_spec import gpus_of, saving_s
+from pipelines.jobs.outcome import signing_of
 from pipelines.jobs.processes import Child, environment_of
 from pipelines.jobs.schedule import SHORT, WIDE
 from pipelines.jobs.workers import OnEvent, Worker
 from pipelines.settings import Settings
 from pipelines.store.records import Row, Rows
+from rvc.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 BRIDGE_COMMAND = (sys.executable, "-m", "pipelines.cluster.bridge")
 AGAIN_S = 5.0  # from the end of a bridge to the start of the next
-LEAVING_S = 10.0
+LEAVING_S = 5.0  # of the bridge, beyond what its workers may take to save
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray asks its users by default whether it may tell of them
 LOST = -9  # the exit status of what nobody could ask any more
 NOT_JOINED = "The Ray cluster cannot be reached; jobs wait until it can be."
@@ -125,7 +127,14 @@ class ClusterWorkplace:
 
     def __init__(self, settings: Settings, command: Sequence[str]) -> None:
         self._settings = settings
+        if settings.shared_dir and signing_of(settings) is not None:
+            raise ConfigError(
+                "With SHARED_DIR results cannot be signed, because the machines do not have the keys; set "
+                "SIGN_OUTPUT=0, or let all machines have DATA_DIR itself and leave SHARED_DIR empty."
+            )
         environment = environment_of(settings)
+        del environment["OMP_NUM_THREADS"]  # which each machine has its own number of (cluster/runner.py)
+        self._saving_s = saving_s(settings.cancel_grace_s)
         self._joining: Row = {
             "do": "join",
             "address": settings.ray_address,
@@ -133,6 +142,7 @@ class ClusterWorkplace:
             "data_dir": str(settings.data_dir),
             "command": list(command[1:]),  # by each machine's own Python
             "environment": environment,
+            "saving_s": self._saving_s,
         }
         self._mutex = threading.RLock()
         self._bridge: Child | None = None
@@ -259,7 +269,7 @@ class ClusterWorkplace:
         if bridge is None:
             return
         bridge.close()
-        deadline = time.monotonic() + LEAVING_S
+        deadline = time.monotonic() + self._saving_s + LEAVING_S
         while bridge.returncode() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         bridge.kill()
