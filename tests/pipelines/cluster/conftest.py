@@ -137,7 +137,8 @@ def open_on(three_nodes: ThreeNodes, tmp_path: Path) -> Iterator[OpenOn]:
 
         def open_them(name: str = "data", **settings: object) -> Jobs:
             chosen = Settings.model_validate(
-                {"data_dir": tmp_path / name, "ray_address": three_nodes.address, **settings}
+                {"data_dir": tmp_path / name, "ray_address": three_nodes.address, "sign_output": False}
+                | settings
             )
             jobs = Jobs(chosen, worker_command=CLUSTER_WORKER, retry_pauses_s=(0.05, 0.05))
             stack.callback(jobs.close)

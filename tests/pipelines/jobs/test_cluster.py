@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from pipelines.job_spec import saving_s
 from pipelines.jobs.cluster import NOT_JOINED, ClusterWorkplace
 from pipelines.jobs.service import Jobs
-from rvc.errors import NotAllowedError, UnknownNameError
+from pipelines.settings import Settings
+from rvc.errors import ConfigError, NotAllowedError, UnknownNameError
 from rvc.files import ROOT
 from tests.pipelines.jobs.toy_jobs import (
     ADMIN,
@@ -241,6 +243,34 @@ def test_cancelling_time_limits_and_the_grace_time_are_as_they_are_here(
     broken = submit(jobs, "training", upload(jobs, tmp_path), fault="die")
     row = end_of(jobs, broken, "failed")
     assert (row["attempts"], row["dead_letter"]) == (3, True)
+
+
+def workplace(chosen: dict[str, Any]) -> ClusterWorkplace:
+    return ClusterWorkplace(Settings.model_validate(chosen), ("python", "worker.py"))
+
+
+def test_the_bridge_hears_how_long_trainings_save_and_nothing_of_this_machine_s_threads(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    chosen = {"data_dir": data_dir, "ray_address": "toy", "cancel_grace_s": 7.0, "train_threads": 12}
+    joining = workplace(chosen)._joining
+    assert joining["saving_s"] == saving_s(7.0) == 42.0
+    assert "OMP_NUM_THREADS" not in joining["environment"]
+
+
+@pytest.mark.parametrize("own", [{}, {"signing_key": "key.pem", "signing_certificate": "chain.pem"}])
+def test_results_are_not_signed_where_the_machines_have_no_keys(
+    own: dict[str, str], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.jobs.outcome.installed", lambda: True)
+    chosen = {"data_dir": data_dir, "ray_address": "toy", **own}
+    with pytest.raises(ConfigError, match=r"^With SHARED_DIR results cannot be signed.*set SIGN_OUTPUT=0"):
+        workplace(chosen | {"shared_dir": "/shared"})
+    workplace(chosen)  # all machines have DATA_DIR, and the keys in it
+    workplace(chosen | {"shared_dir": "/shared", "sign_output": False})
+    monkeypatch.setattr("pipelines.jobs.outcome.installed", lambda: False)
+    workplace(chosen | {"shared_dir": "/shared"})
 
 
 LOADED = """
