@@ -2,7 +2,8 @@
 # A machine without a GPU needs no CUDA: --build-arg EXTRA_INDEX_URL=(the index of PyTorch's CPU builds)
 FROM python:3.11-slim
 
-RUN useradd --create-home --uid 1000 timbre && install -d -o timbre -g timbre /data
+# A new volume takes its owner from the folder that it is mounted on; /shared is of deploy/compose.cluster.yaml.
+RUN useradd --create-home --uid 1000 timbre && install -d -o timbre -g timbre /data /shared
 WORKDIR /home/timbre/app
 
 # Before the program, so that a change of the program does not install everything again; without the tests' tools.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions, requires
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -329,6 +332,45 @@ def test_what_deploys_a_cluster_agrees_with_the_program() -> None:
     for command in (" ".join(container["args"]), " ".join(services["timbre"]["command"])):
         assert "--num-cpus=0 --num-gpus=0" in command, "nothing is computed beside the server"
         assert "exec python app.py" in command, "SIGTERM reaches the program"
+
+
+def test_every_folder_that_is_mounted_is_in_the_image_and_the_program_s(
+    dockerfile: list[tuple[str, str]],
+) -> None:
+    (made,) = re.findall(r"install -d -o timbre -g timbre ((?:/\w+ ?)+)", of(dockerfile, "RUN")[0])
+    files = [ROOT / "compose.yaml", *(ROOT / "deploy").rglob("*.yaml")]
+    mounts = re.compile(r"(?:mountPath: |- [\w-]+:)(/\w+)")
+    mounted = {path for file in files for path in mounts.findall(file.read_text())}
+    assert {"/data", "/shared"} == mounted == set(made.split())
+
+
+@pytest.mark.parametrize("name", ["compose.cluster.yaml", "kubernetes/cluster.yaml"])
+def test_the_server_joins_again_when_the_head_was_restarted(name: str, tmp_path: Path) -> None:
+    command = _commands_of_servers()[name]
+    ray = '#!/bin/sh\necho "$@" >> joined\n'
+    python = '#!/bin/sh\nuntil [ "$(grep -c . joined 2>/dev/null)" -ge 2 ]; do :; done; echo $$ > server\n'
+    for program, text in {"ray": ray, "python": python, "sleep": "#!/bin/sh\nexec /bin/sleep 0.1\n"}.items():
+        (tmp_path / program).write_text(text)
+        (tmp_path / program).chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with subprocess.Popen(["sh", "-c", command], cwd=tmp_path, env=path, start_new_session=True) as server:
+        try:
+            assert server.wait(30) == 0
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+    assert (tmp_path / "server").read_text().strip() == str(server.pid), "SIGTERM reaches the program"
+    joined = (tmp_path / "joined").read_text().splitlines()
+    assert len(joined) >= 2
+    assert all("--num-cpus=0 --num-gpus=0" in line and line.endswith("--block") for line in joined)
+
+
+def _commands_of_servers() -> dict[str, str]:
+    documents = yaml.safe_load_all((ROOT / "deploy" / "kubernetes" / "cluster.yaml").read_text())
+    (server,) = [one for one in documents if one["kind"] == "Deployment"]
+    (container,) = server["spec"]["template"]["spec"]["containers"]
+    service = yaml.safe_load((ROOT / "deploy" / "compose.cluster.yaml").read_text())["services"]["timbre"]
+    assert service["command"][:2] == container["command"] == ["sh", "-c"]
+    return {"compose.cluster.yaml": service["command"][2], "kubernetes/cluster.yaml": container["args"][0]}
 
 
 def test_ray_is_left_out_of_the_image_unless_it_is_asked_for(dockerfile: list[tuple[str, str]]) -> None:
