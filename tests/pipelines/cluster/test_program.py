@@ -7,6 +7,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -108,6 +109,12 @@ class Actor:
         return called
 
 
+def of_ray(name: str) -> Any:  # noqa: ANN401
+    """A module of the server's end, which needs Ray."""
+    pytest.importorskip("ray", reason="Ray is not installed (requirements-cluster.txt)")
+    return import_module(f"pipelines.cluster.{name}")
+
+
 class Heard:
     """A bridge that has one program."""
 
@@ -139,9 +146,7 @@ Begin = Callable[[Row], tuple[Heard, Any]]
 @pytest.fixture
 def begin(monkeypatch: pytest.MonkeyPatch) -> Begin:
     """Makes a program of an order, not begun yet, and its bridge."""
-    program = pytest.importorskip(
-        "pipelines.cluster.program", reason="Ray is not installed", exc_type=ImportError
-    )
+    program = of_ray("program")
     monkeypatch.setattr(program, "actor_in", lambda group, bundle, order, options: Actor(order))
     monkeypatch.setattr(program.ray, "get", lambda reference: reference)
     monkeypatch.setattr(program.ray, "kill", lambda actor: None)
@@ -220,9 +225,7 @@ def test_the_log_of_a_converter_that_cannot_start_comes_to_the_job_that_it_was_s
 def test_a_look_at_the_cluster_that_fails_does_not_end_the_bridge(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed")
-    from pipelines.cluster import bridge
-
+    bridge = of_ray("bridge")
     orders: list[Row] = []
 
     def look() -> None:
@@ -239,9 +242,7 @@ def test_a_look_at_the_cluster_that_fails_does_not_end_the_bridge(
 
 
 def test_a_program_that_leaves_at_once_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed")
-    from pipelines.cluster import bridge as module
-
+    module = of_ray("bridge")
     monkeypatch.setattr(module.ray, "init", lambda **_: None)
     monkeypatch.setattr(module.Bridge, "_watch_head", lambda self: None)
     output = SimpleNamespace(say=lambda said: None)

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,7 +160,12 @@ def test_a_running_job_s_files_are_asked_for_once_and_all_at_its_end(
     node.take_in(JOB)
     asked: list[str] = []
     put = SharedStore.put
-    monkeypatch.setattr(SharedStore, "put", lambda self, path: asked.append(path.name) or put(self, path))
+
+    def put_and_note(store: SharedStore, path: Path) -> dict[str, Any]:
+        asked.append(path.name)
+        return put(store, path)
+
+    monkeypatch.setattr(SharedStore, "put", put_and_note)
     made = node.root / "jobs" / JOB / "work" / "checkpoints" / "step-2.ckpt"
     made.write_bytes(b"two")
     for _ in range(3):
