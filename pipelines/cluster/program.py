@@ -95,6 +95,8 @@ class RemoteProgram:
                 method = getattr(self._actor, verb).options(concurrency_group="told")
                 ray.get(method.remote(*([line] if verb == "send" else [])))
             except Exception as error:
+                if self._killed.is_set():
+                    continue  # its exit says so
                 # Of the shared folder or of Ray: it fails the job, and no other.
                 logger.exception("worker %d could not be told", self._number)
                 event = {"event": "failed", "job": self._job_id, "kind": "internal", "message": why_of(error)}
