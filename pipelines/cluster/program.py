@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import ray
 
 from pipelines.cluster.runner import RUN
-from pipelines.cluster.staging import ServerFiles
+from pipelines.cluster.staging import ServerFiles, has_made_files
 from pipelines.cluster.together import Assistants, actor_in
 from pipelines.events import LAST_WORDS
 from pipelines.jobs.cluster import LOST
@@ -163,12 +163,12 @@ class RemoteProgram:
                 self._has_ended = event.get("kind") != "internal"
                 self._assistants.kill()
             self._fetch_last()
-        elif (event.get("data") or {}).get("sample"):
+        elif has_made_files(event):
             try:
                 self._fetch()
             except Exception:
                 # Of the shared folder: it comes with the next one, or with the last word.
-                logger.exception("worker %d: a sample could not be fetched", self._number)
+                logger.exception("worker %d: what its job made could not be fetched", self._number)
         self._bridge.say({"worker": self._number, "event": event})
 
     def _lose(self, event: Row) -> None:

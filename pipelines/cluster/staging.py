@@ -20,7 +20,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
@@ -47,6 +47,16 @@ _TOKEN_BYTES = 8  # of a scratch folder's name
 def read_spec(folder: Path) -> dict[str, Any]:
     spec: dict[str, Any] = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8"))
     return spec
+
+
+def has_made_files(event: Mapping[str, Any]) -> bool:
+    """Whether an event tells of a file that may be asked for from now on, while the job goes on.
+
+    That is a training's sample or a state that is the best so far, or a recording of a batch.
+    """
+    data = event.get("data") or {}
+    file = data.get("file") or {}
+    return bool(data.get("sample") or data.get("is_best") or file.get("status") == "completed")
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
@@ -187,7 +197,7 @@ class NodeFiles:
             self.give_out()
             with self._lock:
                 self._job_id = ""  # the server forgets its listings now
-        elif (event.get("data") or {}).get("sample"):
+        elif has_made_files(event):
             self._try_to_give_out(settled_s=0.0)
 
     def give_out(self, *, settled_s: float | None = None) -> None:

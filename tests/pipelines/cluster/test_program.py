@@ -174,7 +174,39 @@ def test_a_sample_that_cannot_be_fetched_does_not_end_the_job(
     program.begin()
     assert bridge.end() == {"worker": 1, "exit": 0, "why": "", "gone": False}
     assert [said["event"] for said in bridge.said[:-1]] == [SAMPLE, DONE]
-    assert "a sample could not be fetched" in caplog.text
+    assert "what its job made could not be fetched" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("data", "is_there"),
+    [
+        ({"file": {"number": 0, "status": "completed"}}, True),
+        ({"sample": "a.flac"}, True),
+        ({"score": {"step": 5}, "is_best": True}, True),
+        ({"file": {"number": 0, "status": "converting"}}, False),
+        ({"step": 5}, False),
+    ],
+)
+def test_what_an_event_tells_of_is_there_when_the_event_is_heard(
+    data: Row, is_there: bool, begin: Begin, order: Row, job: Path
+) -> None:
+    made = job / "result" / "made.flac"
+    told = {"event": "progress", "job": JOB, "data": data}
+    # Nothing is given out within GIVE_OUT_S otherwise, and nothing is fetched before the last word.
+    code = "import json, pathlib, sys; made = pathlib.Path(sys.argv[1], 'result', 'made.flac')\n"
+    code += "made.parent.mkdir(); made.write_bytes(b'made')\n" + SAYS.format(events=[told, DONE])
+    bridge, program = begin(order | {"command": ["-c", code]})
+    there = []
+    say = bridge.say
+
+    def say_and_look(said: Row) -> None:
+        there.append(made.exists())
+        say(said)
+
+    bridge.say = say_and_look  # type: ignore[method-assign]
+    program.begin()
+    bridge.end()
+    assert there == [is_there, True, True]
 
 
 def test_a_result_that_cannot_be_fetched_is_a_fault(
