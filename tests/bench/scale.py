@@ -38,15 +38,12 @@ from tests.toy_worker import write_voice
 
 DAY_S = 86_400.0
 # Measured on two cores: 20 sentences in 12 to 15 s, 60 s of sound in 0.74 s, a voice of five minutes in 3.5.
-CONVERT_S, PER_SECOND_S = 0.5, 0.74 / 60
-TRAINING_S = 210.0
+CONVERT_S, PER_SECOND_S, TRAINING_S = 0.5, 0.74 / 60, 210.0
 # The server's own figures (pipelines/jobs/estimates.py): checking five minutes, a start of a worker program.
 CHECKING_S, START_S, STEP_S = 15.0, 4.5, 0.16
-# Assumed of a person's day.
-CONVERSIONS = (1, 2, 2, 3, 5)
-SHORTEST_S, LONGEST_S = 10.0, 240.0  # of a recording
-TRAINS, HAS_BATCH = 0.05, 0.002  # shares of people
-BATCH, BATCH_FILE_S = 500, 10.0
+# Assumed of a person's day: conversions and how long their recordings are; shares of people; a batch.
+CONVERSIONS, SHORTEST_S, LONGEST_S = (1, 2, 2, 3, 5), 10.0, 240.0
+TRAINS, HAS_BATCH, BATCH, BATCH_FILE_S = 0.05, 0.002, 500, 10.0
 PATCHED = ("dispatcher", "pool", "estimates", "outcome")
 KEPT_ROWS = 300  # jobs that have ended, until the clean-up of the simulation
 
