@@ -40,7 +40,7 @@ class Loopback:
 
     delay_s: float  # from mouth to ear
     devices_s: float  # of it, counted for the devices
-    gaps: int  # times at which there was nothing to play
+    gaps_at_s: list[float]  # monotonic times by which there was nothing to play
     gap_s: float  # and for how long in all
     drift_s: float  # by how much the delay of the last third is larger than that of the first
     block_ms: int  # the longest
@@ -50,6 +50,10 @@ class Loopback:
     sent: Wave
     rate_hz: int
     job_id: str | None  # of the take
+
+    @property
+    def gaps(self) -> int:
+        return len(self.gaps_at_s)
 
 
 @dataclass(kw_only=True)
@@ -65,7 +69,7 @@ class PlayOut:
     played: list[Wave] = field(default_factory=list)
     begun_s: float | None = None
     samples: int = 0
-    gaps: int = 0
+    gaps_at_s: list[float] = field(default_factory=list)
     gap_samples: int = 0
     least: float = np.inf  # samples that waited, since `judged_s`
     judged_s: float = -np.inf
@@ -77,7 +81,7 @@ class PlayOut:
         waiting = self.samples - round((now_s - self.begun_s) * self.rate_hz)
         if waiting < 0:
             missing = round(self.slack_s * self.rate_hz) - waiting
-            self.gaps += 1
+            self.gaps_at_s.append(now_s)
             self.gap_samples += missing
             self._play(np.zeros(missing, np.float32))
         self.least = min(self.least, waiting)
@@ -189,7 +193,7 @@ class _Listener:
         return Loopback(
             delay_s=parts[0] + 2 * DEVICE_S,
             devices_s=2 * DEVICE_S,
-            gaps=out.gaps,
+            gaps_at_s=out.gaps_at_s,
             gap_s=out.gap_samples / rate_hz,
             drift_s=parts[2] - parts[1],
             block_ms=max((state["block_ms"] for state in self._states), default=0),
