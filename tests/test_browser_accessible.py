@@ -43,6 +43,7 @@ SAID_BY_GRADIO = (
     # when a page is left, here by a reload, while it waits for an answer
     "AbortError: signal is aborted without reason",
     "Unexpected error Connection errored out.",
+    "https://svelte.dev/e/derived_inert",  # of what Gradio has just taken off the page
     "WARN The input spec uses Vega-Lite",  # Gradio writes its charts for another version than it ships
 )
 HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4")]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import math
 import time
@@ -225,6 +226,7 @@ def test_a_thousand_jobs_are_listed_and_submitted_to_in_no_time(
     data_dir.mkdir(exist_ok=True)
     (data_dir / "registry.json").write_text(json.dumps(document))
     jobs = open_jobs()
+    gc.collect()  # what a server has loaded, and tests before this have left
     started = time.process_time()
     listed = jobs.list(ME)
     assert time.process_time() - started < 0.5
