@@ -32,7 +32,7 @@ import soundfile as sf
 from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from pipelines.live.loopback import Loopback, measure
+from pipelines.live.loopback import SLACK_S, Loopback, measure
 from rvc.audio.resampling import resample
 from rvc.files import ROOT
 from tests.bench.quality import Trial, last, launch, lay_out
@@ -48,7 +48,8 @@ PAUSE_S = 0.6  # between sentences
 WARM_S = 60.0  # until memory is compared
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICKS_HZ = os.sysconf("SC_CLK_TCK")
-LOOK_S, STOLEN_S = 0.05, 0.3  # between two looks at what a host takes; how long a block suffers from it
+LOOK_S = 0.05  # between two looks at what a host takes
+SUFFERS_S, SUFFERED_S = 0.3, SLACK_S["default"]  # so long before a gap, and so much, that it can have made it
 
 
 def bar(name: str, value: float, most: float, unit: str = "") -> bool:
@@ -63,7 +64,7 @@ class Stolen:
     """When a host took processor time from this machine, which no idle core prevents."""
 
     def __init__(self) -> None:
-        self.seconds, self._at_s = 0.0, list[float]()
+        self._taken: list[tuple[float, float]] = []  # when it was seen, seconds
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
@@ -75,16 +76,21 @@ class Stolen:
         self._over.set()
         self._thread.join()
 
-    def before(self, moment_s: float) -> bool:
-        """Whether it did so shortly before a moment."""
-        return any(0.0 <= moment_s + LOOK_S - at_s <= STOLEN_S for at_s in self._at_s)
+    @property
+    def seconds(self) -> float:
+        return sum(seconds for _, seconds in self._taken)
+
+    def before(self, moment_s: float) -> float:
+        """How much it took shortly before a moment, seconds."""
+        near = (s for at_s, s in self._taken if 0.0 <= moment_s + LOOK_S - at_s <= SUFFERS_S + LOOK_S)
+        return sum(near)
 
     def _look(self) -> None:
         ticks = self._ticks()
         while not self._over.wait(LOOK_S):
             if (now := self._ticks()) > ticks:
-                self._at_s.append(time.monotonic())
-                self.seconds, ticks = self.seconds + (now - ticks) / TICKS_HZ, now
+                self._taken.append((time.monotonic(), (now - ticks) / TICKS_HZ))
+                ticks = now
 
     def _ticks(self) -> int:
         return int(Path("/proc/stat").read_text().split(maxsplit=9)[8])
@@ -149,9 +155,10 @@ def of_delay(url: str, server: subprocess.Popen[bytes], delay: str, minutes: flo
         f"{'fell behind, ' if found.behind else ''}{found.gap_s * 1000:.0f} ms of gaps, "
         f"{stolen.seconds:.2f} s of processor time taken by the host\n"
     )
-    own = [moment_s for moment_s in found.gaps_at_s if not stolen.before(moment_s)]
+    taken = [stolen.before(moment_s) for moment_s in found.gaps_at_s]
+    own = [seconds for seconds in taken if seconds < SUFFERED_S]
     kept = [bar("mouth to ear", found.delay_s, MOST_S[delay], "s"), bar("gaps", len(own), 0)]
-    sys.stdout.write(f"       and {found.gaps - len(own)} gaps right after the host took processor time\n")
+    sys.stdout.write(f"       of all {found.gaps}, before which the host took {taken} s\n")
     kept.append(bar("creeping delay", found.drift_s, MOST_DRIFT_S, "s"))
     if 60 * minutes > 2 * WARM_S:
         kept.append(bar("growth of memory", memory.growth_mb, MOST_GROWTH_MB, "MB"))
