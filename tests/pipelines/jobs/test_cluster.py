@@ -163,7 +163,7 @@ def test_a_training_over_two_gpus_has_a_device_of_two_to_which_no_other_training
 ) -> None:
     devices = note_devices(monkeypatch)
     cluster(one=1, two=1)
-    wide = submit(jobs, "training", upload(jobs, tmp_path), steps=400, step_s=0.05, gpus=2)
+    wide = submit(jobs, "training", upload(jobs, tmp_path), steps=4_000, step_s=0.05, gpus=2)
     narrow = [submit(jobs, "training", upload(jobs, tmp_path), steps=10, step_s=0.02) for _ in range(3)]
     for job in narrow:
         end_of(jobs, job)
