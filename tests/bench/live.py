@@ -26,6 +26,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import soundfile as sf
@@ -60,21 +61,32 @@ def bar(name: str, value: float, most: float, unit: str = "") -> bool:
     return kept
 
 
-class Stolen:
-    """When a host took processor time from this machine, which no idle core prevents."""
+class Watch:
+    """Looks at something in a thread, until its block ends."""
 
     def __init__(self) -> None:
-        self._taken: list[tuple[float, float]] = []  # when it was seen, seconds
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
-    def __enter__(self) -> Stolen:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+
+    def _look(self) -> None:
+        """Look again and again while it is not over."""
+        raise NotImplementedError
+
+
+class Stolen(Watch):
+    """When a host took processor time from this machine, which no idle core prevents."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._taken: list[tuple[float, float]] = []  # when it was seen, seconds
 
     @property
     def seconds(self) -> float:
@@ -103,22 +115,13 @@ def for_minutes(minutes: float) -> Wave:
     return np.resize(once, round(60 * minutes * RATE_HZ))
 
 
-class Memory:
+class Memory(Watch):
     """What the child that speaks takes of memory, looked at once a second."""
 
     def __init__(self, server: subprocess.Popen[bytes]) -> None:
+        super().__init__()
         self._server = server
         self.megabytes: list[tuple[float, float]] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Memory:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
 
     @property
     def growth_mb(self) -> float:

@@ -83,7 +83,7 @@ def measure(data_dir: Path, rows: int, archived: int) -> None:
     waiting = [row(rows + number, status="pending", not_before=time.time() + 58) for number in range(TRIES)]
     fill(data_dir, [row(number) for number in range(rows)] + waiting, [row(n) for n in range(archived)])
     jobs = started(data_dir, "start")
-    ids = [str(one["id"]) for one in jobs.registry.list("jobs", only=["id"])][:: max(1, rows // TRIES)]
+    ids = list(jobs.registry.ids("jobs"))[:: max(1, rows // TRIES)]
     _repeat("a row is read", ids, lambda job_id: jobs.get(ADMIN, job_id))
     _repeat(
         "a state change: a row is written",

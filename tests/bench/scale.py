@@ -359,7 +359,7 @@ class Day:
     def _clear(self) -> None:
         """Take out what has ended, as the clean-up does after some days."""
         self._kept = 0
-        rows = self.registry.list("jobs", only=["id", "status", "upload_id"])
+        rows = self.registry.list("jobs")
         gone = {row["id"] for row in rows if row["status"] in ENDED}
         needed = {row["upload_id"] for row in rows if row["id"] not in gone}
         gone |= {row["upload_id"] for row in rows if row["id"] in gone and row["upload_id"] not in needed}
