@@ -51,10 +51,11 @@ class TrainingSettings:
                 info=ENGINE_INFO if trains_rvc else NO_RVC_INFO,
                 elem_id="clone-engine",
             )
-            with gr.Row(visible=False) as of_rvc:
-                self.version = gr.Radio(list(CHOICES["version"]), value="v2", label="RVC version")
+            with gr.Column(visible=False) as of_rvc:
                 rates = [(f"{hz // 1000} kHz", hz) for hz in CHOICES["sample_rate_hz"] if isinstance(hz, int)]
-                self.rate = gr.Radio(rates, value=40_000, label="Sample rate")
+                with gr.Row():
+                    self.version = gr.Radio(list(CHOICES["version"]), value="v2", label="RVC version")
+                    self.rate = gr.Radio(rates, value=40_000, label="Sample rate")
                 self.f0 = gr.Checkbox(value=True, label="Follows the melody", info="Needed for songs.")
                 self.from_scratch = gr.Checkbox(
                     label="Random initial weights (from_scratch)",
@@ -68,7 +69,7 @@ class TrainingSettings:
                     elem_id="clone-gpus",
                 )
         self.engine.change(
-            lambda chosen: gr.Row(visible=chosen == RVC), self.engine, of_rvc, queue=False, **QUIET
+            lambda chosen: gr.Column(visible=chosen == RVC), self.engine, of_rvc, queue=False, **QUIET
         )
         of_any = [self.reduce_noise, self.steps, self.engine]
         self.inputs = [*of_any, self.version, self.rate, self.f0, self.from_scratch, self.gpus]
