@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,8 +21,11 @@ from pipelines.settings import Settings
 from tests.faults.work import PACE_VARIABLE
 from tests.pipelines.jobs.toy_jobs import add_voice, until
 from tests.pipelines.toy_rvc import WEIGHTS_VARIABLE, weights_folder
+from tests.toy_worker import TOY_WORKER
 
 STARTS = 2  # Ray itself waits 30 s for a node and no longer, which a busy machine may need
+# Five times Ray's usual three seconds are long to wait for each node that is killed.
+HEALTH_CHECKS = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000}
 CLUSTER_WORKER = (*WORKER_COMMAND, "--tasks", "tests.cluster_tasks")
 PACE_S = "0.15"
 
@@ -53,7 +56,9 @@ class ThreeNodes:
         for attempt in range(STARTS):
             self._cluster: Any = Cluster()
             try:
-                self._cluster.add_node(gcs_server_port=self.port, **self._resources())
+                self._cluster.add_node(
+                    gcs_server_port=self.port, _system_config=HEALTH_CHECKS, **self._resources()
+                )
                 self.others = [self.add_node() for _ in range(2)]
             except Exception:
                 self._cluster.shutdown()
@@ -132,18 +137,18 @@ def three_nodes(s3_server: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture
 def open_on(three_nodes: ThreeNodes, tmp_path: Path) -> Iterator[OpenOn]:
-    """Opens jobs that run in the cluster."""
+    """Opens jobs that run in the cluster: toy work, or real trainings too where CLUSTER_WORKER does them."""
     with ExitStack() as stack:
 
-        def open_them(name: str = "data", **settings: object) -> Jobs:
+        def open_them(worker: Sequence[str] = TOY_WORKER, **settings: object) -> Jobs:
             chosen = Settings.model_validate(
-                {"data_dir": tmp_path / name, "ray_address": three_nodes.address, "sign_output": False}
+                {"data_dir": tmp_path / "data", "ray_address": three_nodes.address, "sign_output": False}
                 | settings
             )
-            jobs = Jobs(chosen, worker_command=CLUSTER_WORKER, retry_pauses_s=(0.05, 0.05))
+            jobs = Jobs(chosen, worker_command=worker, retry_pauses_s=(0.05, 0.05))
             stack.callback(jobs.close)
             jobs.start()
-            add_voice(jobs, tmp_path / name)
+            add_voice(jobs, tmp_path / "data")
             return jobs
 
         yield open_them

@@ -28,6 +28,7 @@ from tests.pipelines.jobs.toy_jobs import (
     until,
     upload,
 )
+from tests.toy_worker import TOY_WORKER
 
 MANY = 30
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -125,7 +126,7 @@ def test_a_training_whose_node_dies_goes_on_elsewhere_and_makes_the_same_voice(
     undisturbed.start()
     expected = voice_of(undisturbed, trained(undisturbed, tmp_path / "outside"))
     undisturbed.close()
-    jobs = open_on(shared_dir=str(tmp_path / "shared"))
+    jobs = open_on(CLUSTER_WORKER, shared_dir=str(tmp_path / "shared"))
     killable = {one.node_id for one in three_nodes.others}
     job = trained(jobs, tmp_path / "outside")
     if node_of(jobs, job) not in killable:  # on the head's: another one goes elsewhere
@@ -166,7 +167,7 @@ def test_files_go_through_what_is_shared_and_are_what_they_were(
 
 def test_what_ray_costs(open_on: OpenOn, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     here = Settings.model_validate({"data_dir": tmp_path / "here"})
-    local = Jobs(here, worker_command=CLUSTER_WORKER, retry_pauses_s=())
+    local = Jobs(here, worker_command=TOY_WORKER, retry_pauses_s=())
     local.start()
     add_voice(local, tmp_path / "here")
     jobs = open_on()

@@ -49,7 +49,7 @@ def test_two_hosts_train_the_voice_of_one(open_on: OpenOn, tmp_path: Path) -> No
     one = begun(alone, tmp_path)
     end_of(alone, one)
     alone.close()
-    jobs = open_on(shared_dir=str(tmp_path / "shared"))
+    jobs = open_on(CLUSTER_WORKER, shared_dir=str(tmp_path / "shared"))
     two = begun(jobs, tmp_path, gpus=2)
     until(lambda: nodes_of(jobs, two), "it to begin")
     assert len(nodes_of(jobs, two)) == 2
@@ -62,8 +62,8 @@ def test_two_hosts_train_the_voice_of_one(open_on: OpenOn, tmp_path: Path) -> No
 def test_a_host_that_dies_ends_all_and_the_training_goes_on_elsewhere(
     open_on: OpenOn, three_nodes: ThreeNodes, tmp_path: Path
 ) -> None:
-    jobs = open_on(shared_dir=str(tmp_path / "shared"))
-    job = begun(jobs, tmp_path, total_steps=24, score_every=24, gpus=2)
+    jobs = open_on(CLUSTER_WORKER, shared_dir=str(tmp_path / "shared"))
+    job = begun(jobs, tmp_path, total_steps=60, score_every=60, gpus=2)
     wait_until_it_trains(jobs, job)
     killable = {one.node_id for one in three_nodes.others}
     killed = next(node for node in nodes_of(jobs, job) if node in killable)
@@ -79,7 +79,7 @@ def test_a_host_that_dies_ends_all_and_the_training_goes_on_elsewhere(
 
 @pytest.mark.slow
 def test_a_training_over_all_gpus_gets_them_and_conversions_pause_it(open_on: OpenOn, tmp_path: Path) -> None:
-    jobs = open_on()
+    jobs = open_on(CLUSTER_WORKER)
     target = upload(jobs, tmp_path, purpose="target")
     before = [submit(jobs, "training", upload(jobs, tmp_path), steps=20, step_s=0.05) for _ in range(3)]
     job = begun(jobs, tmp_path, total_steps=100_000, score_every=50_000, batch_size=3, gpus=3)
