@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import gradio as gr
 
     from pipelines.jobs.service import Jobs
-    from pipelines.jobs.workers import Workplace
+    from pipelines.jobs.workers import Backend
 
 logger = logging.getLogger("timbre")
 
@@ -155,7 +155,7 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     from pipelines.jobs.service import Jobs
 
     _tell_gradio(settings)
-    jobs = Jobs(settings, workplace=_space(settings) if settings.spaces_zero_gpu else None)
+    jobs = Jobs(settings, backend=_space(settings) if settings.spaces_zero_gpu else None)
     page: gr.Blocks | None = None
     try:
         jobs.start()
@@ -222,11 +222,11 @@ def _cache(settings: Settings) -> Path:
     return settings.data_dir / "cache"
 
 
-def _space(settings: Settings) -> Workplace:
+def _space(settings: Settings) -> Backend:
     """Return where jobs run on a ZeroGPU Space; its package is to be loaded before the page is launched."""
     try:
         from pipelines.jobs.processes import WORKER_COMMAND
-        from pipelines.zerogpu import SpaceWorkplace
+        from pipelines.zerogpu import SpaceBackend
     except ModuleNotFoundError as error:
         if error.name != "spaces":
             raise
@@ -234,7 +234,7 @@ def _space(settings: Settings) -> Workplace:
             "SPACES_ZERO_GPU is set, but the package spaces is not installed; pip install spaces, or set it "
             "to 0."
         ) from error
-    return SpaceWorkplace(settings, WORKER_COMMAND)
+    return SpaceBackend(settings, WORKER_COMMAND)
 
 
 def where_to_serve(arguments: argparse.Namespace, settings: Settings) -> tuple[str, int]:

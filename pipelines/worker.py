@@ -4,7 +4,7 @@
     python -m pipelines.worker --converter    do one job after another, as told, and keep the voices loaded
     ... --log FILE                            where the converter logs between its jobs
     ... --tasks MODULE                        a test seam: MODULE.TASKS are known too
-    ... --assist PID                          take part in a training over several GPUs that process PID does,
+    ... --rank-of PID                         take part in a training over several GPUs that process PID does,
                                               0 where that is on another machine; says only how it failed
 
     stdin     grant SLOT, continue SLOT, pause; for the converter: run JOB_DIR, cancel
@@ -46,8 +46,8 @@ from filelock import FileLock, Timeout
 from pipelines.events import Done, Events
 from pipelines.job_spec import JobSpec, gpus_of, saving_s
 from pipelines.logs import enter_job, start_logging
-from pipelines.training.assistants import assisted
-from pipelines.worker_tasks import TASKS, Task, assist_training
+from pipelines.training.ranks import with_other_ranks
+from pipelines.worker_tasks import TASKS, Task, run_rank
 from rvc.errors import RvcError
 from rvc.files import is_disk_full
 from rvc.memory import is_out_of_memory
@@ -242,7 +242,7 @@ def run_job(folder: Path, parent: ParentConnection, tasks: Mapping[str, Task]) -
         # Two workers of one job, the first an orphan that still saves, would spoil its checkpoints.
         lock = parent.acquire(folder / "worker.lock")
         try:
-            with assisted(gpus_of(spec.type, spec.settings), give_up):
+            with with_other_ranks(gpus_of(spec.type, spec.settings), give_up):
                 result = run_pipeline(tasks[spec.type](spec), spec, parent)
         finally:
             lock.release()
@@ -260,12 +260,12 @@ def run_job(folder: Path, parent: ParentConnection, tasks: Mapping[str, Task]) -
     return DONE
 
 
-def assist_job(folder: Path, parent: ParentConnection) -> int:
+def do_rank_job(folder: Path, parent: ParentConnection) -> int:
     """Be one of the further processes of a training over several GPUs; return the exit status."""
     spec = JobSpec.load(folder)
     enter_job(spec.id)
     try:
-        assist_training(spec)
+        run_rank(spec)
     except RvcError as error:
         return _failed(error, spec.id, parent)
     except Exception as error:
@@ -326,10 +326,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--converter", action="store_true", help="do conversions as told on stdin")
     parser.add_argument("--log", type=Path, default=Path(os.devnull), help="log of the idle converter")
     parser.add_argument("--tasks", help="module whose TASKS are known too")
-    parser.add_argument("--assist", type=int, metavar="PID", help="process whose training to take part in")
+    parser.add_argument("--rank-of", type=int, metavar="PID", help="process whose training to take part in")
     options = parser.parse_args(arguments)
-    if options.assist:
-        die_with_parent(options.assist)
+    if options.rank_of:
+        die_with_parent(options.rank_of)
     parent = ParentConnection()
     level = os.environ.get("LOG_LEVEL", "INFO")
     start_logging("json" if os.environ.get("LOG_FORMAT") == "json" else "text", level, others=level)
@@ -338,8 +338,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return serve(parent, tasks, options.log)
     if options.folder is None:
         parser.error("name the folder of a job, or --converter")
-    if options.assist is not None:
-        return assist_job(options.folder, parent)
+    if options.rank_of is not None:
+        return do_rank_job(options.folder, parent)
     if hasattr(os, "nice"):
         os.nice(NICENESS)  # the page and the conversions come first
     return run_job(options.folder, parent, tasks)

@@ -90,12 +90,12 @@ def training(spec: JobSpec) -> Events[dict[str, Any]]:
     yield Done(result=_quality_of(prepared) | _facts_of(trained))
 
 
-def assist_training(spec: JobSpec) -> None:
+def run_rank(spec: JobSpec) -> None:
     """Take part in a training that the first process of a group does."""
-    from pipelines.training.train import assist  # loads torch
+    from pipelines.training.train import train_rank  # loads torch
     from rvc.training.group import Group
 
-    assist(_train_request(spec), Group.init())
+    train_rank(_train_request(spec), Group.init())
 
 
 def _train_request(spec: JobSpec) -> TrainRequest:

@@ -29,7 +29,7 @@ import spaces
 
 from pipelines.events import LAST_WORDS
 from pipelines.job_spec import JobSpec
-from pipelines.jobs.processes import Child, LocalWorkplace
+from pipelines.jobs.processes import Child, LocalBackend
 from pipelines.jobs.schedule import SHORT
 from pipelines.jobs.workers import OnEvent, Worker
 from pipelines.settings import Settings
@@ -241,7 +241,7 @@ class SpaceWorker:
             self._child.reap()
 
 
-class SpaceWorkplace(LocalWorkplace):
+class SpaceBackend(LocalBackend):
     """Where jobs run on a ZeroGPU Space."""
 
     def __init__(self, settings: Settings, command: Sequence[str]) -> None:

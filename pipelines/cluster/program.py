@@ -14,12 +14,12 @@ import ray
 
 from pipelines.cluster.runner import RUN
 from pipelines.cluster.staging import ServerFiles, has_made_files
-from pipelines.cluster.together import Assistants, actor_in
+from pipelines.cluster.together import OtherRanks, actor_in
 from pipelines.events import LAST_WORDS
 from pipelines.jobs.cluster import LOST
-from pipelines.jobs.schedule import WIDE
+from pipelines.jobs.schedule import MULTI_GPU
 from pipelines.store.records import Row
-from pipelines.training.assistants import WORD_S
+from pipelines.training.ranks import WORD_S
 
 logger = logging.getLogger("pipelines.cluster.program")
 # Shares of a device and of processors that an actor takes, by lane: what trains takes half of each.
@@ -59,14 +59,14 @@ class RemoteProgram:
         self._order = facts | {name: order[name] for name in ("arguments", "log", "device")}
         gpu, cpus = SHARES.get(order["lane"], OTHER_SHARES)
         options = {"num_cpus": cpus, "num_gpus": gpu if bridge.has_gpus else 0, "max_restarts": 0}
-        self._actor = actor_in(group, 0, self._order | {"assists": False}, options)
-        self._assistants: Assistants | None = None
-        self._loss: Row | None = None  # the event that says how an assistant failed
+        self._actor = actor_in(group, 0, self._order | {"other_rank": False}, options)
+        self._other_ranks: OtherRanks | None = None
+        self._loss: Row | None = None  # the event that says how another rank failed
         self._has_ended = False  # otherwise than by a fault
-        if gpus > 1 and order["lane"] == WIDE:
-            also = self._order | {"assists": True, "arguments": [*order["arguments"], "--assist", "0"]}
+        if gpus > 1 and order["lane"] == MULTI_GPU:
+            also = self._order | {"other_rank": True, "arguments": [*order["arguments"], "--rank-of", "0"]}
             actors = [actor_in(group, rank, also, options) for rank in range(1, gpus)]
-            self._assistants = Assistants(self._actor, actors, self._lose)
+            self._other_ranks = OtherRanks(self._actor, actors, self._lose)
 
     def begin(self) -> None:
         threading.Thread(target=self._tell, name=f"tell-{self._number}", daemon=True).start()
@@ -75,8 +75,8 @@ class RemoteProgram:
     def tell(self, order: Row) -> None:
         if order["do"] == "kill":
             self._killed.set()
-            if self._assistants is not None:
-                self._assistants.kill()
+            if self._other_ranks is not None:
+                self._other_ranks.kill()
             self._kill()
         else:
             self._lines.put(order)
@@ -105,7 +105,7 @@ class RemoteProgram:
     def _take_job(self, folder: Path) -> bool:
         """Put a job's files where its machine finds them; False if it was killed meanwhile."""
         self._job_id = folder.name
-        return self._bridge.files is None or self._bridge.files.put_in(self._job_id, self._killed)
+        return self._bridge.files is None or self._bridge.files.publish(self._job_id, self._killed)
 
     def _hear(self) -> None:
         status, why = LOST, ""
@@ -124,15 +124,15 @@ class RemoteProgram:
             logger.exception("worker %d is lost", self._number)
             why = why_of(error)
         with contextlib.suppress(Exception):
-            self._fetch_last()  # of one that is lost, what it had given out
+            self._fetch_last()  # of one that is lost, what it had staged out
         self._started.set()
         self._lines.put(None)
-        if self._assistants is not None:
-            self._assistants.end()
+        if self._other_ranks is not None:
+            self._other_ranks.end()
         with contextlib.suppress(Exception):
             ray.kill(self._actor)
         # A machine that is lost may show first by what the others say, long before Ray has noticed.
-        gone = bool(why) or (self._assistants is not None and not self._has_ended)
+        gone = bool(why) or (self._other_ranks is not None and not self._has_ended)
         self._bridge.left(self._number, lost=gone)
         self._bridge.say({"worker": self._number, "exit": status, "why": why, "gone": gone})
 
@@ -141,8 +141,8 @@ class RemoteProgram:
         of_one_job = not str(self._order["arguments"][0]).startswith("-")
         if of_one_job and not self._take_job(Path(self._order["arguments"][0])):
             return False
-        if self._assistants is not None:
-            self._assistants.start()
+        if self._other_ranks is not None:
+            self._other_ranks.start()
         started = bool(ray.get(self._actor.start.options(concurrency_group="told").remote()))
         self._started.set()
         return started
@@ -154,14 +154,14 @@ class RemoteProgram:
                 log.write(text)
 
     def _pass_on(self, event: Row) -> None:
-        if event.get("event") == "failed" and self._assistants is not None:
-            self._assistants.lost.wait(WORD_S)  # it may have failed by that
+        if event.get("event") == "failed" and self._other_ranks is not None:
+            self._other_ranks.lost.wait(WORD_S)  # it may have failed by that
         if self._loss is not None:
             return  # which has been told
         if event.get("event") in LAST_WORDS:
-            if self._assistants is not None:
+            if self._other_ranks is not None:
                 self._has_ended = event.get("kind") != "internal"
-                self._assistants.kill()
+                self._other_ranks.kill()
             self._fetch_last()
         elif has_made_files(event):
             try:
@@ -172,7 +172,7 @@ class RemoteProgram:
         self._bridge.say({"worker": self._number, "event": event})
 
     def _lose(self, event: Row) -> None:
-        """End the training, because an assistant has failed: it may wait for that one for ever."""
+        """End the training, because another rank has failed: it may wait for that one for ever."""
         self._loss = event | {"job": self._job_id}
         self._bridge.say({"worker": self._number, "event": self._loss})
         self._kill()

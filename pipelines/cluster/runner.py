@@ -18,7 +18,7 @@ from typing import Any
 from pipelines.cluster.staging import NodeFiles
 from pipelines.jobs.processes import Child
 from pipelines.store.records import Row
-from pipelines.training.assistants import free_port
+from pipelines.training.ranks import free_port
 
 RUN = "run "  # begins the line that gives a converter its job
 CPUS = 2.0  # that come with a GPU
@@ -30,8 +30,8 @@ class Runner:
 
     Args:
         order: arguments and log of the program, as the server names them; command and environment; device;
-            data_dir of the server, and shared_dir, "" where this machine has the data folder too; whether it
-        assists another, and then gives nothing out.
+            data_dir of the server, and shared_dir, "" where this machine has the data folder too;
+            other_rank, whether it is one of a training besides the first, and then stages nothing out.
     """
 
     def __init__(self, order: Mapping[str, Any]) -> None:
@@ -65,7 +65,7 @@ class Runner:
         if self._files is not None:
             if arguments[0].startswith("-"):
                 self._log = self._files.root / "start.log"  # its jobs' folders come and go
-            elif not self._take_in(Path(arguments[0])):
+            elif not self._stage_in(Path(arguments[0])):
                 return self._end_unstarted()
             else:
                 self._log = Path(self._files.local(str(self._log)))
@@ -113,23 +113,23 @@ class Runner:
             if self._files is not None:
                 if not has_spoken and self._log.parent == self._files.root:
                     last["log"] = self._log.read_bytes()[-LOG_BYTES:].decode(errors="replace")
-                self._files.give_out()
+                self._files.stage_out()
                 self._files.leave()
             yield last
 
     def send(self, line: str) -> None:
         if self._files is not None and line.startswith(RUN):
             folder = Path(line.removeprefix(RUN))
-            if not self._take_in(folder):
+            if not self._stage_in(folder):
                 return
             line = RUN + self._files.local(str(folder))
         if self._child is not None:
             self._child.send(line)
 
-    def _take_in(self, folder: Path) -> bool:
+    def _stage_in(self, folder: Path) -> bool:
         if self._files is None:
             return True
-        return self._files.take_in(folder.name, gives_out=not self._order["assists"], ended=self._killed)
+        return self._files.stage_in(folder.name, stages_out=not self._order["other_rank"], ended=self._killed)
 
     def close(self) -> None:
         if self._child is not None:

@@ -4,7 +4,7 @@
     DATA_DIR/jobs/<id>, ...  ──>  lists/<id>.in, objects   ──>    <scratch>/jobs/<id>, ...
                              <──  lists/<id>.out, objects  <──    what the job made, as it makes it
 
-A machine's scratch folder looks like the data folder. What a job makes is given out every few seconds, so
+A machine's scratch folder looks like the data folder. What a job makes is staged out every few seconds, so
 that another machine goes on from the last checkpoint when this one dies.
 """
 
@@ -33,7 +33,7 @@ from pipelines.events import LAST_WORDS
 from pipelines.job_spec import SPEC_FILE
 
 logger = logging.getLogger(__name__)
-GIVE_OUT_S = 2.0
+STAGE_OUT_S = 2.0
 SETTLED_S = 1.0  # since its last write, until a file of a running job is taken for whole
 _PATHS = ("folder", "upload_folder", "model_folder")  # of a spec, absolute
 _LEFT_HERE = {
@@ -73,7 +73,7 @@ class ServerFiles:
         self._store = SharedStore(address)
         self._data_dir = data_dir
 
-    def put_in(self, job_id: str, ended: Event | None = None) -> bool:
+    def publish(self, job_id: str, ended: Event | None = None) -> bool:
         """Keep all that a job needs, and has saved in an earlier try; False if it was ended meanwhile."""
         folder = self._data_dir / "jobs" / job_id
         if (folder / "events.jsonl").exists():  # else the job has begun anew from the start
@@ -95,7 +95,7 @@ class ServerFiles:
         return True
 
     def fetch(self, job_id: str) -> None:
-        """Fetch what a job has given out since it was last fetched."""
+        """Fetch what a job has staged out since it was last fetched."""
         listing = self._store.read_listing(f"{job_id}.out") or {}
         folder = self._data_dir / "jobs" / job_id
         if not folder.is_dir():
@@ -145,7 +145,7 @@ class NodeFiles:
         self.root.mkdir()
         (self.root / "weights").symlink_to(base / "weights")
         self._job_id = ""
-        self._given: Listing = {}
+        self._staged: Listing = {}
         self._seen: dict[str, tuple[int, int, float]] = {}  # size, mtime in ns, and when it was put
         self._lock = threading.Lock()
         self._watch: threading.Thread | None = None
@@ -156,8 +156,8 @@ class NodeFiles:
             return str(self.root) + text.removeprefix(self._data_dir)
         return text
 
-    def take_in(self, job_id: str, *, gives_out: bool = True, ended: Event | None = None) -> bool:
-        """Fetch all that a job needs, and then give out what it makes; False if it was ended meanwhile.
+    def stage_in(self, job_id: str, *, stages_out: bool = True, ended: Event | None = None) -> bool:
+        """Fetch all that a job needs, and then stage out what it makes; False if it was ended meanwhile.
 
         OSError if some of it is missing or damaged.
         """
@@ -179,28 +179,28 @@ class NodeFiles:
         spec |= {name: self.local(spec[name]) for name in _PATHS if spec[name] is not None}
         spec["device_lock"] = str(self._device_lock)
         (folder / SPEC_FILE).write_text(json.dumps(spec), encoding="utf-8")
-        if not gives_out:
+        if not stages_out:
             return True
         made = {path.relative_to(self.root).as_posix() for path in self._made(folder)}
         with self._lock:
             self._job_id = job_id
-            self._given = {name: entry for name, entry in listing.items() if name in made}
+            self._staged = {name: entry for name, entry in listing.items() if name in made}
             self._seen = {}
         if self._watch is None:
-            self._watch = threading.Thread(target=self._give_out_often, name="staging", daemon=True)
+            self._watch = threading.Thread(target=self._stage_out_often, name="staging", daemon=True)
             self._watch.start()
         return True
 
     def note(self, event: dict[str, Any]) -> None:
-        """Give out all of a job that has said its last word, before that is passed on."""
+        """Stage out all of a job that has said its last word, before that is passed on."""
         if event.get("event") in LAST_WORDS:
-            self.give_out()
+            self.stage_out()
             with self._lock:
                 self._job_id = ""  # the server forgets its listings now
         elif has_made_files(event):
-            self._try_to_give_out(settled_s=0.0)
+            self._try_to_stage_out(settled_s=0.0)
 
-    def give_out(self, *, settled_s: float | None = None) -> None:
+    def stage_out(self, *, settled_s: float | None = None) -> None:
         """Keep what the job has made; of a running one, what is new and was not written to for a moment."""
         with self._lock:
             if not (job_id := self._job_id):
@@ -212,16 +212,16 @@ class NodeFiles:
                 with suppress(FileNotFoundError):  # it has been replaced just now
                     state = path.stat()
                     if settled_s is not None and (
-                        time.time() - state.st_mtime < settled_s or self._is_given(name, state)
+                        time.time() - state.st_mtime < settled_s or self._is_staged(name, state)
                     ):
-                        if name in self._given:
-                            listing[name] = self._given[name]
+                        if name in self._staged:
+                            listing[name] = self._staged[name]
                         continue
                     listing[name] = self._store.put(path)
                     self._seen[name] = (state.st_size, state.st_mtime_ns, time.time())
-            if listing != self._given:
+            if listing != self._staged:
                 self._store.write_listing(f"{job_id}.out", listing)
-                self._given = listing
+                self._staged = listing
 
     def leave(self) -> None:
         """Remove the scratch folder."""
@@ -231,11 +231,11 @@ class NodeFiles:
         self._in_use.release()
         Path(self._in_use.lock_file).unlink(missing_ok=True)
 
-    def _is_given(self, name: str, state: os.stat_result) -> bool:
-        """Whether a file is as it was given out, not long ago: no address need be asked for it."""
+    def _is_staged(self, name: str, state: os.stat_result) -> bool:
+        """Whether a file is as it was staged out, not long ago: no address need be asked for it."""
         size, changed_ns, put_s = self._seen.get(name, (0, 0, 0.0))
         as_it_was = (state.st_size, state.st_mtime_ns) == (size, changed_ns)
-        return name in self._given and as_it_was and time.time() - put_s < FRESH_S
+        return name in self._staged and as_it_was and time.time() - put_s < FRESH_S
 
     def _made(self, folder: Path) -> Iterator[Path]:
         yield from (path for path in _files_in(folder) if path.name not in _LEFT_HERE)
@@ -243,17 +243,17 @@ class NodeFiles:
         if upload != folder:
             yield from _files_in(upload / "prepared")
 
-    def _give_out_often(self) -> None:
+    def _stage_out_often(self) -> None:
         while True:
-            time.sleep(GIVE_OUT_S)
-            self._try_to_give_out(settled_s=SETTLED_S)
+            time.sleep(STAGE_OUT_S)
+            self._try_to_stage_out(settled_s=SETTLED_S)
 
-    def _try_to_give_out(self, settled_s: float) -> None:
+    def _try_to_stage_out(self, settled_s: float) -> None:
         try:
-            self.give_out(settled_s=settled_s)
+            self.stage_out(settled_s=settled_s)
         except Exception:
             # Whatever the address's library raises: the job goes on, and the next time may do better.
-            logger.exception("what the job has made so far could not be given out")
+            logger.exception("what the job has made so far could not be staged out")
 
 
 def _lock_of(scratch: Path) -> FileLock:

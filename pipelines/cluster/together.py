@@ -1,7 +1,7 @@
 """Trainings over several devices of a cluster: the processes besides the first, and room for such devices.
 
 The first process is a job's worker program, which runs as any other. The others are the same program with
-`--assist`, in actors of their own, each on its own GPU of the same device; they meet where the first runs.
+`--rank-of`, in actors of their own, each on its own GPU of the same device; they meet where the first runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from pipelines.cluster.runner import CPUS, Runner
 from pipelines.store.records import Row
-from pipelines.training.assistants import environment_of
+from pipelines.training.ranks import environment_of
 
 logger = logging.getLogger("pipelines.cluster.together")
 ENDING_S = 5.0
@@ -57,7 +57,7 @@ def actor_in(device_group: Any, bundle: int, order: Row, options: Row) -> Any:  
     return remote.options(scheduling_strategy=strategy, **options).remote(order)
 
 
-class Assistants:
+class OtherRanks:
     """The processes besides the first; when one of them fails, `on_loss` is given the event that says so."""
 
     def __init__(self, first: Any, actors: list[Any], on_loss: Callable[[Row], None]) -> None:  # noqa: ANN401

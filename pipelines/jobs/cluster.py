@@ -29,7 +29,7 @@ from pipelines.events import LAST_WORDS
 from pipelines.job_spec import gpus_of, saving_s
 from pipelines.jobs.outcome import signing_of
 from pipelines.jobs.processes import Child, environment_of
-from pipelines.jobs.schedule import SHORT, WIDE
+from pipelines.jobs.schedule import MULTI_GPU, SHORT
 from pipelines.jobs.workers import OnEvent, Worker
 from pipelines.settings import Settings
 from pipelines.store.records import Row, Rows
@@ -51,7 +51,7 @@ class RemoteWorker:
     pid = None
 
     def __init__(
-        self, cluster: ClusterWorkplace, number: int, device: Row, lane: str, on_event: OnEvent
+        self, cluster: ClusterBackend, number: int, device: Row, lane: str, on_event: OnEvent
     ) -> None:
         self.number = number
         self.lane = lane
@@ -119,7 +119,7 @@ class RemoteWorker:
             self._cluster.tell({"do": verb, "worker": self.number, **facts})
 
 
-class ClusterWorkplace:
+class ClusterBackend:
     """Starts worker programs in a Ray cluster. Called by the dispatcher, under its lock."""
 
     slots = 0
@@ -171,7 +171,7 @@ class ClusterWorkplace:
                 return self._settings.max_converters
             alike = [one for one in self._workers.values() if one.lane == lane]
             elsewhere = [
-                one for one in alike if one.device not in offered and (lane != WIDE or one.gpus == width)
+                one for one in alike if one.device not in offered and (lane != MULTI_GPU or one.gpus == width)
             ]
             return len(offered) + len(elsewhere)
 
@@ -184,7 +184,7 @@ class ClusterWorkplace:
         """Return the devices on which one more job may be started."""
         there = [one for one in self._devices.values() if self._draining.isdisjoint(_nodes_of(one))]
         lasting = [one for one in there if not one.get("yields")]
-        if lane == WIDE:
+        if lane == MULTI_GPU:
             return [one for one in lasting if _gpus_of(one) == width]
         return lasting or there
 
@@ -225,7 +225,7 @@ class ClusterWorkplace:
 
     def _wanted_by(self, jobs: Rows) -> dict[int, int]:
         """Return how many devices of each number of GPUs are of use; none for what others are ahead of."""
-        waiting = [row for row in jobs if row["type"] == WIDE and row["status"] == "pending"]
+        waiting = [row for row in jobs if row["type"] == MULTI_GPU and row["status"] == "pending"]
         first = min((row["seq"] for row in waiting if self.width(row) == 1), default=float("inf"))
         return dict(
             Counter(

@@ -33,7 +33,7 @@ from pipelines.jobs.schedule import (
     next_with_room,
     positions,
 )
-from pipelines.jobs.workers import Worker, Workplace
+from pipelines.jobs.workers import Backend, Worker
 from pipelines.logs import about_job
 from pipelines.monitoring import JOB_SECONDS
 from pipelines.settings import Settings
@@ -60,7 +60,7 @@ class Dispatcher:
         settings: Settings,
         registry: Registry,
         library: Library,
-        workplace: Workplace,
+        backend: Backend,
         retry_pauses_s: Sequence[float],
         housekeeping: Callable[[], None],
         *,
@@ -74,13 +74,13 @@ class Dispatcher:
         self._library = library
         self._retry_pauses_s = retry_pauses_s
         self._housekeeping = housekeeping
-        self._device = DeviceScheduler(settings.max_pause_s, slots=workplace.slots)
+        self._device = DeviceScheduler(settings.max_pause_s, slots=backend.slots)
         self._running: dict[str, RunningJob] = {}
         self._on_device: set[str | None] = set()  # voices whose last conversion asked for the device
         self._inbox: deque[tuple[Worker, Row]] = deque()
         self._woken = threading.Event()
-        self.workplace = workplace
-        self._pool = WorkerPool(settings, workplace, self._receive)
+        self.backend = backend
+        self._pool = WorkerPool(settings, backend, self._receive)
         self.pending = PendingJobs(registry, after_seq)
         self._waits: dict[str, float] = {}
         self._waits_version, self._waits_s = -1, 0.0
@@ -101,7 +101,7 @@ class Dispatcher:
         self.wake()
         if self._thread.is_alive():
             self._thread.join()
-        self.workplace.close()
+        self.backend.close()
 
     def health(self) -> Row:
         """Return dispatcher, converter (bool), pending, running (counts), computing (ids), pids and cluster.
@@ -121,7 +121,7 @@ class Dispatcher:
                 "computing": self._device.holders,
                 "converter": self._pool.warm,
                 "pids": self._pool.pids,
-                "cluster": self.workplace.health(),
+                "cluster": self.backend.health(),
             }
         finally:
             self.lock.release()
@@ -164,7 +164,7 @@ class Dispatcher:
             self._waits = self.estimates.of_waiting(
                 [(row, self._library.engine_of_job(row)) for row in waiting],
                 [(job.row, job.left_s) for job in self._running.values()],
-                {lane: max(1, self.workplace.room(lane)) for lane in LANES},
+                {lane: max(1, self.backend.room(lane)) for lane in LANES},
             )
         return self._waits
 
@@ -218,7 +218,7 @@ class Dispatcher:
         self._enforce(now_s, elapsed_s)
         self._collect()
         self._pool.poll(now_s)
-        self.workplace.poll([*(job.row for job in self._running.values()), *self.pending.rows()])
+        self.backend.poll([*(job.row for job in self._running.values()), *self.pending.rows()])
         if self._closing:
             return
         self._start_pending()
@@ -292,7 +292,7 @@ class Dispatcher:
         for lane in LANES:
             while lane in self.pending.lanes():
                 running = [job.row for job in self._running.values()]
-                row = next_with_room(self.workplace, lane, self.pending.rows(), running, time.time())
+                row = next_with_room(self.backend, lane, self.pending.rows(), running, time.time())
                 if row is None:
                     break
                 with about_job(row["id"]):

@@ -12,7 +12,7 @@ from pipelines.jobs.estimates import JobClock
 from pipelines.jobs.outcome import JobOutcome
 from pipelines.jobs.progress import EventLog
 from pipelines.jobs.schedule import BACKGROUND, SHORT, URGENCY, DeviceRequest, lane_of
-from pipelines.jobs.workers import OnEvent, Worker, Workplace
+from pipelines.jobs.workers import Backend, OnEvent, Worker
 from pipelines.settings import Settings
 from pipelines.store.records import Row
 
@@ -77,9 +77,9 @@ class WorkerPool:
     again. A worker that is on its way out is watched until it is gone.
     """
 
-    def __init__(self, settings: Settings, workplace: Workplace, on_event: OnEvent) -> None:
+    def __init__(self, settings: Settings, backend: Backend, on_event: OnEvent) -> None:
         self._settings = settings
-        self._workplace = workplace
+        self._backend = backend
         self._on_event = on_event
         self._working: set[Worker] = set()
         self._converters: dict[Worker, Converter] = {}
@@ -111,8 +111,8 @@ class WorkerPool:
             worker.send(f"run {folder}")
         else:
             log = folder / "worker.log"
-            width = self._workplace.width(row)
-            worker = self._workplace.start([str(folder)], log, self._on_event, lane=lane, width=width)
+            width = self._backend.width(row)
+            worker = self._backend.start([str(folder)], log, self._on_event, lane=lane, width=width)
         self._working.add(worker)
         return worker
 
@@ -130,7 +130,7 @@ class WorkerPool:
             idle_log.unlink(missing_ok=True)
             # Should it fail to start, the log is found with the job that it was started for.
             arguments = ["--converter", "--log", str(idle_log)]
-            worker = self._workplace.start(arguments, folder / "worker.log", self._on_event, lane=SHORT)
+            worker = self._backend.start(arguments, folder / "worker.log", self._on_event, lane=SHORT)
             converter = self._converters[worker] = Converter(worker)
         converter.voices.append(voice)
         return converter.worker

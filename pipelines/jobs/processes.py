@@ -114,7 +114,7 @@ class Child:
         self._on_event(self, None)
 
 
-class LocalWorkplace:
+class LocalBackend:
     """Starts worker programs on this machine."""
 
     def __init__(self, settings: Settings, command: Sequence[str]) -> None:

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from pipelines.jobs.workers import Workplace
+from pipelines.jobs.workers import Backend
 from pipelines.store.records import RUNNING_STATUS, SINGLE, Row, Rows
 
 SHORT, LONG = "conversion", "long conversion"  # the lanes of conversions
 IN_LANES_BY_LENGTH = SINGLE - {"cover"}  # a song takes minutes, however short it is
 LANES = (*(kind for kind in RUNNING_STATUS if kind == SHORT or kind not in IN_LANES_BY_LENGTH), LONG)
-WIDE = "training"  # the lane of jobs that may compute on several GPUs
+MULTI_GPU = "training"  # the lane of jobs that may compute on several GPUs
 LONG_RECORDING_S = 300.0  # what is longer lets the others through at its pieces
 # The urgency of a conversion that somebody waits for, of a long one or a song, a batch of them, and all else.
 URGENT, PATIENT, BATCH, BACKGROUND = range(4)
@@ -158,14 +158,14 @@ def lane_of(row: Row) -> str:
 
 
 def next_with_room(
-    workplace: Workplace, lane: str, pending: Rows, running: Collection[Row], now_s: float
+    backend: Backend, lane: str, pending: Rows, running: Collection[Row], now_s: float
 ) -> Row | None:
     """Return the job of this lane that may start now where there is room for it; None if there is none."""
-    alike = Counter(workplace.width(row) for row in running if lane_of(row) == lane)
-    widths = {workplace.width(row) for row in pending if row["type"] == lane} if lane == WIDE else {1}
+    alike = Counter(backend.width(row) for row in running if lane_of(row) == lane)
+    widths = {backend.width(row) for row in pending if row["type"] == lane} if lane == MULTI_GPU else {1}
     for width in sorted(widths, reverse=True):
-        if alike[width] < workplace.room(lane, width):
-            queue = [row for row in pending if row["type"] != WIDE or workplace.width(row) == width]
+        if alike[width] < backend.room(lane, width):
+            queue = [row for row in pending if row["type"] != MULTI_GPU or backend.width(row) == width]
             if (row := next_job(lane, queue if len(widths) > 1 else pending, running, now_s)) is not None:
                 return row
     return None

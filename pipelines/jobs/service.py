@@ -17,16 +17,16 @@ from typing import Any
 from pipelines.jobs import cleanup
 from pipelines.jobs.archived import ArchivedJobs
 from pipelines.jobs.cleanup import ARRIVING, CleanUp
-from pipelines.jobs.cluster import ClusterWorkplace
+from pipelines.jobs.cluster import ClusterBackend
 from pipelines.jobs.dispatcher import Dispatcher
 from pipelines.jobs.incoming import receive_files, require_purpose, taken_up
 from pipelines.jobs.job_files import JobFiles, all_uploads_of, job_of
 from pipelines.jobs.live_seat import LiveSeat
 from pipelines.jobs.outcome import RETRY_PAUSES_S, cancelled, ended
-from pipelines.jobs.processes import WORKER_COMMAND, LocalWorkplace
+from pipelines.jobs.processes import WORKER_COMMAND, LocalBackend
 from pipelines.jobs.reviews import Reviews
 from pipelines.jobs.trash import coming_with, going_with
-from pipelines.jobs.workers import Workplace
+from pipelines.jobs.workers import Backend
 from pipelines.logs import about_job
 from pipelines.recordings.uploads import has_more_to_do, tried_again
 from pipelines.settings import Settings
@@ -68,7 +68,7 @@ class Jobs:
         worker_command: Sequence[str] = WORKER_COMMAND,
         retry_pauses_s: Sequence[float] = RETRY_PAUSES_S,
         own_only: bool = False,
-        workplace: Workplace | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self._settings = settings
         self._jobs_dir = settings.data_dir / "jobs"
@@ -81,12 +81,10 @@ class Jobs:
         self.limits = Limits.of(settings)
         self.quota = Quota(self.registry, self._jobs_dir, settings.quota_bytes)
         self._last_seq = max(self.registry.values("jobs", "seq"), default=0)
-        if workplace is None:
-            workplace = (ClusterWorkplace if settings.ray_address else LocalWorkplace)(
-                settings, worker_command
-            )
+        if backend is None:
+            backend = (ClusterBackend if settings.ray_address else LocalBackend)(settings, worker_command)
         self.dispatcher = Dispatcher(
-            *(settings, self.registry, self.library, workplace, retry_pauses_s, self._housekeeping),
+            *(settings, self.registry, self.library, backend, retry_pauses_s, self._housekeeping),
             after_seq=self._last_seq if own_only else 0,
         )
         self.lock = self.dispatcher.lock
@@ -408,7 +406,7 @@ class Jobs:
         """Start nothing more on a machine of the cluster, what runs there going on; or do so again."""
         records.require_admin(caller)
         with self.lock:
-            if not self.dispatcher.workplace.drain(node, on=on):
+            if not self.dispatcher.backend.drain(node, on=on):
                 raise UnknownNameError(
                     f"There is no machine {node[:64]!r} in the cluster; choose one on the Admin page."
                 )
@@ -421,7 +419,7 @@ class Jobs:
         return self._changed(self.registry.update("jobs", row["id"], **changes))
 
     def _changed(self, row: Row) -> Row:
-        self.dispatcher.workplace.asked(row["id"])
+        self.dispatcher.backend.asked(row["id"])
         self.dispatcher.announce(row, state_changed=True)
         self.dispatcher.wake()
         return self.dispatcher.public(row)[0]

@@ -54,7 +54,7 @@ class Worker(Protocol):
 OnEvent = Callable[[Worker, Row | None], None]
 
 
-class Workplace(Protocol):
+class Backend(Protocol):
     """Where worker programs run."""
 
     @property

@@ -27,7 +27,7 @@ import orjson
 from pipelines.events import Events, Progress, finish
 from pipelines.job_spec import divided
 from pipelines.settings import get_settings
-from pipelines.training.train import TrainRequest, TrainResult, assist, train
+from pipelines.training.train import TrainRequest, TrainResult, train, train_rank
 from pipelines.voices.bundle import pack
 from pipelines.weights import fetch_pretrained, weight_store
 from rvc.errors import AudioError, ConfigError, RvcError
@@ -60,7 +60,7 @@ def train_together(
         _prepare(recordings, request.prepared_folder, for_preparing)
     group.from_first(None)
     if not group.is_first:
-        assist(request, group)
+        train_rank(request, group)
         return None
     made = finish(_logged(train(request, group)))
     pack(request.bundle_dir, work / "voice.zip")

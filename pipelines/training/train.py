@@ -106,7 +106,7 @@ class TrainResult:
 
 
 def train(request: TrainRequest, group: Group | None = None) -> Events[TrainResult]:
-    """Train a voice, or go on with a training that was stopped; the other processes of a group call `assist`.
+    """Train a voice, or go on with one that was stopped; other processes of a group call `train_rank`.
 
     While training, Progress has `data`: step, total_steps, losses (smoothed, by name), steps_per_s; and at
     each scoring score (step, mel_db, f0_semitones, voicing_error, total), is_best, sample and reference (WAV
@@ -130,7 +130,7 @@ def train(request: TrainRequest, group: Group | None = None) -> Events[TrainResu
     yield Done(result=result)
 
 
-def assist(request: TrainRequest, group: Group) -> None:
+def train_rank(request: TrainRequest, group: Group) -> None:
     """Take part in a training that another process, with the same request, reports on and writes."""
     with closing(_begin(request, _load_slices(request, group), group)) as steps:
         training, _ = result_of(steps)

@@ -224,7 +224,7 @@ def _work_of(job: JobSpec) -> tuple[float, float]:
 
 
 @dataclass(eq=False)
-class SimWorkplace:
+class SimBackend:
     book: Book
     devices: Sequence[str]
     slots: int = 0
@@ -278,8 +278,8 @@ class Day:
         library = Library(folder, self.registry)
         voice = new_job("all", "training", status="completed", seq=0, model_name="Toy", upload_id="u")
         library.adopt(voice | {"id": "voice"}, write_voice(folder / "bundle"))
-        workplace = SimWorkplace(self.book, [f"gpu{number}" for number in range(devices)])
-        self.dispatcher = Dispatcher(*(settings, self.registry, library, workplace, (5.0,), lambda: None))
+        backend = SimBackend(self.book, [f"gpu{number}" for number in range(devices)])
+        self.dispatcher = Dispatcher(*(settings, self.registry, library, backend, (5.0,), lambda: None))
         self._random = random.Random(seed)
         self._seq = itertools.count(1)
         self._kept = 0

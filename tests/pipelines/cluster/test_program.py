@@ -54,7 +54,7 @@ def order(job: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "arguments": [str(job)],
         "log": str(job / "worker.log"),
         "device": "gpu-1",
-        "assists": False,
+        "other_rank": False,
     }
 
 
@@ -81,7 +81,7 @@ def test_a_job_that_is_killed_before_its_files_are_there_leaves_nothing_on_the_m
     order: Row, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = ServerFiles(order["shared_dir"], data_dir)
-    server.put_in(JOB)
+    server.publish(JOB)
     runner = Runner(order)
     get = SharedStore.get
 
@@ -90,7 +90,7 @@ def test_a_job_that_is_killed_before_its_files_are_there_leaves_nothing_on_the_m
         runner.kill()
 
     (data_dir / "jobs" / JOB / "another").touch()
-    server.put_in(JOB)
+    server.publish(JOB)
     monkeypatch.setattr(SharedStore, "get", get_and_kill)
     assert not runner.start()
     assert list(runner.events()) == []
@@ -192,7 +192,7 @@ def test_what_an_event_tells_of_is_there_when_the_event_is_heard(
 ) -> None:
     made = job / "result" / "made.flac"
     told = {"event": "progress", "job": JOB, "data": data}
-    # Nothing is given out within GIVE_OUT_S otherwise, and nothing is fetched before the last word.
+    # Nothing is staged out within STAGE_OUT_S otherwise, and nothing is fetched before the last word.
     code = "import json, pathlib, sys; made = pathlib.Path(sys.argv[1], 'result', 'made.flac')\n"
     code += "made.parent.mkdir(); made.write_bytes(b'made')\n" + SAYS.format(events=[told, DONE])
     bridge, program = begin(order | {"command": ["-c", code]})

@@ -60,8 +60,8 @@ def test_a_job_finds_its_files_on_the_machine_and_its_results_come_back(
     job: Path, ends: tuple[ServerFiles, NodeFiles], data_dir: Path
 ) -> None:
     server, node = ends
-    server.put_in(JOB)
-    node.take_in(JOB)
+    server.publish(JOB)
+    node.stage_in(JOB)
     spec = JobSpec.load(Path(node.local(str(job))))
     assert spec.folder == node.root / "jobs" / JOB
     assert (spec.upload_folder / "0.wav").read_bytes() == b"sound" * 1000
@@ -87,10 +87,10 @@ def test_of_a_machine_that_dies_the_last_checkpoint_is_kept_and_older_ones_go_as
     job: Path, ends: tuple[ServerFiles, NodeFiles]
 ) -> None:
     server, node = ends
-    server.put_in(JOB)
-    node.take_in(JOB)
+    server.publish(JOB)
+    node.stage_in(JOB)
     server.fetch(JOB)
-    assert (job / "work" / "checkpoints" / "step-1.ckpt").read_bytes() == b"one", "nothing was given out yet"
+    assert (job / "work" / "checkpoints" / "step-1.ckpt").read_bytes() == b"one", "nothing was staged out yet"
     checkpoints = node.root / "jobs" / JOB / "work" / "checkpoints"
     (checkpoints / "step-2.ckpt").write_bytes(b"two")
     (checkpoints / ".step-3.ckpt.part").write_bytes(b"half")
@@ -98,7 +98,7 @@ def test_of_a_machine_that_dies_the_last_checkpoint_is_kept_and_older_ones_go_as
     an_hour_ago = time.time() - 3600
     os.utime(checkpoints / "step-2.ckpt", (an_hour_ago, an_hour_ago))
     (checkpoints / "fresh").write_bytes(b"is being writ")
-    node.give_out(settled_s=1.0)
+    node.stage_out(settled_s=1.0)
     server.fetch(JOB)
     kept = {path.name: path.read_bytes() for path in (job / "work" / "checkpoints").iterdir()}
     assert kept == {"step-2.ckpt": b"two"}
@@ -108,19 +108,19 @@ def test_what_a_server_that_died_had_not_fetched_is_there_for_the_next_try(
     job: Path, ends: tuple[ServerFiles, NodeFiles], shared: Path
 ) -> None:
     server, node = ends
-    server.put_in(JOB)
-    node.take_in(JOB)
+    server.publish(JOB)
+    node.stage_in(JOB)
     (node.root / "jobs" / JOB / "work" / "checkpoints" / "step-2.ckpt").write_bytes(b"two")
-    node.give_out()
-    server.put_in(JOB)
+    node.stage_out()
+    server.publish(JOB)
     assert (job / "work" / "checkpoints" / "step-2.ckpt").read_bytes() == b"two"
     assert f"jobs/{JOB}/work/checkpoints/step-2.ckpt" in (shared / "lists" / f"{JOB}.in.json").read_text()
-    node.take_in(JOB)
+    node.stage_in(JOB)
     (node.root / "jobs" / JOB / "work" / "checkpoints" / "step-3.ckpt").write_bytes(b"three")
-    node.give_out()
+    node.stage_out()
     shutil.rmtree(job / "work")  # as one who has it begun anew, from the start
     (job / "events.jsonl").unlink()
-    server.put_in(JOB)
+    server.publish(JOB)
     assert not (job / "work").exists()
     server.fetch(JOB)
     assert not (job / "work").exists()
@@ -130,13 +130,13 @@ def test_what_was_kept_too_long_ago_stops_no_further_try(
     job: Path, ends: tuple[ServerFiles, NodeFiles], shared: Path
 ) -> None:
     server, node = ends
-    server.put_in(JOB)
-    node.take_in(JOB)
+    server.publish(JOB)
+    node.stage_in(JOB)
     (node.root / "jobs" / JOB / "work" / "checkpoints" / "step-2.ckpt").write_bytes(b"two")
-    node.give_out()
+    node.stage_out()
     shutil.rmtree(shared / "objects")
-    assert server.put_in(JOB)
-    assert node.take_in(JOB)
+    assert server.publish(JOB)
+    assert node.stage_in(JOB)
 
 
 def test_a_job_that_is_ended_while_its_files_are_on_their_way_is_left_at_the_next_file(
@@ -145,10 +145,10 @@ def test_a_job_that_is_ended_while_its_files_are_on_their_way_is_left_at_the_nex
     server, node = ends
     ended = threading.Event()
     ended.set()
-    assert not server.put_in(JOB, ended)
+    assert not server.publish(JOB, ended)
     assert not (shared / "objects").exists()
-    assert server.put_in(JOB)
-    assert not node.take_in(JOB, ended=ended)
+    assert server.publish(JOB)
+    assert not node.stage_in(JOB, ended=ended)
     assert not (node.root / "jobs").exists()
 
 
@@ -156,8 +156,8 @@ def test_a_running_job_s_files_are_asked_for_once_and_all_at_its_end(
     job: Path, ends: tuple[ServerFiles, NodeFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, node = ends
-    server.put_in(JOB)
-    node.take_in(JOB)
+    server.publish(JOB)
+    node.stage_in(JOB)
     asked: list[str] = []
     put = SharedStore.put
 
@@ -169,13 +169,13 @@ def test_a_running_job_s_files_are_asked_for_once_and_all_at_its_end(
     made = node.root / "jobs" / JOB / "work" / "checkpoints" / "step-2.ckpt"
     made.write_bytes(b"two")
     for _ in range(3):
-        node.give_out(settled_s=-1.0)
+        node.stage_out(settled_s=-1.0)
     assert sorted(asked) == ["step-1.ckpt", "step-2.ckpt"]
     made.write_bytes(b"two and more")
-    node.give_out(settled_s=-1.0)
+    node.stage_out(settled_s=-1.0)
     assert asked[2:] == ["step-2.ckpt"]
     monkeypatch.setattr("pipelines.cluster.staging.FRESH_S", 0.0)
-    node.give_out(settled_s=-1.0)
+    node.stage_out(settled_s=-1.0)
     assert len(asked) == 5, "what is in use is written again once a day"
     monkeypatch.undo()
     node.note({"event": "done", "job": JOB})
@@ -183,8 +183,8 @@ def test_a_running_job_s_files_are_asked_for_once_and_all_at_its_end(
     assert (job / "work" / "checkpoints" / "step-2.ckpt").read_bytes() == b"two and more"
     server.forget(JOB)
     (node.root / "jobs" / JOB / "late").write_bytes(b"late")
-    node.give_out()
-    assert SharedStore.read_listing(server._store, f"{JOB}.out") is None, "nothing is given out any more"
+    node.stage_out()
+    assert SharedStore.read_listing(server._store, f"{JOB}.out") is None, "nothing is staged out any more"
 
 
 def test_a_sample_that_cannot_be_given_out_does_not_end_the_job_but_a_last_word_does(
@@ -194,15 +194,15 @@ def test_a_sample_that_cannot_be_given_out_does_not_end_the_job_but_a_last_word_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     server, node = ends
-    server.put_in(JOB)
-    node.take_in(JOB)
+    server.publish(JOB)
+    node.stage_in(JOB)
 
     def refuse(*_: object) -> None:
         raise ConnectionError("the bucket does not answer")
 
     monkeypatch.setattr(SharedStore, "put", refuse)
     node.note({"event": "progress", "job": JOB, "data": {"sample": "a.flac"}})
-    assert "could not be given out" in caplog.text
+    assert "could not be staged out" in caplog.text
     with pytest.raises(ConnectionError):
         node.note({"event": "done", "job": JOB})
 
@@ -229,9 +229,9 @@ def test_what_the_server_knows_is_not_sent_twice(
     job: Path, ends: tuple[ServerFiles, NodeFiles], shared: Path
 ) -> None:
     server, _ = ends
-    server.put_in(JOB)
+    server.publish(JOB)
     before = {path: path.stat().st_mtime_ns for path in (shared / "objects").rglob("*") if path.is_file()}
-    server.put_in(JOB)
+    server.publish(JOB)
     after = {path: path.stat().st_mtime_ns for path in (shared / "objects").rglob("*") if path.is_file()}
     assert before == after
     assert len(before) == 4  # the order, the checkpoint, the recording, the voice
@@ -243,15 +243,15 @@ def test_a_file_that_was_damaged_on_its_way_is_refused_and_leaves_nothing(
     job: Path, ends: tuple[ServerFiles, NodeFiles], shared: Path
 ) -> None:
     server, node = ends
-    server.put_in(JOB)
+    server.publish(JOB)
     for path in (shared / "objects").rglob("*"):
         if path.is_file() and path.read_bytes() == b"weights":
             path.write_bytes(b"weighty")
     with pytest.raises(OSError, match=r"model\.safetensors came damaged"):
-        node.take_in(JOB)
+        node.stage_in(JOB)
     assert not (node.root / "models" / VOICE / "model.safetensors").exists()
-    server.put_in(JOB)  # the next try
-    node.take_in(JOB)
+    server.publish(JOB)  # the next try
+    node.stage_in(JOB)
     assert (node.root / "models" / VOICE / "model.safetensors").read_bytes() == b"weights"
 
 
@@ -282,4 +282,4 @@ def test_a_listing_cannot_name_files_of_the_machine(
     (tmp_path / "evil").write_bytes(b"evil")
     store.write_listing(f"{JOB}.in", {name: store.put(tmp_path / "evil")})
     with pytest.raises(OSError, match="no file of a job or a voice"):
-        node.take_in(JOB)
+        node.stage_in(JOB)

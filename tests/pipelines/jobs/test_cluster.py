@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipelines.job_spec import saving_s
-from pipelines.jobs.cluster import NOT_JOINED, ClusterWorkplace
+from pipelines.jobs.cluster import NOT_JOINED, ClusterBackend
 from pipelines.jobs.service import Jobs
 from pipelines.settings import Settings
 from rvc.errors import ConfigError, NotAllowedError, UnknownNameError
@@ -49,7 +49,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Change]
 
     change(one=1, two=1, three=1)
     monkeypatch.setenv("TOY_CLUSTER", str(path))
-    monkeypatch.setattr(ClusterWorkplace, "bridge_command", (sys.executable, "-m", "tests.toy_bridge"))
+    monkeypatch.setattr(ClusterBackend, "bridge_command", (sys.executable, "-m", "tests.toy_bridge"))
     monkeypatch.setattr("pipelines.jobs.cluster.AGAIN_S", 0.2)
     yield change
     change()
@@ -245,8 +245,8 @@ def test_cancelling_time_limits_and_the_grace_time_are_as_they_are_here(
     assert (row["attempts"], row["dead_letter"]) == (3, True)
 
 
-def workplace(chosen: dict[str, Any]) -> ClusterWorkplace:
-    return ClusterWorkplace(Settings.model_validate(chosen), ("python", "worker.py"))
+def backend(chosen: dict[str, Any]) -> ClusterBackend:
+    return ClusterBackend(Settings.model_validate(chosen), ("python", "worker.py"))
 
 
 def test_the_bridge_hears_how_long_trainings_save_and_nothing_of_this_machine_s_threads(
@@ -254,7 +254,7 @@ def test_the_bridge_hears_how_long_trainings_save_and_nothing_of_this_machine_s_
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     chosen = {"data_dir": data_dir, "ray_address": "toy", "cancel_grace_s": 7.0, "train_threads": 12}
-    joining = workplace(chosen)._joining
+    joining = backend(chosen)._joining
     assert joining["saving_s"] == saving_s(7.0) == 42.0
     assert "OMP_NUM_THREADS" not in joining["environment"]
 
@@ -266,11 +266,11 @@ def test_results_are_not_signed_where_the_machines_have_no_keys(
     monkeypatch.setattr("pipelines.jobs.outcome.installed", lambda: True)
     chosen = {"data_dir": data_dir, "ray_address": "toy", **own}
     with pytest.raises(ConfigError, match=r"^With SHARED_DIR results cannot be signed.*set SIGN_OUTPUT=0"):
-        workplace(chosen | {"shared_dir": "/shared"})
-    workplace(chosen)  # all machines have DATA_DIR, and the keys in it
-    workplace(chosen | {"shared_dir": "/shared", "sign_output": False})
+        backend(chosen | {"shared_dir": "/shared"})
+    backend(chosen)  # all machines have DATA_DIR, and the keys in it
+    backend(chosen | {"shared_dir": "/shared", "sign_output": False})
     monkeypatch.setattr("pipelines.jobs.outcome.installed", lambda: False)
-    workplace(chosen | {"shared_dir": "/shared"})
+    backend(chosen | {"shared_dir": "/shared"})
 
 
 LOADED = """

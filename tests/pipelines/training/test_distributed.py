@@ -119,7 +119,7 @@ def test_one_of_a_group_s_processes_looks_for_the_slices_and_the_others_are_give
         )
         process = Process(rank, 2, torch.device("cpu"))
         with pytest.raises(KeyboardInterrupt):
-            finish(train.train(request, process)) if process.is_first else train.assist(request, process)
+            finish(train.train(request, process)) if process.is_first else train.train_rank(request, process)
     assert (looked, learned) == ([0], [found, found])
     assert set(map(str, shared)) == {"(0, ['0.flac'])", "(1, ['0.flac'])"}
 

@@ -55,7 +55,7 @@ def step_of(jobs: Jobs, job_id: str) -> int:
     return max((event["data"].get("step", 0) for event in jobs.events(ME, job_id)), default=0)
 
 
-def assistants_of(jobs: Jobs) -> set[int]:
+def other_ranks_of(jobs: Jobs) -> set[int]:
     """What the workers have started."""
     return {child for pid in jobs.dispatcher.health()["pids"] for child in descendants(pid)}
 
@@ -64,9 +64,9 @@ def long_training(jobs: Jobs, folder: Path) -> tuple[str, set[int]]:
     """One that would go on for hours, once it has taken some steps; with its further processes."""
     job = begun(jobs, folder, total_steps=100_000, score_every=50_000, gpus=2)
     assert wait_for(lambda: step_of(jobs, job) >= 3, PATIENCE_S), jobs.get(ME, job)
-    assistants = assistants_of(jobs)
-    assert len(assistants) == 1
-    return job, assistants
+    others = other_ranks_of(jobs)
+    assert len(others) == 1
+    return job, others
 
 
 def test_two_processes_train_the_voice_of_one(jobs: Jobs, data_dir: Path, tmp_path: Path) -> None:
@@ -86,33 +86,33 @@ def test_two_processes_train_the_voice_of_one(jobs: Jobs, data_dir: Path, tmp_pa
 
 @on_linux
 def test_what_is_cancelled_leaves_no_process(jobs: Jobs, tmp_path: Path) -> None:
-    job, assistants = long_training(jobs, tmp_path)
+    job, others = long_training(jobs, tmp_path)
     asked_s = time.monotonic()
     jobs.cancel(ME, job)
     end_of(jobs, job, "cancelled")
     assert time.monotonic() - asked_s < 5.0
-    assert wait_for(lambda: not any(map(exists, assistants)), 2.0)
+    assert wait_for(lambda: not any(map(exists, others)), 2.0)
 
 
 @on_linux
 @pytest.mark.parametrize("end", ["server", "worker"])
 def test_when_the_server_or_the_worker_dies_no_process_is_left(jobs: Jobs, tmp_path: Path, end: str) -> None:
-    job, assistants = long_training(jobs, tmp_path)
+    job, others = long_training(jobs, tmp_path)
     if end == "server":
         jobs.dispatcher._running[job].worker.close()  # all that a worker sees of the server's death
     else:
         (pid,) = jobs.dispatcher.health()["pids"]
         os.kill(pid, signal.SIGKILL)
-    assert wait_for(lambda: not any(map(exists, assistants)), 10.0)
+    assert wait_for(lambda: not any(map(exists, others)), 10.0)
     jobs.cancel(ME, job)
 
 
 @on_linux
-def test_a_training_whose_assistant_dies_goes_on_from_its_last_checkpoint(jobs: Jobs, tmp_path: Path) -> None:
+def test_a_training_whose_rank_dies_goes_on_from_its_last_checkpoint(jobs: Jobs, tmp_path: Path) -> None:
     job = begun(jobs, tmp_path, total_steps=16, score_every=16, gpus=2)
     assert wait_for(lambda: step_of(jobs, job) >= 3, PATIENCE_S), jobs.get(ME, job)
-    (assistant,) = assistants_of(jobs)
-    os.kill(assistant, signal.SIGKILL)
+    (other,) = other_ranks_of(jobs)
+    os.kill(other, signal.SIGKILL)
     until(lambda: jobs.get(ME, job)["attempts"] == 2, "its second try")
     assert end_of(jobs, job)["attempts"] == 2
     assert "process 1 of those that train together was lost" in jobs.files.log(ME, job)
@@ -120,7 +120,7 @@ def test_a_training_whose_assistant_dies_goes_on_from_its_last_checkpoint(jobs: 
     assert steps.count(1) <= 1, "it went on from a checkpoint and did not begin anew"
 
 
-def test_an_assistant_that_refuses_fails_the_training_in_its_own_words(
+def test_a_rank_that_refuses_fails_the_training_in_its_own_words(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOY_RVC_REFUSES", "1")

@@ -1,8 +1,8 @@
 """The further processes of a training over several GPUs of this machine, which its first process starts.
 
-Each is this same program once more, with `--assist` and its place in the environment, where torch looks for
+Each is this same program once more, with `--rank-of` and its place in the environment, where torch looks for
 it (rvc/training/group.py). Where the environment holds a place already, others started the group. An
-assistant ends with this process, however that ends: it is bound to it, and its stdin ends.
+rank ends with this process, however that ends: it is bound to it, and its stdin ends.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from rvc.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 RANK = "RANK"  # in the environment of a process that belongs to a group: its number
-LOSS_GRACE_S = 10.0  # from the loss of an assistant until the first process, should it hang, is given up
-WORD_S = 2.0  # for which what has failed here waits for what an assistant says of it
+LOSS_GRACE_S = 10.0  # from the loss of another rank until the first process, should it hang, is given up
+WORD_S = 2.0  # for which what has failed here waits for what another rank says of it
 HERE = "127.0.0.1"
 
 
@@ -48,10 +48,10 @@ def free_port(address: str = HERE) -> int:
 
 
 @contextmanager
-def assisted(gpus: int, give_up: Callable[[Exception], None]) -> Iterator[None]:
+def with_other_ranks(gpus: int, give_up: Callable[[Exception], None]) -> Iterator[None]:
     """Have as many processes as there shall be GPUs take part in what is done in the block.
 
-    What fails in the block because an assistant did raises what that said, a ConfigError if it refused. Does
+    What fails in the block because another rank did raises what that said, a ConfigError if it refused. Does
     nothing fail, as where a GPU waits for one that is gone, then `give_up` is called in a thread.
     """
     if gpus == 1 or RANK in os.environ:
@@ -59,20 +59,20 @@ def assisted(gpus: int, give_up: Callable[[Exception], None]) -> Iterator[None]:
         return
     port = free_port()
     os.environ.update(environment_of(0, gpus, HERE, port, on_this_machine=gpus))
-    assistants = _Assistants(give_up)
+    others = _OtherRanks(give_up)
     try:
         for rank in range(1, gpus):
-            assistants.start(rank, environment_of(rank, gpus, HERE, port, on_this_machine=gpus))
+            others.start(rank, environment_of(rank, gpus, HERE, port, on_this_machine=gpus))
         yield
     except RuntimeError as error:  # what torch raises
-        if (loss := assistants.loss()) is not None:
+        if (loss := others.loss()) is not None:
             raise loss from error
         raise
     finally:
-        assistants.end()
+        others.end()
 
 
-class _Assistants:
+class _OtherRanks:
     def __init__(self, give_up: Callable[[Exception], None]) -> None:
         self._give_up = give_up
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -82,7 +82,7 @@ class _Assistants:
 
     def start(self, rank: int, place: dict[str, str]) -> None:
         process = subprocess.Popen(
-            [sys.executable, *sys.orig_argv[1:], "--assist", str(os.getpid())],
+            [sys.executable, *sys.orig_argv[1:], "--rank-of", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | place,
@@ -91,7 +91,7 @@ class _Assistants:
         threading.Thread(target=self._watch, args=(rank, process), name=f"rank-{rank}", daemon=True).start()
 
     def loss(self) -> Exception | None:
-        """Return by what an assistant failed, waiting for a moment until it has said so."""
+        """Return by what another rank failed, waiting for a moment until it has said so."""
         return self._loss if self._lost.wait(WORD_S) else None
 
     def end(self) -> None:
