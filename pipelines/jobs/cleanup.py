@@ -29,7 +29,7 @@ from pipelines.jobs.progress import EventLog
 from pipelines.settings import Settings
 from pipelines.store.backup import back_up_daily
 from pipelines.store.clock import DAY_S, Clock
-from pipelines.store.layout import BACKUPS
+from pipelines.store.layout import ARRIVING, BACKUPS
 from pipelines.store.records import ENDED, RUNNING, TRASH_S, Row, Rows, as_text, now, saved_states, uploads_of
 from pipelines.store.registry import Registry
 from pipelines.users.accounts import NOT_A_LOGIN
@@ -38,7 +38,6 @@ from rvc.errors import ConfigError
 from rvc.files import atomic_write, bytes_in
 
 logger = logging.getLogger(__name__)
-ARRIVING = ".arriving"  # lies in an upload's folder until its row is written
 UNTOUCHED_S = 86_400.0  # age of an orphan while a server runs: it may still be at it
 _ID = re.compile(r"[0-9a-f]{32}")
 _TEMPORARY = re.compile(r"\.(incoming|outgoing|deleted)-.*")

@@ -24,13 +24,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from pipelines.jobs.cleanup import ARRIVING
 from pipelines.jobs.dispatcher import Dispatcher
 from pipelines.jobs.job_files import upload_of
 from pipelines.jobs.outcome import ended, signing_of
 from pipelines.jobs.processes import environment_of
 from pipelines.logs import about_job
 from pipelines.settings import Settings
+from pipelines.store.layout import ARRIVING
 from pipelines.store.records import Caller, Row, new_id, new_job, voice_deleted
 from pipelines.store.registry import Registry
 from pipelines.users.limits import Limits, Quota

@@ -16,7 +16,7 @@ from typing import Any
 
 from pipelines.jobs import cleanup
 from pipelines.jobs.archived import ArchivedJobs
-from pipelines.jobs.cleanup import ARRIVING, CleanUp
+from pipelines.jobs.cleanup import CleanUp
 from pipelines.jobs.cluster import ClusterBackend
 from pipelines.jobs.dispatcher import Dispatcher
 from pipelines.jobs.incoming import receive_files, require_purpose, taken_up
@@ -32,6 +32,7 @@ from pipelines.recordings.uploads import has_more_to_do, tried_again
 from pipelines.settings import Settings
 from pipelines.store import records
 from pipelines.store.clock import Clock
+from pipelines.store.layout import ARRIVING
 from pipelines.store.records import (
     CONVERTING,
     ENDED,

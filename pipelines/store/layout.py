@@ -18,6 +18,7 @@ REGISTRY_NAME, LOCK_NAME, RESERVE_NAME, CLOCK_NAME = "registry.json", "server.lo
 JOURNAL_NAME = "registry.journal"  # what has changed since registry.json was written (storage.py)
 DURATIONS_NAME = "durations.json"  # how long work took on this machine
 BACKUPS = "backups"
+ARRIVING = ".arriving"  # lies in the folder of an upload or a voice until its row is written
 FOLDERS = ("jobs", "models", "archive", BACKUPS, "exports", "cache", "weights")
 FILES = (REGISTRY_NAME, JOURNAL_NAME, LOCK_NAME, RESERVE_NAME, CLOCK_NAME, DURATIONS_NAME, "gpu.lock")
 UNSURE = "unsure"

@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pipelines.store.layout import ARRIVING
 from pipelines.store.records import (
     CONVERTING,
     Caller,
@@ -237,8 +238,10 @@ class Library:
     def take_in(self, caller: Caller, bundle: Path, **facts: object) -> Row:
         """Make a bundle, which is moved, a new voice of the caller's, and return it; else nothing is left."""
         model_id = new_id()
+        (bundle / ARRIVING).touch()
         try:
             row = self._adopt(bundle, model_id, {"user_id": caller.user_id} | facts)
+            (self._models / model_id / ARRIVING).unlink()
         except BaseException:
             shutil.rmtree(self._models / model_id, ignore_errors=True)
             raise
@@ -331,6 +334,11 @@ class Library:
         for pattern in (".incoming-*", ".outgoing-*", f"{_LEAVING}*"):
             for path in self._models.glob(pattern):
                 shutil.rmtree(path, ignore_errors=True)
+        for mark in self._models.glob(f"*/{ARRIVING}"):
+            if mark.parent.name in known:
+                mark.unlink()
+            else:
+                shutil.rmtree(mark.parent, ignore_errors=True)
 
     def expire_exports(self, before_s: float) -> None:
         """Remove the exports that were made before a time, in seconds since 1970."""

@@ -1,7 +1,7 @@
-"""An inaudible watermark: an equaliser that changes every 40 ms, by a pattern that anybody can look for.
+"""An inaudible watermark: an equaliser that changes every 20 ms, by a pattern that anybody can look for.
 
 A patchwork in time and frequency (Bender et al., "Techniques for data hiding", 1996; Yeo and Kim, "Modified
-patchwork algorithm", 2003): cells of 40 ms and 125 Hz are made a little louder or softer, by signs that look
+patchwork algorithm", 2003): cells of 20 ms and 125 Hz are made a little louder or softer, by signs that look
 random and repeat every 3.84 s. No single cell tells anything, thousands together do. It says one thing, that
 a program with this pattern has written the sound; it carries no name and no number.
 
@@ -26,10 +26,12 @@ Wave = NDArray[np.float32]
 Pattern = NDArray[np.float32]
 
 STEP_S = 0.01  # what is filtered at once; over the first of a cell the filter goes over into the next one
-STEPS = 4  # of a cell
-PERIOD = 96  # cells until the pattern begins again
-BANDS, LOWEST_HZ, BAND_HZ = 54, 250.0, 125.0  # up to 7 kHz, which most codecs of speech keep
-STRENGTH_DB = 1.5  # how much louder or softer a cell becomes; `tests.bench.marks` says what that costs
+STEPS = 2  # of a cell
+PERIOD = 192  # cells until the pattern begins again
+# Above 1 kHz a recogniser's bands are wider than these, so it hears little of them; up to 7 kHz, which most
+# codecs of speech keep.
+BANDS, LOWEST_HZ, BAND_HZ = 48, 1000.0, 125.0
+STRENGTH_DB = 1.2  # how much louder or softer a cell becomes; `tests.bench.marks` says what that costs
 NAME = b"Timbre watermark 1"  # what the signs are made of; another name is another watermark
 _RINGING_S = 0.03  # length of a filter: bands of 125 Hz need a third of it
 _AT_ONCE = 500  # steps whose spectra are in memory together
@@ -42,7 +44,7 @@ def pattern() -> Pattern:
     blocks = (hashlib.sha256(NAME + number.to_bytes(4, "big")).digest() for number in range(-(-count // 256)))
     bits = np.unpackbits(np.frombuffer(b"".join(blocks), np.uint8))[:count].reshape(PERIOD // 2, BANDS)
     signs = 1.0 - 2.0 * bits.astype(np.float32)
-    # Each cell is followed by its opposite: speech changes little within 40 ms, so it hides little of that.
+    # Each cell is followed by its opposite: speech changes little within 20 ms, so it hides little of that.
     return np.stack([signs, -signs], axis=1).reshape(PERIOD, BANDS)
 
 

@@ -101,7 +101,7 @@ class LiteEngine:
         """Speak content, shape (T, C), along the source's contours from `first_frame` on: T hops."""
         part = slice(first_frame, first_frame + len(content))
 
-        def row(values: NDArray[Any], dtype: type[np.floating[Any]] = np.float32) -> torch.Tensor:
+        def row(values: NDArray[Any], dtype: type[np.generic] = np.float32) -> torch.Tensor:
             return torch.from_numpy(np.ascontiguousarray(values, dtype=dtype))[None]
 
         frames = LiteFrames(
@@ -114,10 +114,13 @@ class LiteEngine:
         cycles = row(source.phase[part], np.float64)
         pulses = pulse_train(row(source.f0_hz[part]), cycles, frames.voiced, self.sample_rate_hz)
         frame_samples = self.synthesizer.config.frame_samples
-        breath = np.where(self._is_high(source)[part], HIGH_NOTE_BREATH, 1.0)
+        high = self._is_high(source)[part]
+        breath = np.where(high, HIGH_NOTE_BREATH, 1.0)
         noise = placed_noise(source.place + first_frame, len(content), frame_samples)
         noise *= row(breath.repeat(frame_samples))
-        return self.synthesizer(frames, torch.zeros(1, dtype=torch.long), (pulses, noise))[0].numpy()
+        voice = torch.zeros(1, dtype=torch.long)
+        # Of few harmonics one hears, as roughness, how the filters of speech waver.
+        return self.synthesizer(frames, voice, (pulses, noise), row(high, np.bool_))[0].numpy()
 
     def _is_high(self, source: Source) -> NDArray[np.bool_]:
         """Tell which frames are sung above what the voice has learned, (T,)."""

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rvc.lite.encoder import ConvNeXtBlock
 
 HALVES = 2  # filters per 10 ms frame
 PULSE_BAND = 0.485  # of the sample rate, up to which the pulses reach
+STEADY_HALVES = 9  # over which the filters of a steady frame are averaged: 45 ms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,8 @@ class LiteSynthesizerConfig:
     @property
     def context_frames(self) -> int:
         """Frames on either side beyond which nothing changes a sample."""
-        return self.blocks * (self.kernel_frames // 2) + math.ceil(self.fft_samples / self.frame_samples) + 1
+        beside = math.ceil(self.fft_samples / self.frame_samples) + STEADY_HALVES // 2 // HALVES
+        return self.blocks * (self.kernel_frames // 2) + beside + 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +108,16 @@ def pulse_train(f0_hz: Tensor, phase: Tensor, voiced: Tensor, sample_rate_hz: in
     return (pulses * gate).flatten(1)
 
 
+def steadied(values: Tensor, steady: Tensor) -> Tensor:
+    """Average values of half frames, (B, 2 * T, bins), in the steady frames, (B, T), over those around."""
+    weight = steady.repeat_interleave(HALVES, 1)[..., None].to(values.dtype)
+
+    def mean(rows: Tensor) -> Tensor:
+        return F.avg_pool1d(rows.transpose(1, 2), STEADY_HALVES, 1, STEADY_HALVES // 2).transpose(1, 2)
+
+    return torch.where(weight > 0, mean(values * weight) / mean(weight).clamp(min=1 / STEADY_HALVES), values)
+
+
 class LiteSynthesizer(nn.Module):
     """Content, F0, voicing and level -> audio."""
 
@@ -137,14 +150,24 @@ class LiteSynthesizer(nn.Module):
         y = self.head(self.norm(x)).float()
         return y.reshape(y.shape[0], y.shape[1] * HALVES, 3, self.config.bins).transpose(1, 2)
 
-    def forward(self, frames: LiteFrames, voice: Tensor, source: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(
+        self,
+        frames: LiteFrames,
+        voice: Tensor,
+        source: tuple[Tensor, Tensor],
+        steady: Tensor | None = None,
+    ) -> Tensor:
         """Synthesize audio, (B, T * 240), in voices by number, (B,).
 
-        `source` is a pulse train and white noise of unit RMS, each (B, T * 240). The outermost 512 samples
-        lack overlap unless the caller adds context.
+        `source` is a pulse train and white noise of unit RMS, each (B, T * 240); `steady`, bool, (B, T), says
+        in which frames the filter of the pulses shall not waver. The outermost 512 samples lack overlap
+        unless the caller adds context.
         """
         magnitude, phase, noise = self.filters(frames, voice).unbind(1)
         pulses, hiss = (self._transform(signal) for signal in source)
+        if steady is not None and steady.any():
+            cos, sin = (steadied(part(math.pi * phase), steady) for part in (torch.cos, torch.sin))
+            magnitude, phase = steadied(magnitude, steady), torch.atan2(sin, cos) / math.pi
         envelope = (magnitude.clamp(-9, 4) - 3).exp()
         spectrum = pulses * torch.polar(envelope, math.pi * phase) + hiss * (noise.clamp(-9, 4) - 3).exp()
         spectrum = torch.cat([spectrum, spectrum[:, -1:]], 1).transpose(1, 2)

@@ -5,7 +5,8 @@
 
 FOLDER and JUDGE_ENV are those of `tests.bench.quality`. Sixty sentences of strangers are spoken by four
 voices (the two that ship, and two blends of them), each result is marked and then attacked; sixty natural
-recordings are looked at beside them. With `--strength` another strength than the shipped one is tried, with
+recordings are looked at beside them. Words are judged of 160 further English sentences, which takes the
+recogniser twenty minutes. With `--strength` another strength than the shipped one is tried, with
 `--keep` the results stay in a folder, where `tests.bench.marks_judged FOLDER --perth` compares another
 watermark. Prints PASS or MISSED for each bar, and leaves with 1 if one was missed.
 """
@@ -48,6 +49,7 @@ from rvc.voice import Voice
 Wave = NDArray[np.float32]
 PARENTS = ("kathleen", "flemishguy")
 SOURCES = ("26", "19", "nathalie", "kerstin")
+WITH_TEXT = {"26": 100, "19": 60}  # sentences of each whose words are judged
 RESULTS, NATURAL = 60, 60
 LEAST_S, CUT_S = 5.5, 5.0
 FOUND_PLAIN, FOUND_ATTACKED = 1.0, 0.95  # shares
@@ -114,10 +116,21 @@ def voices(folder: Path) -> dict[str, Path]:
     return found
 
 
-def make_results(speech: Path, work: Path) -> list[Path]:
-    """Convert strangers' sentences, without a mark; returns the results. They lie under work/plain."""
+def strangers(speech: Path) -> list[Utterance]:
     rows = [u for u in read_corpus(speech) if u.speaker in SOURCES and u.seconds >= LEAST_S]
-    chosen = random.Random(SEED).sample(rows, RESULTS)
+    return random.Random(SEED).sample(rows, RESULTS)
+
+
+def with_text(speech: Path) -> list[Utterance]:
+    """English sentences, whose words a recogniser can be asked for."""
+    by_speaker = {name: [u for u in read_corpus(speech) if u.speaker == name] for name in WITH_TEXT}
+    return [
+        u for name, count in WITH_TEXT.items() for u in random.Random(SEED).sample(by_speaker[name], count)
+    ]
+
+
+def make_results(speech: Path, chosen: list[Utterance], work: Path) -> list[Path]:
+    """Convert sentences, without a mark; returns the results. They lie under work/plain."""
     made = []
     for number, (name, home) in enumerate(voices(work / "data").items()):
         voice = Voice.load(home)
@@ -126,8 +139,6 @@ def make_results(speech: Path, work: Path) -> list[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             finish(convert(speech / one.file, target, voice, ConvertOptions(format="wav")))
             made.append(target)
-            (work / "source").mkdir(exist_ok=True)
-            (work / "source" / f"{target.stem}.opus").write_bytes((speech / one.file).read_bytes())
     return made
 
 
@@ -146,9 +157,13 @@ def bar(name: str, kept: bool, said: str) -> bool:
     return kept
 
 
+def save(path: Path, wav: Wave, rate_hz: int) -> None:
+    path.parent.mkdir(exist_ok=True)
+    sf.write(path, wav, rate_hz, subtype="PCM_16")
+
+
 def of_detection(results: list[Path], work: Path, mark: Callable[[Wave, int], Wave]) -> bool:
     """Mark each result into work/marked, and look for the mark after each attack."""
-    (work / "marked").mkdir()
     scores: dict[str, list[float]] = {}
     spent = heard = looked = 0.0
     for number, path in enumerate(results):
@@ -156,7 +171,7 @@ def of_detection(results: list[Path], work: Path, mark: Callable[[Wave, int], Wa
         began = time.process_time()
         marked = mark(wav, rate_hz)
         spent, heard = spent + time.process_time() - began, heard + wav.size / rate_hz
-        sf.write(work / "marked" / path.name, marked, rate_hz, subtype="PCM_16")
+        save(work / "marked" / path.name, marked, rate_hz)
         for name, sound in attacks(marked, rate_hz, np.random.default_rng(number)).items():
             began = time.process_time()
             scores.setdefault(name, []).append(find_watermark([sound]).score)
@@ -225,13 +240,16 @@ def main() -> int:
     watermark.STRENGTH_DB = options.strength
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        results = make_results(options.speech, work)
+        results = make_results(options.speech, strangers(options.speech), work)
 
         def mark(wav: Wave, rate_hz: int) -> Wave:
             return np.concatenate(list(watermark.marked([wav], rate_hz)))
 
         kept = [of_detection(results, work, mark), of_natural(options.speech, results)]
         if options.judge:
+            for path in make_results(options.speech, with_text(options.speech), work / "words"):
+                wav, rate_hz = sf.read(path, dtype="float32")
+                save(work / "words" / "marked" / path.name, mark(wav, rate_hz), rate_hz)
             kept.append(of_quality(work, options.judge, options.speech))
         if options.keep:
             shutil.copytree(work, options.keep, dirs_exist_ok=True)

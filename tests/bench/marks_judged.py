@@ -2,11 +2,11 @@
 
     JUDGE_ENV/bin/python -m tests.bench.marks_judged WORK SPEECH [--perth]
 
-WORK holds plain and marked, the same names in both, VOICE-SOURCE; SPEECH is the folder of the sources. Prints
-JSON: dnsmos_ and distillmos_ of both (means) and the worst loss; word errors of English sentences, plain and
-by how many more marked, with the standard error of that; and the likeness of a marked result to its plain
-one. With `--perth`, the mark of resemble-perth takes the place of what lies in `marked`, and how
-long that took and in how many it is found is told too.
+WORK holds plain and marked, the same names in both, VOICE-SOURCE, and in words the like of sentences with a
+text; SPEECH is the folder of the sources. Prints JSON: dnsmos_ and distillmos_ of both (means) and the worst
+loss; word errors, plain and by how many more marked, with the standard error of that; and the likeness of a
+marked result to its plain one. With `--perth`, the mark of resemble-perth takes the place of what lies in
+`marked`, and how long that took and in how many it is found is told too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch
 from tests.bench.blend_scores import gap, texts_of, word_errors
 from tests.bench.score import Ears, load, words
 
-ENGLISH = re.compile(r"(26|19)-[0-9]+-[0-9]+$")  # what the files of sources with a text are called
+SOURCE = re.compile(r"[0-9]+-[0-9]+-[0-9]+$")  # of a sentence with a text, in the name of its result
 
 
 def with_perth(work: Path) -> dict[str, float]:
@@ -57,21 +57,23 @@ def main() -> None:
     ears = Ears()
     scores: dict[str, list[float]] = {}
     likeness = []
-    texts, heard = texts_of(options.speech), {name: dict[str, str]() for name in ("plain", "marked")}
     for path in sorted((options.work / "plain").iterdir()):
         both = {"plain": load(path), "marked": load(options.work / "marked" / path.name)}
         for name, wav in both.items():
             scores.setdefault(f"dnsmos_{name}", []).append(ears.quality(wav))
             scores.setdefault(f"distillmos_{name}", []).append(ears.quality2(wav))
         likeness.append(float(ears.embed(both["plain"]) @ ears.embed(both["marked"])))
-        if found := ENGLISH.search(path.stem):
-            for name, wav in both.items():
-                heard[name][found[0]] = ears.hear(wav)
     told |= {name: float(np.mean(values)) for name, values in scores.items()}
     for judge in ("dnsmos", "distillmos"):
         losses = np.array(scores[f"{judge}_plain"]) - np.array(scores[f"{judge}_marked"])
         told[f"{judge}_worst"] = float(losses.max())
     told |= {"likeness": float(np.mean(likeness)), "likeness_least": min(likeness)}
+    texts = texts_of(options.speech)
+    heard: dict[str, dict[str, str]] = {"plain": {}, "marked": {}}
+    for name, of in heard.items():
+        for path in sorted((options.work / "words" / name).iterdir()):
+            if (found := SOURCE.search(path.stem)) is not None:
+                of[found[0]] = ears.hear(load(path))
     said = {stem: words(texts[stem]) for stem in heard["plain"]}
     lengths = np.array([len(text.split()) for text in said.values()], dtype=np.float64)
     wrong = {name: word_errors(said, of) for name, of in heard.items()}

@@ -10,10 +10,10 @@ import orjson
 import pytest
 
 from pipelines import commands as maintenance
-from pipelines.jobs.cleanup import ARRIVING, find, keep_house, recover_on_start, remove
+from pipelines.jobs.cleanup import find, keep_house, recover_on_start, remove
 from pipelines.settings import Settings
 from pipelines.store.clock import Clock
-from pipelines.store.layout import CLOCK_NAME
+from pipelines.store.layout import ARRIVING, CLOCK_NAME
 from pipelines.store.records import Caller, new_id, new_job
 from pipelines.store.registry import Registry
 from pipelines.voices.library import Library

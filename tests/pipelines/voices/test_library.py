@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.store.records import Caller, new_job
+from pipelines.store.layout import ARRIVING
+from pipelines.store.records import Caller, Row, new_job
 from pipelines.voices.library import EXPORT_LIFE_S, Library
 from rvc.errors import CheckpointError, ConfigError, LimitError, NotAllowedError, RvcError, UnknownNameError
 from tests.hostile import bad_files
@@ -264,6 +265,28 @@ def test_what_crashes_left_and_old_exports_are_swept(library: Library, tmp_path:
     library.expire_exports(time.time() - EXPORT_LIFE_S)
     assert leftovers(tmp_path) == [row["id"]]
     assert (old.exists(), half_written.exists(), fresh.exists()) == (False, False, True)
+
+
+def test_a_voice_that_a_crash_left_without_a_row_is_swept(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: object) -> Row:
+        monkeypatch.setattr("pipelines.voices.library.shutil.rmtree", lambda *_, **__: None)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(library._registry, "insert", dies)
+        imported(library, tmp_path)
+    monkeypatch.undo()
+    assert len([name for name in leftovers(tmp_path) if not name.startswith(".")]) == 1
+    library.recover()
+    assert leftovers(tmp_path) == []
+    row = imported(library, tmp_path)
+    mark = library.folder(ME, row["id"]) / ARRIVING
+    mark.touch()  # the crash came once the row was written
+    library.recover()
+    assert library.folder(ME, row["id"]).is_dir()
+    assert not mark.exists()
 
 
 @pytest.mark.parametrize("voice", ["imported", "builtin-alto"])

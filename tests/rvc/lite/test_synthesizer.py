@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from rvc.engine.interface import placed_noise
-from rvc.lite.synthesizer import LiteFrames, LiteSynthesizer, LiteSynthesizerConfig, frame_phase, pulse_train
+from rvc.lite.synthesizer import (
+    LiteFrames,
+    LiteSynthesizer,
+    LiteSynthesizerConfig,
+    frame_phase,
+    pulse_train,
+    steadied,
+)
 
 RATE_HZ = 24_000
 TINY = LiteSynthesizerConfig(content_dim=8, channels=16, blocks=2, kernel_frames=3, voice_dim=4, voices=2)
@@ -29,12 +36,16 @@ def inputs(frames: int) -> dict[str, torch.Tensor]:
 
 
 def speak(
-    model: LiteSynthesizer, rows: dict[str, torch.Tensor], phase: torch.Tensor, first_frame: int = 0
+    model: LiteSynthesizer,
+    rows: dict[str, torch.Tensor],
+    phase: torch.Tensor,
+    first_frame: int = 0,
+    steady: torch.Tensor | None = None,
 ) -> torch.Tensor:
     pulses = pulse_train(rows["f0_hz"], phase, rows["voiced"], RATE_HZ)
     noise = placed_noise(first_frame, rows["f0_hz"].shape[1], 240)
     with torch.inference_mode():
-        return model(LiteFrames(**rows), torch.zeros(1, dtype=torch.long), (pulses, noise))
+        return model(LiteFrames(**rows), torch.zeros(1, dtype=torch.long), (pulses, noise), steady)
 
 
 @pytest.mark.parametrize("hz", [60.0, 110.0, 220.0, 523.25, 900.0])
@@ -76,18 +87,38 @@ def test_audio_is_as_long_as_its_frames() -> None:
     assert speak(model, rows, frame_phase(rows["f0_hz"])).shape == (1, 37 * 240)
 
 
-def test_a_chunk_with_context_equals_the_same_stretch_of_the_whole() -> None:
+@pytest.mark.parametrize("steady", [False, True])
+def test_a_chunk_with_context_equals_the_same_stretch_of_the_whole(steady: bool) -> None:
     torch.manual_seed(0)
     model = LiteSynthesizer(TINY).eval()
     torch.nn.init.normal_(model.head.weight, std=0.2)
     rows = inputs(300)
     phase = frame_phase(rows["f0_hz"])
-    whole = speak(model, rows, phase)
+    flags = (torch.arange(300)[None] // 20 % 2 == 0) & steady
+    whole = speak(model, rows, phase, steady=flags)
     context = TINY.context_frames
     first, last = 120 - context, 180 + context
     chunk = speak(
-        model, {name: row[:, first:last] for name, row in rows.items()}, phase[:, first:last], first
+        model,
+        {name: row[:, first:last] for name, row in rows.items()},
+        phase[:, first:last],
+        first,
+        flags[:, first:last],
     )
     torch.testing.assert_close(
         chunk[:, context * 240 : (context + 60) * 240], whole[:, 120 * 240 : 180 * 240], atol=1e-5, rtol=0
     )
+
+
+def test_only_steady_frames_are_averaged_and_only_over_their_like() -> None:
+    steady = torch.zeros(1, 30, dtype=torch.bool)
+    steady[:, 10:20] = True
+    values = torch.randn(1, 60, 3, generator=torch.Generator().manual_seed(2))
+    values[:, :20] += 1000.0
+    made = steadied(values, steady)
+    torch.testing.assert_close(made[:, :20], values[:, :20])
+    torch.testing.assert_close(made[:, 40:], values[:, 40:])
+    torch.testing.assert_close(made[:, 30], values[:, 26:35].mean(1))
+    assert float(made[:, 20:40].abs().max()) < 10, "nothing of the frames beside comes in"
+    constant = torch.full((1, 60, 3), 4.0)
+    torch.testing.assert_close(steadied(constant, steady), constant)
