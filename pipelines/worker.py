@@ -260,7 +260,7 @@ def run_job(folder: Path, parent: ParentConnection, tasks: Mapping[str, Task]) -
     return DONE
 
 
-def do_rank_job(folder: Path, parent: ParentConnection) -> int:
+def run_rank_job(folder: Path, parent: ParentConnection) -> int:
     """Be one of the further processes of a training over several GPUs; return the exit status."""
     spec = JobSpec.load(folder)
     enter_job(spec.id)
@@ -339,7 +339,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.folder is None:
         parser.error("name the folder of a job, or --converter")
     if options.rank_of is not None:
-        return do_rank_job(options.folder, parent)
+        return run_rank_job(options.folder, parent)
     if hasattr(os, "nice"):
         os.nice(NICENESS)  # the page and the conversions come first
     return run_job(options.folder, parent, tasks)

@@ -43,7 +43,7 @@ from pipelines.cluster.runner import CPUS
 from pipelines.cluster.staging import ServerFiles
 from pipelines.cluster.together import most_of, room_of
 from pipelines.jobs.cluster import LOST
-from pipelines.jobs.schedule import MULTI_GPU
+from pipelines.jobs.schedule import TRAINING
 from pipelines.store.records import Row, Rows
 
 logger = logging.getLogger("pipelines.cluster.bridge")
@@ -180,7 +180,7 @@ class Bridge:
         """Name what has become ready; give back what is lost, and what is idle and not wanted."""
         offered, groups = Counter[int](), placement_group_table()
         for device in sorted(
-            self._devices, key=lambda one: (MULTI_GPU not in one.workers.values(), not one.workers)
+            self._devices, key=lambda one: (TRAINING not in one.workers.values(), not one.workers)
         ):
             found = groups.get(device.group.id.hex(), {})
             if not device.name and found.get("state") == "CREATED":

@@ -14,16 +14,16 @@ import ray
 
 from pipelines.cluster.runner import RUN
 from pipelines.cluster.staging import ServerFiles, has_made_files
-from pipelines.cluster.together import OtherRanks, actor_in
+from pipelines.cluster.together import RankActors, actor_in
 from pipelines.events import LAST_WORDS
 from pipelines.jobs.cluster import LOST
-from pipelines.jobs.schedule import MULTI_GPU
+from pipelines.jobs.schedule import TRAINING
 from pipelines.store.records import Row
 from pipelines.training.ranks import WORD_S
 
 logger = logging.getLogger("pipelines.cluster.program")
 # Shares of a device and of processors that an actor takes, by lane: what trains takes half of each.
-SHARES = {"training": (0.5, 1.0)}
+SHARES = {TRAINING: (0.5, 1.0)}
 OTHER_SHARES = (0.05, 0.1)
 
 
@@ -59,14 +59,14 @@ class RemoteProgram:
         self._order = facts | {name: order[name] for name in ("arguments", "log", "device")}
         gpu, cpus = SHARES.get(order["lane"], OTHER_SHARES)
         options = {"num_cpus": cpus, "num_gpus": gpu if bridge.has_gpus else 0, "max_restarts": 0}
-        self._actor = actor_in(group, 0, self._order | {"other_rank": False}, options)
-        self._other_ranks: OtherRanks | None = None
+        self._actor = actor_in(group, 0, self._order | {"is_other_rank": False}, options)
+        self._other_ranks: RankActors | None = None
         self._loss: Row | None = None  # the event that says how another rank failed
         self._has_ended = False  # otherwise than by a fault
-        if gpus > 1 and order["lane"] == MULTI_GPU:
-            also = self._order | {"other_rank": True, "arguments": [*order["arguments"], "--rank-of", "0"]}
+        if gpus > 1 and order["lane"] == TRAINING:
+            also = self._order | {"is_other_rank": True, "arguments": [*order["arguments"], "--rank-of", "0"]}
             actors = [actor_in(group, rank, also, options) for rank in range(1, gpus)]
-            self._other_ranks = OtherRanks(self._actor, actors, self._lose)
+            self._other_ranks = RankActors(self._actor, actors, self._lose)
 
     def begin(self) -> None:
         threading.Thread(target=self._tell, name=f"tell-{self._number}", daemon=True).start()
@@ -105,7 +105,7 @@ class RemoteProgram:
     def _take_job(self, folder: Path) -> bool:
         """Put a job's files where its machine finds them; False if it was killed meanwhile."""
         self._job_id = folder.name
-        return self._bridge.files is None or self._bridge.files.publish(self._job_id, self._killed)
+        return self._bridge.files is None or self._bridge.files.upload(self._job_id, self._killed)
 
     def _hear(self) -> None:
         status, why = LOST, ""

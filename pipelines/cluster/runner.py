@@ -31,7 +31,7 @@ class Runner:
     Args:
         order: arguments and log of the program, as the server names them; command and environment; device;
             data_dir of the server, and shared_dir, "" where this machine has the data folder too;
-            other_rank, whether it is one of a training besides the first, and then stages nothing out.
+            is_other_rank, whether it is one of a training besides the first, and then stages nothing out.
     """
 
     def __init__(self, order: Mapping[str, Any]) -> None:
@@ -129,7 +129,9 @@ class Runner:
     def _stage_in(self, folder: Path) -> bool:
         if self._files is None:
             return True
-        return self._files.stage_in(folder.name, stages_out=not self._order["other_rank"], ended=self._killed)
+        return self._files.stage_in(
+            folder.name, stages_out=not self._order["is_other_rank"], ended=self._killed
+        )
 
     def close(self) -> None:
         if self._child is not None:

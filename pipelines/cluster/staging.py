@@ -73,7 +73,7 @@ class ServerFiles:
         self._store = SharedStore(address)
         self._data_dir = data_dir
 
-    def publish(self, job_id: str, ended: Event | None = None) -> bool:
+    def upload(self, job_id: str, ended: Event | None = None) -> bool:
         """Keep all that a job needs, and has saved in an earlier try; False if it was ended meanwhile."""
         folder = self._data_dir / "jobs" / job_id
         if (folder / "events.jsonl").exists():  # else the job has begun anew from the start

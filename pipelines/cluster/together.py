@@ -57,7 +57,7 @@ def actor_in(device_group: Any, bundle: int, order: Row, options: Row) -> Any:  
     return remote.options(scheduling_strategy=strategy, **options).remote(order)
 
 
-class OtherRanks:
+class RankActors:
     """The processes besides the first; when one of them fails, `on_loss` is given the event that says so."""
 
     def __init__(self, first: Any, actors: list[Any], on_loss: Callable[[Row], None]) -> None:  # noqa: ANN401

@@ -33,7 +33,8 @@ from pipelines.store.layout import ARRIVING, BACKUPS
 from pipelines.store.records import ENDED, RUNNING, TRASH_S, Row, Rows, as_text, now, saved_states, uploads_of
 from pipelines.store.registry import Registry
 from pipelines.users.accounts import NOT_A_LOGIN
-from pipelines.voices.library import Library, is_only_copy
+from pipelines.voices.homes import is_only_copy
+from pipelines.voices.library import Library
 from rvc.errors import ConfigError
 from rvc.files import atomic_write, bytes_in
 

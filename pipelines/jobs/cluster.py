@@ -29,7 +29,7 @@ from pipelines.events import LAST_WORDS
 from pipelines.job_spec import gpus_of, saving_s
 from pipelines.jobs.outcome import signing_of
 from pipelines.jobs.processes import Child, environment_of
-from pipelines.jobs.schedule import MULTI_GPU, SHORT
+from pipelines.jobs.schedule import SHORT, TRAINING
 from pipelines.jobs.workers import OnEvent, Worker
 from pipelines.settings import Settings
 from pipelines.store.records import Row, Rows
@@ -171,7 +171,7 @@ class ClusterBackend:
                 return self._settings.max_converters
             alike = [one for one in self._workers.values() if one.lane == lane]
             elsewhere = [
-                one for one in alike if one.device not in offered and (lane != MULTI_GPU or one.gpus == width)
+                one for one in alike if one.device not in offered and (lane != TRAINING or one.gpus == width)
             ]
             return len(offered) + len(elsewhere)
 
@@ -184,7 +184,7 @@ class ClusterBackend:
         """Return the devices on which one more job may be started."""
         there = [one for one in self._devices.values() if self._draining.isdisjoint(_nodes_of(one))]
         lasting = [one for one in there if not one.get("yields")]
-        if lane == MULTI_GPU:
+        if lane == TRAINING:
             return [one for one in lasting if _gpus_of(one) == width]
         return lasting or there
 
@@ -225,7 +225,7 @@ class ClusterBackend:
 
     def _wanted_by(self, jobs: Rows) -> dict[int, int]:
         """Return how many devices of each number of GPUs are of use; none for what others are ahead of."""
-        waiting = [row for row in jobs if row["type"] == MULTI_GPU and row["status"] == "pending"]
+        waiting = [row for row in jobs if row["type"] == TRAINING and row["status"] == "pending"]
         first = min((row["seq"] for row in waiting if self.width(row) == 1), default=float("inf"))
         return dict(
             Counter(

@@ -18,7 +18,7 @@ from pipelines.store.records import RUNNING_STATUS, SINGLE, Row, Rows
 SHORT, LONG = "conversion", "long conversion"  # the lanes of conversions
 IN_LANES_BY_LENGTH = SINGLE - {"cover"}  # a song takes minutes, however short it is
 LANES = (*(kind for kind in RUNNING_STATUS if kind == SHORT or kind not in IN_LANES_BY_LENGTH), LONG)
-MULTI_GPU = "training"  # the lane of jobs that may compute on several GPUs
+TRAINING = "training"  # the lane of jobs that may compute on several GPUs
 LONG_RECORDING_S = 300.0  # what is longer lets the others through at its pieces
 # The urgency of a conversion that somebody waits for, of a long one or a song, a batch of them, and all else.
 URGENT, PATIENT, BATCH, BACKGROUND = range(4)
@@ -162,10 +162,10 @@ def next_with_room(
 ) -> Row | None:
     """Return the job of this lane that may start now where there is room for it; None if there is none."""
     alike = Counter(backend.width(row) for row in running if lane_of(row) == lane)
-    widths = {backend.width(row) for row in pending if row["type"] == lane} if lane == MULTI_GPU else {1}
+    widths = {backend.width(row) for row in pending if row["type"] == lane} if lane == TRAINING else {1}
     for width in sorted(widths, reverse=True):
         if alike[width] < backend.room(lane, width):
-            queue = [row for row in pending if row["type"] != MULTI_GPU or backend.width(row) == width]
+            queue = [row for row in pending if row["type"] != TRAINING or backend.width(row) == width]
             if (row := next_job(lane, queue if len(widths) > 1 else pending, running, now_s)) is not None:
                 return row
     return None

@@ -1,8 +1,8 @@
 """The further processes of a training over several GPUs of this machine, which its first process starts.
 
 Each is this same program once more, with `--rank-of` and its place in the environment, where torch looks for
-it (rvc/training/group.py). Where the environment holds a place already, others started the group. An
-rank ends with this process, however that ends: it is bound to it, and its stdin ends.
+it (rvc/training/group.py). Where the environment holds a place already, others started the group. Such
+a process ends with this one, however that ends: it is bound to it, and its stdin ends.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def with_other_ranks(gpus: int, give_up: Callable[[Exception], None]) -> Iterato
         return
     port = free_port()
     os.environ.update(environment_of(0, gpus, HERE, port, on_this_machine=gpus))
-    others = _OtherRanks(give_up)
+    others = _RankProcesses(give_up)
     try:
         for rank in range(1, gpus):
             others.start(rank, environment_of(rank, gpus, HERE, port, on_this_machine=gpus))
@@ -72,7 +72,7 @@ def with_other_ranks(gpus: int, give_up: Callable[[Exception], None]) -> Iterato
         others.end()
 
 
-class _OtherRanks:
+class _RankProcesses:
     def __init__(self, give_up: Callable[[Exception], None]) -> None:
         self._give_up = give_up
         self._processes: list[subprocess.Popen[bytes]] = []

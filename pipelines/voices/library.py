@@ -15,7 +15,7 @@ import os
 import shutil
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from pipelines.store.records import (
 from pipelines.store.registry import Registry
 from pipelines.users.limits import Spend, require_room
 from pipelines.voices import bundle as bundles
+from pipelines.voices import homes
 from pipelines.voices.exchange import ENGINE as RVC
 from pipelines.voices.exchange import export_files, import_files
 from pipelines.voices.row import free_name, origin_of, row_of
@@ -52,7 +53,6 @@ EXPORT_LIFE_S = 86_400.0  # how long an exported zip is kept for its download
 LOCKED = "{name} is locked against export; its owner takes the lock off on the Voices tab."
 _UNUSED: Row = {"uses": 0, "seconds_converted": 0.0, "last_used_at": None}
 
-_LEAVING = ".deleted-"  # before the id: the folder of a voice that was deleted, or is being replaced
 
 # Keys of a voice that is shown; every one is always there. origin: "trained", "imported", "blended" or
 # "built in".
@@ -170,7 +170,8 @@ class Library:
         for form in ("bundle", RVC):
             for archive in self._exports.glob(f"{_export_of(row, form)}*.zip"):
                 archive.unlink(missing_ok=True)
-        folder, leaving = self._models / row["id"], self._models / f"{_LEAVING}{row['id']}"
+        folder = self._models / row["id"]
+        leaving = homes.leaving_of(folder)
         if folder.exists():
             # Renamed first: a voice is either whole or gone, whenever the power fails.
             folder.replace(leaving)
@@ -241,10 +242,10 @@ class Library:
         (bundle / ARRIVING).touch()
         try:
             row = self._adopt(bundle, model_id, {"user_id": caller.user_id} | facts)
-            (self._models / model_id / ARRIVING).unlink()
         except BaseException:
             shutil.rmtree(self._models / model_id, ignore_errors=True)
             raise
+        (self._models / model_id / ARRIVING).unlink(missing_ok=True)
         logger.info("took in voice %s: %.1f MB", model_id, row["size_bytes"] / 1e6)
         return self.get(caller, model_id)
 
@@ -326,19 +327,8 @@ class Library:
         return self._registry.update("models", model_id, builtin=True, user_id=None, model_path=home)
 
     def recover(self) -> None:
-        """Remove what an interrupted import, export or deletion left; a voice half replaced is as it was."""
-        known = {row["id"] for row in self._registry.list("models")}
-        for path in self._models.glob(f"{_LEAVING}*"):
-            if is_only_copy(path, known):
-                path.replace(_home_of(path))
-        for pattern in (".incoming-*", ".outgoing-*", f"{_LEAVING}*"):
-            for path in self._models.glob(pattern):
-                shutil.rmtree(path, ignore_errors=True)
-        for mark in self._models.glob(f"*/{ARRIVING}"):
-            if mark.parent.name in known:
-                mark.unlink()
-            else:
-                shutil.rmtree(mark.parent, ignore_errors=True)
+        """Make good what an interrupted import, export, replacement or deletion left."""
+        homes.sweep(self._models, {row["id"] for row in self._registry.list("models")})
 
     def expire_exports(self, before_s: float) -> None:
         """Remove the exports that were made before a time, in seconds since 1970."""
@@ -361,24 +351,9 @@ class Library:
             check_weights(bundle / bundles.WEIGHTS)
             if (whole := card | {"name": name} | (own or {})) != card:
                 bundles.write_card(bundle, card := whole)
-            self._replace(home, bundle)
+            homes.replace(home, bundle)
         here = {"builtin": False, "model_name": name}
         return self._registry.insert("models", row_of(card, home, model_id) | facts | here)
-
-    def _replace(self, home: Path, bundle: Path) -> None:
-        """Put a bundle where a voice may be: whenever the power fails, one of the two can be had."""
-        leaving = self._models / f"{_LEAVING}{home.name}"
-        self._models.mkdir(parents=True, exist_ok=True)
-        if home.exists():
-            shutil.rmtree(leaving, ignore_errors=True)
-            home.replace(leaving)
-        try:
-            bundle.replace(home)
-        except OSError:
-            if leaving.exists():
-                leaving.replace(home)
-            raise
-        shutil.rmtree(leaving, ignore_errors=True)
 
     def _builtin(self) -> Rows:
         rows: Rows = []
@@ -444,16 +419,6 @@ def _export_of(row: Row, form: str) -> str:
     """Return how the files of a voice's exports in a form begin."""
     voice = hashlib.sha256(f"{row['id']} {form}".encode()).hexdigest()[:16]
     return f"voice-{voice}-"
-
-
-def is_only_copy(path: Path, known: Collection[str]) -> bool:
-    """Whether a folder is all there is of a voice, by the ids that rows have: it was to be replaced."""
-    home = _home_of(path)
-    return path.name.startswith(_LEAVING) and home.name in known and not home.exists()
-
-
-def _home_of(leaving: Path) -> Path:
-    return leaving.with_name(leaving.name.removeprefix(_LEAVING))
 
 
 def _deleted_at(row: Row) -> str:

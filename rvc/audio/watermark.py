@@ -28,8 +28,8 @@ Pattern = NDArray[np.float32]
 STEP_S = 0.01  # what is filtered at once; over the first of a cell the filter goes over into the next one
 STEPS = 2  # of a cell
 PERIOD = 192  # cells until the pattern begins again
-# Above 1 kHz a recogniser's bands are wider than these, so it hears little of them; up to 7 kHz, which most
-# codecs of speech keep.
+# From 1 kHz on: below, these are as wide as the bands in which recognisers hear, and cost words. Up to 7 kHz,
+# which most codecs of speech keep.
 BANDS, LOWEST_HZ, BAND_HZ = 48, 1000.0, 125.0
 STRENGTH_DB = 1.2  # how much louder or softer a cell becomes; `tests.bench.marks` says what that costs
 NAME = b"Timbre watermark 1"  # what the signs are made of; another name is another watermark

@@ -167,7 +167,9 @@ class LiteSynthesizer(nn.Module):
         pulses, hiss = (self._transform(signal) for signal in source)
         if steady is not None and steady.any():
             cos, sin = (steadied(part(math.pi * phase), steady) for part in (torch.cos, torch.sin))
-            magnitude, phase = steadied(magnitude, steady), torch.atan2(sin, cos) / math.pi
+            of_steady = steady.repeat_interleave(HALVES, 1)[..., None]
+            phase = torch.where(of_steady, torch.atan2(sin, cos) / math.pi, phase)
+            magnitude = steadied(magnitude, steady)
         envelope = (magnitude.clamp(-9, 4) - 3).exp()
         spectrum = pulses * torch.polar(envelope, math.pi * phase) + hiss * (noise.clamp(-9, 4) - 3).exp()
         spectrum = torch.cat([spectrum, spectrum[:, -1:]], 1).transpose(1, 2)

@@ -46,7 +46,8 @@ class Pace:
 
     block: int = 6
     encoder_ahead: int = 8
-    synthesizer_ahead: int = 4  # at least 4: the outermost of its windows lack overlap
+    # At least 4: the outermost of its windows lack overlap; filters of high notes average over what there is.
+    synthesizer_ahead: int = 4
 
     @property
     def ahead(self) -> int:

@@ -123,16 +123,20 @@ def strangers(speech: Path) -> list[Utterance]:
 
 def with_text(speech: Path) -> list[Utterance]:
     """English sentences, whose words a recogniser can be asked for."""
-    by_speaker = {name: [u for u in read_corpus(speech) if u.speaker == name] for name in WITH_TEXT}
+    taken = {u.file for u in strangers(speech)}
+    rows = [u for u in read_corpus(speech) if u.file not in taken]
+    by_speaker = {name: [u for u in rows if u.speaker == name] for name in WITH_TEXT}
     return [
         u for name, count in WITH_TEXT.items() for u in random.Random(SEED).sample(by_speaker[name], count)
     ]
 
 
-def make_results(speech: Path, chosen: list[Utterance], work: Path) -> list[Path]:
+def make_results(
+    speech: Path, chosen: list[Utterance], speakers: Mapping[str, Path], work: Path
+) -> list[Path]:
     """Convert sentences, without a mark; returns the results. They lie under work/plain."""
     made = []
-    for number, (name, home) in enumerate(voices(work / "data").items()):
+    for number, (name, home) in enumerate(speakers.items()):
         voice = Voice.load(home)
         for one in chosen[number::4]:
             target = work / "plain" / f"{name}-{Path(one.file).stem}.wav"
@@ -240,16 +244,19 @@ def main() -> int:
     watermark.STRENGTH_DB = options.strength
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        results = make_results(options.speech, strangers(options.speech), work)
+        speakers = voices(work / "data")
+        results = make_results(options.speech, strangers(options.speech), speakers, work)
 
         def mark(wav: Wave, rate_hz: int) -> Wave:
             return np.concatenate(list(watermark.marked([wav], rate_hz)))
 
         kept = [of_detection(results, work, mark), of_natural(options.speech, results)]
-        if options.judge:
-            for path in make_results(options.speech, with_text(options.speech), work / "words"):
+        if options.judge or options.keep:
+            chosen = with_text(options.speech)
+            for path in make_results(options.speech, chosen, speakers, work / "words"):
                 wav, rate_hz = sf.read(path, dtype="float32")
                 save(work / "words" / "marked" / path.name, mark(wav, rate_hz), rate_hz)
+        if options.judge:
             kept.append(of_quality(work, options.judge, options.speech))
         if options.keep:
             shutil.copytree(work, options.keep, dirs_exist_ok=True)

@@ -34,13 +34,13 @@ def with_perth(work: Path) -> dict[str, float]:
 
     marker = PerthImplicitWatermarker()
     spent = heard = found = 0.0
-    paths = sorted((work / "plain").iterdir())
+    paths = [*(work / "plain").iterdir(), *(work / "words" / "plain").iterdir()]
     for path in paths:
         wav, rate_hz = sf.read(path, dtype="float32")
         began = time.process_time()
         marked = marker.apply_watermark(wav, sample_rate=rate_hz)
         spent, heard = spent + time.process_time() - began, heard + wav.size / rate_hz
-        sf.write(work / "marked" / path.name, marked, rate_hz, subtype="PCM_16")
+        sf.write(path.parents[1] / "marked" / path.name, marked, rate_hz, subtype="PCM_16")
         found += float(marker.get_watermark(marked, sample_rate=rate_hz) > 0.5) / len(paths)
     return {"perth_rtf": spent / heard, "perth_found": found}
 

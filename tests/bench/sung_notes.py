@@ -2,7 +2,7 @@
 
     python -m tests.bench.sung_notes --speech FOLDER
 
-FOLDER holds sung notes, one a file: each is converted as a recording is by default, and in its own key
+FOLDER holds sung notes, one an Opus file: each is converted as a recording is by default, and in its own key
 (`transpose_semitones` 0). Printed for each voice and octave: the share of the frames whose pitch is that of
 the note, within 25 cents and up to whole octaves, by Praat; and by how much the harmonics are stronger than
 all between them below 5 kHz, in the median frame, in dB, beside that of the recordings themselves.
@@ -70,7 +70,7 @@ def judged(note: Path, made: Path) -> tuple[float, float, float, float]:
     some = np.flatnonzero(in_tune)[::EDGE_FRAMES]
     clean = [cleanness_db(result, rate_hz, times_s[one], made_hz[one]) for one in some]
     own = [cleanness_db(source, source_rate_hz, times_s[one], sung_hz[one]) for one in some]
-    return float(np.median(sung_hz)), float(in_tune.mean()), float(np.median(clean)), float(np.median(own))
+    return float(np.median(sung_hz)), float(in_tune.mean()), float(np.nanmedian(clean)), float(np.median(own))
 
 
 def main() -> None:
@@ -93,12 +93,14 @@ def main() -> None:
                     finish(convert(note, made, voice, options))
                     scores.append(judged(note, made))
                 for low_hz, high_hz in OCTAVES_HZ:
-                    of = np.array([one for one in scores if low_hz <= one[0] < high_hz])
-                    tune, clean, own = of[:, 1], of[:, 2], of[:, 3]
+                    of = np.array([one for one in scores if low_hz <= one[0] < high_hz]).reshape(-1, 4)
+                    if not len(of):
+                        continue
+                    tune, clean, own = of[:, 1], of[:, 2], of[:, 3]  # nan of a note that is never in tune
                     sys.stdout.write(
                         f"| {home.name} | {key} | {len(of)} of {low_hz} to {high_hz} Hz "
                         f"| {tune.mean():.1%} ({tune.min():.1%}) "
-                        f"| {np.median(clean):.1f} ({clean.min():.1f}) | {np.median(own):.1f} |\n"
+                        f"| {np.nanmedian(clean):.1f} ({np.nanmin(clean):.1f}) | {np.nanmedian(own):.1f} |\n"
                     )
 
 

@@ -54,7 +54,7 @@ def order(job: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "arguments": [str(job)],
         "log": str(job / "worker.log"),
         "device": "gpu-1",
-        "other_rank": False,
+        "is_other_rank": False,
     }
 
 
@@ -81,7 +81,7 @@ def test_a_job_that_is_killed_before_its_files_are_there_leaves_nothing_on_the_m
     order: Row, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = ServerFiles(order["shared_dir"], data_dir)
-    server.publish(JOB)
+    server.upload(JOB)
     runner = Runner(order)
     get = SharedStore.get
 
@@ -90,7 +90,7 @@ def test_a_job_that_is_killed_before_its_files_are_there_leaves_nothing_on_the_m
         runner.kill()
 
     (data_dir / "jobs" / JOB / "another").touch()
-    server.publish(JOB)
+    server.upload(JOB)
     monkeypatch.setattr(SharedStore, "get", get_and_kill)
     assert not runner.start()
     assert list(runner.events()) == []

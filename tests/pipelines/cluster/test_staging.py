@@ -60,7 +60,7 @@ def test_a_job_finds_its_files_on_the_machine_and_its_results_come_back(
     job: Path, ends: tuple[ServerFiles, NodeFiles], data_dir: Path
 ) -> None:
     server, node = ends
-    server.publish(JOB)
+    server.upload(JOB)
     node.stage_in(JOB)
     spec = JobSpec.load(Path(node.local(str(job))))
     assert spec.folder == node.root / "jobs" / JOB
@@ -87,7 +87,7 @@ def test_of_a_machine_that_dies_the_last_checkpoint_is_kept_and_older_ones_go_as
     job: Path, ends: tuple[ServerFiles, NodeFiles]
 ) -> None:
     server, node = ends
-    server.publish(JOB)
+    server.upload(JOB)
     node.stage_in(JOB)
     server.fetch(JOB)
     assert (job / "work" / "checkpoints" / "step-1.ckpt").read_bytes() == b"one", "nothing was staged out yet"
@@ -108,11 +108,11 @@ def test_what_a_server_that_died_had_not_fetched_is_there_for_the_next_try(
     job: Path, ends: tuple[ServerFiles, NodeFiles], shared: Path
 ) -> None:
     server, node = ends
-    server.publish(JOB)
+    server.upload(JOB)
     node.stage_in(JOB)
     (node.root / "jobs" / JOB / "work" / "checkpoints" / "step-2.ckpt").write_bytes(b"two")
     node.stage_out()
-    server.publish(JOB)
+    server.upload(JOB)
     assert (job / "work" / "checkpoints" / "step-2.ckpt").read_bytes() == b"two"
     assert f"jobs/{JOB}/work/checkpoints/step-2.ckpt" in (shared / "lists" / f"{JOB}.in.json").read_text()
     node.stage_in(JOB)
@@ -120,7 +120,7 @@ def test_what_a_server_that_died_had_not_fetched_is_there_for_the_next_try(
     node.stage_out()
     shutil.rmtree(job / "work")  # as one who has it begun anew, from the start
     (job / "events.jsonl").unlink()
-    server.publish(JOB)
+    server.upload(JOB)
     assert not (job / "work").exists()
     server.fetch(JOB)
     assert not (job / "work").exists()
@@ -130,12 +130,12 @@ def test_what_was_kept_too_long_ago_stops_no_further_try(
     job: Path, ends: tuple[ServerFiles, NodeFiles], shared: Path
 ) -> None:
     server, node = ends
-    server.publish(JOB)
+    server.upload(JOB)
     node.stage_in(JOB)
     (node.root / "jobs" / JOB / "work" / "checkpoints" / "step-2.ckpt").write_bytes(b"two")
     node.stage_out()
     shutil.rmtree(shared / "objects")
-    assert server.publish(JOB)
+    assert server.upload(JOB)
     assert node.stage_in(JOB)
 
 
@@ -145,9 +145,9 @@ def test_a_job_that_is_ended_while_its_files_are_on_their_way_is_left_at_the_nex
     server, node = ends
     ended = threading.Event()
     ended.set()
-    assert not server.publish(JOB, ended)
+    assert not server.upload(JOB, ended)
     assert not (shared / "objects").exists()
-    assert server.publish(JOB)
+    assert server.upload(JOB)
     assert not node.stage_in(JOB, ended=ended)
     assert not (node.root / "jobs").exists()
 
@@ -156,7 +156,7 @@ def test_a_running_job_s_files_are_asked_for_once_and_all_at_its_end(
     job: Path, ends: tuple[ServerFiles, NodeFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, node = ends
-    server.publish(JOB)
+    server.upload(JOB)
     node.stage_in(JOB)
     asked: list[str] = []
     put = SharedStore.put
@@ -187,14 +187,14 @@ def test_a_running_job_s_files_are_asked_for_once_and_all_at_its_end(
     assert SharedStore.read_listing(server._store, f"{JOB}.out") is None, "nothing is staged out any more"
 
 
-def test_a_sample_that_cannot_be_given_out_does_not_end_the_job_but_a_last_word_does(
+def test_a_sample_that_cannot_be_staged_out_does_not_end_the_job_but_a_last_word_does(
     job: Path,
     ends: tuple[ServerFiles, NodeFiles],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     server, node = ends
-    server.publish(JOB)
+    server.upload(JOB)
     node.stage_in(JOB)
 
     def refuse(*_: object) -> None:
@@ -229,9 +229,9 @@ def test_what_the_server_knows_is_not_sent_twice(
     job: Path, ends: tuple[ServerFiles, NodeFiles], shared: Path
 ) -> None:
     server, _ = ends
-    server.publish(JOB)
+    server.upload(JOB)
     before = {path: path.stat().st_mtime_ns for path in (shared / "objects").rglob("*") if path.is_file()}
-    server.publish(JOB)
+    server.upload(JOB)
     after = {path: path.stat().st_mtime_ns for path in (shared / "objects").rglob("*") if path.is_file()}
     assert before == after
     assert len(before) == 4  # the order, the checkpoint, the recording, the voice
@@ -243,14 +243,14 @@ def test_a_file_that_was_damaged_on_its_way_is_refused_and_leaves_nothing(
     job: Path, ends: tuple[ServerFiles, NodeFiles], shared: Path
 ) -> None:
     server, node = ends
-    server.publish(JOB)
+    server.upload(JOB)
     for path in (shared / "objects").rglob("*"):
         if path.is_file() and path.read_bytes() == b"weights":
             path.write_bytes(b"weighty")
     with pytest.raises(OSError, match=r"model\.safetensors came damaged"):
         node.stage_in(JOB)
     assert not (node.root / "models" / VOICE / "model.safetensors").exists()
-    server.publish(JOB)  # the next try
+    server.upload(JOB)  # the next try
     node.stage_in(JOB)
     assert (node.root / "models" / VOICE / "model.safetensors").read_bytes() == b"weights"
 

@@ -143,6 +143,13 @@ def test_the_part_of_a_recording_that_has_it_is_told(speech: Wave) -> None:
     assert found.marked_s == pytest.approx(30.0, abs=10.0)
 
 
+def test_a_long_recording_needs_more_for_chance_to_stay_as_rare() -> None:
+    facts = {"score": FOUND + 0.1, "marked_s": 0.0}
+    assert Watermark(seconds=10.0, **facts).found
+    assert not Watermark(seconds=3600.0, **facts).found
+    assert Watermark(seconds=3600.0, score=FOUND + 1.0, marked_s=0.0).found
+
+
 def test_it_is_found_in_blocks_of_any_size(made: Wave) -> None:
     sound = resample(made, RATE_HZ, 16_000)
     blocks = [sound[at : at + 7_001] for at in range(0, sound.size, 7_001)]
