@@ -48,7 +48,7 @@ class Watermark:
 
     @property
     def found(self) -> bool:
-        """Whether the mark is there; of many stretches the best must stand out more, for chance to be as rare."""
+        """Whether it is there; of many stretches the best must stand out more, for chance to be as rare."""
         return self.score >= math.sqrt(FOUND**2 + 2.0 * math.log(max(self.seconds / STRETCH_S, 1.0)))
 
 
