@@ -59,7 +59,7 @@ LAST_RATE = 0.02  # over the peak
 ADVERSARIAL_EVERY = 3  # steps; those with the discriminators cost more than all the rest
 JUDGED_ITEMS = 4  # of a batch
 # Of a voice that is made without training, from some seconds of it.
-FIT_STEPS, FIT_ITEMS, FIT_RATE, FIT_WARMUP_STEPS = 40, 8, 1e-3, 5
+FIT_STEPS, FIT_ITEMS, FIT_RATE, FIT_WARMUP_STEPS = 20, 8, 1e-3, 5
 CONTOURS = ("f0_hz", "voiced", "level")
 TRAINED = ("synthesizer", "discriminators", "optimizer", "judge_optimizer")
 
