@@ -47,13 +47,13 @@ def test_two_hosts_train_the_voice_of_one(open_on: OpenOn, tmp_path: Path) -> No
     alone = Jobs(here, worker_command=CLUSTER_WORKER, retry_pauses_s=())
     alone.start()
     one = begun(alone, tmp_path)
-    end_of(alone, one)
-    alone.close()
     jobs = open_on(CLUSTER_WORKER, shared_dir=str(tmp_path / "shared"))
     two = begun(jobs, tmp_path, gpus=2)
     until(lambda: nodes_of(jobs, two), "it to begin")
     assert len(nodes_of(jobs, two)) == 2
     assert end_of(jobs, two)["attempts"] == 1
+    end_of(alone, one)
+    alone.close()
     folders = [tmp_path / "alone" / "jobs" / one / "work", tmp_path / "data" / "jobs" / two / "work"]
     require_equal_but_for_rounding(folders[0], folders[1], steps=2)
 
