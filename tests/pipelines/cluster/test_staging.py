@@ -114,7 +114,7 @@ def test_what_a_server_that_died_had_not_fetched_is_there_for_the_next_try(
     node.stage_out()
     server.upload(JOB)
     assert (job / "work" / "checkpoints" / "step-2.ckpt").read_bytes() == b"two"
-    assert f"jobs/{JOB}/work/checkpoints/step-2.ckpt" in (shared / "lists" / f"{JOB}.in.json").read_text()
+    assert "step-2.ckpt" in (shared / "lists" / f"{JOB}.in.json").read_text()
     node.stage_in(JOB)
     (node.root / "jobs" / JOB / "work" / "checkpoints" / "step-3.ckpt").write_bytes(b"three")
     node.stage_out()
